@@ -1,0 +1,3 @@
+//! The `albert-train` command line.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! A static training engine: record a graph, differentiate it, plan it, run it.

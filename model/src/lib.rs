@@ -1,0 +1,1 @@
+//! ALBERT: configuration, embeddings, encoder, heads, names of its parameters in files.
