@@ -1,1 +1,3 @@
-//! The operations ALBERT needs, forward and backward, as mathematics (f64) and as fast code (SIMD).
+//! The operations ALBERT needs, forward and backward.
+
+pub mod random;
