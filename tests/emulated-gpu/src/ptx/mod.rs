@@ -1,0 +1,1 @@
+//! PTX: the text that NVRTC makes of a `.cu` file, parsed, checked and run.
