@@ -39,7 +39,12 @@ impl Philox {
         for _ in 0..ROUNDS {
             let low = u64::from(MULTIPLIERS[0]) * u64::from(c[0]);
             let high = u64::from(MULTIPLIERS[1]) * u64::from(c[2]);
-            c = [(high >> 32) as u32 ^ c[1] ^ key[0], high as u32, (low >> 32) as u32 ^ c[3] ^ key[1], low as u32];
+            c = [
+                (high >> 32) as u32 ^ c[1] ^ key[0],
+                high as u32,
+                (low >> 32) as u32 ^ c[3] ^ key[1],
+                low as u32,
+            ];
             key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
         }
         c
@@ -91,7 +96,9 @@ mod tests {
     #[test]
     fn purposes_and_seeds_do_not_share_sequences() {
         let words: std::collections::HashSet<u64> = (0..8)
-            .flat_map(|seed| (0..8).flat_map(move |purpose| (0..8).map(move |i| Philox::new(seed, purpose).word(0, i))))
+            .flat_map(|seed| {
+                (0..8).flat_map(move |purpose| (0..8).map(move |i| Philox::new(seed, purpose).word(0, i)))
+            })
             .collect();
         assert_eq!(words.len(), 512);
     }

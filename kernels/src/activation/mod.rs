@@ -1,0 +1,64 @@
+//! Activation functions, applied by [`crate::linear`] and differentiated here.
+//!
+//! | name | f(x) | derivative is computed from |
+//! |---|---|---|
+//! | `Identity` | x | nothing |
+//! | `Gelu` | x · Φ(x), Φ the normal distribution (erf form) | x |
+//! | `GeluNew` | ½x(1 + tanh(√(2/π)(x + 0.044715 x³))): ALBERT's own (spec: reference `modeling.gelu`) | x |
+//! | `Relu` | max(x, 0) | f(x) |
+//! | `Tanh` | tanh x | f(x) |
+
+use crate::Cost;
+
+pub mod cpu;
+pub mod reference;
+
+/// A function applied to every element of a linear map's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// f(x) = x
+    Identity,
+    /// The erf form of GELU (`gelu` in transformers' configurations).
+    Gelu,
+    /// The tanh form of GELU (`gelu_new`; what ALBERT's reference calls `gelu`).
+    GeluNew,
+    /// max(x, 0)
+    Relu,
+    /// Hyperbolic tangent.
+    Tanh,
+}
+
+impl Activation {
+    /// Whether backward needs the value *before* the activation; otherwise it needs the value after it (or nothing).
+    pub fn keeps_preactivation(self) -> bool {
+        match self {
+            Self::Gelu | Self::GeluNew => true,
+            Self::Identity | Self::Relu | Self::Tanh => false,
+        }
+    }
+
+    /// Cost of applying the function, or its derivative, to `elements` values (10 operations each, by convention).
+    pub fn cost(self, elements: usize, operands: usize, element_size: usize) -> Cost {
+        Cost::new(10 * elements, operands * elements, element_size)
+    }
+}
+
+/// `y = f(x)`, elementwise: used when a forward value is computed again for backward.
+#[derive(Debug)]
+pub struct Forward<'a, R> {
+    /// Any length.
+    pub x: &'a [R],
+    /// Length of `x`.
+    pub y: &'a mut [R],
+}
+
+/// `du = dy · f'(u)`, elementwise.
+#[derive(Debug)]
+pub struct Backward<'a, R> {
+    /// u if [`Activation::keeps_preactivation`], otherwise f(u).
+    pub saved: &'a [R],
+    /// Gradient of f(u).
+    pub dy: &'a [R],
+    /// Gradient of u, stored.
+    pub du: &'a mut [R],
+}

@@ -1,0 +1,80 @@
+//! Multi-head self-attention over packed sequences, without materialising its probabilities.
+//!
+//! Row t of `qkv` is (q, k, v) of token t, each `heads · head_width` wide, head-major. Within one sequence and head:
+//! `S = q · kᵀ / √head_width`, `P = softmax(S)` over keys, `context = dropout(P) · v` (Vaswani et al. 2017 §3.2.1).
+//! Backward needs only `log_sum_exp = log Σ exp S` per query (Dao et al. 2022): with P = exp(S − lse),
+//! D = rowsum(d_context ∘ context): `dP = d_context · vᵀ` (dropped and scaled as P was), `dS = P ∘ (dP − D)`,
+//! `dq = dS · k / √d`, `dk = dSᵀ · q / √d`, `dv = dropout(P)ᵀ · d_context`.
+//! Attention looks only inside a sequence: there is no mask, because there is no padding.
+
+use crate::Cost;
+use crate::dropout::{Dropout, Randomness};
+
+pub mod cpu;
+pub mod reference;
+
+/// Shape of an attention.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Attention {
+    /// Number of heads.
+    pub heads: usize,
+    /// Width of one head.
+    pub head_width: usize,
+    /// Dropout of the probabilities: coin of (query's row, `head << 16 | key's index in its sequence`).
+    pub dropout: Option<Dropout>,
+}
+
+impl Attention {
+    /// `heads · head_width`.
+    pub fn width(&self) -> usize {
+        self.heads * self.head_width
+    }
+
+    /// Cost of forward over sequences of `length` tokens, `rows` tokens in all: two products.
+    pub fn forward_cost(&self, rows: usize, length: usize, element_size: usize) -> Cost {
+        Cost::new(4 * rows * length * self.width(), 4 * rows * self.width() + rows * self.heads, element_size)
+    }
+
+    /// Cost of backward: five products, the scores computed again.
+    pub fn backward_cost(&self, rows: usize, length: usize, element_size: usize) -> Cost {
+        Cost::new(
+            10 * rows * length * self.width(),
+            8 * rows * self.width() + rows * self.heads,
+            element_size,
+        )
+    }
+}
+
+/// Operands of the forward pass.
+#[derive(Debug)]
+pub struct Forward<'a, R> {
+    /// `[rows, 3 · width]`
+    pub qkv: &'a [R],
+    /// `[sequences + 1]`, row where each sequence starts, then the number of rows.
+    pub offsets: &'a [i32],
+    /// Source of the dropout coins; not read without dropout.
+    pub randomness: Randomness,
+    /// `[rows, width]`
+    pub context: &'a mut [R],
+    /// `[rows, heads]`
+    pub log_sum_exp: &'a mut [R],
+}
+
+/// Operands of the backward pass.
+#[derive(Debug)]
+pub struct Backward<'a, R> {
+    /// `[rows, 3 · width]`
+    pub qkv: &'a [R],
+    /// `[sequences + 1]`
+    pub offsets: &'a [i32],
+    /// Source of the dropout coins: the same as in forward.
+    pub randomness: Randomness,
+    /// `[rows, width]`
+    pub context: &'a [R],
+    /// `[rows, heads]`
+    pub log_sum_exp: &'a [R],
+    /// `[rows, width]`
+    pub d_context: &'a [R],
+    /// `[rows, 3 · width]`, stored.
+    pub d_qkv: &'a mut [R],
+}

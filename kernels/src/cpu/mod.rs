@@ -1,0 +1,5 @@
+//! The CPU device: instruction set, threads.
+
+/// The CPU as a device.
+#[derive(Debug)]
+pub struct Cpu;

@@ -1,0 +1,59 @@
+//! Softmax cross-entropy with a weight per row: `loss = Σ_i weight_i · (log Σ_c exp logit_ic − logit_{i, label_i})`.
+//!
+//! The weights carry the normalisation: the caller divides by what the *whole* optimisation batch holds, so that the
+//! losses and gradients of micro-batches simply add up. Gradient: `d logit_ic = d_loss · weight_i · (softmax_ic − [c = label_i])`.
+
+pub mod cpu;
+pub mod reference;
+
+use crate::Cost;
+
+/// Shape of a cross-entropy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CrossEntropy {
+    /// Columns of the logits.
+    pub classes: usize,
+}
+
+impl CrossEntropy {
+    /// Cost of either pass over `rows` rows.
+    pub fn cost(&self, rows: usize, operands: usize, element_size: usize) -> Cost {
+        Cost::new(5 * rows * self.classes, operands * rows * self.classes, element_size)
+    }
+}
+
+/// Operands of the forward pass.
+#[derive(Debug)]
+pub struct Forward<'a, R> {
+    /// `[rows, classes]`
+    pub logits: &'a [R],
+    /// `[rows]`, each in `0..classes`.
+    pub labels: &'a [i32],
+    /// `[rows]`
+    pub weights: &'a [R],
+    /// `[1]`, stored.
+    pub loss: &'a mut [R],
+    /// −log softmax of the label, unweighted, `[rows]`
+    pub row_loss: &'a mut [R],
+    /// `[rows]`
+    pub log_sum_exp: &'a mut [R],
+    /// First index of the largest logit, as a number, `[rows]`
+    pub prediction: &'a mut [R],
+}
+
+/// Operands of the backward pass.
+#[derive(Debug)]
+pub struct Backward<'a, R> {
+    /// `[rows, classes]`
+    pub logits: &'a [R],
+    /// `[rows]`
+    pub labels: &'a [i32],
+    /// `[rows]`
+    pub weights: &'a [R],
+    /// `[rows]`
+    pub log_sum_exp: &'a [R],
+    /// `[1]`
+    pub d_loss: &'a [R],
+    /// `[rows, classes]`, stored.
+    pub d_logits: &'a mut [R],
+}

@@ -1,0 +1,86 @@
+//! Dropout: `y = x · keep / (1 − p)`, `keep` a coin that depends only on what is dropped.
+//!
+//! The coin of an element is a pure function of (seed, step, stream, row, column): `row` is the token's row in the
+//! whole optimisation batch, so neither micro-batches nor threads nor devices change it, and backward draws it again
+//! instead of reading a stored mask.
+
+use crate::random::Philox;
+
+pub mod cpu;
+pub mod reference;
+
+/// Where a kernel's dropout coins come from in one run of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Randomness {
+    /// Keyed by the run's seed and the purpose "dropout".
+    pub philox: Philox,
+    /// The optimizer step.
+    pub step: u32,
+    /// Row of the optimisation batch that row 0 of this run is: what earlier micro-batches held.
+    pub first_row: u64,
+}
+
+/// Dropout with its place in the model. Shapes: `x`, `y` `[rows, width]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dropout {
+    /// Probability that an element is dropped, in `[0, 1)`.
+    pub probability: f32,
+    /// Which dropout of the model this is; no two share a stream.
+    pub stream: u32,
+}
+
+impl Dropout {
+    /// An element is kept if its random word is at least this.
+    #[inline(always)]
+    pub fn threshold(&self) -> u32 {
+        (f64::from(self.probability) * 4_294_967_296.0) as u32
+    }
+
+    /// What a kept element is multiplied with, `1 / (1 − p)`.
+    #[inline(always)]
+    pub fn scale(&self) -> f32 {
+        (1.0 / (1.0 - f64::from(self.probability))) as f32
+    }
+
+    /// The random words of columns `4 · quad .. 4 · quad + 4` of `row` (a row of this run, not of the batch).
+    #[inline(always)]
+    pub fn words(&self, randomness: &Randomness, row: usize, quad: usize) -> [u32; 4] {
+        let block = (randomness.first_row + row as u64) << 24 | quad as u64;
+        randomness.philox.block([block as u32, (block >> 32) as u32, randomness.step, self.stream])
+    }
+
+    /// Whether the element at (`row`, `column`) is kept; `column < 2²⁶`. Attention's column is
+    /// `head << 16 | key`.
+    #[inline(always)]
+    pub fn keeps(&self, randomness: &Randomness, row: usize, column: usize) -> bool {
+        self.words(randomness, row, column >> 2)[column & 3] >= self.threshold()
+    }
+}
+
+/// Operands of the forward pass.
+#[derive(Debug)]
+pub struct Forward<'a, R> {
+    /// Columns of `x` and `y`.
+    pub width: usize,
+    /// Source of the coins.
+    pub randomness: Randomness,
+    /// `[rows, width]`
+    pub x: &'a [R],
+    /// `[rows, width]`
+    pub y: &'a mut [R],
+}
+
+/// Operands of the backward pass: `dx = dy · keep / (1 − p)`.
+#[derive(Debug)]
+pub struct Backward<'a, R> {
+    /// Columns of `dy` and `dx`.
+    pub width: usize,
+    /// Source of the coins: the same as in forward.
+    pub randomness: Randomness,
+    /// `[rows, width]`
+    pub dy: &'a [R],
+    /// `[rows, width]`
+    pub dx: &'a mut [R],
+    /// Whether `dx` is stored or added to.
+    pub store: crate::Store,
+}

@@ -1,0 +1,82 @@
+//! Residual connection, dropout and layer normalisation in one pass:
+//! `z = dropout(x) + residual`, `y = γ · (z − μ) / √(σ² + ε) + β`.
+//!
+//! μ and σ² are mean and biased variance of a row (Ba et al. 2016; spec §1.4: ε = 1e-12 inside the root, statistics in
+//! f32 at least). Without residual and dropout `z` is `x` itself and is not written.
+
+use crate::dropout::{Dropout, Randomness};
+use crate::{Cost, Store};
+
+pub mod cpu;
+pub mod reference;
+
+/// Shape and constants of a layer norm. Rows come from the operands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerNorm {
+    /// Columns.
+    pub width: usize,
+    /// Added to the variance.
+    pub epsilon: f64,
+    /// Dropout of `x`, before the residual is added.
+    pub dropout: Option<Dropout>,
+}
+
+impl LayerNorm {
+    /// Cost over `rows` rows that touch `operands` matrices.
+    pub fn cost(&self, rows: usize, operands: usize, element_size: usize) -> Cost {
+        Cost::new(8 * rows * self.width, operands * rows * self.width, element_size)
+    }
+}
+
+/// Operands of the forward pass.
+#[derive(Debug)]
+pub struct Forward<'a, R> {
+    /// `[rows, width]`
+    pub x: &'a [R],
+    /// `[rows, width]`
+    pub residual: Option<&'a [R]>,
+    /// γ, `[width]`
+    pub gamma: &'a [R],
+    /// β, `[width]`
+    pub beta: &'a [R],
+    /// Source of the dropout coins; not read without dropout.
+    pub randomness: Randomness,
+    /// z, `[rows, width]`; `None` exactly if there is neither residual nor dropout.
+    pub sum: Option<&'a mut [R]>,
+    /// μ, `[rows]`
+    pub mean: &'a mut [R],
+    /// 1 / √(σ² + ε), `[rows]`
+    pub reciprocal_deviation: &'a mut [R],
+    /// `[rows, width]`
+    pub y: &'a mut [R],
+}
+
+/// Operands of the backward pass.
+///
+/// With x̂ = (z − μ) · r and g = γ · dy: `dz = r · (g − mean(g) − x̂ · mean(g · x̂))`, `dγ += Σ dy · x̂`, `dβ += Σ dy`,
+/// `d residual = dz`, `dx = dz · keep / (1 − p)`.
+#[derive(Debug)]
+pub struct Backward<'a, R> {
+    /// z as forward wrote it (or x), `[rows, width]`
+    pub sum: &'a [R],
+    /// `[rows]`
+    pub mean: &'a [R],
+    /// `[rows]`
+    pub reciprocal_deviation: &'a [R],
+    /// `[width]`
+    pub gamma: &'a [R],
+    /// `[rows, width]`
+    pub dy: &'a [R],
+    /// Source of the dropout coins: the same as in forward.
+    pub randomness: Randomness,
+    /// dz, `[rows, width]`: the gradient of the residual, and of `x` where nothing is dropped.
+    pub d_sum: &'a mut [R],
+    /// Whether `d_sum` is stored or added to.
+    pub store: Store,
+    /// Gradient of `x`, `[rows, width]`, stored; `Some` exactly if there is dropout.
+    pub d_x: Option<&'a mut [R]>,
+    /// `[width]`, added to.
+    pub d_gamma: &'a mut [R],
+    /// `[width]`, added to.
+    pub d_beta: &'a mut [R],
+}

@@ -1,0 +1,11 @@
+//! See the parent module.
+
+/// See [`super`].
+pub fn forward(_cpu: &crate::Cpu, _constants: &super::SequenceSum, _operands: super::Forward<'_, f32>) {
+    unimplemented!()
+}
+
+/// See [`super`].
+pub fn backward(_cpu: &crate::Cpu, _constants: &super::SequenceSum, _operands: super::Backward<'_, f32>) {
+    unimplemented!()
+}

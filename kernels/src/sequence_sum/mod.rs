@@ -1,0 +1,46 @@
+//! Weighted sum over the tokens of each sequence: `y[s] = Σ_{t in sequence s} weight[t] · x[t]`.
+//! Backward: `dx[t] = weight[t] · dy[s]`, `d weight[t] = x[t] · dy[s]`.
+
+pub mod cpu;
+pub mod reference;
+
+/// Shape of a sum over sequences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SequenceSum {
+    /// Columns of `x` and `y`.
+    pub width: usize,
+}
+
+/// Operands of the forward pass.
+#[derive(Debug)]
+pub struct Forward<'a, R> {
+    /// `[rows]`
+    pub weights: &'a [R],
+    /// `[rows, width]`
+    pub x: &'a [R],
+    /// `[sequences + 1]`
+    pub offsets: &'a [i32],
+    /// `[sequences, width]`
+    pub y: &'a mut [R],
+}
+
+/// Operands of the backward pass. Each gradient is written on its own, so that the two may be stored or added separately.
+#[derive(Debug)]
+pub struct Backward<'a, R> {
+    /// `[rows]`
+    pub weights: &'a [R],
+    /// `[rows, width]`
+    pub x: &'a [R],
+    /// `[sequences + 1]`
+    pub offsets: &'a [i32],
+    /// `[sequences, width]`
+    pub dy: &'a [R],
+    /// `[rows]`
+    pub d_weights: &'a mut [R],
+    /// Whether `d_weights` is stored or added to.
+    pub store_weights: crate::Store,
+    /// `[rows, width]`
+    pub dx: &'a mut [R],
+    /// Whether `dx` is stored or added to.
+    pub store: crate::Store,
+}
