@@ -14,6 +14,17 @@ pub enum Store {
     Add,
 }
 
+impl Store {
+    /// Stores `value` at `destination`, or adds it.
+    #[inline(always)]
+    pub(crate) fn put<R: Copy + std::ops::AddAssign>(self, destination: &mut R, value: R) {
+        match self {
+            Self::Assign => *destination = value,
+            Self::Add => *destination += value,
+        }
+    }
+}
+
 /// A number the host computes with: `f64` in [`Reference`], `f32` in [`Cpu`].
 pub trait Real: bytemuck::Pod + Send + Sync + PartialOrd + std::fmt::Debug + std::fmt::Display {
     /// Rounds to nearest.

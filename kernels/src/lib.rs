@@ -38,6 +38,7 @@ pub mod random;
 pub mod scale;
 pub mod sequence_softmax;
 pub mod sequence_sum;
+mod sequences;
 pub mod squared_error;
 
 pub use activation::Activation;

@@ -11,6 +11,7 @@
 use crate::Cost;
 
 pub mod cpu;
+mod erf;
 pub mod reference;
 
 /// A function applied to every element of a linear map's output.

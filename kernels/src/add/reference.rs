@@ -1,6 +1,11 @@
-//! See the parent module.
+//! The mathematics of the weighted sum.
 
-/// See [`super`].
-pub fn forward(_constants: &super::Add, _operands: super::Forward<'_, f64>) {
-    unimplemented!()
+use super::{Add, Forward};
+
+/// `y = alpha · a + beta · b`
+pub fn forward(add: &Add, operands: Forward<'_, f64>) {
+    let Forward { a, b, y } = operands;
+    for i in 0..y.len() {
+        y[i] = add.alpha * a[i] + add.beta * b[i];
+    }
 }

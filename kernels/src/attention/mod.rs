@@ -5,7 +5,8 @@
 //! Backward needs only `log_sum_exp = log Σ exp S` per query (Dao et al. 2022): with P = exp(S − lse),
 //! D = rowsum(d_context ∘ context): `dP = d_context · vᵀ` (dropped and scaled as P was), `dS = P ∘ (dP − D)`,
 //! `dq = dS · k / √d`, `dk = dSᵀ · q / √d`, `dv = dropout(P)ᵀ · d_context`.
-//! Attention looks only inside a sequence: there is no mask, because there is no padding.
+//! Attention looks only inside a sequence: there is no mask, because there is no padding. Rows past the last offset
+//! are dead: they are never read, and every result is 0 there.
 
 use crate::Cost;
 use crate::dropout::{Dropout, Randomness};

@@ -1,6 +1,22 @@
-//! See the parent module.
+//! Copying columns, one element after the other.
 
-/// See [`super`].
-pub fn copy(_constants: &super::Columns, _operands: super::Copy<'_, f64>) {
-    unimplemented!()
+use super::{Columns, Copy, Place};
+
+/// `y[r, to + c] = x[r, from + c]`
+pub fn copy(columns: &Columns, operands: Copy<'_, f64>) {
+    let Copy { x, y, place } = operands;
+    let Columns { width, x_width, from, y_width, to } = *columns;
+    if place == Place::Clear {
+        y.fill(0.0);
+    }
+    for row in 0..y.len() / y_width {
+        for c in 0..width {
+            let value = x[row * x_width + from + c];
+            let destination = &mut y[row * y_width + to + c];
+            match place {
+                Place::Keep | Place::Clear => *destination = value,
+                Place::Add => *destination += value,
+            }
+        }
+    }
 }

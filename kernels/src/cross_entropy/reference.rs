@@ -1,11 +1,35 @@
-//! See the parent module.
+//! The mathematics of the cross-entropy.
 
-/// See [`super`].
-pub fn forward(_constants: &super::CrossEntropy, _operands: super::Forward<'_, f64>) {
-    unimplemented!()
+use super::{Backward, CrossEntropy, Forward};
+
+/// `loss = Σ_i weight_i · (log Σ_c exp logit_ic − logit_{i, label_i})`
+pub fn forward(cross_entropy: &CrossEntropy, operands: Forward<'_, f64>) {
+    let Forward { logits, labels, weights, loss, row_loss, log_sum_exp, prediction } = operands;
+    loss[0] = 0.0;
+    for (i, logits) in logits.chunks_exact(cross_entropy.classes).enumerate() {
+        let mut best = 0;
+        for c in 1..logits.len() {
+            if logits[c] > logits[best] {
+                best = c;
+            }
+        }
+        let max = logits[best];
+        log_sum_exp[i] = max + logits.iter().map(|logit| (logit - max).exp()).sum::<f64>().ln();
+        row_loss[i] = log_sum_exp[i] - logits[labels[i] as usize];
+        prediction[i] = best as f64;
+        loss[0] += weights[i] * row_loss[i];
+    }
 }
 
-/// See [`super`].
-pub fn backward(_constants: &super::CrossEntropy, _operands: super::Backward<'_, f64>) {
-    unimplemented!()
+/// `d logit_ic = d_loss · weight_i · (softmax_ic − [c = label_i])`
+pub fn backward(cross_entropy: &CrossEntropy, operands: Backward<'_, f64>) {
+    let Backward { logits, labels, weights, log_sum_exp, d_loss, d_logits } = operands;
+    let classes = cross_entropy.classes;
+    for i in 0..labels.len() {
+        for c in 0..classes {
+            let softmax = (logits[i * classes + c] - log_sum_exp[i]).exp();
+            let target = f64::from(c == labels[i] as usize);
+            d_logits[i * classes + c] = d_loss[0] * weights[i] * (softmax - target);
+        }
+    }
 }

@@ -1,11 +1,28 @@
-//! See the parent module.
+//! The mathematics of dropout.
 
-/// See [`super`].
-pub fn forward(_constants: &super::Dropout, _operands: super::Forward<'_, f64>) {
-    unimplemented!()
+use super::{Backward, Dropout, Forward, Randomness};
+
+/// What dropout multiplies the element at (`row`, `column`) with: `keep / (1 − p)`, or 1 without dropout.
+pub(crate) fn factor(dropout: Option<&Dropout>, randomness: &Randomness, row: usize, column: usize) -> f64 {
+    match dropout {
+        Some(dropout) if dropout.keeps(randomness, row, column) => f64::from(dropout.scale()),
+        Some(_) => 0.0,
+        None => 1.0,
+    }
 }
 
-/// See [`super`].
-pub fn backward(_constants: &super::Dropout, _operands: super::Backward<'_, f64>) {
-    unimplemented!()
+/// `y = x · keep / (1 − p)`
+pub fn forward(dropout: &Dropout, operands: Forward<'_, f64>) {
+    let Forward { width, randomness, x, y } = operands;
+    for i in 0..y.len() {
+        y[i] = x[i] * factor(Some(dropout), &randomness, i / width, i % width);
+    }
+}
+
+/// `dx = dy · keep / (1 − p)`
+pub fn backward(dropout: &Dropout, operands: Backward<'_, f64>) {
+    let Backward { width, randomness, dy, dx, store } = operands;
+    for i in 0..dx.len() {
+        store.put(&mut dx[i], dy[i] * factor(Some(dropout), &randomness, i / width, i % width));
+    }
 }

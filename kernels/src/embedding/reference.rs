@@ -1,11 +1,35 @@
-//! See the parent module.
+//! The mathematics of the embedding.
 
-/// See [`super`].
-pub fn forward(_constants: &super::Embedding, _operands: super::Forward<'_, f64>) {
-    unimplemented!()
+use super::{Backward, Embedding, Forward, Indices};
+
+/// `y[t] = words[token[t]] + positions[position[t]] + segments[segment[t]]`
+pub fn forward(embedding: &Embedding, operands: Forward<'_, f64>) {
+    let Forward { indices, words, positions, segments, y } = operands;
+    let width = embedding.width;
+    for t in 0..indices.tokens.len() {
+        let [word, position, segment] = table_rows(&indices, t);
+        for c in 0..width {
+            y[t * width + c] =
+                words[word * width + c] + positions[position * width + c] + segments[segment * width + c];
+        }
+    }
 }
 
-/// See [`super`].
-pub fn backward(_constants: &super::Embedding, _operands: super::Backward<'_, f64>) {
-    unimplemented!()
+/// Every row of `dy` is added to the three rows it came from.
+pub fn backward(embedding: &Embedding, operands: Backward<'_, f64>) {
+    let Backward { indices, token_order: _, dy, d_words, d_positions, d_segments } = operands;
+    let width = embedding.width;
+    for t in 0..indices.tokens.len() {
+        let [word, position, segment] = table_rows(&indices, t);
+        for c in 0..width {
+            let gradient = dy[t * width + c];
+            d_words[word * width + c] += gradient;
+            d_positions[position * width + c] += gradient;
+            d_segments[segment * width + c] += gradient;
+        }
+    }
+}
+
+fn table_rows(indices: &Indices<'_>, t: usize) -> [usize; 3] {
+    [indices.tokens[t], indices.positions[t], indices.segments[t]].map(|index| index as usize)
 }

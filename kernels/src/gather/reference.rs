@@ -1,11 +1,29 @@
-//! See the parent module.
+//! Row selection, one element after the other.
 
-/// See [`super`].
-pub fn forward(_constants: &super::Gather, _operands: super::Forward<'_, f64>) {
-    unimplemented!()
+use super::{Backward, Forward, Gather};
+use crate::Store;
+
+/// `y[i] = x[rows[i]]`
+pub fn forward(gather: &Gather, operands: Forward<'_, f64>) {
+    let Forward { rows, x, y } = operands;
+    let width = gather.width;
+    for (i, &row) in rows.iter().enumerate() {
+        for c in 0..width {
+            y[i * width + c] = x[row as usize * width + c];
+        }
+    }
 }
 
-/// See [`super`].
-pub fn backward(_constants: &super::Gather, _operands: super::Backward<'_, f64>) {
-    unimplemented!()
+/// `dx[rows[i]] += dy[i]`
+pub fn backward(gather: &Gather, operands: Backward<'_, f64>) {
+    let Backward { rows, dy, dx, store } = operands;
+    let width = gather.width;
+    if store == Store::Assign {
+        dx.fill(0.0);
+    }
+    for (i, &row) in rows.iter().enumerate() {
+        for c in 0..width {
+            dx[row as usize * width + c] += dy[i * width + c];
+        }
+    }
 }

@@ -1,6 +1,11 @@
-//! See the parent module.
+//! The mathematics of the product with a constant.
 
-/// See [`super`].
-pub fn forward(_constants: &super::Scale, _operands: super::Forward<'_, f64>) {
-    unimplemented!()
+use super::{Forward, Scale};
+
+/// `y = factor · x`
+pub fn forward(scale: &Scale, operands: Forward<'_, f64>) {
+    let Forward { x, y, store } = operands;
+    for i in 0..y.len() {
+        store.put(&mut y[i], scale.factor * x[i]);
+    }
 }

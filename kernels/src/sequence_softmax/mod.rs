@@ -1,5 +1,6 @@
 //! Softmax over the tokens of each sequence, column by column: `y[t, c] = exp x[t, c] / Σ_{t' in sequence} exp x[t', c]`.
 //! Backward: `dx = y ∘ (dy − Σ_{t' in sequence} y ∘ dy)`.
+//! Rows past the last offset are dead: they are never read, and every result is 0 there.
 
 pub mod cpu;
 pub mod reference;

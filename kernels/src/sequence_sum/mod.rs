@@ -1,5 +1,6 @@
 //! Weighted sum over the tokens of each sequence: `y[s] = Σ_{t in sequence s} weight[t] · x[t]`.
 //! Backward: `dx[t] = weight[t] · dy[s]`, `d weight[t] = x[t] · dy[s]`.
+//! Rows past the last offset are dead: they are never read, and every gradient is 0 there.
 
 pub mod cpu;
 pub mod reference;

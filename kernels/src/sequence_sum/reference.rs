@@ -1,11 +1,38 @@
-//! See the parent module.
+//! The mathematics of the weighted sum over sequences.
 
-/// See [`super`].
-pub fn forward(_constants: &super::SequenceSum, _operands: super::Forward<'_, f64>) {
-    unimplemented!()
+use super::{Backward, Forward, SequenceSum};
+use crate::sequences::{dead_rows, sequences};
+
+/// `y[s] = Σ_{t in sequence s} weight[t] · x[t]`
+pub fn forward(sum: &SequenceSum, operands: Forward<'_, f64>) {
+    let Forward { weights, x, offsets, y } = operands;
+    let width = sum.width;
+    for (s, rows) in sequences(offsets).enumerate() {
+        for c in 0..width {
+            y[s * width + c] = rows.clone().map(|t| weights[t] * x[t * width + c]).sum();
+        }
+    }
 }
 
-/// See [`super`].
-pub fn backward(_constants: &super::SequenceSum, _operands: super::Backward<'_, f64>) {
-    unimplemented!()
+/// `dx[t] = weight[t] · dy[s]`, `d weight[t] = x[t] · dy[s]`
+pub fn backward(sum: &SequenceSum, operands: Backward<'_, f64>) {
+    let Backward { weights, x, offsets, dy, d_weights, store_weights, dx, store } = operands;
+    let width = sum.width;
+    for (s, rows) in sequences(offsets).enumerate() {
+        for t in rows {
+            let mut d_weight = 0.0;
+            for c in 0..width {
+                let gradient = dy[s * width + c];
+                d_weight += x[t * width + c] * gradient;
+                store.put(&mut dx[t * width + c], weights[t] * gradient);
+            }
+            store_weights.put(&mut d_weights[t], d_weight);
+        }
+    }
+    for t in dead_rows(offsets, d_weights.len()) {
+        store_weights.put(&mut d_weights[t], 0.0);
+        for c in 0..width {
+            store.put(&mut dx[t * width + c], 0.0);
+        }
+    }
 }
