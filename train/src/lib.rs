@@ -1,1 +1,3 @@
 //! From text to a trained model: tokenizers, shards, batches, optimisation, runs.
+
+pub mod run;

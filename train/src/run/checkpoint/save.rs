@@ -1,0 +1,186 @@
+//! Writing a checkpoint: staged, synced, checked, published.
+
+use std::fs;
+use std::io;
+
+use serde::Serialize;
+
+use super::manifest::{Fault, Manifest};
+use super::tensors::{NamedTensor, write_tensors};
+use super::{CheckpointError, Checkpoints, MIN_KEEP, MODEL, OPTIMIZER, STATE, io_error};
+use crate::run::files;
+
+/// What a checkpoint holds, borrowed from the trainer.
+#[derive(Debug)]
+pub struct Snapshot<'a, S> {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Everything else that a resumed run needs, as JSON.
+    pub state: &'a S,
+    /// The weights, under the names of the model directory.
+    pub model: &'a [NamedTensor<'a>],
+    /// The optimizer's moments.
+    pub optimizer: &'a [NamedTensor<'a>],
+}
+
+/// What a save did.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// Size of the checkpoint in bytes.
+    pub bytes: u64,
+    /// Steps whose checkpoints were pruned.
+    pub pruned: Vec<u64>,
+}
+
+impl Checkpoints {
+    /// Saves a checkpoint and prunes older ones. When this returns `Ok`, the checkpoint is durable and was read back.
+    ///
+    /// If the disk is full (or over quota, or reports an I/O error), older checkpoints are pruned to the last
+    /// [`MIN_KEEP`] and the save is tried once more.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NotSaved`]: the caller can train on and save again later; what was saved before is intact.
+    pub fn save<S: Serialize>(&mut self, snapshot: &Snapshot<'_, S>) -> Result<Saved, CheckpointError> {
+        let mut pruned = Vec::new();
+        let bytes = match self.write(snapshot) {
+            Err(error) if is_lack_of_room(&error) => {
+                tracing::warn!(step = snapshot.step, %error, "checkpoint not saved; pruning older ones to try again");
+                pruned = self.prune(MIN_KEEP);
+                self.write(snapshot)
+            }
+            result => result,
+        }
+        .map_err(|source| CheckpointError::NotSaved {
+            step: snapshot.step,
+            directory: self.directory(),
+            last_good: self.newest_verified().filter(|&step| step != snapshot.step),
+            source,
+        })?;
+        // The checkpoint exists. The pointer only helps people, and pruning only saves space: neither may fail the save.
+        if let Err(error) = self.point("latest", snapshot.step) {
+            tracing::warn!(%error, "the checkpoint is saved, the pointer to it is not");
+        }
+        pruned.extend(self.prune(self.keep));
+        Ok(Saved { bytes, pruned })
+    }
+
+    /// Steps 1 to 3 of the protocol.
+    fn write<S: Serialize>(&mut self, snapshot: &Snapshot<'_, S>) -> io::Result<u64> {
+        self.adopt_or_clear_staging()?;
+        match self.stage(snapshot) {
+            Ok(manifest) => self.publish(&manifest),
+            Err(error) => {
+                // Gives the room back. Should this fail too, the next save or start begins by clearing it.
+                let _ = files::remove_flat_dir(&*self.files, &self.staging());
+                Err(error)
+            }
+        }
+    }
+
+    fn stage<S: Serialize>(&self, snapshot: &Snapshot<'_, S>) -> io::Result<Manifest> {
+        let (files, staging) = (&*self.files, self.staging());
+        files.create_dir(&staging)?;
+        let mut manifest = Manifest::new(snapshot.step);
+        manifest.write_file(files, &staging, MODEL, |sink| write_tensors(snapshot.model, sink))?;
+        manifest.write_file(files, &staging, OPTIMIZER, |sink| write_tensors(snapshot.optimizer, sink))?;
+        let state = serde_json::to_vec_pretty(snapshot.state)?;
+        manifest.write_file(files, &staging, STATE, |sink| sink.write_all(&state))?;
+        manifest.write(files, &staging)?;
+        files.sync_dir(&staging)?;
+        manifest.verify(&staging).map_err(io::Error::other)?;
+        Ok(manifest)
+    }
+
+    /// Renames the staged checkpoint to its final name. A checkpoint of the same step that is already there stays if it
+    /// is the same, and is put aside if not: a rename onto it would fail.
+    fn publish(&mut self, manifest: &Manifest) -> io::Result<u64> {
+        let (step, staging, path) = (manifest.step, self.staging(), self.path(manifest.step));
+        if path.exists() {
+            self.verified.remove(&step); // look again: it may have been damaged since
+            if self.verify(step).is_ok_and(|existing| existing == *manifest) {
+                files::remove_flat_dir(&*self.files, &staging)?;
+                self.files.sync_dir(&self.directory())?;
+                return Ok(manifest.bytes());
+            }
+            self.quarantine(step, "another checkpoint of this step was saved").map_err(io::Error::other)?;
+        }
+        self.files.rename(&staging, &path)?;
+        self.files.sync_dir(&self.directory())?;
+        self.verified.insert(step);
+        Ok(manifest.bytes())
+    }
+
+    /// Checks a checkpoint's files against its manifest.
+    pub(super) fn verify(&mut self, step: u64) -> Result<Manifest, Fault> {
+        let path = self.path(step);
+        let manifest = Manifest::read(&path)?;
+        if manifest.step != step {
+            return Err(Fault::OtherStep(manifest.step));
+        }
+        if !self.verified.contains(&step) {
+            manifest.verify(&path)?;
+            self.verified.insert(step);
+        }
+        Ok(manifest)
+    }
+
+    /// Puts in order what an interrupted or failed save left: a complete staged checkpoint whose place is free was cut
+    /// off just before its rename (perhaps after another one of the same step was put aside for it), so it is published.
+    pub(super) fn adopt_or_clear_staging(&mut self) -> io::Result<()> {
+        let staging = self.staging();
+        if let Ok(manifest) = Manifest::read(&staging)
+            && !self.path(manifest.step).exists()
+            && manifest.verify(&staging).is_ok()
+        {
+            self.publish(&manifest)?;
+        }
+        files::remove_flat_dir(&*self.files, &staging)?;
+        files::remove_flat_dir(&*self.files, &self.discarded())
+    }
+
+    fn newest_verified(&mut self) -> Option<u64> {
+        self.steps().ok()?.into_iter().rev().find(|&step| self.verify(step).is_ok())
+    }
+
+    /// Moves a checkpoint to `quarantine/`, with the reason in a file beside it.
+    pub(super) fn quarantine(
+        &mut self,
+        step: u64,
+        reason: &str,
+    ) -> Result<std::path::PathBuf, CheckpointError> {
+        let quarantine = self.quarantine_directory();
+        self.create_dir(&quarantine)?;
+        // What is about to replace this checkpoint must not be lost while this move is kept.
+        let directory = self.directory();
+        self.files.sync_dir(&directory).map_err(io_error("cannot sync", &directory))?;
+        let from = self.path(step);
+        let to = free_name(&quarantine.join(super::folder_name(step)));
+        let mut note = to.clone().into_os_string();
+        note.push(".reason.txt");
+        files::replace(&*self.files, note.as_ref(), format!("{reason}\n").as_bytes())
+            .and_then(|()| self.files.rename(&from, &to))
+            .and_then(|()| self.files.sync_dir(&quarantine))
+            .and_then(|()| self.files.sync_dir(&directory))
+            .map_err(io_error("cannot move to quarantine:", &from))?;
+        self.verified.remove(&step);
+        Ok(to)
+    }
+}
+
+/// `path`, or `path.2`, `path.3`, … if that is taken.
+fn free_name(path: &std::path::Path) -> std::path::PathBuf {
+    let mut candidate = path.to_owned();
+    let mut number = 2;
+    while fs::exists(&candidate).unwrap_or(false) {
+        candidate = path.with_extension(number.to_string());
+        number += 1;
+    }
+    candidate
+}
+
+/// Whether pruning could help, or waiting: the disk is full, over quota, at a file-size limit, or failing.
+fn is_lack_of_room(error: &io::Error) -> bool {
+    const EIO: i32 = 5;
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge) || error.raw_os_error() == Some(EIO)
+}

@@ -1,0 +1,396 @@
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::run::simulated_disk::{EIO, ENOSPC, Fault as DiskFault, SimulatedDisk};
+
+/// What a run at `step` holds; `variant` tells two runs apart.
+fn values(step: u64, variant: u64) -> Vec<f32> {
+    (0..600).map(|i| (i + 1000 * step + 7 * variant) as f32 * 0.25).collect()
+}
+
+fn save(checkpoints: &mut Checkpoints, step: u64, variant: u64) -> Result<Saved, CheckpointError> {
+    let values = values(step, variant);
+    let (weights, bias) = values.split_at(500);
+    checkpoints.save(&Snapshot {
+        step,
+        state: &(step, variant),
+        model: &[
+            NamedTensor { name: "encoder.weight", shape: &[20, 25], values: weights },
+            NamedTensor { name: "encoder.bias", shape: &[100], values: bias },
+        ],
+        optimizer: &[NamedTensor { name: "encoder.bias.m", shape: &[100], values: bias }],
+    })
+}
+
+/// Asserts that the content is exactly what [`save`] wrote, and returns the step and variant.
+fn check(checkpoint: &Checkpoint<(u64, u64)>) -> (u64, u64) {
+    let (step, variant) = checkpoint.state;
+    let expected = values(step, variant);
+    let mut found = vec![0.0; 600];
+    checkpoint.model.copy_into("encoder.weight", &[20, 25], &mut found[..500]).unwrap();
+    checkpoint.model.copy_into("encoder.bias", &[100], &mut found[500..]).unwrap();
+    assert_eq!(found, expected);
+    checkpoint.optimizer.copy_into("encoder.bias.m", &[100], &mut found[..100]).unwrap();
+    assert_eq!(found[..100], expected[500..]);
+    assert_eq!(checkpoint.step, step);
+    (step, variant)
+}
+
+fn newest(checkpoints: &mut Checkpoints) -> (Option<(u64, u64)>, usize) {
+    let newest = checkpoints.load_newest().unwrap();
+    (newest.checkpoint.as_ref().map(check), newest.quarantined.len())
+}
+
+/// A run folder with the given checkpoints.
+fn run_with(steps: &[u64]) -> tempfile::TempDir {
+    let run = tempfile::tempdir().unwrap();
+    let mut checkpoints = reliable(run.path());
+    steps.iter().for_each(|&step| drop(save(&mut checkpoints, step, 0).unwrap()));
+    run
+}
+
+/// Without faults; simulated, because real syncing would make the enumerations slow.
+fn reliable(run: &Path) -> Checkpoints {
+    Checkpoints::open_with(SimulatedDisk::new(DiskFault::None, 0), run, 3).unwrap()
+}
+
+#[test]
+fn what_was_saved_is_loaded() {
+    let run = tempfile::tempdir().unwrap();
+    let mut checkpoints = Checkpoints::open(run.path(), 2).unwrap();
+    assert_eq!(newest(&mut checkpoints), (None, 0));
+    let saved = save(&mut checkpoints, 12, 3).unwrap();
+    assert!(saved.bytes > 700 * 4 && saved.pruned.is_empty());
+    assert_eq!(newest(&mut Checkpoints::open(run.path(), 2).unwrap()), (Some((12, 3)), 0));
+    assert_eq!(fs::read_to_string(run.path().join("latest")).unwrap(), "step-00000012\n");
+    let mut names: Vec<_> =
+        fs::read_dir(checkpoints.path(12)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["MANIFEST.json", "model.safetensors", "optimizer.safetensors", "state.json"]);
+}
+
+#[test]
+fn the_weights_are_a_safetensors_file_that_transformers_reads() {
+    let run = run_with(&[1]);
+    let bytes = fs::read(reliable(run.path()).path(1).join(MODEL)).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    assert_eq!(metadata.metadata().as_ref().unwrap()["format"], "pt");
+    assert_eq!(metadata.offset_keys(), ["encoder.bias", "encoder.weight"]);
+    let weight = file.tensor("encoder.weight").unwrap();
+    assert_eq!((weight.dtype(), weight.shape()), (safetensors::Dtype::F32, &[20, 25][..]));
+    assert_eq!(weight.data()[4..8], values(1, 0)[1].to_le_bytes());
+}
+
+#[test]
+fn pruning_keeps_the_newest_and_the_best() {
+    let run = tempfile::tempdir().unwrap();
+    let mut checkpoints = reliable(run.path());
+    for step in [0, 10, 20, 30] {
+        save(&mut checkpoints, step, 0).unwrap();
+        if step == 10 {
+            checkpoints.mark_best(10).unwrap();
+        }
+    }
+    assert!(save(&mut checkpoints, 40, 0).unwrap().pruned.is_empty());
+    assert_eq!(checkpoints.steps().unwrap(), [10, 20, 30, 40]); // 0 went when 30 came
+    assert_eq!(save(&mut checkpoints, 50, 0).unwrap().pruned, [20]);
+    assert_eq!(checkpoints.best(), Some(10));
+    assert!(matches!(checkpoints.mark_best(20), Err(CheckpointError::Missing { step: 20, .. })));
+}
+
+#[test]
+fn pruning_spares_damaged_checkpoints_and_files_of_others() {
+    let run = run_with(&[0, 10, 20]);
+    fs::write(run.path().join("checkpoints/step-00000000/notes.txt"), "mine").unwrap();
+    fs::write(run.path().join("checkpoints/step-00000010/state.json"), "damaged").unwrap();
+    let mut checkpoints =
+        Checkpoints::open_with(SimulatedDisk::new(DiskFault::None, 0), run.path(), 2).unwrap();
+    for step in [30, 40, 50] {
+        save(&mut checkpoints, step, 0).unwrap();
+    }
+    assert_eq!(checkpoints.steps().unwrap(), [0, 10, 40, 50]);
+}
+
+#[test]
+fn a_damaged_newest_checkpoint_is_put_aside_with_the_reason() {
+    let run = run_with(&[10, 20]);
+    fs::write(run.path().join("checkpoints/step-00000020/state.json"), "{}").unwrap();
+    let mut checkpoints = reliable(run.path());
+    let found = checkpoints.load_newest::<(u64, u64)>().unwrap();
+    assert_eq!(check(&found.checkpoint.unwrap()), (10, 0));
+    let [aside] = &found.quarantined[..] else { panic!("one was damaged") };
+    assert_eq!(aside.path, run.path().join("quarantine/step-00000020"));
+    let reason = fs::read_to_string(run.path().join("quarantine/step-00000020.reason.txt")).unwrap();
+    assert_eq!(reason.trim(), aside.reason);
+    assert!(reason.starts_with("state.json has 2 bytes, "), "{reason}");
+    assert!(aside.path.join(MODEL).exists());
+}
+
+#[test]
+fn when_none_is_usable_the_run_does_not_start_over_silently() {
+    let run = run_with(&[10]);
+    fs::remove_file(run.path().join("checkpoints/step-00000010/MANIFEST.json")).unwrap();
+    for _ in 0..2 {
+        let error = reliable(run.path()).load_newest::<(u64, u64)>().unwrap_err();
+        assert!(matches!(error, CheckpointError::NoneUsable { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_step_asked_for_is_loaded_or_refused() {
+    let run = run_with(&[10, 20]);
+    let mut checkpoints = reliable(run.path());
+    assert_eq!(check(&checkpoints.load(10).unwrap()), (10, 0));
+    let error = checkpoints.load::<(u64, u64)>(15).unwrap_err();
+    assert!(error.to_string().ends_with("(there are: 10, 20)"), "{error}");
+    fs::write(checkpoints.path(20).join(MODEL), "short").unwrap();
+    assert!(matches!(checkpoints.load::<(u64, u64)>(20), Err(CheckpointError::Damaged { .. })));
+    assert_eq!(checkpoints.steps().unwrap(), [10, 20], "nothing was moved");
+}
+
+#[test]
+fn a_state_of_another_version_is_an_error_and_stays() {
+    let run = run_with(&[10]);
+    let error = reliable(run.path()).load_newest::<Vec<String>>().unwrap_err();
+    assert!(matches!(error, CheckpointError::State { .. }), "{error}");
+    assert_eq!(reliable(run.path()).steps().unwrap(), [10]);
+}
+
+#[test]
+fn going_back_puts_later_checkpoints_aside() {
+    let run = run_with(&[10, 20, 30]);
+    let mut checkpoints = reliable(run.path());
+    assert_eq!(checkpoints.supersede_after(10).unwrap(), [20, 30]);
+    assert_eq!(newest(&mut checkpoints), (Some((10, 0)), 0));
+    assert_eq!(fs::read_to_string(run.path().join("latest")).unwrap(), "step-00000010\n");
+    assert!(run.path().join("quarantine/step-00000030/model.safetensors").exists());
+}
+
+#[test]
+fn the_same_step_can_be_saved_twice() {
+    let run = run_with(&[10, 20]);
+    let mut checkpoints = reliable(run.path());
+    save(&mut checkpoints, 20, 0).unwrap();
+    assert!(!run.path().join("quarantine").exists(), "the same content needs no second copy");
+    save(&mut checkpoints, 20, 1).unwrap();
+    save(&mut checkpoints, 20, 2).unwrap();
+    assert_eq!(newest(&mut checkpoints), (Some((20, 2)), 0));
+    assert!(run.path().join("quarantine/step-00000020/MANIFEST.json").exists());
+    assert!(run.path().join("quarantine/step-00000020.2/MANIFEST.json").exists());
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_never_saved() {
+    let run = run_with(&[10]);
+    let mut checkpoints = reliable(run.path());
+    for value in [f32::NAN, f32::INFINITY] {
+        let model = [NamedTensor { name: "w", shape: &[2], values: &[1.0, value] }];
+        let error =
+            checkpoints.save(&Snapshot { step: 20, state: &(), model: &model, optimizer: &[] }).unwrap_err();
+        assert!(error.to_string().contains("tensor `w` holds"), "{error}");
+        assert_eq!(newest(&mut checkpoints), (Some((10, 0)), 0));
+    }
+}
+
+/// One thing a run does to its checkpoints, and which of them may be loaded after it was cut off.
+struct Scenario {
+    name: &'static str,
+    before: fn() -> tempfile::TempDir,
+    act: fn(&mut Checkpoints) -> Result<(), CheckpointError>,
+    /// Loaded if the act had no effect yet.
+    old: Option<(u64, u64)>,
+    /// Loaded if it had, and always once it has returned `Ok`.
+    new: (u64, u64),
+    /// Damaged checkpoints that may have been found.
+    damaged: usize,
+}
+
+const SCENARIOS: [Scenario; 5] = [
+    Scenario {
+        name: "first save",
+        before: || tempfile::tempdir().unwrap(),
+        act: |checkpoints| save(checkpoints, 0, 0).map(drop),
+        old: None,
+        new: (0, 0),
+        damaged: 0,
+    },
+    Scenario {
+        name: "save and prune",
+        before: || run_with(&[0, 10, 20]),
+        act: |checkpoints| save(checkpoints, 30, 0).map(drop),
+        old: Some((20, 0)),
+        new: (30, 0),
+        damaged: 0,
+    },
+    Scenario {
+        name: "save the only step again with other content",
+        before: || run_with(&[5]),
+        act: |checkpoints| save(checkpoints, 5, 1).map(drop),
+        old: Some((5, 0)),
+        new: (5, 1),
+        damaged: 0,
+    },
+    Scenario {
+        name: "load with the newest damaged",
+        before: || {
+            let run = run_with(&[10, 20]);
+            fs::write(run.path().join("checkpoints/step-00000020/state.json"), "{}").unwrap();
+            run
+        },
+        act: |checkpoints| checkpoints.load_newest::<(u64, u64)>().map(drop),
+        old: Some((10, 0)),
+        new: (10, 0),
+        damaged: 1,
+    },
+    Scenario {
+        name: "go back",
+        before: || run_with(&[10, 20]),
+        act: |checkpoints| checkpoints.supersede_after(10).map(drop),
+        old: Some((20, 0)),
+        new: (10, 0),
+        damaged: 0,
+    },
+];
+
+/// Runs the scenario on a disk with the given fault; returns how many operations it took and whether it succeeded.
+fn run_scenario(scenario: &Scenario, fault: DiskFault, at: u64) -> (u64, bool) {
+    let context = format!("{}, {fault:?} at operation {at}", scenario.name);
+    let run = (scenario.before)();
+    let disk = SimulatedDisk::new(fault, at);
+    let result = Checkpoints::open_with(disk.clone(), run.path(), 3)
+        .and_then(|mut opened| (scenario.act)(&mut opened));
+    disk.crash();
+
+    let mut again = reliable(run.path());
+    let (found, damaged) = newest(&mut again);
+    match result {
+        Ok(()) => assert_eq!(found, Some(scenario.new), "{context}"),
+        Err(_) => assert!(found == scenario.old || found == Some(scenario.new), "{context}: {found:?}"),
+    }
+    assert!(damaged <= scenario.damaged, "{context}: {damaged} damaged");
+    // Whatever was left behind, the next run can save and prune.
+    save(&mut again, 40, 0).unwrap();
+    save(&mut again, 50, 0).unwrap();
+    assert_eq!(newest(&mut again), (Some((50, 0)), 0), "{context}");
+    let left: Vec<_> = fs::read_dir(again.directory())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with("step-"))
+        .collect();
+    assert!(left.is_empty(), "{context}: {left:?} left behind");
+    (disk.operations(), result.is_ok())
+}
+
+#[test]
+fn every_crash_point_leaves_the_old_or_the_new_checkpoint() {
+    for scenario in &SCENARIOS {
+        let (operations, _) = run_scenario(scenario, DiskFault::None, 0);
+        assert!(operations >= 5, "{}: {operations} operations", scenario.name);
+        for fault in [DiskFault::Kill, DiskFault::PowerCutLosingContent, DiskFault::PowerCutLosingNames] {
+            for at in 0..operations {
+                run_scenario(scenario, fault, at);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_failing_operation_leaves_the_old_or_the_new_checkpoint() {
+    for scenario in &SCENARIOS {
+        let (operations, _) = run_scenario(scenario, DiskFault::None, 0);
+        for error in [ENOSPC, EIO] {
+            for at in 0..operations {
+                run_scenario(scenario, DiskFault::Once(error), at);
+                run_scenario(scenario, DiskFault::From(error), at);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_costs_old_checkpoints_but_never_the_last_two() {
+    let size = fs_size(&run_with(&[10]).path().join("checkpoints/step-00000010"));
+    for room in (0..=size).step_by(size as usize / 40) {
+        // A third checkpoint can be given up to make room.
+        let run = run_with(&[10, 20, 30]);
+        let mut checkpoints = Checkpoints::open_with(SimulatedDisk::with_room(room), run.path(), 3).unwrap();
+        assert_eq!(save(&mut checkpoints, 40, 0).unwrap().pruned, [10], "room for {room} of {size} bytes");
+        assert_eq!(newest(&mut reliable(run.path())), (Some((40, 0)), 0));
+
+        // The last two cannot: the save fails, and says what is safe.
+        let run = run_with(&[10, 20]);
+        let disk = SimulatedDisk::with_room(room);
+        let mut checkpoints = Checkpoints::open_with(disk.clone(), run.path(), 3).unwrap();
+        if room < size {
+            let error = save(&mut checkpoints, 30, 0).unwrap_err();
+            let CheckpointError::NotSaved { step: 30, last_good: Some(20), source, .. } = error else {
+                panic!("{error}")
+            };
+            assert_eq!(source.kind(), io::ErrorKind::StorageFull);
+            assert_eq!(newest(&mut reliable(run.path())), (Some((20, 0)), 0));
+            disk.add_room(2 * size); // somebody made room: the same process saves again
+        }
+        save(&mut checkpoints, 30, 0).unwrap();
+        assert_eq!(newest(&mut reliable(run.path())), (Some((30, 0)), 0));
+    }
+}
+
+/// The real thing: a process that may write files of 1 KiB at most.
+#[cfg(unix)]
+#[test]
+fn a_file_size_limit_of_the_system_is_reported_and_loses_nothing() {
+    const ROLE: &str = "CHECKPOINT_TEST_RUN";
+    if let Some(run) = std::env::var_os(ROLE) {
+        let mut checkpoints = Checkpoints::open(Path::new(&run), 2).unwrap();
+        let Err(CheckpointError::NotSaved { source, .. }) = save(&mut checkpoints, 20, 0) else {
+            panic!("2400 bytes of weights do not fit")
+        };
+        assert_eq!(source.kind(), io::ErrorKind::FileTooLarge);
+        return;
+    }
+    let run = run_with(&[10]);
+    let name = std::thread::current().name().unwrap().to_owned();
+    let output = std::process::Command::new("sh")
+        // Two blocks, whether the shell counts them as 512 or 1024 bytes. Without the trap the kernel kills the writer.
+        .args(["-c", r#"trap '' XFSZ; ulimit -f 2; exec "$0" --exact "$1" --nocapture"#])
+        .arg(std::env::current_exe().unwrap())
+        .arg(name)
+        .env(ROLE, run.path())
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}");
+    assert_eq!(newest(&mut reliable(run.path())), (Some((10, 0)), 0));
+}
+
+#[test]
+fn every_truncation_and_a_flip_of_every_byte_is_detected() {
+    let run = run_with(&[10]);
+    let mut checkpoints = reliable(run.path());
+    for file in [MODEL, OPTIMIZER, STATE, manifest::MANIFEST] {
+        let path = checkpoints.path(10).join(file);
+        let bytes = fs::read(&path).unwrap();
+        let mut refused = |content: &[u8], what: &str| {
+            fs::write(&path, content).unwrap();
+            let result = checkpoints.load::<(u64, u64)>(10);
+            assert!(matches!(result, Err(CheckpointError::Damaged { .. })), "{file} with {what}");
+        };
+        for length in 0..bytes.len() {
+            refused(&bytes[..length], &format!("{length} of {} bytes", bytes.len()));
+        }
+        refused(&[&bytes[..], b" "].concat(), "one byte more");
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1 << (at % 8);
+            refused(&flipped, &format!("bit {} of byte {at} flipped", at % 8));
+        }
+        fs::write(&path, bytes).unwrap();
+    }
+    assert_eq!(check(&checkpoints.load(10).unwrap()), (10, 0));
+}
+
+fn fs_size(folder: &Path) -> u64 {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
+}
