@@ -58,6 +58,9 @@ pub struct Reference;
 /// Writes the trait and its two implementations from one table: method, constants, operands.
 macro_rules! operations {
     ($($(#[$doc:meta])* $method:ident: $module:ident::$function:ident($constants:ty, $operands:ident);)*) => {
+        /// The names of all operations.
+        pub const KERNELS: &[&str] = &[$(stringify!($method)),*];
+
         /// A device that lives in host memory.
         pub trait Host: Send + Sync {
             /// What it computes with.

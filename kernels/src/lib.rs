@@ -44,4 +44,4 @@ pub mod squared_error;
 pub use activation::Activation;
 pub use cost::Cost;
 pub use cpu::Cpu;
-pub use host::{Host, Real, Reference, Store};
+pub use host::{Host, KERNELS, Real, Reference, Store};

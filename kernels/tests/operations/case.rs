@@ -1,0 +1,192 @@
+//! What a case is, and the three things that are checked of it.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use kernels::{Cpu, Host, Reference, Store};
+
+use crate::devices;
+use crate::pool::{Operands, Pool};
+use crate::tolerance::{FINITE_DIFFERENCE, assert_close, bound};
+
+/// One operation at one size, with random operands.
+pub trait Case: Debug + Sized {
+    /// The sizes to test: every variant of the operation, every awkward size.
+    fn all() -> Vec<Self>;
+
+    /// Sizes small enough to differentiate numerically, element by element.
+    fn small() -> Vec<Self>;
+
+    /// Creates the buffers that [`Case::steps`] names.
+    fn operands(&self, operands: &mut Operands);
+
+    /// The forward kernel, then the others, each reading what earlier ones wrote.
+    fn steps<H: Host>(&self) -> Vec<Step<'_, H>>;
+
+    /// What to differentiate.
+    fn derivative(&self) -> Derivative;
+}
+
+/// Names the buffers of a derivative.
+pub struct Derivative {
+    /// A result of the first step.
+    pub output: &'static str,
+    /// The gradient of `output`, an operand.
+    pub upstream: &'static str,
+    /// Operands and the buffers that receive their gradients.
+    pub gradients: Vec<(&'static str, &'static str)>,
+}
+
+type Call<'a, H> = Box<dyn Fn(&H, &Pool<<H as Host>::Real>) + 'a>;
+
+/// One call of a kernel.
+pub struct Step<'a, H: Host> {
+    /// Its name in the table of operations.
+    pub kernel: &'static str,
+    /// How many rounded terms its results are sums of.
+    pub reduced: usize,
+    run: Call<'a, H>,
+}
+
+impl<'a, H: Host> Step<'a, H> {
+    /// Use [`step!`](crate::step), which takes the name from the call.
+    pub fn new(kernel: &'static str, reduced: usize, run: impl Fn(&H, &Pool<H::Real>) + 'a) -> Self {
+        Self { kernel, reduced, run: Box::new(run) }
+    }
+
+    fn run(&self, host: &H, pool: &Pool<H::Real>) {
+        (self.run)(host, pool);
+    }
+}
+
+/// `step! { p, reduced, kernel(constants, operands) }`: a [`Step`] whose operands are borrowed from the pool `p`.
+#[macro_export]
+macro_rules! step {
+    ($pool:ident, $reduced:expr, $kernel:ident($constants:expr, $operands:expr)) => {
+        $crate::case::Step::new(stringify!($kernel), $reduced, move |host: &H, $pool| {
+            host.$kernel($constants, $operands);
+        })
+    };
+}
+
+fn pool(case: &impl Case) -> Pool<f64> {
+    let mut operands = Operands::new();
+    case.operands(&mut operands);
+    operands.into_pool()
+}
+
+/// The kernels that a case calls at any of its sizes.
+pub fn kernels<C: Case>() -> BTreeSet<&'static str> {
+    let cases = C::all();
+    cases.iter().flat_map(|case| case.steps::<Reference>()).map(|step| step.kernel).collect()
+}
+
+/// Every gradient of the reference against central differences of its forward pass.
+pub fn check_gradients<C: Case>() {
+    for case in C::small() {
+        let steps = case.steps::<Reference>();
+        let before = pool(&case);
+        let after: Pool<f64> = before.convert();
+        steps.iter().for_each(|step| step.run(&Reference, &after));
+        let written = after.take_written();
+        for (input, gradient) in case.derivative().gradients {
+            let actual = match written.get(gradient) {
+                Some(Store::Assign) => after.values(gradient),
+                Some(Store::Add) => difference(&after.values(gradient), &before.values(gradient)),
+                None => panic!("{case:?}: no step writes {gradient}"),
+            };
+            let expected = finite_differences(&case, &steps[0], &before, input);
+            assert_close(&format!("{case:?}: {gradient}"), &expected, &actual, FINITE_DIFFERENCE);
+        }
+    }
+}
+
+/// Central differences of `upstream · output` by every element of `input`.
+fn finite_differences<C: Case>(
+    case: &C,
+    forward: &Step<'_, Reference>,
+    operands: &Pool<f64>,
+    input: &'static str,
+) -> Vec<f64> {
+    const STEP: f64 = 1e-5;
+    let Derivative { output, upstream, .. } = case.derivative();
+    let (before, upstream) = (operands.values(output), operands.values(upstream));
+    let mut probe: Pool<f64> = operands.convert();
+    let mut values = operands.values(input);
+    let mut loss = |values: &[f64]| -> f64 {
+        probe.set(input, values);
+        probe.set(output, &before);
+        forward.run(&Reference, &probe);
+        probe.values(output).iter().zip(&upstream).map(|(y, dy)| y * dy).sum()
+    };
+    (0..values.len())
+        .map(|i| {
+            let x = values[i];
+            values[i] = x + STEP;
+            let above = loss(&values);
+            values[i] = x - STEP;
+            let below = loss(&values);
+            values[i] = x;
+            (above - below) / (2.0 * STEP)
+        })
+        .collect()
+}
+
+fn difference(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a - b).collect()
+}
+
+/// Every kernel of every instruction set against the reference, step by step on the same operands.
+///
+/// The operands' dead rows hold NaN: a kernel that lets one of them into a result fails here.
+pub fn check_backends<C: Case>() {
+    let devices = devices::cpus(2);
+    for case in C::all() {
+        let mut reference = pool(&case);
+        let steps = case.steps::<Reference>().into_iter().zip(case.steps::<Cpu>());
+        for (oracle, step) in steps {
+            let operands: Pool<f32> = reference.convert();
+            reference = operands.convert();
+            oracle.run(&Reference, &reference);
+            let written = reference.take_written();
+            for (isa, cpu) in &devices {
+                let results: Pool<f32> = operands.convert();
+                step.run(cpu, &results);
+                for name in written.keys() {
+                    let what = format!("{} on {isa}, {name} of {case:?}", step.kernel);
+                    let (expected, actual) = (reference.values(name), results.values(name));
+                    assert_close(&what, &expected, &actual, bound(step.reduced));
+                }
+            }
+        }
+    }
+}
+
+/// One, two and three threads, bit for bit.
+pub fn check_threads<C: Case>() {
+    for case in C::all() {
+        let operands = pool(&case);
+        let run = |cpu: &Cpu| -> Pool<f32> {
+            let results = operands.convert();
+            case.steps().iter().for_each(|step| step.run(cpu, &results));
+            results
+        };
+        for (isa, cpu) in devices::cpus(1) {
+            let one = run(&cpu);
+            for threads in [2, 3] {
+                let (_, cpu) = devices::cpus(threads)
+                    .into_iter()
+                    .find(|(name, _)| *name == isa)
+                    .expect("the machine has one list of instruction sets");
+                let many = run(&cpu);
+                for name in one.names() {
+                    let bits = |pool: &Pool<f32>| -> Vec<u32> {
+                        pool.read(name).iter().map(|value| value.to_bits()).collect()
+                    };
+                    let (one, many) = (bits(&one), bits(&many));
+                    assert!(one == many, "{threads} threads on {isa} change {name} of {case:?}");
+                }
+            }
+        }
+    }
+}

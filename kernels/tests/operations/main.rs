@@ -1,0 +1,49 @@
+//! Every operation: its gradients against finite differences, every instruction set against the reference, every number
+//! of threads against one.
+
+mod case;
+mod cases;
+mod devices;
+mod pool;
+mod tolerance;
+
+use std::collections::BTreeSet;
+
+/// The cases, each of which becomes three tests. A kernel that no case calls is an error.
+macro_rules! cases {
+    ($($name:ident: $case:ty;)*) => {
+        mod gradients {
+            $(#[test] fn $name() { crate::case::check_gradients::<$case>(); })*
+        }
+        mod backends {
+            $(#[test] fn $name() { crate::case::check_backends::<$case>(); })*
+        }
+        mod threads {
+            $(#[test] fn $name() { crate::case::check_threads::<$case>(); })*
+        }
+
+        #[test]
+        fn every_kernel_has_a_case() {
+            let tested: BTreeSet<_> = [$(case::kernels::<$case>()),*].into_iter().flatten().collect();
+            let listed: BTreeSet<_> = kernels::KERNELS.iter().copied().collect();
+            assert_eq!(tested, listed);
+        }
+    };
+}
+
+cases! {
+    activation: crate::cases::activation::Activation;
+    add: crate::cases::add::Add;
+    attention: crate::cases::attention::Attention;
+    columns: crate::cases::columns::Columns;
+    cross_entropy: crate::cases::cross_entropy::CrossEntropy;
+    dropout: crate::cases::dropout::Dropout;
+    embedding: crate::cases::embedding::Embedding;
+    gather: crate::cases::gather::Gather;
+    layer_norm: crate::cases::layer_norm::LayerNorm;
+    linear: crate::cases::linear::Linear;
+    optimizer: crate::cases::optimizer::Optimizer;
+    sequence_softmax: crate::cases::sequence_softmax::SequenceSoftmax;
+    sequence_sum: crate::cases::sequence_sum::SequenceSum;
+    squared_error: crate::cases::squared_error::SquaredError;
+}
