@@ -23,7 +23,7 @@ impl Embedding {
     fn new(rows: usize, vocabulary: usize, width: usize) -> Self {
         let mut random = Random::new(4);
         let tokens = random.indices(rows, vocabulary);
-        let mut token_order: Indices = (0..rows as i32).collect();
+        let mut token_order: Vec<i32> = (0..rows as i32).collect();
         token_order.sort_by_key(|&row| tokens[row as usize]);
         Self {
             embedding: embedding::Embedding { width },
