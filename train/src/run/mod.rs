@@ -1,6 +1,9 @@
 //! A run: its directory, lock, checkpoints, journal and progress, and how it is stopped.
 
 pub mod checkpoint;
+pub mod clock;
 pub mod files;
+pub mod journal;
+pub mod lock;
 #[cfg(test)]
 mod simulated_disk;

@@ -1,4 +1,5 @@
 use std::fs;
+use std::io::{Seek, Write};
 use std::path::Path;
 
 use super::*;
@@ -372,19 +373,25 @@ fn every_truncation_and_a_flip_of_every_byte_is_detected() {
     for file in [MODEL, OPTIMIZER, STATE, manifest::MANIFEST] {
         let path = checkpoints.path(10).join(file);
         let bytes = fs::read(&path).unwrap();
-        let mut refused = |content: &[u8], what: &str| {
-            fs::write(&path, content).unwrap();
+        let mut damaged = fs::File::options().read(true).write(true).open(&path).unwrap();
+        let mut is_refused = |what: &str| {
             let result = checkpoints.load::<(u64, u64)>(10);
             assert!(matches!(result, Err(CheckpointError::Damaged { .. })), "{file} with {what}");
         };
-        for length in 0..bytes.len() {
-            refused(&bytes[..length], &format!("{length} of {} bytes", bytes.len()));
+        let mut put = |at: usize, byte: u8| {
+            damaged.seek(io::SeekFrom::Start(at as u64)).unwrap();
+            damaged.write_all(&[byte]).unwrap();
+        };
+        for (at, byte) in bytes.iter().enumerate() {
+            put(at, byte ^ (1 << (at % 8)));
+            is_refused(&format!("bit {} of byte {at} flipped", at % 8));
+            put(at, *byte);
         }
-        refused(&[&bytes[..], b" "].concat(), "one byte more");
-        for at in 0..bytes.len() {
-            let mut flipped = bytes.clone();
-            flipped[at] ^= 1 << (at % 8);
-            refused(&flipped, &format!("bit {} of byte {at} flipped", at % 8));
+        put(bytes.len(), b' ');
+        is_refused("one byte more");
+        for length in (0..bytes.len()).rev() {
+            damaged.set_len(length as u64).unwrap();
+            is_refused(&format!("{length} of {} bytes", bytes.len()));
         }
         fs::write(&path, bytes).unwrap();
     }
