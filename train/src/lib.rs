@@ -1,3 +1,4 @@
 //! From text to a trained model: tokenizers, shards, batches, optimisation, runs.
 
 pub mod run;
+pub mod tokenizer;

@@ -1,0 +1,66 @@
+use std::path::PathBuf;
+
+/// Why a tokenizer could not be loaded, trained or saved.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    /// The operating system refused to read or write a file.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A file is damaged, or is not what it was taken for.
+    #[error("{path} is not a usable tokenizer: {source}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Invalid,
+    },
+    /// A directory without any tokenizer file in it.
+    #[error(
+        "{path} holds no tokenizer: expected spiece.model (or any one *.model), tokenizer.json or vocab.txt in it"
+    )]
+    Missing {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A directory with several `*.model` files, none of which has the usual name.
+    #[error("{path} holds several *.model files; name the one to use")]
+    Ambiguous {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Saving would leave files of two different tokenizers side by side.
+    #[error("{path} belongs to another tokenizer; save into an empty directory")]
+    Occupied {
+        /// The file in the way.
+        path: PathBuf,
+    },
+    /// A vocabulary could not be trained.
+    #[error("cannot train a vocabulary: {0}")]
+    Training(String),
+    /// Ids that do not fit the 16 bits in which prepared data stores them.
+    #[error(
+        "the vocabulary has {size} pieces, but prepared data holds ids of 16 bits: at most {limit} pieces"
+    )]
+    TooLarge {
+        /// Pieces in the vocabulary.
+        size: usize,
+        /// Pieces that 16 bits can number.
+        limit: usize,
+    },
+}
+
+/// What is wrong with the content of a tokenizer file, in words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub(super) String);
+
+impl Invalid {
+    pub(super) fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}

@@ -1,0 +1,226 @@
+//! Text to token ids and back: the released sentencepiece vocabularies, one trained from text, or BERT's
+//! WordPiece.
+//!
+//! [`Tokenizer::load`] takes any file or directory that holds one. The ids of a sentencepiece `.model` are the
+//! reference's, its digit-comma rule included; text is prepared inside (white space, NFKD, accents, case), so
+//! callers pass it as it is.
+//!
+//! ```
+//! use train::tokenizer::{Tokenizer, TrainOptions};
+//!
+//! let text = ["The cat sat on the mat.", "The dog sat on the cat."];
+//! let options = TrainOptions { vocabulary_size: 40, ..TrainOptions::default() };
+//! let tokenizer = Tokenizer::train(text, &options)?;
+//! let ids = tokenizer.encode("The cat sat.");
+//! assert_eq!(tokenizer.decode(&ids), "the cat sat.");
+//! # Ok::<(), train::tokenizer::TokenizerError>(())
+//! ```
+
+mod error;
+mod files;
+mod json;
+mod normalizer;
+mod preprocess;
+mod sentencepiece;
+mod train;
+mod unigram;
+mod vocabulary;
+mod wordpiece;
+
+pub use error::{Invalid, TokenizerError};
+pub use train::TrainOptions;
+pub use vocabulary::SpecialTokens;
+
+use std::collections::HashMap;
+use unigram::Unigram;
+use vocabulary::Vocabulary;
+use wordpiece::WordPiece;
+
+/// Choices for [`Tokenizer::load`]. What is `None` is taken from `tokenizer.json` or the `tokenizer_config.json`
+/// beside the file, and is else as in the released models: lower case, no accents, the reference's style.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LoadOptions {
+    /// Lower-case the text.
+    pub lower_case: Option<bool>,
+    /// Keep accents and other combining marks, which the reference drops.
+    pub keep_accents: Option<bool>,
+    /// Whose treatment of text to follow where they differ.
+    pub style: Option<Style>,
+}
+
+/// Whose treatment of text to follow. Matters for sentencepiece vocabularies only.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Style {
+    /// The reference implementation, with which the released models were trained.
+    #[default]
+    Reference,
+    /// The transformers library: ``` `` ``` and `''` become `"`, and a piece like `/12,` that is taken apart
+    /// gains no `▁`.
+    Transformers,
+}
+
+/// A vocabulary and the way from text to its ids. Cheap to share between threads; see [`Encoder`] for speed.
+#[derive(Debug)]
+pub struct Tokenizer {
+    model: Model,
+    starts_word: Vec<bool>,
+    /// The sentencepiece file this was read from, kept to be saved again.
+    source: Option<Vec<u8>>,
+    fingerprint: [u8; 32],
+}
+
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a program has one or two")]
+enum Model {
+    Unigram(Unigram),
+    WordPiece(WordPiece),
+}
+
+impl Tokenizer {
+    fn new(model: Model, source: Option<Vec<u8>>) -> Self {
+        let fingerprint = fingerprint(&model);
+        let starts_word = match &model {
+            Model::Unigram(unigram) => unigram.vocabulary.texts().map(unigram::starts_word).collect(),
+            Model::WordPiece(wordpiece) => {
+                wordpiece.vocabulary.texts().map(|text| !text.starts_with(wordpiece::CONTINUATION)).collect()
+            }
+        };
+        Self { model, starts_word, source, fingerprint }
+    }
+
+    fn vocabulary(&self) -> &Vocabulary {
+        match &self.model {
+            Model::Unigram(unigram) => &unigram.vocabulary,
+            Model::WordPiece(wordpiece) => &wordpiece.vocabulary,
+        }
+    }
+
+    /// The ids of a text. No special pieces are added, and none is produced from text that spells one.
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        let mut ids = Vec::new();
+        self.encoder().encode(text, &mut ids);
+        ids
+    }
+
+    /// An encoder that remembers words: several times faster than [`encode`](Self::encode) over much text.
+    pub fn encoder(&self) -> Encoder<'_> {
+        Encoder { tokenizer: self, buffers: unigram::Buffers::default(), words: WordCache::default() }
+    }
+
+    /// The text of a sequence of ids, special pieces included, as far as encoding left it. An id outside the
+    /// vocabulary reads as the unknown piece.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        match &self.model {
+            Model::Unigram(unigram) => unigram.decode(ids.iter().map(|&id| unigram.pieces.get(id as usize))),
+            Model::WordPiece(wordpiece) => wordpiece
+                .decode(ids.iter().map(|&id| wordpiece.vocabulary.text(id).unwrap_or(wordpiece::SPECIAL[1]))),
+        }
+    }
+
+    /// How many ids there are: 0 to this, exclusive.
+    pub fn vocabulary_size(&self) -> usize {
+        self.vocabulary().len()
+    }
+
+    /// The piece of an id.
+    pub fn piece(&self, id: u32) -> Option<&str> {
+        self.vocabulary().text(id)
+    }
+
+    /// The id of a piece, special ones included.
+    pub fn id(&self, piece: &str) -> Option<u32> {
+        self.vocabulary().id(piece)
+    }
+
+    /// The ids of the special pieces.
+    pub fn special(&self) -> SpecialTokens {
+        self.vocabulary().special
+    }
+
+    /// Whether a piece begins a word, by the reference's test: for sentencepiece vocabularies whether it begins
+    /// with `▁` or `<`, is one punctuation mark, or has any character besides ASCII letters and marks (digits
+    /// and the apostrophe do not count as marks); for WordPiece whether it lacks `##`. False for an id outside
+    /// the vocabulary.
+    pub fn starts_word(&self, id: u32) -> bool {
+        self.starts_word.get(id as usize).copied().unwrap_or(false)
+    }
+
+    /// A hash of everything that determines the ids of a text.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.fingerprint
+    }
+
+    /// Says whether every id fits the 16 bits in which prepared data stores it.
+    pub fn fits_u16(&self) -> Result<(), TokenizerError> {
+        let (size, limit) = (self.vocabulary_size(), 1 << 16);
+        if size > limit { Err(TokenizerError::TooLarge { size, limit }) } else { Ok(()) }
+    }
+}
+
+/// Encodes text after text, remembering the words it has seen. One per thread.
+#[derive(Debug)]
+pub struct Encoder<'t> {
+    tokenizer: &'t Tokenizer,
+    buffers: unigram::Buffers,
+    words: WordCache,
+}
+
+impl Encoder<'_> {
+    /// Appends the ids of a text; the same as [`Tokenizer::encode`].
+    pub fn encode(&mut self, text: &str, ids: &mut Vec<u32>) {
+        let words = &mut self.words;
+        match &self.tokenizer.model {
+            Model::Unigram(unigram) => unigram.for_each_word(text, &mut self.buffers, |word| {
+                words.extend(word, ids, |word, ids| unigram.segment(word, ids));
+            }),
+            Model::WordPiece(wordpiece) => wordpiece.for_each_word(text, |word| {
+                words.extend(word, ids, |word, ids| wordpiece.segment(word, ids));
+            }),
+        }
+    }
+}
+
+/// The ids of the words seen lately. Bounded: it starts afresh when full, which costs little since a text's
+/// common words are back at once.
+#[derive(Debug, Default)]
+struct WordCache {
+    ranges: HashMap<Box<str>, (u32, u32)>,
+    ids: Vec<u32>,
+}
+
+impl WordCache {
+    const MAX_WORDS: usize = 1 << 16;
+    /// Longer words are rarely seen twice.
+    const MAX_BYTES: usize = 64;
+
+    fn extend(&mut self, word: &str, out: &mut Vec<u32>, segment: impl FnOnce(&str, &mut Vec<u32>)) {
+        if word.len() > Self::MAX_BYTES {
+            return segment(word, out);
+        }
+        if let Some(&(start, end)) = self.ranges.get(word) {
+            return out.extend_from_slice(&self.ids[start as usize..end as usize]);
+        }
+        if self.ranges.len() == Self::MAX_WORDS {
+            self.ranges.clear();
+            self.ids.clear();
+        }
+        let start = out.len();
+        segment(word, out);
+        let range = self.ids.len() as u32..(self.ids.len() + out.len() - start) as u32;
+        self.ids.extend_from_slice(&out[start..]);
+        self.ranges.insert(word.into(), (range.start, range.end));
+    }
+}
+
+fn fingerprint(model: &Model) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    match model {
+        Model::Unigram(unigram) => unigram.fingerprint(&mut add),
+        Model::WordPiece(wordpiece) => wordpiece.fingerprint(&mut add),
+    }
+    *hasher.finalize().as_bytes()
+}

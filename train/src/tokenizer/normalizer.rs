@@ -1,0 +1,125 @@
+//! Sentencepiece's own normalisation: character rules, then white space to `▁`.
+
+use super::error::Invalid;
+use unicode_normalization::UnicodeNormalization;
+
+/// U+2581, which stands for a space in pieces.
+pub(super) const SPACE: char = '▁';
+
+/// From prepared text to what the vocabulary is matched against.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Normalizer {
+    /// Characters stay as they are.
+    Identity,
+    /// Sentencepiece's `nmt_nfkc` by definition: control characters dropped, odd spaces to spaces, NFKC.
+    NmtNfkc,
+    /// The table in a model file.
+    Charsmap(Charsmap),
+}
+
+impl Normalizer {
+    /// Replaces the content of `out` by `text`, normalised: the character rules, runs of spaces to one, outer
+    /// spaces away, then `▁` in front and for every space. `keep` gives the length of a user-defined piece at
+    /// the start of its argument: those pass the character rules unchanged.
+    pub fn apply(&self, text: &str, keep: impl Fn(&str) -> Option<usize>, out: &mut String) {
+        let mapped: Option<String> = match self {
+            Self::Identity => None,
+            Self::NmtNfkc if text.bytes().all(|b| matches!(b, b' '..=b'~')) => None,
+            Self::NmtNfkc => Some(text.chars().filter_map(nmt).nfkc().collect()),
+            Self::Charsmap(charsmap) => Some(charsmap.apply(text, keep)),
+        };
+        out.clear();
+        for word in mapped.as_deref().unwrap_or(text).split(' ').filter(|word| !word.is_empty()) {
+            out.push(SPACE);
+            out.push_str(word);
+        }
+    }
+}
+
+/// The character map of machine translation that sentencepiece applies before NFKC.
+fn nmt(c: char) -> Option<char> {
+    match c {
+        '\u{1}'..='\u{8}' | '\u{B}' | '\u{E}'..='\u{1F}' | '\u{7F}' | '\u{8F}' | '\u{9F}' => None,
+        '\t' | '\n' | '\u{C}' | '\r' | '\u{1680}' | '\u{200B}'..='\u{200F}' | '\u{2028}' | '\u{2029}' => {
+            Some(' ')
+        }
+        SPACE | '\u{FEFF}' | '\u{FFFD}' => Some(' '),
+        c => Some(c),
+    }
+}
+
+/// A `precompiled_charsmap`: u32 size of a trie in bytes, the trie as a double array of u32 (the layout of
+/// darts-clone), then replacement strings, each ended by NUL. All little-endian.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Charsmap {
+    bytes: Vec<u8>,
+    trie: Vec<u32>,
+    replacements: String,
+}
+
+impl Charsmap {
+    /// Checks that the table can be read; its rules are checked as they are used.
+    pub fn new(bytes: Vec<u8>) -> Result<Self, Invalid> {
+        let (trie, replacements) = bytes
+            .split_first_chunk::<4>()
+            .and_then(|(size, rest)| rest.split_at_checked(u32::from_le_bytes(*size) as usize))
+            .ok_or_else(|| Invalid::new("its character map is truncated"))?;
+        let trie = trie.chunks_exact(4).map(|unit| u32::from_le_bytes([unit[0], unit[1], unit[2], unit[3]]));
+        let trie = trie.collect();
+        let replacements = std::str::from_utf8(replacements)
+            .map_err(|_| Invalid::new("its character map is not UTF-8"))?
+            .to_owned();
+        Ok(Self { trie, replacements, bytes })
+    }
+
+    /// The table as it stands in the file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn apply(&self, text: &str, keep: impl Fn(&str) -> Option<usize>) -> String {
+        let mut out = String::with_capacity(text.len() + 8);
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            let (length, replacement) = match keep(rest) {
+                Some(length) => (length, &rest[..length]),
+                None => self.longest_prefix(rest).unwrap_or_else(|| (c.len_utf8(), &rest[..c.len_utf8()])),
+            };
+            out.push_str(replacement);
+            rest = &rest[length..];
+        }
+        out
+    }
+
+    /// The longest prefix of `text` that has a rule: its length in bytes and its replacement.
+    /// A damaged table (an index outside, a split character) is as good as no rule.
+    fn longest_prefix(&self, text: &str) -> Option<(usize, &str)> {
+        let mut found = None;
+        let mut unit = *self.trie.first()?;
+        let mut node = offset(unit);
+        for (i, &byte) in text.as_bytes().iter().enumerate() {
+            node ^= usize::from(byte);
+            let Some(&next) = self.trie.get(node) else { break };
+            unit = next;
+            if unit & (1 << 31 | 0xFF) != u32::from(byte) || byte == 0 {
+                break;
+            }
+            node ^= offset(unit);
+            let has_leaf = unit >> 8 & 1 == 1;
+            if has_leaf && let Some(leaf) = self.trie.get(node) {
+                found = Some((i + 1, leaf & !(1 << 31)));
+            }
+        }
+        let (length, start) = found?;
+        let replacement = self.replacements.get(start as usize..)?;
+        if !text.is_char_boundary(length) {
+            return None;
+        }
+        Some((length, &replacement[..replacement.find('\0').unwrap_or(replacement.len())]))
+    }
+}
+
+/// Where the children of a trie unit are, relative to it.
+fn offset(unit: u32) -> usize {
+    ((unit >> 10) << ((unit & (1 << 9)) >> 6)) as usize
+}

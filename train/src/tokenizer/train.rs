@@ -1,0 +1,235 @@
+//! Training of a Unigram vocabulary from text.
+
+use super::error::TokenizerError;
+use super::normalizer::{Normalizer, SPACE};
+use super::preprocess::Preprocess;
+use super::unigram::{SPECIAL, Unigram};
+use super::vocabulary::{Kind, Piece};
+use super::{Model, Style, Tokenizer};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+use tokenizers::models::unigram::{Unigram as Segmenter, UnigramTrainer};
+use unicode_normalization::char::canonical_combining_class;
+
+/// The pieces that follow the special ones in ALBERT's vocabularies: each always stands alone.
+const SYMBOLS: [&str; 8] = ["(", ")", "\"", "-", ".", "–", "£", "€"];
+
+/// Choices for [`Tokenizer::train`]. The defaults are those with which the released vocabulary was trained.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainOptions {
+    /// Pieces in all, the special ones included.
+    pub vocabulary_size: usize,
+    /// Lower-case the text.
+    pub lower_case: bool,
+    /// Keep accents and other combining marks, which the reference drops.
+    pub keep_accents: bool,
+    /// Look at this many sentences at most, drawn at random from all.
+    pub max_sentences: usize,
+    /// Characters that make up this share of the text get a piece; rarer ones become `<unk>`.
+    pub character_coverage: f64,
+    /// Determines the draw of sentences.
+    pub seed: u64,
+}
+
+impl Default for TrainOptions {
+    fn default() -> Self {
+        Self {
+            vocabulary_size: 30_000,
+            lower_case: true,
+            keep_accents: false,
+            max_sentences: 10_000_000,
+            character_coverage: 0.99995,
+            seed: 0,
+        }
+    }
+}
+
+/// Only this much of a sentence is looked at (sentencepiece's `max_sentence_length`).
+const MAX_SENTENCE_BYTES: usize = 4192;
+/// No longer words are looked at: they are no words, and the trainer's likelihoods would underflow.
+const MAX_WORD_CHARS: usize = 128;
+/// The trainer sums floating-point numbers by thread: a fixed number of them makes the result the same
+/// everywhere.
+const THREADS: usize = 8;
+
+impl Tokenizer {
+    /// Trains a vocabulary: ALBERT's special and user-defined pieces at ALBERT's ids, then the pieces that make
+    /// the text likeliest under a unigram model. As in ALBERT's, no piece crosses a word's border or mixes
+    /// letters, digits and other characters; unlike there, none joins a digit and a comma, since the
+    /// digit-comma rule would take it apart again.
+    ///
+    /// The sentences are streamed; memory holds at most `max_sentences` of them. The same sentences and options
+    /// give the same vocabulary on any machine. It has fewer pieces than asked for where the text has not enough
+    /// different words to choose from.
+    pub fn train(
+        sentences: impl IntoIterator<Item = impl AsRef<str>>,
+        options: &TrainOptions,
+    ) -> Result<Self, TokenizerError> {
+        let sentences = sample(sentences.into_iter(), options.max_sentences, options.seed);
+        let preprocess = Preprocess {
+            lower_case: options.lower_case,
+            keep_accents: options.keep_accents,
+            plain_quotes: false,
+        };
+        let mut pieces: Vec<_> = fixed_pieces().collect();
+        let untrained =
+            [(SPACE.to_string(), -1.0)].map(|(text, score)| Piece { text, score, kind: Kind::Normal });
+        let unigram = |pieces| {
+            Unigram::new(pieces, preprocess, Normalizer::NmtNfkc, Style::Reference)
+                .map_err(|e| TokenizerError::Training(e.to_string()))
+        };
+        let words = count_words(&unigram(fixed_pieces().chain(untrained).collect())?, &sentences);
+        drop(sentences);
+        let words = cover(words, options.character_coverage);
+        pieces.extend(learn(words, options.vocabulary_size, pieces.len())?);
+        Ok(Self::new(Model::Unigram(unigram(pieces)?), None))
+    }
+}
+
+fn fixed_pieces() -> impl Iterator<Item = Piece> {
+    let special = SPECIAL.map(|text| (text, if text == "<unk>" { Kind::Unknown } else { Kind::Control }));
+    let symbols = SYMBOLS.map(|text| (text, Kind::UserDefined));
+    special.into_iter().chain(symbols).map(|(text, kind)| Piece { text: text.to_owned(), score: 0.0, kind })
+}
+
+/// Reservoir sampling: `count` sentences of the stream, each subset of that size as likely as any other.
+fn sample(sentences: impl Iterator<Item = impl AsRef<str>>, count: usize, seed: u64) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    for (seen, sentence) in (0u64..).zip(sentences) {
+        let sentence = sentence.as_ref();
+        let sentence = &sentence[..sentence.floor_char_boundary(MAX_SENTENCE_BYTES)];
+        if kept.len() < count {
+            kept.push(sentence.to_owned());
+        } else if let Some(place) = kept.get_mut((mix(seed ^ mix(seen)) % (seen + 1)) as usize) {
+            sentence.clone_into(place);
+        }
+    }
+    kept
+}
+
+/// SplitMix64's output function: a good hash of one number.
+fn mix(z: u64) -> u64 {
+    let z = z.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ z >> 31
+}
+
+type Words = HashMap<String, u64>;
+
+fn count_words(unigram: &Unigram, sentences: &[String]) -> Words {
+    let mut words = Words::new();
+    let mut buffers = Default::default();
+    for sentence in sentences {
+        unigram.for_each_word(sentence, &mut buffers, |word| {
+            if SYMBOLS.contains(&word) {
+                return;
+            }
+            for range in runs(word) {
+                match words.get_mut(&word[range.clone()]) {
+                    Some(count) => *count += 1,
+                    None => drop(words.insert(word[range].to_owned(), 1)),
+                }
+            }
+        });
+    }
+    words
+}
+
+/// Splits a word between letters, digits and other characters. A leading `▁` stays with what follows it, a
+/// combining mark with what it marks.
+fn runs(word: &str) -> impl Iterator<Item = Range<usize>> {
+    let class = |c: char| if c.is_alphabetic() { 0 } else { 1 + u8::from(c.is_numeric()) };
+    let mut start = 0;
+    let mut current = None;
+    let mut ends = word.char_indices().filter_map(move |(i, c)| {
+        let joins = c == SPACE || canonical_combining_class(c) != 0;
+        let border = !joins && current.is_some_and(|current| current != class(c));
+        if !joins {
+            current = Some(class(c));
+        }
+        border.then_some(i)
+    });
+    let mut done = false;
+    std::iter::from_fn(move || {
+        if done {
+            return None;
+        }
+        let end = ends.next().unwrap_or_else(|| {
+            done = true;
+            word.len()
+        });
+        Some(std::mem::replace(&mut start, end)..end)
+    })
+}
+
+/// Takes out the rarest characters, as many as make up no more than 1 − `coverage` of the text, and the longest
+/// words. In order, so that all that follows is determined.
+fn cover(words: Words, coverage: f64) -> BTreeMap<String, u64> {
+    let mut counts: HashMap<char, u64> = HashMap::new();
+    for (word, count) in &words {
+        for c in word.chars() {
+            *counts.entry(c).or_default() += count;
+        }
+    }
+    let total: u64 = counts.values().sum();
+    let mut by_count: Vec<_> = counts.into_iter().collect();
+    by_count.sort_unstable_by_key(|&(c, count)| (std::cmp::Reverse(count), c));
+    let mut covered = 0;
+    let kept: HashSet<char> = by_count
+        .into_iter()
+        .take_while(|(_, count)| {
+            let more = (covered as f64) < coverage * total as f64;
+            covered += count;
+            more
+        })
+        .map(|(c, _)| c)
+        .collect();
+    // A word of its own for every character: the trainer then keeps each, and has no need to make up scores.
+    let mut ordered: BTreeMap<String, u64> = kept.iter().map(|c| (c.to_string(), 1)).collect();
+    for (word, count) in words {
+        for part in word.split(|c| !kept.contains(&c)) {
+            if !part.is_empty() && part.chars().count() <= MAX_WORD_CHARS {
+                *ordered.entry(part.to_owned()).or_default() += count;
+            }
+        }
+    }
+    ordered
+}
+
+/// The pieces beside the `fixed` ones, likeliest first.
+fn learn(words: BTreeMap<String, u64>, size: usize, fixed: usize) -> Result<Vec<Piece>, TokenizerError> {
+    let failed = |reason: String| TokenizerError::Training(reason);
+    let characters = words.keys().filter(|word| word.chars().count() == 1).count();
+    if characters == words.len() {
+        return Err(failed("the text holds no words".to_owned()));
+    }
+    if size <= fixed + characters || u32::try_from(size).is_err() {
+        let least = fixed + characters + 1;
+        return Err(failed(format!(
+            "vocabulary_size is {size}, but the text needs at least {least}: {characters} characters, {fixed} fixed \
+             pieces and one more. Raise vocabulary_size or lower character_coverage"
+        )));
+    }
+    // The trainer counts in 32 bits.
+    let scale = words.values().sum::<u64>() / u64::from(u32::MAX / 2) + 1;
+    let words = words.into_iter().map(|(word, count)| (word, count.div_ceil(scale) as u32)).collect();
+
+    let trainer = UnigramTrainer::builder().show_progress(false).vocab_size((size - fixed) as u32).build();
+    let trainer = trainer.map_err(|e| failed(e.to_string()))?;
+    tokenizers::parallelism::set_parallelism(true);
+    let threads =
+        rayon::ThreadPoolBuilder::new().num_threads(THREADS).build().map_err(|e| failed(e.to_string()))?;
+    let mut model = Segmenter::default();
+    threads.install(|| trainer.do_train(words, &mut model)).map_err(|e| failed(e.to_string()))?;
+
+    let mut pieces: Vec<_> = model
+        .iter()
+        .map(|(text, score)| Piece { text: text.clone(), score: *score as f32, kind: Kind::Normal })
+        .collect();
+    pieces.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.text.cmp(&b.text)));
+    if pieces.len() + fixed < size {
+        tracing::warn!(asked = size, pieces = pieces.len() + fixed, "the text gives a smaller vocabulary");
+    }
+    Ok(pieces)
+}

@@ -1,0 +1,109 @@
+//! BERT's WordPiece vocabularies, which the reference uses for its Chinese models.
+
+use super::error::Invalid;
+use super::vocabulary::Vocabulary;
+use std::collections::{HashMap, HashSet};
+use tokenizers::models::wordpiece::WordPiece as Segmenter;
+use tokenizers::normalizers::BertNormalizer;
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::{
+    Model, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+};
+
+/// Names of the special pieces, in the order of `SpecialTokens`.
+pub(super) const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+
+/// Marks a piece that continues a word.
+pub(super) const CONTINUATION: &str = "##";
+
+/// Longer words are unknown.
+pub(super) const MAX_WORD_CHARS: usize = 200;
+
+/// A WordPiece vocabulary with BERT's treatment of text before it.
+#[derive(Debug)]
+pub(super) struct WordPiece {
+    pub vocabulary: Vocabulary,
+    pub normalizer: BertNormalizer,
+    pub segmenter: Segmenter,
+}
+
+impl WordPiece {
+    pub fn new(texts: Vec<String>, lower_case: bool, keep_accents: bool) -> Result<Self, Invalid> {
+        let ids: Vec<_> = texts.iter().cloned().zip(0..).collect();
+        let vocabulary = Vocabulary::new(texts, SPECIAL)?;
+        let segmenter = Segmenter::builder()
+            .vocab(ids.into_iter().collect::<HashMap<_, _, _>>())
+            .unk_token(SPECIAL[1].to_owned())
+            .max_input_chars_per_word(MAX_WORD_CHARS)
+            .build()
+            .map_err(|e| Invalid(e.to_string()))?;
+        let normalizer = BertNormalizer::new(true, true, Some(lower_case && !keep_accents), lower_case);
+        Ok(Self { vocabulary, normalizer, segmenter })
+    }
+
+    /// Reads a `vocab.txt`: one piece per line, its first field; an empty line is a space; of equal lines the
+    /// first counts and the others take no id.
+    pub fn read(text: &str) -> Result<Vec<String>, Invalid> {
+        let mut seen = HashSet::new();
+        let mut texts = Vec::new();
+        let mut scored = 0;
+        for line in text.lines() {
+            let mut fields = line.split_whitespace();
+            let piece = fields.next().unwrap_or(" ");
+            scored += usize::from(fields.next().is_some_and(|field| field.parse::<f32>().is_ok()));
+            if seen.insert(piece) {
+                texts.push(piece.to_owned());
+            }
+        }
+        if scored > 0 && scored * 2 >= texts.len() {
+            return Err(Invalid::new(
+                "it lists sentencepiece pieces with their scores, for people to read; \
+                 it is not BERT's vocab.txt. Give the .model file that came with it",
+            ));
+        }
+        Ok(texts)
+    }
+
+    /// Calls `visit` with each word: a run without white space, or one punctuation mark or ideograph.
+    pub fn for_each_word(&self, text: &str, mut visit: impl FnMut(&str)) {
+        let mut normalized = NormalizedString::from(text);
+        self.normalizer.normalize(&mut normalized).expect("BERT's normalizer has no way to fail");
+        let mut words = PreTokenizedString::from(normalized);
+        BertPreTokenizer.pre_tokenize(&mut words).expect("BERT's splitting has no way to fail");
+        for (word, _, _) in words.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
+            if !word.is_empty() {
+                visit(word);
+            }
+        }
+    }
+
+    /// Appends the ids of one word.
+    pub fn segment(&self, word: &str, ids: &mut Vec<u32>) {
+        let tokens = self.segmenter.tokenize(word).expect("the unknown piece is in the vocabulary");
+        ids.extend(tokens.into_iter().map(|token| token.id));
+    }
+
+    /// Feeds everything that determines ids to a hash, part by part.
+    pub fn fingerprint(&self, add: &mut impl FnMut(&[u8])) {
+        add(b"wordpiece");
+        add(&[self.normalizer.lowercase, self.normalizer.strip_accents == Some(true)].map(u8::from));
+        self.vocabulary.texts().for_each(|text| add(text.as_bytes()));
+    }
+
+    /// Joins pieces to text: words apart, continuations not.
+    pub fn decode<'a>(&self, pieces: impl Iterator<Item = &'a str>) -> String {
+        let mut text = String::new();
+        for piece in pieces {
+            match piece.strip_prefix(CONTINUATION) {
+                Some(rest) if !rest.is_empty() => text.push_str(rest),
+                _ => {
+                    if !text.is_empty() {
+                        text.push(' ');
+                    }
+                    text.push_str(piece);
+                }
+            }
+        }
+        text
+    }
+}
