@@ -1,13 +1,64 @@
-//! Reading `offsets`: the row where each packed sequence starts, then where the last one ends.
+//! Packed sequences: which rows of a batch belong together.
 
 use std::ops::Range;
 
-/// The rows of each sequence, in order.
-pub(crate) fn sequences(offsets: &[i32]) -> impl ExactSizeIterator<Item = Range<usize>> + Clone + '_ {
-    offsets.windows(2).map(|pair| pair[0] as usize..pair[1] as usize)
+/// `offsets` made sense of: the row where each sequence starts, then where the last one ends. No two sequences share a
+/// row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sequences<'a> {
+    offsets: &'a [i32],
+    rows: usize,
 }
 
-/// The rows that belong to no sequence: a plan's capacity that this batch leaves unused.
-pub(crate) fn dead_rows(offsets: &[i32], rows: usize) -> Range<usize> {
-    offsets.last().map_or(0, |&end| end as usize)..rows
+impl<'a> Sequences<'a> {
+    /// The sequences of a batch of `rows` rows, dead ones included.
+    ///
+    /// # Panics
+    /// If the offsets do not start at 0, descend or end beyond the rows.
+    pub fn new(offsets: &'a [i32], rows: usize) -> Self {
+        let within = offsets.first() == Some(&0)
+            && offsets.last().is_some_and(|&end| end as usize <= rows)
+            && offsets.is_sorted();
+        assert!(within, "offsets ascend from 0 to at most the {rows} rows, unlike {offsets:?}");
+        Self { offsets, rows }
+    }
+
+    /// Number of sequences.
+    pub fn len(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// The rows of sequence `s`.
+    pub fn rows(&self, s: usize) -> Range<usize> {
+        self.offsets[s] as usize..self.offsets[s + 1] as usize
+    }
+
+    /// The rows of each sequence, in order.
+    pub fn iter(self) -> impl Iterator<Item = Range<usize>> {
+        (0..self.len()).map(move |s| self.rows(s))
+    }
+
+    /// The rows that belong to no sequence: a plan's capacity that this batch leaves unused.
+    pub fn dead(&self) -> Range<usize> {
+        self.offsets[self.len()] as usize..self.rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Sequences;
+
+    #[test]
+    fn rows_follow_the_offsets() {
+        let sequences = Sequences::new(&[0, 3, 3, 5], 8);
+        assert_eq!(sequences.iter().collect::<Vec<_>>(), [0..3, 3..3, 3..5]);
+        assert_eq!(sequences.dead(), 5..8);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for offsets in [&[][..], &[-1, 2], &[1, 2], &[0, 5, 3], &[0, 9]] {
+            assert!(std::panic::catch_unwind(|| Sequences::new(offsets, 8)).is_err(), "{offsets:?}");
+        }
+    }
 }

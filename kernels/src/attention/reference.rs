@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{Attention, Backward, Forward};
 use crate::dropout::Randomness;
 use crate::dropout::reference::factor;
-use crate::sequences::sequences;
+use crate::sequences::Sequences;
 
 /// One head of one sequence.
 struct Head<'a> {
@@ -70,7 +70,7 @@ pub fn forward(attention: &Attention, operands: Forward<'_, f64>) {
     let Forward { qkv, offsets, randomness, context, log_sum_exp } = operands;
     context.fill(0.0);
     log_sum_exp.fill(0.0);
-    for rows in sequences(offsets) {
+    for rows in Sequences::new(offsets, log_sum_exp.len() / attention.heads).iter() {
         for head in 0..attention.heads {
             let head = Head { attention, qkv, randomness: &randomness, rows: rows.clone(), head };
             for query in 0..rows.len() {
@@ -92,7 +92,7 @@ pub fn backward(attention: &Attention, operands: Backward<'_, f64>) {
     let Backward { qkv, offsets, randomness, context, log_sum_exp, d_context, d_qkv } = operands;
     let width = attention.head_width;
     d_qkv.fill(0.0);
-    for rows in sequences(offsets) {
+    for rows in Sequences::new(offsets, log_sum_exp.len() / attention.heads).iter() {
         for head in 0..attention.heads {
             let head = Head { attention, qkv, randomness: &randomness, rows: rows.clone(), head };
             for query in 0..rows.len() {

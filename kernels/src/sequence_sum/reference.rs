@@ -1,13 +1,13 @@
 //! The mathematics of the weighted sum over sequences.
 
 use super::{Backward, Forward, SequenceSum};
-use crate::sequences::{dead_rows, sequences};
+use crate::sequences::Sequences;
 
 /// `y[s] = Σ_{t in sequence s} weight[t] · x[t]`
 pub fn forward(sum: &SequenceSum, operands: Forward<'_, f64>) {
     let Forward { weights, x, offsets, y } = operands;
     let width = sum.width;
-    for (s, rows) in sequences(offsets).enumerate() {
+    for (s, rows) in Sequences::new(offsets, weights.len()).iter().enumerate() {
         for c in 0..width {
             y[s * width + c] = rows.clone().map(|t| weights[t] * x[t * width + c]).sum();
         }
@@ -18,7 +18,8 @@ pub fn forward(sum: &SequenceSum, operands: Forward<'_, f64>) {
 pub fn backward(sum: &SequenceSum, operands: Backward<'_, f64>) {
     let Backward { weights, x, offsets, dy, d_weights, store_weights, dx, store } = operands;
     let width = sum.width;
-    for (s, rows) in sequences(offsets).enumerate() {
+    let sequences = Sequences::new(offsets, weights.len());
+    for (s, rows) in sequences.iter().enumerate() {
         for t in rows {
             let mut d_weight = 0.0;
             for c in 0..width {
@@ -29,7 +30,7 @@ pub fn backward(sum: &SequenceSum, operands: Backward<'_, f64>) {
             store_weights.put(&mut d_weights[t], d_weight);
         }
     }
-    for t in dead_rows(offsets, d_weights.len()) {
+    for t in sequences.dead() {
         store_weights.put(&mut d_weights[t], 0.0);
         for c in 0..width {
             store.put(&mut dx[t * width + c], 0.0);
