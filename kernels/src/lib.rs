@@ -33,6 +33,7 @@ pub mod gather;
 mod host;
 pub mod layer_norm;
 pub mod linear;
+pub mod memory;
 pub mod optimizer;
 pub mod random;
 pub mod scale;

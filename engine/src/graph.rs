@@ -1,0 +1,260 @@
+//! The graph: what model code records, and what differentiation appends to it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::op::Operation;
+use crate::parameters::{ParameterId, Parameters};
+use crate::shape::{Axis, AxisSpec, Named, Rows, Shape};
+use crate::tensor::{Indices, Tensor};
+
+/// A value of a graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueId(pub(crate) usize);
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Bound by the caller at every run: position among the graph's inputs.
+    Input(usize),
+    /// A parameter.
+    Parameter(ParameterId),
+    /// The output of a node.
+    Node(usize),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Value {
+    pub shape: Shape,
+    pub source: Source,
+}
+
+/// What the numbers of an input may be; checked at every run, so that no kernel ever reads outside a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Real numbers.
+    Real,
+    /// Integers in `0..limit`.
+    Below(usize),
+    /// Rows of values that lie along the axis.
+    RowOf(Axis),
+    /// Ascending from 0 to the length of the axis.
+    BordersOf(Axis),
+}
+
+/// An input as the graph knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputSpec {
+    /// Name it is bound by.
+    pub name: String,
+    /// Its shape.
+    pub shape: Shape,
+    /// What it may hold.
+    pub content: Content,
+}
+
+/// One operation of a graph.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    /// Scoped name, such as `encoder/layer.3/attention`.
+    pub name: String,
+    pub operation: Operation,
+    pub inputs: Vec<ValueId>,
+    pub outputs: Vec<ValueId>,
+    /// Per output: the earlier contribution it is added to.
+    pub into: Vec<Option<ValueId>>,
+    /// Parameters whose gradient it adds to.
+    pub accumulates: Vec<ParameterId>,
+    /// Which recomputable region it belongs to.
+    pub region: Option<usize>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    pub axes: Vec<AxisSpec>,
+    pub inputs: Vec<InputSpec>,
+    pub values: Vec<Value>,
+    pub nodes: Vec<Node>,
+    scopes: Vec<String>,
+    region: Option<usize>,
+    regions: usize,
+    dropouts: u32,
+    parameter_values: HashMap<ParameterId, ValueId>,
+}
+
+impl Record {
+    pub fn value(&mut self, shape: Shape, source: Source) -> ValueId {
+        self.values.push(Value { shape, source });
+        ValueId(self.values.len() - 1)
+    }
+
+    pub fn shape(&self, value: ValueId) -> Shape {
+        self.values[value.0].shape
+    }
+
+    /// The parameter that a value is, if it is one.
+    pub fn as_parameter(&self, value: ValueId) -> Option<ParameterId> {
+        match self.values[value.0].source {
+            Source::Parameter(id) => Some(id),
+            Source::Input(_) | Source::Node(_) => None,
+        }
+    }
+
+    /// The node that computes a value, if one does.
+    pub fn producer(&self, value: ValueId) -> Option<usize> {
+        match self.values[value.0].source {
+            Source::Node(node) => Some(node),
+            Source::Input(_) | Source::Parameter(_) => None,
+        }
+    }
+
+    /// Appends a node whose outputs start from nothing and returns its outputs.
+    pub fn push(&mut self, node: Node, shapes: &[Shape]) -> Vec<ValueId> {
+        let index = self.nodes.len();
+        let outputs: Vec<_> = shapes.iter().map(|&shape| self.value(shape, Source::Node(index))).collect();
+        let into = if node.into.is_empty() { vec![None; outputs.len()] } else { node.into };
+        self.nodes.push(Node { outputs: outputs.clone(), into, ..node });
+        outputs
+    }
+
+    fn scoped(&self, name: &str) -> String {
+        self.scopes.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join("/")
+    }
+}
+
+/// A computation being recorded.
+///
+/// ```
+/// use engine::{Content, Graph, Parameters, Rows, Shape};
+/// use std::sync::Arc;
+/// let graph = Graph::new(Arc::new(Parameters::default()));
+/// let tokens = graph.axis("tokens", 128);
+/// let x = graph.input("x", Shape::new(Rows::Along(tokens), 16));
+/// assert_eq!(x.scale(2.0).shape(), x.shape());
+/// ```
+#[derive(Debug)]
+pub struct Graph {
+    pub(crate) parameters: Arc<Parameters>,
+    pub(crate) record: RefCell<Record>,
+}
+
+impl Graph {
+    /// An empty graph over `parameters`.
+    pub fn new(parameters: Arc<Parameters>) -> Self {
+        Self { parameters, record: RefCell::default() }
+    }
+
+    /// Declares a dimension with at most `capacity` members.
+    pub fn axis(&self, name: &str, capacity: usize) -> Axis {
+        let axes = &mut self.record.borrow_mut().axes;
+        axes.push(AxisSpec { name: name.to_owned(), capacity });
+        Axis(axes.len() - 1)
+    }
+
+    /// Declares an input of real numbers.
+    pub fn input(&self, name: &str, shape: Shape) -> Tensor<'_> {
+        self.tensor(self.declare_input(name, shape, Content::Real))
+    }
+
+    /// Declares an input of integers, one per row.
+    pub fn indices(&self, name: &str, rows: Rows, content: Content) -> Indices<'_> {
+        assert!(content != Content::Real, "input {name}: indices are integers");
+        let id = self.declare_input(name, Shape::new(rows, 1), content);
+        Indices { graph: self, id }
+    }
+
+    fn declare_input(&self, name: &str, shape: Shape, content: Content) -> ValueId {
+        let mut record = self.record.borrow_mut();
+        assert!(record.inputs.iter().all(|known| known.name != name), "input {name} is declared twice");
+        record.inputs.push(InputSpec { name: name.to_owned(), shape, content });
+        let source = Source::Input(record.inputs.len() - 1);
+        record.value(shape, source)
+    }
+
+    /// A parameter as a tensor.
+    pub fn parameter(&self, id: ParameterId) -> Tensor<'_> {
+        let mut record = self.record.borrow_mut();
+        let known = record.parameter_values.get(&id).copied();
+        let value = known.unwrap_or_else(|| {
+            let shape = Shape::new(Rows::Fixed(self.parameters.rows(id)), self.parameters.columns(id));
+            let value = record.value(shape, Source::Parameter(id));
+            record.parameter_values.insert(id, value);
+            value
+        });
+        self.tensor(value)
+    }
+
+    /// Runs `body` with `name` prefixed to the names of what it records.
+    pub fn scope<T>(&self, name: &str, body: impl FnOnce() -> T) -> T {
+        self.record.borrow_mut().scopes.push(name.to_owned());
+        let result = body();
+        self.record.borrow_mut().scopes.pop();
+        result
+    }
+
+    /// Runs `body` and marks what it records as one region, which `Recompute::Layer` computes a second time in backward
+    /// instead of keeping its values.
+    pub fn region<T>(&self, body: impl FnOnce() -> T) -> T {
+        let outer = {
+            let mut record = self.record.borrow_mut();
+            let this = record.regions;
+            record.regions += 1;
+            record.region.replace(this)
+        };
+        let result = body();
+        self.record.borrow_mut().region = outer;
+        result
+    }
+
+    /// The capacity of every axis, in the order of their declaration.
+    pub fn capacities(&self) -> Vec<usize> {
+        self.record.borrow().axes.iter().map(|axis| axis.capacity).collect()
+    }
+
+    /// A shape as a person reads it.
+    pub fn describe(&self, shape: Shape) -> String {
+        Named(shape, &self.record.borrow().axes).to_string()
+    }
+
+    pub(crate) fn tensor(&self, id: ValueId) -> Tensor<'_> {
+        Tensor { graph: self, id }
+    }
+
+    /// Records an operation of the model.
+    pub(crate) fn forward(
+        &self,
+        name: &str,
+        operation: crate::op::Op,
+        inputs: &[ValueId],
+        shapes: &[Shape],
+    ) -> Vec<ValueId> {
+        let mut record = self.record.borrow_mut();
+        let node = Node {
+            name: record.scoped(name),
+            operation: Operation::Forward(operation),
+            inputs: inputs.to_vec(),
+            outputs: Vec::new(),
+            into: Vec::new(),
+            accumulates: Vec::new(),
+            region: record.region,
+        };
+        record.push(node, shapes)
+    }
+
+    /// A dropout stream that no other operation of this graph has.
+    pub(crate) fn next_dropout(&self) -> u32 {
+        let dropouts = &mut self.record.borrow_mut().dropouts;
+        *dropouts += 1;
+        *dropouts - 1
+    }
+
+    /// Stops the program with the scoped name of the operation that was recorded with wrong shapes.
+    #[track_caller]
+    pub(crate) fn require(&self, holds: bool, operation: &str, message: impl FnOnce() -> String) {
+        if !holds {
+            let name = self.record.borrow().scoped(operation);
+            panic!("{name}: {}", message());
+        }
+    }
+}

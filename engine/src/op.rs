@@ -1,0 +1,168 @@
+//! The operations a graph is made of.
+//!
+//! [`Op`] is what model code records: coarse and differentiable. [`GradientOp`] is what differentiation appends.
+//! Every match over them is exhaustive: an operation without a gradient, a cost or a kernel does not compile.
+
+use kernels::activation::Activation;
+use kernels::add::Add;
+use kernels::attention::Attention;
+use kernels::columns::{Columns, Place};
+use kernels::cross_entropy::CrossEntropy;
+use kernels::dropout::Dropout;
+use kernels::embedding::Embedding;
+use kernels::gather::Gather;
+use kernels::layer_norm::LayerNorm;
+use kernels::linear::Linear;
+use kernels::scale::Scale;
+use kernels::sequence_softmax::SequenceSoftmax;
+use kernels::sequence_sum::SequenceSum;
+use kernels::squared_error::SquaredError;
+
+/// A differentiable operation. Operands are listed as `inputs → outputs`; `?` marks what may be absent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// words, positions, segments, token ids, position ids, segment ids, token order → y
+    Embedding(Embedding),
+    /// x, weight, bias? → y, preactivation?
+    Linear(Linear),
+    /// x, γ, β, residual? → y, mean, reciprocal deviation, sum?
+    LayerNorm(LayerNorm),
+    /// qkv, offsets → context, log-sum-exp
+    Attention(Attention),
+    /// x → y
+    Dropout(Dropout),
+    /// x, rows → y
+    Gather(Gather),
+    /// logits, labels, weights → loss, row losses, log-sum-exp, predictions
+    CrossEntropy(CrossEntropy),
+    /// x, targets, weights → loss
+    SquaredError(SquaredError),
+    /// a, b → y
+    Add(Add),
+    /// x → y
+    Scale(Scale),
+    /// x → y
+    SliceColumns(Columns),
+    /// x₀, x₁, … → y: the columns of all inputs side by side
+    ConcatenateColumns,
+    /// x, offsets → y
+    SequenceSoftmax(SequenceSoftmax),
+    /// weights, x, offsets → y
+    SequenceSum(SequenceSum),
+}
+
+/// What differentiation appends. "into" marks an output that may start from an earlier contribution; parameters whose
+/// gradient is added to are listed after `⇒`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GradientOp {
+    /// → 1, the gradient of the loss with respect to itself
+    Seed,
+    /// token ids, position ids, segment ids, token order, dy ⇒ words, positions, segments
+    Embedding(Embedding),
+    /// preactivation → y: a forward value computed again
+    Activation(Activation),
+    /// saved, dy → du
+    ActivationGradient(Activation),
+    /// du, weight → dx (into)
+    LinearInput(Linear),
+    /// x, du ⇒ weight, bias?
+    LinearWeight(Linear),
+    /// sum, mean, reciprocal deviation, γ, dy → d_sum (into), d_x? ⇒ γ, β
+    LayerNorm(LayerNorm),
+    /// qkv, offsets, context, log-sum-exp, d_context → d_qkv
+    Attention(Attention),
+    /// dy → dx (into)
+    Dropout(Dropout),
+    /// rows, dy → dx (into)
+    Gather(Gather),
+    /// logits, labels, weights, log-sum-exp, d_loss → d_logits
+    CrossEntropy(CrossEntropy),
+    /// x, targets, weights, d_loss → dx (into)
+    SquaredError(SquaredError),
+    /// dy → dx (into)
+    Scale(Scale),
+    /// dy → dx (into): columns back to where they were sliced from, or out of a concatenation
+    Columns(Columns),
+    /// y, offsets, dy → dx (into)
+    SequenceSoftmax(SequenceSoftmax),
+    /// weights, x, offsets, dy → d_weights (into), dx (into)
+    SequenceSum(SequenceSum),
+}
+
+/// Either kind of operation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operation {
+    /// Recorded by the model.
+    Forward(Op),
+    /// Appended by differentiation.
+    Backward(GradientOp),
+}
+
+impl Operation {
+    /// Short name, for plans and profiles.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Forward(op) => match op {
+                Op::Embedding(_) => "embedding",
+                Op::Linear(_) => "linear",
+                Op::LayerNorm(_) => "layer_norm",
+                Op::Attention(_) => "attention",
+                Op::Dropout(_) => "dropout",
+                Op::Gather(_) => "gather",
+                Op::CrossEntropy(_) => "cross_entropy",
+                Op::SquaredError(_) => "squared_error",
+                Op::Add(_) => "add",
+                Op::Scale(_) => "scale",
+                Op::SliceColumns(_) => "slice_columns",
+                Op::ConcatenateColumns => "concatenate_columns",
+                Op::SequenceSoftmax(_) => "sequence_softmax",
+                Op::SequenceSum(_) => "sequence_sum",
+            },
+            Self::Backward(op) => match op {
+                GradientOp::Seed => "seed",
+                GradientOp::Embedding(_) => "embedding_gradient",
+                GradientOp::Activation(_) => "activation",
+                GradientOp::ActivationGradient(_) => "activation_gradient",
+                GradientOp::LinearInput(_) => "linear_input_gradient",
+                GradientOp::LinearWeight(_) => "linear_weight_gradient",
+                GradientOp::LayerNorm(_) => "layer_norm_gradient",
+                GradientOp::Attention(_) => "attention_gradient",
+                GradientOp::Dropout(_) => "dropout_gradient",
+                GradientOp::Gather(_) => "gather_gradient",
+                GradientOp::CrossEntropy(_) => "cross_entropy_gradient",
+                GradientOp::SquaredError(_) => "squared_error_gradient",
+                GradientOp::Scale(_) => "scale_gradient",
+                GradientOp::Columns(_) => "columns_gradient",
+                GradientOp::SequenceSoftmax(_) => "sequence_softmax_gradient",
+                GradientOp::SequenceSum(_) => "sequence_sum_gradient",
+            },
+        }
+    }
+}
+
+/// The block that input `index` of a concatenation of `widths` occupies.
+pub(crate) fn concatenation(widths: &[usize], index: usize) -> Columns {
+    Columns {
+        width: widths[index],
+        x_width: widths[index],
+        from: 0,
+        y_width: widths.iter().sum(),
+        to: widths[..index].iter().sum(),
+    }
+}
+
+/// The opposite copy.
+pub(crate) fn reversed(columns: &Columns) -> Columns {
+    Columns {
+        width: columns.width,
+        x_width: columns.y_width,
+        from: columns.to,
+        y_width: columns.x_width,
+        to: columns.from,
+    }
+}
+
+/// What happens to the destination of the first of several placements into one matrix, and of the others.
+pub(crate) fn placement(first: bool) -> Place {
+    if first { Place::Clear } else { Place::Keep }
+}

@@ -1,0 +1,309 @@
+//! Tensors: the values that model code handles, and the operations it can apply to them.
+//!
+//! Every method checks shapes and stops the program where the model's code is wrong, before any data is read.
+
+use kernels::activation::Activation;
+use kernels::add::Add;
+use kernels::attention::Attention;
+use kernels::columns::Columns;
+use kernels::cross_entropy::CrossEntropy;
+use kernels::dropout::Dropout;
+use kernels::embedding::Embedding;
+use kernels::gather::Gather;
+use kernels::layer_norm::LayerNorm;
+use kernels::linear::Linear;
+use kernels::scale::Scale;
+use kernels::sequence_softmax::SequenceSoftmax;
+use kernels::sequence_sum::SequenceSum;
+use kernels::squared_error::SquaredError;
+
+use crate::graph::{Graph, ValueId};
+use crate::op::Op;
+use crate::shape::{Rows, Shape};
+
+/// A matrix of real numbers in a graph under construction: copy it around like a number.
+#[derive(Clone, Copy, Debug)]
+pub struct Tensor<'g> {
+    pub(crate) graph: &'g Graph,
+    pub(crate) id: ValueId,
+}
+
+/// A list of integers in a graph under construction.
+#[derive(Clone, Copy, Debug)]
+pub struct Indices<'g> {
+    pub(crate) graph: &'g Graph,
+    pub(crate) id: ValueId,
+}
+
+impl Indices<'_> {
+    /// How many there are.
+    pub fn rows(&self) -> Rows {
+        self.graph.record.borrow().shape(self.id).rows
+    }
+}
+
+/// What a token is, for [`Graph::embedding`].
+#[derive(Clone, Copy, Debug)]
+pub struct Tokens<'g> {
+    /// Row of the word table.
+    pub ids: Indices<'g>,
+    /// Row of the position table.
+    pub positions: Indices<'g>,
+    /// Row of the segment table.
+    pub segments: Indices<'g>,
+    /// Rows sorted by id, stably.
+    pub order: Indices<'g>,
+}
+
+/// Gain and offset of a layer norm, and its ε.
+#[derive(Clone, Copy, Debug)]
+pub struct Norm<'g> {
+    /// γ
+    pub gamma: Tensor<'g>,
+    /// β
+    pub beta: Tensor<'g>,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
+/// Loss of a classifier and what metrics are made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Classified<'g> {
+    /// Weighted sum of the rows' losses.
+    pub loss: Tensor<'g>,
+    /// Unweighted loss of each row.
+    pub row_losses: Tensor<'g>,
+    /// Index of the largest logit of each row, as a number.
+    pub predictions: Tensor<'g>,
+}
+
+impl Graph {
+    /// `words[id] + positions[position] + segments[segment]`; the three tables are parameters.
+    #[track_caller]
+    pub fn embedding<'g>(&'g self, tables: [Tensor<'g>; 3], tokens: Tokens<'g>) -> Tensor<'g> {
+        let width = tables[0].columns();
+        let indices = [tokens.ids, tokens.positions, tokens.segments, tokens.order];
+        for table in tables {
+            table.require_parameter("embedding");
+            self.require(table.columns() == width, "embedding", || {
+                format!(
+                    "tables are {} and {}",
+                    self.describe(tables[0].shape()),
+                    self.describe(table.shape())
+                )
+            });
+        }
+        let rows = tokens.ids.rows();
+        self.require(indices.iter().all(|i| i.rows() == rows), "embedding", || {
+            "index lists differ in length".into()
+        });
+        let inputs: Vec<_> = tables.iter().map(|t| t.id).chain(indices.iter().map(|i| i.id)).collect();
+        self.tensor(
+            self.forward(
+                "embedding",
+                Op::Embedding(Embedding { width }),
+                &inputs,
+                &[Shape::new(rows, width)],
+            )[0],
+        )
+    }
+
+    /// The columns of all `tensors` side by side.
+    #[track_caller]
+    pub fn concatenate<'g>(&'g self, tensors: &[Tensor<'g>]) -> Tensor<'g> {
+        self.require(!tensors.is_empty(), "concatenate_columns", || "nothing to concatenate".into());
+        let rows = tensors[0].shape().rows;
+        self.require(tensors.iter().all(|t| t.shape().rows == rows), "concatenate_columns", || {
+            "the matrices differ in rows".into()
+        });
+        let columns = tensors.iter().map(Tensor::columns).sum();
+        let inputs: Vec<_> = tensors.iter().map(|t| t.id).collect();
+        self.tensor(
+            self.forward(
+                "concatenate_columns",
+                Op::ConcatenateColumns,
+                &inputs,
+                &[Shape::new(rows, columns)],
+            )[0],
+        )
+    }
+}
+
+impl<'g> Tensor<'g> {
+    /// Rows and columns.
+    pub fn shape(&self) -> Shape {
+        self.graph.record.borrow().shape(self.id)
+    }
+
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.shape().columns
+    }
+
+    /// `activation(self · weightᵀ + bias)`; weight `[outputs, inputs]` and bias `[outputs, 1]` are parameters.
+    #[track_caller]
+    pub fn linear(self, weight: Tensor<'g>, bias: Option<Tensor<'g>>, activation: Activation) -> Self {
+        weight.require_parameter("linear");
+        self.same("linear", "columns of input and weight", self.columns(), weight.columns());
+        let Rows::Fixed(outputs) = weight.shape().rows else { unreachable!("parameters have fixed rows") };
+        let mut inputs = vec![self.id, weight.id];
+        if let Some(bias) = bias {
+            bias.require_parameter("linear");
+            self.same("linear", "shape of bias", bias.shape(), Shape::new(Rows::Fixed(outputs), 1));
+            inputs.push(bias.id);
+        }
+        let shape = Shape::new(self.shape().rows, outputs);
+        let shapes = if activation.keeps_preactivation() { vec![shape; 2] } else { vec![shape] };
+        self.record(
+            "linear",
+            Op::Linear(Linear { inputs: self.columns(), outputs, activation }),
+            &inputs,
+            &shapes,
+        )[0]
+    }
+
+    /// `norm(self)`.
+    #[track_caller]
+    pub fn layer_norm(self, norm: Norm<'g>) -> Self {
+        self.any_layer_norm(None, 0.0, norm)
+    }
+
+    /// `norm(dropout(self) + residual)`.
+    #[track_caller]
+    pub fn residual_layer_norm(self, residual: Tensor<'g>, dropout: f32, norm: Norm<'g>) -> Self {
+        self.any_layer_norm(Some(residual), dropout, norm)
+    }
+
+    #[track_caller]
+    fn any_layer_norm(self, residual: Option<Tensor<'g>>, dropout: f32, norm: Norm<'g>) -> Self {
+        let (shape, vector) = (self.shape(), Shape::new(Rows::Fixed(self.columns()), 1));
+        let statistics = Shape::new(shape.rows, 1);
+        let mut inputs = vec![self.id, norm.gamma.id, norm.beta.id];
+        for parameter in [norm.gamma, norm.beta] {
+            parameter.require_parameter("layer_norm");
+            self.same("layer_norm", "shape of γ or β", parameter.shape(), vector);
+        }
+        let mut shapes = vec![shape, statistics, statistics];
+        if let Some(residual) = residual {
+            self.same("layer_norm", "shapes of input and residual", shape, residual.shape());
+            inputs.push(residual.id);
+            shapes.push(shape);
+        }
+        let dropout = self.coins(dropout);
+        let op = LayerNorm { width: shape.columns, epsilon: norm.epsilon, dropout };
+        self.record("layer_norm", Op::LayerNorm(op), &inputs, &shapes)[0]
+    }
+
+    /// Self-attention inside each sequence: `self` is (q, k, v), `offsets` where sequences start.
+    #[track_caller]
+    pub fn attention(self, offsets: Indices<'g>, heads: usize, dropout: f32) -> Self {
+        let Shape { rows, columns } = self.shape();
+        self.graph.require(columns % (3 * heads) == 0, "attention", || {
+            format!("{columns} columns are not q, k and v of {heads} heads")
+        });
+        let op = Attention { heads, head_width: columns / 3 / heads, dropout: self.coins(dropout) };
+        let shapes = [Shape::new(rows, columns / 3), Shape::new(rows, heads)];
+        self.record("attention", Op::Attention(op), &[self.id, offsets.id], &shapes)[0]
+    }
+
+    /// Dropout; `self` itself if `probability` is 0.
+    #[track_caller]
+    pub fn dropout(self, probability: f32) -> Self {
+        match self.coins(probability) {
+            None => self,
+            Some(dropout) => self.record("dropout", Op::Dropout(dropout), &[self.id], &[self.shape()])[0],
+        }
+    }
+
+    /// The rows that `rows` names.
+    #[track_caller]
+    pub fn gather(self, rows: Indices<'g>) -> Self {
+        let shape = Shape::new(rows.rows(), self.columns());
+        self.record("gather", Op::Gather(Gather { width: self.columns() }), &[self.id, rows.id], &[shape])[0]
+    }
+
+    /// `Σ weight · −log softmax(self)[label]`, one label and weight per row.
+    #[track_caller]
+    pub fn cross_entropy(self, labels: Indices<'g>, weights: Tensor<'g>) -> Classified<'g> {
+        let per_row = Shape::new(self.shape().rows, 1);
+        self.same("cross_entropy", "number of rows and labels", per_row.rows, labels.rows());
+        self.same("cross_entropy", "shape of weights", per_row, weights.shape());
+        let op = Op::CrossEntropy(CrossEntropy { classes: self.columns() });
+        let shapes = [Shape::SCALAR, per_row, per_row, per_row];
+        let outputs = self.record("cross_entropy", op, &[self.id, labels.id, weights.id], &shapes);
+        Classified { loss: outputs[0], row_losses: outputs[1], predictions: outputs[3] }
+    }
+
+    /// `Σ weight · (self − target)²`, one column.
+    #[track_caller]
+    pub fn squared_error(self, targets: Tensor<'g>, weights: Tensor<'g>) -> Self {
+        self.same("squared_error", "number of columns", self.columns(), 1);
+        self.same("squared_error", "shapes of input and targets", self.shape(), targets.shape());
+        self.same("squared_error", "shapes of input and weights", self.shape(), weights.shape());
+        let inputs = [self.id, targets.id, weights.id];
+        self.record("squared_error", Op::SquaredError(SquaredError), &inputs, &[Shape::SCALAR])[0]
+    }
+
+    /// `alpha · self + beta · other`.
+    #[track_caller]
+    pub fn weighted_add(self, alpha: f64, other: Tensor<'g>, beta: f64) -> Self {
+        self.same("add", "shapes", self.shape(), other.shape());
+        self.record("add", Op::Add(Add { alpha, beta }), &[self.id, other.id], &[self.shape()])[0]
+    }
+
+    /// `factor · self`.
+    #[track_caller]
+    pub fn scale(self, factor: f64) -> Self {
+        self.record("scale", Op::Scale(Scale { factor }), &[self.id], &[self.shape()])[0]
+    }
+
+    /// Columns `from .. from + width`.
+    #[track_caller]
+    pub fn slice_columns(self, from: usize, width: usize) -> Self {
+        let Shape { rows, columns } = self.shape();
+        self.graph.require(from + width <= columns, "slice_columns", || {
+            format!("columns {from}..{} of {columns}", from + width)
+        });
+        let op = Columns { width, x_width: columns, from, y_width: width, to: 0 };
+        self.record("slice_columns", Op::SliceColumns(op), &[self.id], &[Shape::new(rows, width)])[0]
+    }
+
+    /// Softmax over the tokens of each sequence, column by column.
+    #[track_caller]
+    pub fn sequence_softmax(self, offsets: Indices<'g>) -> Self {
+        let op = Op::SequenceSoftmax(SequenceSoftmax { width: self.columns() });
+        self.record("sequence_softmax", op, &[self.id, offsets.id], &[self.shape()])[0]
+    }
+
+    /// Sum of the tokens of each sequence, each multiplied with its weight (one column).
+    #[track_caller]
+    pub fn sequence_sum(self, weights: Tensor<'g>, offsets: Indices<'g>) -> Self {
+        self.same("sequence_sum", "shape of weights", weights.shape(), Shape::new(self.shape().rows, 1));
+        let Rows::Borders(sequences) = offsets.rows() else {
+            panic!("sequence_sum: offsets are the borders of an axis");
+        };
+        let shape = Shape::new(Rows::Along(sequences), self.columns());
+        let op = Op::SequenceSum(SequenceSum { width: self.columns() });
+        self.record("sequence_sum", op, &[weights.id, self.id, offsets.id], &[shape])[0]
+    }
+
+    fn record(self, name: &str, op: Op, inputs: &[ValueId], shapes: &[Shape]) -> Vec<Self> {
+        self.graph.forward(name, op, inputs, shapes).into_iter().map(|id| self.graph.tensor(id)).collect()
+    }
+
+    fn coins(self, probability: f32) -> Option<Dropout> {
+        assert!((0.0..1.0).contains(&probability), "dropout probability {probability} is not in [0, 1)");
+        (probability > 0.0).then(|| Dropout { probability, stream: self.graph.next_dropout() })
+    }
+
+    #[track_caller]
+    fn same<T: PartialEq + std::fmt::Debug>(&self, operation: &str, what: &str, found: T, expected: T) {
+        self.graph.require(found == expected, operation, || format!("{what}: {found:?} and {expected:?}"));
+    }
+
+    #[track_caller]
+    fn require_parameter(&self, operation: &str) {
+        let is_parameter = self.graph.record.borrow().as_parameter(self.id).is_some();
+        self.graph.require(is_parameter, operation, || "weights must be parameters".into());
+    }
+}
