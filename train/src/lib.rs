@@ -1,4 +1,5 @@
 //! From text to a trained model: tokenizers, shards, batches, optimisation, runs.
 
+pub mod exit;
 pub mod run;
 pub mod tokenizer;

@@ -4,6 +4,8 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use crate::exit::{Classify, ExitCode};
+
 /// A run directory belongs to this process for as long as this lives. The system releases it however the process ends.
 #[derive(Debug)]
 pub struct Lock {
@@ -32,6 +34,15 @@ pub enum LockError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl Classify for LockError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            LockError::Held { .. } => ExitCode::Usage,
+            LockError::Io { .. } => ExitCode::Io,
+        }
+    }
 }
 
 impl Lock {

@@ -2,8 +2,10 @@
 
 pub mod checkpoint;
 pub mod clock;
+pub mod directory;
 pub mod files;
 pub mod journal;
 pub mod lock;
+pub mod signals;
 #[cfg(test)]
 mod simulated_disk;

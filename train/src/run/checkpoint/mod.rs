@@ -48,6 +48,7 @@ use manifest::Fault;
 pub use save::{Saved, Snapshot};
 pub use tensors::{NamedTensor, TensorError, Tensors, write_tensors};
 
+use crate::exit::{Classify, ExitCode};
 use crate::run::files::{self, Disk, Files};
 
 /// Never fewer verified checkpoints than this are left after pruning.
@@ -125,6 +126,18 @@ pub enum CheckpointError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl Classify for CheckpointError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            CheckpointError::NotSaved { .. } | CheckpointError::Io { .. } => ExitCode::Io,
+            CheckpointError::Missing { .. }
+            | CheckpointError::Damaged { .. }
+            | CheckpointError::NoneUsable { .. }
+            | CheckpointError::State { .. } => ExitCode::Checkpoint,
+        }
+    }
 }
 
 /// The checkpoints of one run. The run's lock must be held for as long as this exists.
@@ -215,6 +228,16 @@ impl Checkpoints {
             Err(source) => Err(io_error("cannot create", path)(source)),
         }
     }
+}
+
+/// Whether the folder `run` has a checkpoint of ours.
+pub fn exists_in(run: &Path) -> bool {
+    fs::read_dir(run.join("checkpoints")).is_ok_and(|entries| {
+        entries.flatten().any(|entry| {
+            entry.file_name().to_str().is_some_and(|name| parse_folder_name(name).is_some())
+                && entry.path().join(manifest::MANIFEST).exists()
+        })
+    })
 }
 
 fn folder_name(step: u64) -> String {

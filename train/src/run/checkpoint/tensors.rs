@@ -6,6 +6,8 @@ use std::ops::Range;
 
 use safetensors::{Dtype, SafeTensors};
 
+use crate::exit::{Classify, ExitCode};
+
 /// Bytes handed to one write, so that no copy of a tensor is ever made.
 const CHUNK: usize = 1 << 20;
 
@@ -71,6 +73,12 @@ pub enum TensorError {
         /// Their names.
         names: Vec<String>,
     },
+}
+
+impl Classify for TensorError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Checkpoint
+    }
 }
 
 /// Writes `tensors` as one safetensors file, sorted by name, little endian, with the `format: pt` mark that

@@ -1,0 +1,169 @@
+//! Exit codes: what a script learns from how the program ended.
+
+use std::error::Error;
+use std::io;
+
+use crate::run::checkpoint::{CheckpointError, TensorError};
+use crate::run::directory::DirectoryError;
+use crate::run::lock::LockError;
+
+/// How the program ended. The numbers are part of the program's interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitCode {
+    /// 0: the work was done.
+    Done,
+    /// 1: a fault of the program.
+    Internal,
+    /// 2: the command line or the configuration is wrong (clap uses this number as well).
+    Usage,
+    /// 3: the input data are wrong.
+    Data,
+    /// 4: the device asked for is not there.
+    Device,
+    /// 5: the disk is full, or reading or writing was refused.
+    Io,
+    /// 6: there is not enough memory, even for the smallest micro-batch.
+    Memory,
+    /// 7: training diverged and the guard gave up.
+    Diverged,
+    /// 8: no usable checkpoint, or a damaged model file.
+    Checkpoint,
+    /// 75: stopped on request after a checkpoint was saved; run again to continue (`EX_TEMPFAIL`).
+    Interrupted,
+    /// 130: ended by SIGINT before a checkpoint could be saved.
+    Killed,
+    /// 143: ended by SIGTERM before a checkpoint could be saved.
+    Terminated,
+}
+
+impl ExitCode {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [ExitCode; 12] = [
+        ExitCode::Done,
+        ExitCode::Internal,
+        ExitCode::Usage,
+        ExitCode::Data,
+        ExitCode::Device,
+        ExitCode::Io,
+        ExitCode::Memory,
+        ExitCode::Diverged,
+        ExitCode::Checkpoint,
+        ExitCode::Interrupted,
+        ExitCode::Killed,
+        ExitCode::Terminated,
+    ];
+
+    /// The number that the process returns.
+    pub fn code(self) -> u8 {
+        match self {
+            ExitCode::Done => 0,
+            ExitCode::Internal => 1,
+            ExitCode::Usage => 2,
+            ExitCode::Data => 3,
+            ExitCode::Device => 4,
+            ExitCode::Io => 5,
+            ExitCode::Memory => 6,
+            ExitCode::Diverged => 7,
+            ExitCode::Checkpoint => 8,
+            ExitCode::Interrupted => 75,
+            ExitCode::Killed => 130,
+            ExitCode::Terminated => 143,
+        }
+    }
+
+    /// What the number means, in a few words for `--help`.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            ExitCode::Done => "the work was done",
+            ExitCode::Internal => "a fault of the program",
+            ExitCode::Usage => "wrong command line or configuration",
+            ExitCode::Data => "wrong input data",
+            ExitCode::Device => "the device asked for is not there",
+            ExitCode::Io => "disk full, or reading or writing refused",
+            ExitCode::Memory => "not enough memory",
+            ExitCode::Diverged => "training diverged",
+            ExitCode::Checkpoint => "no usable checkpoint, or a damaged model",
+            ExitCode::Interrupted => "stopped on request, checkpoint saved: run again to continue",
+            ExitCode::Killed => "ended by SIGINT before a checkpoint was saved",
+            ExitCode::Terminated => "ended by SIGTERM before a checkpoint was saved",
+        }
+    }
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        code.code().into()
+    }
+}
+
+/// An error that knows how the program should end because of it.
+pub trait Classify {
+    /// The exit code that says what went wrong.
+    fn exit_code(&self) -> ExitCode;
+}
+
+impl Classify for io::Error {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Io
+    }
+}
+
+impl ExitCode {
+    /// The exit code for an error of any kind, which may be wrapped in others: the outermost one that is known decides.
+    pub fn of(error: &(dyn Error + 'static)) -> ExitCode {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(code) = KNOWN.iter().find_map(|classify| classify(error)) {
+                return code;
+            }
+            next = error.source();
+        }
+        ExitCode::Internal
+    }
+}
+
+/// One line for every error type that says how the program ends. An error that wraps another comes here as well only if
+/// it knows better than what it wraps.
+const KNOWN: &[fn(&(dyn Error + 'static)) -> Option<ExitCode>] = &[
+    classify::<CheckpointError>,
+    classify::<TensorError>,
+    classify::<DirectoryError>,
+    classify::<LockError>,
+    classify::<io::Error>,
+];
+
+fn classify<E: Error + Classify + 'static>(error: &(dyn Error + 'static)) -> Option<ExitCode> {
+    error.downcast_ref::<E>().map(E::exit_code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_used_once_and_means_something() {
+        let codes = ExitCode::ALL.map(ExitCode::code);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 75, 130, 143]);
+        assert!(ExitCode::ALL.iter().all(|code| !code.meaning().is_empty()));
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("while working: {0}")]
+    struct Wrapped(#[source] Box<dyn Error>);
+
+    #[test]
+    fn the_outermost_known_error_decides() {
+        let disk_full = || io::Error::from(io::ErrorKind::StorageFull);
+        let missing = CheckpointError::Missing { step: 1, directory: "c".into(), available: vec![] };
+        let cases: [(Box<dyn Error>, ExitCode); 5] = [
+            (Box::new(disk_full()), ExitCode::Io),
+            (Box::new(Wrapped(Box::new(Wrapped(Box::new(disk_full()))))), ExitCode::Io),
+            (Box::new(Wrapped(Box::new(missing))), ExitCode::Checkpoint),
+            (Box::new(LockError::Held { run: "r".into(), holder: "h".into() }), ExitCode::Usage),
+            (Box::new(Wrapped("something odd".into())), ExitCode::Internal),
+        ];
+        for (error, expected) in cases {
+            assert_eq!(ExitCode::of(&*error), expected, "{error}");
+        }
+    }
+}

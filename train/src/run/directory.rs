@@ -1,0 +1,400 @@
+//! The folder of a run: where everything about it lies, and whose it is.
+//!
+//! ```text
+//! RUN/config.toml          every setting, resolved; a valid input itself
+//!     run.json             program, command, host, status
+//!     metrics.jsonl        what happened (see `journal`)
+//!     train.log            what was printed
+//!     checkpoints/         to resume from (see `checkpoint`)
+//!     latest  best         names of checkpoints
+//!     model/               the finished model, in the form transformers reads
+//!     eval_results.json    its held-out figures
+//!     quarantine/          checkpoints that were put aside, with the reasons
+//! ```
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint::{self, CheckpointError, Checkpoints};
+use super::clock;
+use super::files::{self, Disk};
+use super::journal::Journal;
+use super::lock::{self, Lock, LockError};
+use crate::exit::{Classify, ExitCode};
+
+/// How a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// At work; or, if its lock is free, it was killed.
+    Running,
+    /// Stopped on request, to be continued.
+    Interrupted,
+    /// All its steps are done.
+    Finished,
+    /// Ended by an error.
+    Failed,
+}
+
+/// The content of `run.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunInfo {
+    /// Name of the program: the mark by which a run directory is known as ours.
+    pub program: String,
+    /// Version of the program that worked on it last.
+    pub version: String,
+    /// The command line of the last session.
+    pub command: Vec<String>,
+    /// Where the last session ran.
+    pub host: String,
+    /// Its process number.
+    pub process: u32,
+    /// How the run stands.
+    pub status: Status,
+    /// Why the last session ended.
+    pub exit_reason: Option<String>,
+    /// When the run was begun, UTC.
+    pub created: String,
+    /// When this file was written, UTC.
+    pub updated: String,
+    /// How often the run was started.
+    pub sessions: u32,
+}
+
+/// Why a run directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// There are files of somebody else.
+    #[error(
+        "{} is not empty and not a run of this program (it holds {example})\n  help: nothing in it was touched; \
+         use another folder, for example {}",
+        .path.display(), .suggestion.display()
+    )]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// A name in it.
+        example: String,
+        /// A folder that would do.
+        suggestion: PathBuf,
+    },
+    /// Another process is at work there.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// `run.json` is not what this program writes.
+    #[error("{} is damaged: {source}\n  help: the checkpoints beside it are untouched; remove this file to go on", .path.display())]
+    RunInfo {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// The file system refused something.
+    #[error("{action} {}: {source}", .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Classify for DirectoryError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            DirectoryError::Foreign { .. } => ExitCode::Usage,
+            DirectoryError::Lock(error) => error.exit_code(),
+            DirectoryError::RunInfo { .. } => ExitCode::Checkpoint,
+            DirectoryError::Io { .. } => ExitCode::Io,
+        }
+    }
+}
+
+/// A run directory, locked by this process.
+#[derive(Debug)]
+pub struct RunDirectory {
+    path: PathBuf,
+    info: RunInfo,
+    is_new: bool,
+    _lock: Lock,
+}
+
+impl RunDirectory {
+    /// Opens `path` for a session, creating it if it is not there, and locks it.
+    ///
+    /// # Errors
+    /// A folder with files of somebody else is refused untouched; so is one that another process works in.
+    pub fn open(path: &Path, command: &[String]) -> Result<Self, DirectoryError> {
+        fs::create_dir_all(path).map_err(io_error("cannot create", path))?;
+        refuse_foreign(path)?;
+        let lock = Lock::acquire(path)?;
+        let before = read_info(path)?;
+        let now = clock::utc(clock::unix_seconds() as u64);
+        let info = RunInfo {
+            program: PROGRAM.into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            command: command.into(),
+            host: lock::host_name(),
+            process: std::process::id(),
+            status: Status::Running,
+            exit_reason: None,
+            created: before.as_ref().map_or(now.clone(), |info| info.created.clone()),
+            updated: now,
+            sessions: before.as_ref().map_or(0, |info| info.sessions) + 1,
+        };
+        let directory = RunDirectory { path: path.into(), info, is_new: before.is_none(), _lock: lock };
+        directory.write_json(INFO, &directory.info)?;
+        Ok(directory)
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether this session is the first.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// What `run.json` says.
+    pub fn info(&self) -> &RunInfo {
+        &self.info
+    }
+
+    /// Notes in `run.json` how the session ended.
+    pub fn finish(&mut self, status: Status, reason: &str) -> Result<(), DirectoryError> {
+        self.info.status = status;
+        self.info.exit_reason = Some(reason.into());
+        self.info.updated = clock::utc(clock::unix_seconds() as u64);
+        self.write_json(INFO, &self.info)
+    }
+
+    /// Writes `config.toml`.
+    pub fn write_config(&self, toml: &str) -> Result<(), DirectoryError> {
+        self.replace(CONFIG, toml.as_bytes())
+    }
+
+    /// Path of `config.toml`, where a resumed run finds its settings.
+    pub fn config(&self) -> PathBuf {
+        self.path.join(CONFIG)
+    }
+
+    /// Path of `train.log`.
+    pub fn log(&self) -> PathBuf {
+        self.path.join("train.log")
+    }
+
+    /// Opens `metrics.jsonl` for appending.
+    pub fn journal(&self) -> Result<Journal, DirectoryError> {
+        let path = self.path.join("metrics.jsonl");
+        Journal::open(&path).map_err(io_error("cannot open", &path))
+    }
+
+    /// Opens the checkpoints, keeping the newest `keep` and the best.
+    pub fn checkpoints(&self, keep: usize) -> Result<Checkpoints, CheckpointError> {
+        Checkpoints::open_with(Arc::new(Disk), &self.path, keep)
+    }
+
+    /// Writes a result such as `eval_results.json`, whole or not at all.
+    pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), DirectoryError> {
+        let path = self.path.join(name);
+        let mut bytes = serde_json::to_vec_pretty(value)
+            .map_err(io::Error::from)
+            .map_err(io_error("cannot write", &path))?;
+        bytes.push(b'\n');
+        self.replace(name, &bytes)
+    }
+
+    /// Puts the finished model into `model/`: `write` fills a folder, whose files then take their places one by one,
+    /// synced. A model of an earlier session is replaced; files that somebody added there stay.
+    pub fn publish_model<E: From<DirectoryError>>(
+        &self,
+        write: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<PathBuf, E> {
+        let (staging, model) = (self.path.join(".model.staging"), self.path.join("model"));
+        files::remove_flat_dir(&Disk, &staging)
+            .and_then(|()| fs::create_dir(&staging))
+            .map_err(io_error("cannot create", &staging))?;
+        write(&staging)?;
+        let publish = || -> io::Result<()> {
+            fs::create_dir_all(&model)?;
+            for entry in fs::read_dir(&staging)? {
+                let entry = entry?;
+                File::open(entry.path())?.sync_all()?;
+                fs::rename(entry.path(), model.join(entry.file_name()))?;
+            }
+            files::Files::sync_dir(&Disk, &model)?;
+            fs::remove_dir(&staging)
+        };
+        publish().map_err(io_error("cannot write", &model))?;
+        Ok(model)
+    }
+
+    fn replace(&self, name: &str, content: &[u8]) -> Result<(), DirectoryError> {
+        let path = self.path.join(name);
+        files::replace(&Disk, &path, content).map_err(io_error("cannot write", &path))
+    }
+}
+
+/// What `run.json` of the run in `path` says, without opening the run; `None` if that is not a run.
+pub fn read_info(path: &Path) -> Result<Option<RunInfo>, DirectoryError> {
+    let path = path.join(INFO);
+    match fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|source| DirectoryError::RunInfo { path, source }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(io_error("cannot read", &path)(source)),
+    }
+}
+
+const PROGRAM: &str = "albert-train";
+const INFO: &str = "run.json";
+const CONFIG: &str = "config.toml";
+
+/// Bytes that can still be written to the file system of `path`, where the system tells.
+pub fn free_space(path: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        let space = rustix::fs::statvfs(path).ok()?;
+        space.f_bavail.checked_mul(space.f_frsize)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
+
+/// A folder is ours if it has our `run.json` or a checkpoint, or nothing but what a start that was cut off leaves.
+fn refuse_foreign(path: &Path) -> Result<(), DirectoryError> {
+    let has_our_info = matches!(read_info(path), Ok(Some(info)) if info.program == PROGRAM);
+    if has_our_info || checkpoint::exists_in(path) {
+        return Ok(());
+    }
+    let entries = fs::read_dir(path).map_err(io_error("cannot list", path))?;
+    for entry in entries {
+        let name = entry.map_err(io_error("cannot list", path))?.file_name();
+        let name = name.to_string_lossy();
+        if name != lock::NAME && name != format!("{INFO}.tmp") {
+            let mut suggestion = path.as_os_str().to_owned();
+            suggestion.push("-run");
+            return Err(DirectoryError::Foreign {
+                path: path.into(),
+                example: name.into_owned(),
+                suggestion: suggestion.into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DirectoryError {
+    let path = path.to_owned();
+    move |source| DirectoryError::Io { action, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command() -> Vec<String> {
+        vec!["albert-train".into(), "pretrain".into()]
+    }
+
+    #[test]
+    fn a_run_is_opened_again_and_remembers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("runs/first");
+        let mut run = RunDirectory::open(&path, &command()).unwrap();
+        assert!(run.is_new());
+        run.finish(Status::Interrupted, "SIGTERM").unwrap();
+        let created = run.info().created.clone();
+        drop(run);
+        let run = RunDirectory::open(&path, &command()).unwrap();
+        assert!(!run.is_new());
+        assert_eq!(read_info(&path).unwrap().as_ref(), Some(run.info()));
+        assert_eq!((run.info().sessions, run.info().status), (2, Status::Running));
+        assert_eq!((&run.info().created, &run.info().exit_reason), (&created, &None));
+    }
+
+    #[test]
+    fn a_second_process_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDirectory::open(folder.path(), &command()).unwrap();
+        let error = RunDirectory::open(folder.path(), &command()).unwrap_err();
+        assert!(matches!(error, DirectoryError::Lock(LockError::Held { .. })), "{error}");
+        assert_eq!(read_info(folder.path()).unwrap().unwrap().sessions, 1, "the refused one changed nothing");
+        drop(run);
+    }
+
+    #[test]
+    fn a_folder_of_somebody_else_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("thesis");
+        fs::create_dir(&path).unwrap();
+        for content in ["{}", "{\"program\":\"another\"}", "not json"] {
+            fs::write(path.join("run.json"), content).unwrap();
+            let error = RunDirectory::open(&path, &command()).unwrap_err();
+            assert!(matches!(error, DirectoryError::Foreign { .. }), "{error}");
+            assert!(error.to_string().ends_with("thesis-run"), "{error}");
+            assert_eq!(fs::read_dir(&path).unwrap().count(), 1, "no lock file, nothing");
+        }
+    }
+
+    #[test]
+    fn a_start_that_was_cut_off_does_not_make_a_folder_foreign() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(".lock"), "").unwrap();
+        fs::write(folder.path().join("run.json.tmp"), "{").unwrap();
+        assert!(RunDirectory::open(folder.path(), &command()).unwrap().is_new());
+    }
+
+    #[test]
+    fn a_run_whose_info_rotted_is_still_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDirectory::open(folder.path(), &command()).unwrap();
+        run.checkpoints(2)
+            .unwrap()
+            .save(&checkpoint::Snapshot { step: 0, state: &(), model: &[], optimizer: &[] })
+            .unwrap();
+        drop(run);
+        fs::write(folder.path().join("run.json"), "{").unwrap();
+        let error = RunDirectory::open(folder.path(), &command()).unwrap_err();
+        assert!(matches!(error, DirectoryError::RunInfo { .. }), "{error}");
+        fs::remove_file(folder.path().join("run.json")).unwrap(); // as the message advises
+        RunDirectory::open(folder.path(), &command()).unwrap();
+    }
+
+    #[test]
+    fn publishing_a_model_replaces_ours_and_keeps_what_was_added() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDirectory::open(folder.path(), &command()).unwrap();
+        let publish = |content: &'static str| {
+            run.publish_model(|dir| -> Result<(), DirectoryError> {
+                fs::write(dir.join("config.json"), content).unwrap();
+                Ok(())
+            })
+            .unwrap()
+        };
+        let model = publish("1");
+        fs::write(model.join("NOTES"), "mine").unwrap();
+        publish("2");
+        assert_eq!(fs::read_to_string(model.join("config.json")).unwrap(), "2");
+        assert_eq!(fs::read_to_string(model.join("NOTES")).unwrap(), "mine");
+        assert!(!folder.path().join(".model.staging").exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn free_space_is_known() {
+        assert!(free_space(Path::new(".")).is_some_and(|bytes| bytes > 0));
+    }
+}
