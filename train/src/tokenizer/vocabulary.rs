@@ -1,10 +1,12 @@
 //! Pieces, their ids, and the special ones among them.
 
 use super::error::Invalid;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// Ids of the pieces that are not text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SpecialTokens {
     /// `<pad>` or `[PAD]`: fills a batch.
     pub pad: u32,

@@ -1,0 +1,156 @@
+//! The sequence of masked examples that a run sees.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::corpus::{Corpus, Selection};
+use super::draws::{Draws, Purpose};
+use super::error::DataError;
+use super::example::Example;
+use super::masking::{Masker, MaskingOptions};
+use super::sampler::{Epoch, SampleOptions, Sampler};
+use super::words::WordStarts;
+
+/// A place in the sequence of examples: all that a checkpoint has to remember of the data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// The pass over the corpus.
+    pub epoch: u32,
+    /// The example within it.
+    pub index: u64,
+}
+
+/// Examples as a pure function of (seed, epoch, index).
+#[derive(Debug)]
+pub struct Dataset {
+    sampler: Sampler,
+    masker: Masker,
+}
+
+impl Dataset {
+    /// The examples of the selected documents of a corpus.
+    ///
+    /// # Errors
+    /// If an option is impossible, or the documents yield no sample.
+    pub fn new(
+        corpus: Arc<Corpus>,
+        word_starts: WordStarts,
+        selection: Selection,
+        samples: SampleOptions,
+        masking: MaskingOptions,
+        seed: u64,
+    ) -> Result<Self, DataError> {
+        let masker = Masker::new(masking, corpus.special(), word_starts.clone())?;
+        Ok(Self { sampler: Sampler::new(corpus, word_starts, selection, samples, seed)?, masker })
+    }
+
+    /// Where its pieces of text come from.
+    pub fn sampler(&self) -> &Sampler {
+        &self.sampler
+    }
+
+    /// Prepares an epoch; see [`Sampler::epoch`].
+    pub fn epoch(&self, number: u32) -> Epoch {
+        self.sampler.epoch(number)
+    }
+
+    /// Example `index` of `epoch`.
+    ///
+    /// # Panics
+    /// If the epoch has no such example.
+    pub fn example(&self, epoch: &Epoch, index: u64) -> Example {
+        let pair = self.sampler.pair(epoch, index);
+        let mut example = Example::assemble(pair, self.sampler.corpus().special());
+        let mut draws =
+            Draws::new(self.sampler.seed(), Purpose::Mask, epoch.number(), example.origin.first_sentence);
+        example.masking = self.masker.mask(&mut example.token_ids, example.second_segment, &mut draws);
+        example
+    }
+}
+
+/// Reads a dataset from a position on, epoch after epoch, without end.
+#[derive(Debug)]
+pub struct Reader {
+    dataset: Arc<Dataset>,
+    epoch: Epoch,
+    index: u64,
+}
+
+impl Reader {
+    /// A reader that begins at `position`; this costs the same wherever it is.
+    pub fn new(dataset: Arc<Dataset>, position: Position) -> Self {
+        Self { epoch: dataset.epoch(position.epoch), index: position.index, dataset }
+    }
+
+    /// The position of the next example.
+    pub fn position(&self) -> Position {
+        Position { epoch: self.epoch.number(), index: self.index }
+    }
+
+    /// The next `count` examples.
+    pub fn examples(&mut self, count: usize) -> Vec<Example> {
+        (0..count).map(|_| self.next_example()).collect()
+    }
+
+    /// The next example. There always is one: epoch 0 was found to have some, and every epoch draws its lengths from
+    /// the same distribution, so that an empty one (possible in a text of a few sentences) is followed by another.
+    pub fn next_example(&mut self) -> Example {
+        while self.index >= self.epoch.samples() {
+            self.epoch = self.dataset.epoch(self.epoch.number().wrapping_add(1));
+            self.index = 0;
+        }
+        self.index += 1;
+        self.dataset.example(&self.epoch, self.index - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::synthetic::{self, Shape};
+    use super::*;
+
+    /// Reading on from any position gives what uninterrupted reading gives, across epochs.
+    #[test]
+    fn resuming_anywhere_changes_nothing() {
+        let dataset = Arc::new(synthetic::dataset(&Shape::default(), 64, 7));
+        let mut reader = Reader::new(dataset.clone(), Position::default());
+        let count = (dataset.epoch(0).samples() * 5 / 2) as usize;
+        let all: Vec<(Position, Example)> =
+            (0..count).map(|_| (reader.position(), reader.next_example())).collect();
+        assert!(all.iter().any(|(position, _)| position.epoch == 2));
+        for start in (0..count).step_by(37) {
+            let end = count.min(start + 5);
+            let resumed = Reader::new(dataset.clone(), all[start].0).examples(end - start);
+            assert!(resumed.iter().eq(all[start..end].iter().map(|(_, example)| example)));
+        }
+    }
+
+    #[test]
+    fn the_seed_decides_everything() {
+        let examples = |seed| -> Vec<Example> {
+            let dataset = Arc::new(synthetic::dataset(&Shape::default(), 64, seed));
+            Reader::new(dataset, Position::default()).examples(30)
+        };
+        assert_eq!(examples(1), examples(1));
+        assert_ne!(examples(1), examples(2));
+    }
+
+    #[test]
+    fn held_out_documents_are_never_trained_on() {
+        let corpus = Shape::default().corpus();
+        let documents = |selection| {
+            let options = (synthetic::samples(64), MaskingOptions::default());
+            let dataset =
+                Dataset::new(corpus.clone(), synthetic::words(), selection, options.0, options.1, 7).unwrap();
+            let epoch = dataset.epoch(0);
+            (0..epoch.samples())
+                .map(|index| dataset.example(&epoch, index).origin.document)
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        let held_out = documents(Selection::HeldOut { every: 10 });
+        assert_eq!(held_out.len(), 5);
+        assert!(documents(Selection::Training { every: 10 }).is_disjoint(&held_out));
+    }
+}

@@ -1,0 +1,180 @@
+//! What can go wrong between a text file and a batch.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An error of the data path: what, where, why, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was being done, as a verb: `read`, `write`, …
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The reason given by the system.
+        source: io::Error,
+    },
+    /// No input file was named.
+    #[error("no text was given: name at least one file")]
+    NoSources,
+    /// The input holds nothing to learn from.
+    #[error("{what}: there is no text to learn from")]
+    EmptyText {
+        /// Which file or files.
+        what: String,
+    },
+    /// Not a file that can be read in pieces.
+    #[error("{} is not a regular file; write the text to a file first", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A line is not UTF-8.
+    #[error(
+        "{}:{line}: byte {column} of the line is not valid UTF-8; convert the file first, for example with \
+         `iconv -f LATIN1 -t UTF-8`",
+        path.display()
+    )]
+    InvalidUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// Its line, counted from 1.
+        line: u64,
+        /// The first bad byte of the line, counted from 1.
+        column: usize,
+    },
+    /// A line does not end within the limit.
+    #[error(
+        "{}:{line}: the line is longer than {} MiB; text needs line breaks (one sentence a line, or prose in \
+         paragraphs)",
+        path.display(),
+        limit >> 20
+    )]
+    EndlessLine {
+        /// The file.
+        path: PathBuf,
+        /// Its line, counted from 1.
+        line: u64,
+        /// The longest line accepted, in bytes.
+        limit: usize,
+    },
+    /// A line of a JSONL file is not an object with a `text`.
+    #[error("{}:{line}: expected a JSON object with a string \"text\": {reason}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Its line, counted from 1.
+        line: u64,
+        /// What the parser says.
+        reason: String,
+    },
+    /// The vocabulary does not fit the shards' 16-bit ids.
+    #[error("the vocabulary has {size} pieces, shards hold at most 65536 (16-bit ids): train a smaller one")]
+    VocabularyTooLarge {
+        /// Its number of pieces.
+        size: usize,
+    },
+    /// The tokenizer could not encode a text.
+    #[error("cannot tokenize a sentence of {}: {reason}", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What the tokenizer says.
+        reason: String,
+    },
+    /// The output folder belongs to something else.
+    #[error("{} already holds {found}; name an empty or a new folder", path.display())]
+    ForeignFolder {
+        /// The folder.
+        path: PathBuf,
+        /// An entry that is not ours.
+        found: String,
+    },
+    /// The output folder was prepared, or half prepared, from something else.
+    #[error(
+        "{} was prepared with another {difference}; name a new folder, or delete this one to prepare it afresh",
+        path.display()
+    )]
+    OtherPreparation {
+        /// The folder.
+        path: PathBuf,
+        /// What differs.
+        difference: String,
+    },
+    /// A source changed while it was being read.
+    #[error("{} changed while it was being prepared; start again in a new folder", path.display())]
+    SourceChanged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A shard or a manifest is damaged.
+    #[error("{} is damaged: {what}; prepare the data again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The folder holds no prepared data.
+    #[error("{} holds no prepared data ({detail}); make it with `albert-train prepare`", path.display())]
+    NotPrepared {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing.
+        detail: &'static str,
+    },
+    /// The shards were made with another tokenizer than the run's.
+    #[error(
+        "the data in {} was prepared with tokenizer {prepared}, this run uses {given}: prepare it again, or give the \
+         tokenizer it was prepared with",
+        path.display()
+    )]
+    OtherTokenizer {
+        /// The folder of shards.
+        path: PathBuf,
+        /// Fingerprint of the tokenizer that made the shards.
+        prepared: String,
+        /// Fingerprint of the one at hand.
+        given: String,
+    },
+    /// An option has an impossible value.
+    #[error("{option} = {value}: {reason}")]
+    Option {
+        /// The option's name.
+        option: &'static str,
+        /// Its value.
+        value: String,
+        /// What is allowed.
+        reason: &'static str,
+    },
+    /// The corpus yields no sample under these options.
+    #[error("no sample can be made of this text: {reason}")]
+    NothingToSample {
+        /// Why, and what to change.
+        reason: &'static str,
+    },
+    /// The work was stopped from outside.
+    #[error(
+        "interrupted: {done} of {total} shards are finished and kept; the same command goes on from there"
+    )]
+    Interrupted {
+        /// Shards that are complete on disk.
+        done: usize,
+        /// Shards in all.
+        total: usize,
+    },
+}
+
+impl DataError {
+    /// Turns the system's error into one that says what was done to which file.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io { action, path, source }
+    }
+
+    pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> Self {
+        Self::Damaged { path: path.to_path_buf(), what: what.into() }
+    }
+}

@@ -1,0 +1,241 @@
+//! `manifest.json`: what a folder of shards holds and where it came from.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::DataError;
+use super::files::write_atomically;
+use super::shard::LARGEST_VOCABULARY;
+use super::text::Format;
+use crate::tokenizer::SpecialTokens;
+
+/// The file's name within the folder. It is written last: a folder that has it is complete.
+pub const MANIFEST: &str = "manifest.json";
+const VERSION: u32 = 1;
+/// A manifest takes about 200 bytes a shard; this is room for a hundred thousand.
+const LARGEST_FILE: u64 = 32 << 20;
+
+/// The tokenizer that made the shards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerIdentity {
+    /// Tells two tokenizers apart that would give different ids.
+    pub fingerprint: String,
+    /// The number of pieces; every id is below it.
+    pub vocabulary_size: usize,
+    /// Its special ids.
+    pub special: SpecialTokens,
+}
+
+/// One text file that was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The path as it was given.
+    pub path: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// When it was last changed, in nanoseconds since 1970, as far as the system tells.
+    pub modified: u64,
+}
+
+/// One shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShardEntry {
+    /// Its name within the folder.
+    pub file: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// The hash in its header.
+    pub blake3: String,
+}
+
+/// Sums over all shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Documents.
+    pub documents: u64,
+    /// Sentences.
+    pub sentences: u64,
+    /// Tokens, special ones not among them.
+    pub tokens: u64,
+    /// Tokens that are `<unk>`.
+    pub unknown: u64,
+}
+
+/// What a folder of shards holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The version of this format.
+    pub version: u32,
+    /// Who turned text into ids.
+    pub tokenizer: TokenizerIdentity,
+    /// How the text was laid out.
+    pub format: Format,
+    /// The text.
+    pub sources: Vec<Source>,
+    /// The shards, in order.
+    pub shards: Vec<ShardEntry>,
+    /// Sums.
+    pub counts: Counts,
+}
+
+/// The manifest and its hash, as the file has them.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed {
+    manifest: Manifest,
+    /// blake3 of the manifest, written compactly.
+    blake3: String,
+}
+
+impl Manifest {
+    /// A manifest of this version's format.
+    pub fn new(tokenizer: TokenizerIdentity, format: Format, sources: Vec<Source>) -> Self {
+        Self { version: VERSION, tokenizer, format, sources, shards: Vec::new(), counts: Counts::default() }
+    }
+
+    /// Writes it into `folder` under `name`, complete or not at all.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self, folder: &Path, name: &str) -> Result<(), DataError> {
+        let sealed = Sealed { manifest: self.clone(), blake3: self.seal() };
+        let mut text = serde_json::to_string_pretty(&sealed).expect("a manifest is plain data");
+        text.push('\n');
+        write_atomically(&folder.join(name), text.as_bytes())
+    }
+
+    /// Reads it from `folder`; `None` where there is no such file.
+    pub(crate) fn read(folder: &Path, name: &str) -> Result<Option<Self>, DataError> {
+        let path = folder.join(name);
+        let file = match fs::File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(DataError::io("open", &path)(error)),
+        };
+        let mut bytes = Vec::new();
+        file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(DataError::io("read", &path))?;
+        if bytes.len() as u64 > LARGEST_FILE {
+            return Err(DataError::damaged(&path, format!("it is longer than {} MiB", LARGEST_FILE >> 20)));
+        }
+        Self::parse(&bytes).map(Some).map_err(|what| DataError::damaged(&path, what))
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let Sealed { manifest, blake3 } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if manifest.seal() != blake3 {
+            return Err("its content does not match its hash".into());
+        }
+        if manifest.version != VERSION {
+            return Err(format!("it has version {}, this program reads version {VERSION}", manifest.version));
+        }
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// What a right hash does not prove.
+    fn check(&self) -> Result<(), String> {
+        let size = self.tokenizer.vocabulary_size;
+        if size > LARGEST_VOCABULARY {
+            return Err(format!("its vocabulary has {size} pieces, 16-bit ids allow {LARGEST_VOCABULARY}"));
+        }
+        if let Some(id) = self.tokenizer.special.ids().into_iter().find(|&id| id as usize >= size) {
+            return Err(format!("its special id {id} lies outside its vocabulary of {size} pieces"));
+        }
+        // A name with a folder in it would read outside of ours.
+        match self.shards.iter().find(|shard| Path::new(&shard.file).file_name() != Some(shard.file.as_ref()))
+        {
+            Some(shard) => Err(format!("its shard `{}` is not a plain file name", shard.file.escape_debug())),
+            None => Ok(()),
+        }
+    }
+
+    fn seal(&self) -> String {
+        let text = serde_json::to_vec(self).expect("a manifest is plain data");
+        blake3::hash(&text).to_hex().to_string()
+    }
+
+    /// One line for a person: documents, sentences, tokens, size.
+    pub fn summary(&self) -> String {
+        let Counts { documents, sentences, tokens, unknown } = self.counts;
+        let bytes: u64 = self.shards.iter().map(|shard| shard.bytes).sum();
+        format!(
+            "{documents} documents, {sentences} sentences, {tokens} tokens ({:.3}% unknown), {:.1} MB in {} shards",
+            100.0 * unknown as f64 / tokens.max(1) as f64,
+            bytes as f64 / 1e6,
+            self.shards.len()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn example() -> Manifest {
+        let special = SpecialTokens { pad: 0, unknown: 1, classification: 2, separator: 3, mask: 4 };
+        let tokenizer = TokenizerIdentity { fingerprint: "f00d".into(), vocabulary_size: 30, special };
+        let source = Source { path: "books.txt".into(), bytes: 17, modified: 1_700_000_000_000_000_000 };
+        let mut manifest = Manifest::new(tokenizer, Format::Sentences, vec![source]);
+        manifest.shards.push(ShardEntry { file: "00000.shard".into(), bytes: 96, blake3: "ab".into() });
+        manifest.counts = Counts { documents: 1, sentences: 2, tokens: 3, unknown: 0 };
+        manifest
+    }
+
+    fn written(manifest: &Manifest) -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        manifest.write(folder.path(), MANIFEST).unwrap();
+        assert_eq!(Manifest::read(folder.path(), MANIFEST).unwrap().as_ref(), Some(manifest));
+        fs::read(folder.path().join(MANIFEST)).unwrap()
+    }
+
+    proptest! {
+        /// A flipped bit is found, or falls on white space and changes nothing.
+        #[test]
+        fn a_flipped_bit_is_found_or_harmless(place: prop::sample::Index) {
+            let manifest = example();
+            let mut bytes = written(&manifest);
+            let bit = place.index(bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(read) = Manifest::parse(&bytes) {
+                prop_assert_eq!(read, manifest);
+            }
+        }
+
+        #[test]
+        fn a_truncated_manifest_is_refused(place: prop::sample::Index) {
+            let bytes = written(&example());
+            // The last byte is the newline after the closing brace.
+            prop_assert!(Manifest::parse(&bytes[..place.index(bytes.len() - 1)]).is_err());
+        }
+
+        #[test]
+        fn nonsense_is_refused(bytes: Vec<u8>) {
+            prop_assert!(Manifest::parse(&bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn forged_manifests_are_refused() {
+        let refuse = |change: fn(&mut Manifest), complaint: &str| {
+            let mut manifest = example();
+            change(&mut manifest);
+            let sealed = Sealed { blake3: manifest.seal(), manifest };
+            let error = Manifest::parse(&serde_json::to_vec(&sealed).unwrap()).unwrap_err();
+            assert!(error.contains(complaint), "{error}");
+        };
+        refuse(|m| m.version = 2, "version 2");
+        refuse(|m| m.tokenizer.vocabulary_size = 70_000, "70000 pieces");
+        refuse(|m| m.tokenizer.special.mask = 30, "special id 30");
+        refuse(|m| m.shards[0].file = "../../secret".into(), "plain file name");
+        refuse(|m| m.shards[0].file = "..".into(), "plain file name");
+    }
+}

@@ -1,0 +1,455 @@
+//! A shard: token ids of some documents, with the places where sentences and documents begin.
+//!
+//! ```text
+//! header            72 bytes, see `Header`
+//! sentence offsets  u32 × (sentences + 1): the token at which each sentence begins, then the number of tokens
+//! document offsets  u32 × (documents + 1): the sentence at which each document begins, then the number of sentences
+//! token ids         u16 × tokens, and one zero where that makes an odd number even
+//! ```
+//!
+//! All numbers are little endian. A shard is memory-mapped and trusted only after [`Shard::open`] has checked every
+//! length, offset, id and the hash, so that reading it later cannot go out of bounds. No sentence and no document is
+//! empty.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+
+use bytemuck::{Pod, Zeroable};
+
+use super::error::DataError;
+
+#[cfg(target_endian = "big")]
+compile_error!("shards are little endian and are used as they lie on disk");
+
+const MAGIC: [u8; 8] = *b"ALBSHARD";
+const VERSION: u32 = 1;
+/// 16-bit ids count this far.
+pub(crate) const LARGEST_VOCABULARY: usize = 1 << 16;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Header {
+    magic: [u8; 8],
+    version: u32,
+    vocabulary_size: u32,
+    tokens: u64,
+    sentences: u64,
+    documents: u64,
+    /// blake3 of the header up to here and of everything after the header.
+    hash: [u8; 32],
+}
+
+const HEADER: usize = size_of::<Header>();
+const HASHED: usize = HEADER - 32;
+
+/// Collects the sentences of one shard.
+#[derive(Debug)]
+pub struct ShardBuilder {
+    vocabulary_size: usize,
+    ids: Vec<u16>,
+    sentence_offsets: Vec<u32>,
+    document_offsets: Vec<u32>,
+}
+
+impl ShardBuilder {
+    /// An empty shard for ids below `vocabulary_size`.
+    ///
+    /// # Errors
+    /// If the vocabulary does not fit 16 bits.
+    pub fn new(vocabulary_size: usize) -> Result<Self, DataError> {
+        if vocabulary_size > LARGEST_VOCABULARY {
+            return Err(DataError::VocabularyTooLarge { size: vocabulary_size });
+        }
+        Ok(Self { vocabulary_size, ids: Vec::new(), sentence_offsets: vec![0], document_offsets: vec![0] })
+    }
+
+    /// Appends one sentence to the current document; an empty one is left out.
+    ///
+    /// # Panics
+    /// If an id is not below the vocabulary size, or the shard grows past 2³² tokens.
+    pub fn push_sentence(&mut self, ids: impl IntoIterator<Item = u32>) {
+        let before = self.ids.len();
+        let vocabulary_size = self.vocabulary_size;
+        self.ids.extend(ids.into_iter().map(|id| {
+            assert!((id as usize) < vocabulary_size, "token id {id} in a vocabulary of {vocabulary_size}");
+            id as u16
+        }));
+        if self.ids.len() > before {
+            let end = u32::try_from(self.ids.len()).expect("a shard is cut long before 2^32 tokens");
+            self.sentence_offsets.push(end);
+        }
+    }
+
+    /// Ends the current document; without a sentence since the last end, nothing happens.
+    pub fn end_document(&mut self) {
+        let sentences = self.sentence_offsets.len() as u32 - 1;
+        if self.document_offsets.last() != Some(&sentences) {
+            self.document_offsets.push(sentences);
+        }
+    }
+
+    /// The shard as it lies on disk, in 32-bit words.
+    fn words(mut self) -> Vec<u32> {
+        self.end_document();
+        let mut header = Header {
+            magic: MAGIC,
+            version: VERSION,
+            vocabulary_size: self.vocabulary_size as u32,
+            tokens: self.ids.len() as u64,
+            sentences: self.sentence_offsets.len() as u64 - 1,
+            documents: self.document_offsets.len() as u64 - 1,
+            hash: [0; 32],
+        };
+        if self.ids.len() % 2 == 1 {
+            self.ids.push(0);
+        }
+        let payload: [&[u8]; 3] = [
+            bytemuck::cast_slice(&self.sentence_offsets),
+            bytemuck::cast_slice(&self.document_offsets),
+            bytemuck::cast_slice(&self.ids),
+        ];
+        header.hash = digest(&bytemuck::bytes_of(&header)[..HASHED], &payload);
+        let mut words =
+            Vec::with_capacity((HEADER + payload.iter().map(|part| part.len()).sum::<usize>()) / 4);
+        words.extend_from_slice(bytemuck::cast_slice(bytemuck::bytes_of(&header)));
+        words.extend_from_slice(&self.sentence_offsets);
+        words.extend_from_slice(&self.document_offsets);
+        words.extend(self.ids.chunks_exact(2).map(|pair| u32::from(pair[0]) | u32::from(pair[1]) << 16));
+        words
+    }
+
+    /// Writes the shard to `path`, which appears complete or not at all.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(self, path: &Path) -> Result<(), DataError> {
+        super::files::write_atomically(path, bytemuck::cast_slice(&self.words()))
+    }
+
+    /// The shard in memory, for small corpora and tests.
+    pub fn into_shard(self) -> Shard {
+        let words = self.words();
+        let layout = Layout::parse(bytemuck::cast_slice(&words)).expect("the builder makes valid shards");
+        Shard { bytes: Bytes::Owned(words), layout }
+    }
+}
+
+fn digest(header: &[u8], payload: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(header);
+    payload.iter().for_each(|part| {
+        hasher.update(part);
+    });
+    *hasher.finalize().as_bytes()
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Mapped(memmap2::Mmap),
+    /// In 32-bit words, which gives them the alignment of a mapping.
+    Owned(Vec<u32>),
+}
+
+/// Where the parts lie, in bytes.
+#[derive(Clone, Debug)]
+struct Layout {
+    vocabulary_size: usize,
+    hash: [u8; 32],
+    sentence_offsets: Range<usize>,
+    document_offsets: Range<usize>,
+    ids: Range<usize>,
+}
+
+impl Layout {
+    /// Checks everything that reading relies on; the error says what is wrong.
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.len() < HEADER {
+            return Err(format!("{} bytes are too few for a shard", bytes.len()));
+        }
+        let header: Header = bytemuck::pod_read_unaligned(&bytes[..HEADER]);
+        if header.magic != MAGIC {
+            return Err("it is not a shard (wrong first bytes)".into());
+        }
+        if header.version != VERSION {
+            return Err(format!(
+                "it is a shard of version {}, this program reads version {VERSION}",
+                header.version
+            ));
+        }
+        let Some(layout) = Self::of(&header) else {
+            return Err("its header gives impossible lengths".into());
+        };
+        let (expected, found) = (layout.ids.end.next_multiple_of(4), bytes.len());
+        if expected != found {
+            return Err(format!("it should be {expected} bytes long and is {found}"));
+        }
+        if digest(&bytes[..HASHED], &[&bytes[HEADER..]]) != header.hash {
+            return Err("its content does not match its hash".into());
+        }
+        // The hash guards against accidents; what follows guards against files made to harm.
+        check_offsets(
+            "sentence",
+            bytemuck::cast_slice(&bytes[layout.sentence_offsets.clone()]),
+            header.tokens,
+        )?;
+        check_offsets(
+            "document",
+            bytemuck::cast_slice(&bytes[layout.document_offsets.clone()]),
+            header.sentences,
+        )?;
+        let ids: &[u16] = bytemuck::cast_slice(&bytes[layout.ids.clone()]);
+        match ids.iter().copied().max() {
+            Some(id) if usize::from(id) >= layout.vocabulary_size => {
+                Err(format!("it holds token id {id}, its vocabulary has {} pieces", layout.vocabulary_size))
+            }
+            _ => Ok(layout),
+        }
+    }
+
+    fn of(header: &Header) -> Option<Self> {
+        let after = |start: usize, count: u64, size: u64| {
+            let length = usize::try_from(count.checked_mul(size)?).ok()?;
+            Some(start..start.checked_add(length)?)
+        };
+        let vocabulary_size = usize::try_from(header.vocabulary_size).ok()?;
+        if vocabulary_size > LARGEST_VOCABULARY || header.tokens > u64::from(u32::MAX) {
+            return None;
+        }
+        let sentence_offsets = after(HEADER, header.sentences.checked_add(1)?, 4)?;
+        let document_offsets = after(sentence_offsets.end, header.documents.checked_add(1)?, 4)?;
+        let ids = after(document_offsets.end, header.tokens, 2)?;
+        ids.end.checked_add(3)?;
+        Some(Self { vocabulary_size, hash: header.hash, sentence_offsets, document_offsets, ids })
+    }
+}
+
+/// Offsets begin with 0, rise strictly, and end with the length of what they divide.
+fn check_offsets(name: &str, offsets: &[u32], length: u64) -> Result<(), String> {
+    let tile = offsets.first() == Some(&0)
+        && offsets.last().is_some_and(|&last| u64::from(last) == length)
+        && offsets.windows(2).all(|pair| pair[0] < pair[1]);
+    if tile { Ok(()) } else { Err(format!("its {name} offsets do not divide it")) }
+}
+
+/// A verified shard.
+#[derive(Debug)]
+pub struct Shard {
+    bytes: Bytes,
+    layout: Layout,
+}
+
+impl Shard {
+    /// Maps the file and verifies it whole.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is not a sound shard.
+    pub fn open(path: &Path) -> Result<Self, DataError> {
+        let file = File::open(path).map_err(DataError::io("open", path))?;
+        // SAFETY: the mapping is read-only and lives as long as the shard. Should another process change the file
+        // meanwhile, ids would change under us; every access stays within the mapping because the parsed lengths are
+        // kept here and not read again, and slices into it are bounds-checked.
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(DataError::io("map", path))?;
+        let layout = Layout::parse(&map).map_err(|what| DataError::damaged(path, what))?;
+        Ok(Self { bytes: Bytes::Mapped(map), layout })
+    }
+
+    fn part(&self, range: &Range<usize>) -> &[u8] {
+        match &self.bytes {
+            Bytes::Mapped(map) => &map[range.clone()],
+            Bytes::Owned(words) => &bytemuck::cast_slice(words)[range.clone()],
+        }
+    }
+
+    /// All token ids.
+    pub fn ids(&self) -> &[u16] {
+        bytemuck::cast_slice(self.part(&self.layout.ids))
+    }
+
+    /// Where each sentence begins, in tokens; one more than there are sentences.
+    pub fn sentence_offsets(&self) -> &[u32] {
+        bytemuck::cast_slice(self.part(&self.layout.sentence_offsets))
+    }
+
+    /// Where each document begins, in sentences; one more than there are documents.
+    pub fn document_offsets(&self) -> &[u32] {
+        bytemuck::cast_slice(self.part(&self.layout.document_offsets))
+    }
+
+    /// The number of documents.
+    pub fn documents(&self) -> usize {
+        self.document_offsets().len() - 1
+    }
+
+    /// The number of sentences.
+    pub fn sentences(&self) -> usize {
+        self.sentence_offsets().len() - 1
+    }
+
+    /// Document `index` of this shard.
+    ///
+    /// # Panics
+    /// If there is no such document.
+    pub fn document(&self, index: usize) -> Document<'_> {
+        let offsets = self.document_offsets();
+        let (first, last) = (offsets[index] as usize, offsets[index + 1] as usize);
+        Document { ids: self.ids(), offsets: &self.sentence_offsets()[first..=last] }
+    }
+
+    /// Every id is below this.
+    pub fn vocabulary_size(&self) -> usize {
+        self.layout.vocabulary_size
+    }
+
+    /// The hash of the content, as written in the header.
+    pub fn hash(&self) -> blake3::Hash {
+        blake3::Hash::from_bytes(self.layout.hash)
+    }
+
+    /// The length of the file in bytes.
+    pub fn file_size(&self) -> u64 {
+        self.layout.ids.end.next_multiple_of(4) as u64
+    }
+}
+
+/// The sentences of one document.
+#[derive(Clone, Copy, Debug)]
+pub struct Document<'a> {
+    /// The ids of the whole shard.
+    ids: &'a [u16],
+    /// Where the document's sentences begin in `ids`, and where the last one ends.
+    offsets: &'a [u32],
+}
+
+impl<'a> Document<'a> {
+    /// The number of sentences.
+    pub fn sentences(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// The tokens of a run of sentences.
+    ///
+    /// # Panics
+    /// If the document has no such sentences.
+    pub fn tokens(&self, sentences: Range<usize>) -> &'a [u16] {
+        &self.ids[self.offsets[sentences.start] as usize..self.offsets[sentences.end] as usize]
+    }
+
+    /// The number of tokens of a run of sentences.
+    ///
+    /// # Panics
+    /// If the document has no such sentences.
+    pub fn length(&self, sentences: Range<usize>) -> usize {
+        (self.offsets[sentences.end] - self.offsets[sentences.start]) as usize
+    }
+
+    /// The end of the shortest run of sentences from `start` that has at least `target` tokens; the document's end
+    /// where no run is that long.
+    pub fn end_of_run(&self, start: usize, target: usize) -> usize {
+        let goal = u64::from(self.offsets[start]) + target as u64;
+        let run = self.offsets[start + 1..].partition_point(|&end| u64::from(end) < goal);
+        (start + 1 + run).min(self.sentences())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn build(documents: &[Vec<Vec<u32>>]) -> ShardBuilder {
+        let mut builder = ShardBuilder::new(100).expect("a small vocabulary");
+        for document in documents {
+            document.iter().for_each(|sentence| builder.push_sentence(sentence.iter().copied()));
+            builder.end_document();
+        }
+        builder
+    }
+
+    fn documents() -> impl Strategy<Value = Vec<Vec<Vec<u32>>>> {
+        let sentence = prop::collection::vec(0u32..100, 1..20);
+        prop::collection::vec(prop::collection::vec(sentence, 1..8), 0..6)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(documents in documents()) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("shard");
+            build(&documents).write(&path).unwrap();
+            let shard = Shard::open(&path).unwrap();
+            let read: Vec<Vec<Vec<u32>>> = (0..shard.documents())
+                .map(|d| shard.document(d))
+                .map(|d| (0..d.sentences()).map(|s| d.tokens(s..s + 1).iter().map(|&id| id.into()).collect()).collect())
+                .collect();
+            prop_assert_eq!(read, documents.clone());
+            prop_assert_eq!(shard.file_size(), std::fs::metadata(&path).unwrap().len());
+            prop_assert_eq!(shard.hash(), build(&documents).into_shard().hash());
+        }
+
+        #[test]
+        fn every_flipped_bit_and_every_truncation_is_found(documents in documents(), place: prop::sample::Index) {
+            let words = build(&documents).words();
+            let mut bytes: Vec<u32> = words.clone();
+            let bit = place.index(words.len() * 32);
+            bytes[bit / 32] ^= 1 << (bit % 32);
+            prop_assert!(Layout::parse(bytemuck::cast_slice(&bytes)).is_err(), "bit {} went unnoticed", bit);
+            let whole: &[u8] = bytemuck::cast_slice(&words);
+            prop_assert!(Layout::parse(&whole[..place.index(whole.len())]).is_err());
+        }
+
+        /// Headers with a right hash and wild numbers are refused, not believed.
+        #[test]
+        fn a_forged_header_is_refused(tokens: u64, sentences: u64, count: u64, vocabulary_size: u32) {
+            let mut words = build(&[vec![vec![1, 2, 3], vec![4]]]).words();
+            let payload: Vec<u32> = words[HEADER / 4..].to_vec();
+            let mut header = Header {
+                magic: MAGIC, version: VERSION, vocabulary_size, tokens, sentences, documents: count, hash: [0; 32],
+            };
+            header.hash = digest(&bytemuck::bytes_of(&header)[..HASHED], &[bytemuck::cast_slice(&payload)]);
+            words[..HEADER / 4].copy_from_slice(bytemuck::cast_slice(bytemuck::bytes_of(&header)));
+            prop_assert!(Layout::parse(bytemuck::cast_slice(&words)).is_err());
+        }
+    }
+
+    /// Offsets that do not rise and ids outside the vocabulary are refused even under a right hash.
+    #[test]
+    fn forged_content_is_refused() {
+        let forge = |word: usize, value: u32| {
+            let mut words = build(&[vec![vec![1, 2, 3], vec![4]]]).words();
+            words[HEADER / 4 + word] = value;
+            let payload: Vec<u32> = words[HEADER / 4..].to_vec();
+            let mut header: Header = bytemuck::pod_read_unaligned(bytemuck::cast_slice(&words[..HEADER / 4]));
+            header.hash = digest(&bytemuck::bytes_of(&header)[..HASHED], &[bytemuck::cast_slice(&payload)]);
+            words[..HEADER / 4].copy_from_slice(bytemuck::cast_slice(bytemuck::bytes_of(&header)));
+            Layout::parse(bytemuck::cast_slice(&words)).map(|_| ())
+        };
+        assert_eq!(forge(5, 1 | 2 << 16), Ok(()), "the honest value of that word");
+        for (word, value, complaint) in [
+            (0, 1, "sentence offsets"),
+            (1, 4, "sentence offsets"),
+            (2, 9, "sentence offsets"),
+            (4, 1, "document offsets"),
+            (5, 100, "token id 100"),
+        ] {
+            let error = forge(word, value).unwrap_err();
+            assert!(error.contains(complaint), "word {word}: {error}");
+        }
+    }
+
+    #[test]
+    fn runs_of_sentences_reach_the_target() {
+        let shard = build(&[vec![vec![1; 5], vec![2; 5], vec![3; 5]]]).into_shard();
+        let document = shard.document(0);
+        assert_eq!(document.end_of_run(0, 1), 1);
+        assert_eq!(document.end_of_run(0, 5), 1);
+        assert_eq!(document.end_of_run(0, 6), 2);
+        assert_eq!(document.end_of_run(1, 100), 3);
+    }
+
+    #[test]
+    fn a_vocabulary_past_sixteen_bits_is_refused() {
+        assert!(ShardBuilder::new(65_536).is_ok());
+        assert!(matches!(ShardBuilder::new(65_537), Err(DataError::VocabularyTooLarge { size: 65_537 })));
+    }
+}

@@ -1,0 +1,132 @@
+//! Batches made ahead of time, on a thread of their own.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::batch::{Batch, Normalizers};
+use super::dataset::{Dataset, Position, Reader};
+use super::error::DataError;
+
+/// One optimisation batch, in micro-batches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The micro-batches; their losses add up to the loss of the whole.
+    pub micro_batches: Vec<Batch>,
+    /// Where the batch begins.
+    pub from: Position,
+    /// Where the next one begins: the position to resume at once this batch is learnt.
+    pub until: Position,
+}
+
+/// Makes optimisation batches one after the other, batch n + 1 while n is being learnt from.
+///
+/// Dropping it ends its thread.
+#[derive(Debug)]
+pub struct BatchStream {
+    steps: Receiver<Step>,
+    began: Instant,
+    waited: Duration,
+}
+
+impl BatchStream {
+    /// Begins at `position` with batches of `batch_size` examples, at most `micro_batch_size` of them together.
+    ///
+    /// # Errors
+    /// If a size is 0.
+    pub fn start(
+        dataset: Arc<Dataset>,
+        position: Position,
+        batch_size: usize,
+        micro_batch_size: usize,
+    ) -> Result<Self, DataError> {
+        for (option, size) in [("batch_size", batch_size), ("micro_batch_size", micro_batch_size)] {
+            if size == 0 {
+                return Err(DataError::Option { option, value: "0".into(), reason: "it must be at least 1" });
+            }
+        }
+        let (sender, steps) = sync_channel(1);
+        let make = move || {
+            let mut reader = Reader::new(dataset, position);
+            // Sending fails once nobody listens any more.
+            while sender.send(next_step(&mut reader, batch_size, micro_batch_size)).is_ok() {}
+        };
+        thread::Builder::new().name("batches".into()).spawn(make).map_err(|source| DataError::Io {
+            action: "start a thread for",
+            path: "batches".into(),
+            source,
+        })?;
+        Ok(Self { steps, began: Instant::now(), waited: Duration::ZERO })
+    }
+
+    /// The next batch, waiting for it where it is not ready.
+    pub fn next_step(&mut self) -> Step {
+        let asked = Instant::now();
+        let step = self.steps.recv().expect("the thread lives as long as its receiver");
+        self.waited += asked.elapsed();
+        step
+    }
+
+    /// The share of the time since the last call (or the start) that [`next_step`](Self::next_step) spent waiting.
+    pub fn waiting_share(&mut self) -> f64 {
+        let share = self.waited.as_secs_f64() / self.began.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
+        (self.began, self.waited) = (Instant::now(), Duration::ZERO);
+        share
+    }
+}
+
+/// The next `batch_size` examples of `reader` as one optimisation batch.
+pub fn next_step(reader: &mut Reader, batch_size: usize, micro_batch_size: usize) -> Step {
+    let from = reader.position();
+    let examples = reader.examples(batch_size);
+    let normalizers = Normalizers::of(&examples);
+    let micro_batches =
+        examples.chunks(micro_batch_size).map(|part| Batch::pack(part, normalizers)).collect();
+    Step { micro_batches, from, until: reader.position() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::synthetic::{self, Shape};
+    use super::*;
+
+    #[test]
+    fn batches_follow_each_other_and_resume() {
+        let dataset = Arc::new(synthetic::dataset(&Shape::default(), 64, 7));
+        let mut stream = BatchStream::start(dataset.clone(), Position::default(), 10, 4).unwrap();
+        let steps: Vec<Step> = (0..40).map(|_| stream.next_step()).collect();
+        assert!(steps.last().unwrap().until.epoch > 0, "an epoch's end lies within");
+        for pair in steps.windows(2) {
+            assert_eq!(pair[0].until, pair[1].from);
+        }
+        for step in &steps {
+            let sequences: Vec<usize> = step.micro_batches.iter().map(Batch::sequences).collect();
+            assert_eq!(sequences, [4, 4, 2]);
+        }
+        let mut resumed = BatchStream::start(dataset, steps[17].from, 10, 4).unwrap();
+        assert_eq!(resumed.next_step(), steps[17]);
+        assert_eq!(resumed.next_step(), steps[18]);
+    }
+
+    #[test]
+    fn waiting_is_measured() {
+        let dataset = Arc::new(synthetic::dataset(&Shape::default(), 64, 7));
+        let mut stream = BatchStream::start(dataset, Position::default(), 2, 2).unwrap();
+        stream.next_step();
+        stream.waiting_share();
+        // The next batches are made while this thread sleeps.
+        thread::sleep(Duration::from_millis(200));
+        stream.next_step();
+        let share = stream.waiting_share();
+        assert!((0.0..0.5).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn empty_batches_are_refused() {
+        let dataset = Arc::new(synthetic::dataset(&Shape::default(), 64, 7));
+        let start = |batch, micro| BatchStream::start(dataset.clone(), Position::default(), batch, micro);
+        assert!(matches!(start(0, 1), Err(DataError::Option { option: "batch_size", .. })));
+        assert!(matches!(start(1, 0), Err(DataError::Option { option: "micro_batch_size", .. })));
+    }
+}
