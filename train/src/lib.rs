@@ -3,4 +3,5 @@
 pub mod data;
 pub mod exit;
 pub mod run;
+pub mod stories;
 pub mod tokenizer;
