@@ -2,6 +2,7 @@
 
 pub mod data;
 pub mod exit;
+pub mod optimization;
 pub mod run;
 pub mod stories;
 pub mod tokenizer;

@@ -6,6 +6,7 @@ pub mod directory;
 pub mod files;
 pub mod journal;
 pub mod lock;
+pub mod progress;
 pub mod signals;
 #[cfg(test)]
 mod simulated_disk;
