@@ -94,7 +94,7 @@ impl Parameters {
         for part in &declaration.parts {
             let size: usize = part.shape.iter().product();
             assert!(
-                size > 0 && size % declaration.columns == 0,
+                size > 0 && size.is_multiple_of(declaration.columns),
                 "{}: {:?} does not fill rows",
                 part.name,
                 part.shape

@@ -1,1 +1,31 @@
-//! ALBERT: configuration, embeddings, encoder, heads, names of its parameters in files.
+//! ALBERT and nothing else: configuration, embeddings, encoder, heads, and the names of its parameters in files.
+//!
+//! An [`Albert`] is a configuration with the parameters it declares. Its methods record the computation of Lan et al.
+//! (2020), "ALBERT: A Lite BERT", into an [`engine::Graph`]: one block, recorded L times over the same parameters.
+//! [`load`] and [`save`] read and write transformers' model directories.
+//!
+//! ```
+//! use engine::{PlanOptions, Precision, Recompute};
+//! use model::{Albert, AlbertConfig, Capacity, Heads};
+//! let config = AlbertConfig { vocab_size: 100, hidden_size: 24, intermediate_size: 48, ..AlbertConfig::default() };
+//! let albert = Albert::new(config, Heads::PRETRAINING)?;
+//! let capacity = Capacity { tokens: 64, sequences: 4, masked: 10 };
+//! let options = PlanOptions { precision: Precision::F32, recompute: Recompute::None };
+//! let plan = albert.pretraining_plan(capacity, options)?;
+//! assert!(plan.cost().flops > 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod albert;
+mod config;
+mod encoder;
+mod files;
+mod heads;
+mod presets;
+
+pub use albert::{Albert, Heads};
+pub use config::{AlbertConfig, ConfigError};
+pub use encoder::{Axes, Mode, Packed};
+pub use files::{CONFIG_FILE, LoadedModel, ModelError, WEIGHTS_FILE, load, save};
+pub use heads::{Capacity, LOSSES};
+pub use presets::{PRESETS, preset};

@@ -1,0 +1,283 @@
+//! `config.json`: the sizes and constants of an ALBERT, in transformers' layout (spec §1.1).
+
+use std::path::{Path, PathBuf};
+
+use engine::Activation;
+use serde::{Deserialize, Serialize};
+
+/// The sizes and constants of an ALBERT. Keys it does not know are kept and written back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AlbertConfig {
+    /// Rows of the word table.
+    pub vocab_size: usize,
+    /// Width of the tables (E).
+    pub embedding_size: usize,
+    /// Width of the encoder (H).
+    pub hidden_size: usize,
+    /// Applications of a layer (L).
+    pub num_hidden_layers: usize,
+    /// Distinct sets of layer parameters over depth (G); consecutive layers share one.
+    pub num_hidden_groups: usize,
+    /// Attention heads; they divide `hidden_size`.
+    pub num_attention_heads: usize,
+    /// Width inside the feed-forward network (F).
+    pub intermediate_size: usize,
+    /// Blocks, each with parameters of its own, that one layer applies in sequence.
+    pub inner_group_num: usize,
+    /// `gelu` (erf), `gelu_new` (tanh), `relu`, `tanh`, `linear`.
+    pub hidden_act: String,
+    /// Dropout of embeddings, attention output and feed-forward output.
+    pub hidden_dropout_prob: f32,
+    /// Dropout of attention probabilities.
+    pub attention_probs_dropout_prob: f32,
+    /// Rows of the position table: the longest sequence.
+    pub max_position_embeddings: usize,
+    /// Rows of the segment table.
+    pub type_vocab_size: usize,
+    /// Deviation of the truncated normal that matrices start from.
+    pub initializer_range: f64,
+    /// ε of every layer norm.
+    pub layer_norm_eps: f64,
+    /// Dropout before a classifier, in fine-tuning.
+    pub classifier_dropout_prob: f32,
+    /// Id of the padding piece.
+    pub pad_token_id: u32,
+    /// Id of the piece that starts a sequence.
+    pub bos_token_id: u32,
+    /// Id of the piece that ends a sequence.
+    pub eos_token_id: u32,
+    /// Always `albert`.
+    pub model_type: String,
+    /// transformers' classes for this model.
+    pub architectures: Option<Vec<String>>,
+    /// Everything else that the file holds.
+    #[serde(flatten)]
+    pub other: serde_json::Map<String, serde_json::Value>,
+}
+
+/// ALBERT-base without dropout, the second version of the release.
+impl Default for AlbertConfig {
+    fn default() -> Self {
+        Self {
+            vocab_size: 30_000,
+            embedding_size: 128,
+            hidden_size: 768,
+            num_hidden_layers: 12,
+            num_hidden_groups: 1,
+            num_attention_heads: 12,
+            intermediate_size: 3072,
+            inner_group_num: 1,
+            hidden_act: "gelu_new".into(),
+            hidden_dropout_prob: 0.0,
+            attention_probs_dropout_prob: 0.0,
+            max_position_embeddings: 512,
+            type_vocab_size: 2,
+            initializer_range: 0.02,
+            layer_norm_eps: 1e-12,
+            classifier_dropout_prob: 0.1,
+            pad_token_id: 0,
+            bos_token_id: 2,
+            eos_token_id: 3,
+            model_type: "albert".into(),
+            architectures: Some(vec!["AlbertForPreTraining".into()]),
+            other: serde_json::Map::new(),
+        }
+    }
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the model configuration {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not JSON, or a key has the wrong type.
+    #[error("{} is not a model configuration: {source}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A value makes no sense.
+    #[error("{key} = {value} in the model configuration: {problem}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+}
+
+/// No size of a configuration exceeds this: larger ones are damaged files, not models.
+const LARGEST: usize = 1 << 20;
+
+impl AlbertConfig {
+    /// Reads `config.json`. A missing key has the value of ALBERT-base.
+    ///
+    /// # Errors
+    /// If the file cannot be read or parsed, or a value makes no sense.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let config: Self = serde_json::from_str(&text)
+            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The text of `config.json`.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a configuration is plain data") + "\n"
+    }
+
+    /// The activation that `hidden_act` names.
+    ///
+    /// # Errors
+    /// If it names none.
+    pub fn activation(&self) -> Result<Activation, ConfigError> {
+        match self.hidden_act.as_str() {
+            "gelu" => Ok(Activation::Gelu),
+            "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::GeluNew),
+            "relu" => Ok(Activation::Relu),
+            "tanh" => Ok(Activation::Tanh),
+            "linear" | "" => Ok(Activation::Identity),
+            _ => Err(self.wrong(
+                "hidden_act",
+                &self.hidden_act,
+                "one of gelu, gelu_new, relu, tanh, linear is known",
+            )),
+        }
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// The first value that makes no sense.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let sizes = [
+            ("vocab_size", self.vocab_size),
+            ("embedding_size", self.embedding_size),
+            ("hidden_size", self.hidden_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_hidden_groups", self.num_hidden_groups),
+            ("num_attention_heads", self.num_attention_heads),
+            ("intermediate_size", self.intermediate_size),
+            ("inner_group_num", self.inner_group_num),
+            ("max_position_embeddings", self.max_position_embeddings),
+            ("type_vocab_size", self.type_vocab_size),
+        ];
+        for (key, value) in sizes {
+            if value == 0 || value > LARGEST {
+                return Err(self.wrong(key, value, &format!("it must lie in 1..={LARGEST}")));
+            }
+        }
+        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
+            let problem = format!("the heads must divide hidden_size = {}", self.hidden_size);
+            return Err(self.wrong("num_attention_heads", self.num_attention_heads, &problem));
+        }
+        if self.num_hidden_groups > self.num_hidden_layers {
+            let problem = format!("there are only {} layers to share them", self.num_hidden_layers);
+            return Err(self.wrong("num_hidden_groups", self.num_hidden_groups, &problem));
+        }
+        for (key, value) in [
+            ("hidden_dropout_prob", self.hidden_dropout_prob),
+            ("attention_probs_dropout_prob", self.attention_probs_dropout_prob),
+            ("classifier_dropout_prob", self.classifier_dropout_prob),
+        ] {
+            if !(0.0..1.0).contains(&value) {
+                return Err(self.wrong(key, value, "a probability below 1 is needed"));
+            }
+        }
+        for (key, value) in
+            [("initializer_range", self.initializer_range), ("layer_norm_eps", self.layer_norm_eps)]
+        {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(self.wrong(key, value, "it must be finite and not negative"));
+            }
+        }
+        self.activation().map(|_| ())
+    }
+
+    fn wrong(&self, key: &'static str, value: impl ToString, problem: &str) -> ConfigError {
+        ConfigError::Value { key, value: value.to_string(), problem: problem.into() }
+    }
+
+    /// What a person should know about this configuration although it can be used.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.hidden_act == "gelu" {
+            notes.push(
+                "hidden_act is \"gelu\", the erf form. The configurations published for ALBERT v1 say so too, but those \
+                 weights were trained with the tanh form: if this model is one of them, set hidden_act to \"gelu_new\"."
+                    .into(),
+            );
+        }
+        if self.hidden_size == 2048 && self.num_attention_heads == 16 && self.hidden_dropout_prob == 0.0 {
+            notes.push(
+                "this looks like albert-xlarge-v2, which was trained with 32 heads although published configurations \
+                 say 16; heads change no shape, so a wrong number goes unnoticed."
+                    .into(),
+            );
+        }
+        notes
+    }
+
+    /// The group whose parameters layer `layer` uses (integer arithmetic; spec §1.4, D16).
+    pub fn group_of(&self, layer: usize) -> usize {
+        layer * self.num_hidden_groups / self.num_hidden_layers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_keys_are_kept_and_missing_ones_have_defaults() {
+        let config: AlbertConfig =
+            serde_json::from_str(r#"{"hidden_size": 96, "net_structure_type": 0, "id2label": {"0": "no"}}"#)
+                .expect("valid");
+        assert_eq!((config.hidden_size, config.embedding_size), (96, 128));
+        let again: serde_json::Value = serde_json::from_str(&config.to_json()).expect("valid");
+        assert_eq!(again["net_structure_type"], 0);
+        assert_eq!(again["id2label"]["0"], "no");
+    }
+
+    #[test]
+    fn values_without_sense_are_named() {
+        let error = |change: fn(&mut AlbertConfig)| {
+            let mut config = AlbertConfig::default();
+            change(&mut config);
+            config.validate().expect_err("invalid").to_string()
+        };
+        let heads = error(|c| c.num_attention_heads = 7);
+        assert_eq!(
+            heads,
+            "num_attention_heads = 7 in the model configuration: the heads must divide hidden_size = 768"
+        );
+        assert!(error(|c| c.hidden_act = "swish".into()).contains("gelu_new"));
+        assert!(error(|c| c.vocab_size = 0).contains("vocab_size"));
+        assert!(error(|c| c.hidden_dropout_prob = 1.0).contains("hidden_dropout_prob"));
+        assert!(error(|c| c.num_hidden_groups = 13).contains("12 layers"));
+    }
+
+    #[test]
+    fn every_group_is_used_where_floating_point_loses_one() {
+        for (layers, groups) in [(12, 1), (24, 3), (22, 22), (23, 23), (26, 26), (39, 39), (44, 22)] {
+            let config =
+                AlbertConfig { num_hidden_layers: layers, num_hidden_groups: groups, ..Default::default() };
+            let used: std::collections::BTreeSet<_> =
+                (0..layers).map(|layer| config.group_of(layer)).collect();
+            assert_eq!(used.len(), groups, "{layers} layers, {groups} groups");
+        }
+    }
+}

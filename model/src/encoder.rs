@@ -1,0 +1,126 @@
+//! The computation below the heads (spec §1.4): embeddings, mapping-in, and the shared block applied L times.
+
+use engine::{Activation, Axis, Content, Graph, Indices, Norm, ParameterId, Rows, Tensor, Tokens};
+
+use crate::albert::{Albert, Block, Dense, NormParameters};
+
+/// The dimensions of a packed batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Axes {
+    /// Real tokens of all sequences.
+    pub tokens: Axis,
+    /// Sequences.
+    pub sequences: Axis,
+}
+
+/// A packed batch as the encoder reads it. The inputs' names are those of the fields, `token_order` and `offsets` included.
+#[derive(Clone, Copy, Debug)]
+pub struct Packed<'g> {
+    /// `token_ids`, `position_ids`, `segment_ids`, `token_order`
+    pub tokens: Tokens<'g>,
+    /// Row where each sequence starts, and the number of rows.
+    pub offsets: Indices<'g>,
+    /// Its dimensions.
+    pub axes: Axes,
+}
+
+/// Whether dropout is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// As the configuration says.
+    Training,
+    /// Off.
+    Inference,
+}
+
+impl Albert {
+    /// Declares the inputs of a packed batch of at most `tokens` tokens in at most `sequences` sequences.
+    pub fn packed<'g>(&self, graph: &'g Graph, tokens: usize, sequences: usize) -> Packed<'g> {
+        let axes =
+            Axes { tokens: graph.axis("tokens", tokens), sequences: graph.axis("sequences", sequences) };
+        let rows = Rows::Along(axes.tokens);
+        let below = |name, limit| graph.indices(name, rows, Content::Below(limit));
+        let config = self.config();
+        Packed {
+            tokens: Tokens {
+                ids: below("token_ids", config.vocab_size),
+                positions: below("position_ids", config.max_position_embeddings),
+                segments: below("segment_ids", config.type_vocab_size),
+                order: graph.indices("token_order", rows, Content::RowOf(axes.tokens)),
+            },
+            offsets: graph.indices("offsets", Rows::Borders(axes.sequences), Content::BordersOf(axes.tokens)),
+            axes,
+        }
+    }
+
+    /// Records the encoder; returns the hidden states, the embeddings first and the last block's output last, each
+    /// `[tokens, hidden_size]`.
+    pub fn encode<'g>(&self, graph: &'g Graph, batch: Packed<'g>, mode: Mode) -> Vec<Tensor<'g>> {
+        let dropout = |probability| if mode == Mode::Training { probability } else { 0.0 };
+        let config = self.config();
+        let embedded = graph.scope("embeddings", || {
+            let tables = self.tables.map(|table| graph.parameter(table));
+            let sum = graph.embedding(tables, batch.tokens);
+            let embedded = sum
+                .layer_norm(self.norm(graph, self.embedding_norm))
+                .dropout(dropout(config.hidden_dropout_prob));
+            match self.mapping_in {
+                Some(dense) => self.dense(graph, embedded, dense, Activation::Identity),
+                None => embedded,
+            }
+        });
+        let mut states = vec![embedded];
+        for layer in 0..config.num_hidden_layers {
+            for block in &self.blocks[config.group_of(layer)] {
+                let x = states[states.len() - 1];
+                let probabilities =
+                    [config.hidden_dropout_prob, config.attention_probs_dropout_prob].map(dropout);
+                let record = || graph.region(|| self.block(graph, x, block, batch.offsets, probabilities));
+                states.push(graph.scope(&format!("encoder/layer.{layer}"), record));
+            }
+        }
+        states
+    }
+
+    /// One block, layer norm after each residual connection.
+    fn block<'g>(
+        &self,
+        graph: &'g Graph,
+        x: Tensor<'g>,
+        block: &Block,
+        offsets: Indices<'g>,
+        dropout: [f32; 2],
+    ) -> Tensor<'g> {
+        let [hidden_dropout, attention_dropout] = dropout;
+        let attended = graph.scope("attention", || {
+            let qkv = self.dense(graph, x, block.qkv, Activation::Identity);
+            let context = qkv.attention(offsets, self.config().num_attention_heads, attention_dropout);
+            let output = self.dense(graph, context, block.attention_output, Activation::Identity);
+            output.residual_layer_norm(x, hidden_dropout, self.norm(graph, block.attention_norm))
+        });
+        graph.scope("ffn", || {
+            let inner = self.dense(graph, attended, block.ffn, self.activation);
+            let output = self.dense(graph, inner, block.ffn_output, Activation::Identity);
+            output.residual_layer_norm(attended, hidden_dropout, self.norm(graph, block.output_norm))
+        })
+    }
+
+    pub(crate) fn dense<'g>(
+        &self,
+        graph: &'g Graph,
+        x: Tensor<'g>,
+        dense: Dense,
+        activation: Activation,
+    ) -> Tensor<'g> {
+        let parameter = |id: ParameterId| graph.parameter(id);
+        x.linear(parameter(dense.weight), Some(parameter(dense.bias)), activation)
+    }
+
+    pub(crate) fn norm<'g>(&self, graph: &'g Graph, norm: NormParameters) -> Norm<'g> {
+        Norm {
+            gamma: graph.parameter(norm.gamma),
+            beta: graph.parameter(norm.beta),
+            epsilon: self.config().layer_norm_eps,
+        }
+    }
+}
