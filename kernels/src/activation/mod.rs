@@ -11,7 +11,7 @@
 use crate::Cost;
 
 pub mod cpu;
-mod erf;
+pub(crate) mod erf;
 pub mod reference;
 
 /// A function applied to every element of a linear map's output.

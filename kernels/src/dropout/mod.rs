@@ -42,11 +42,18 @@ impl Dropout {
         (1.0 / (1.0 - f64::from(self.probability))) as f32
     }
 
-    /// The random words of columns `4 · quad .. 4 · quad + 4` of `row` (a row of this run, not of the batch).
+    /// The random counter of columns `4 · quad .. 4 · quad + 4` of `row` (a row of this run, not of the batch). Along
+    /// a row only the first word changes, by 1 per quad.
+    #[inline(always)]
+    pub fn counter(&self, randomness: &Randomness, row: usize, quad: usize) -> [u32; 4] {
+        let block = (randomness.first_row + row as u64) << 24 | quad as u64;
+        [block as u32, (block >> 32) as u32, randomness.step, self.stream]
+    }
+
+    /// The random words of columns `4 · quad .. 4 · quad + 4` of `row`.
     #[inline(always)]
     pub fn words(&self, randomness: &Randomness, row: usize, quad: usize) -> [u32; 4] {
-        let block = (randomness.first_row + row as u64) << 24 | quad as u64;
-        randomness.philox.block([block as u32, (block >> 32) as u32, randomness.step, self.stream])
+        randomness.philox.block(self.counter(randomness, row, quad))
     }
 
     /// Whether the element at (`row`, `column`) is kept; `column < 2²⁶`. Attention's column is

@@ -1,11 +1,208 @@
 //! See the parent module.
 
-/// See [`super`].
-pub fn forward(_cpu: &crate::Cpu, _constants: &super::LayerNorm, _operands: super::Forward<'_, f32>) {
-    unimplemented!()
-}
+use super::{Backward, Forward, LayerNorm};
+use crate::cpu::scratch;
+use crate::cpu::simd::{Floats, kernel};
+use crate::cpu::sums::add_column_sums;
+use crate::cpu::threads::{Grid, Pieces};
+use crate::dropout::Randomness;
+use crate::dropout::cpu::row_factors;
+use crate::{Cpu, Store};
 
 /// See [`super`].
-pub fn backward(_cpu: &crate::Cpu, _constants: &super::LayerNorm, _operands: super::Backward<'_, f32>) {
-    unimplemented!()
+pub fn forward(cpu: &Cpu, layer_norm: &LayerNorm, operands: Forward<'_, f32>) {
+    let Forward { x, residual, gamma, beta, randomness, sum, mean, reciprocal_deviation, y } = operands;
+    let width = layer_norm.width;
+    let grid = Grid::of_elements(mean.len(), width);
+    let (mean, reciprocal_deviation) = (Pieces::new(mean), Pieces::new(reciprocal_deviation));
+    let (sum, y) = (sum.map(Pieces::new), Pieces::new(y));
+    cpu.for_each_range(grid, |_, rows| {
+        let elements = rows.start * width..rows.end * width;
+        // SAFETY: every row belongs to one task.
+        let (sum, mean, reciprocal_deviation, y) = unsafe {
+            (
+                sum.as_ref().map(|sum| sum.piece(elements.clone())),
+                mean.piece(rows.clone()),
+                reciprocal_deviation.piece(rows.clone()),
+                y.piece(elements.clone()),
+            )
+        };
+        let mut rows = ForwardRows {
+            layer_norm,
+            randomness: &randomness,
+            first_row: rows.start,
+            x: &x[elements.clone()],
+            residual: residual.map(|residual| &residual[elements]),
+            gamma,
+            beta,
+            sum,
+            mean,
+            reciprocal_deviation,
+            y,
+        };
+        scratch::of_thread(width, |factors| normalise(cpu.token(), &mut rows, factors));
+    });
+}
+
+/// Some rows of the forward pass.
+struct ForwardRows<'a> {
+    layer_norm: &'a LayerNorm,
+    randomness: &'a Randomness,
+    first_row: usize,
+    x: &'a [f32],
+    residual: Option<&'a [f32]>,
+    gamma: &'a [f32],
+    beta: &'a [f32],
+    sum: Option<&'a mut [f32]>,
+    mean: &'a mut [f32],
+    reciprocal_deviation: &'a mut [f32],
+    y: &'a mut [f32],
+}
+
+kernel! {
+    fn normalise<S>(simd, rows: &mut ForwardRows<'_>, factors: &mut [f32]) {
+        let width = rows.layer_norm.width;
+        for row in 0..rows.mean.len() {
+            let elements = row * width..(row + 1) * width;
+            let (x, y) = (&rows.x[elements.clone()], &mut rows.y[elements.clone()]);
+            let residual = rows.residual.map(|residual| &residual[elements.clone()]);
+            if let Some(dropout) = &rows.layer_norm.dropout {
+                row_factors(simd, dropout, rows.randomness, rows.first_row + row, 0, factors);
+            }
+            // z goes to y first, then z − μ, then the result: three passes over a row in the nearest cache.
+            let mut total = simd.splat(0.0);
+            for at in (0..width).step_by(S::LANES) {
+                let mut z = simd.load(&x[at..]);
+                if rows.layer_norm.dropout.is_some() {
+                    z = z * simd.load(&factors[at..]);
+                }
+                if let Some(residual) = residual {
+                    z = z + simd.load(&residual[at..]);
+                }
+                total = total + z;
+                z.store(&mut y[at..]);
+            }
+            if let Some(sum) = &mut rows.sum {
+                sum[elements].copy_from_slice(y);
+            }
+            let mean = total.sum() / width as f32;
+            let mut squares = simd.splat(0.0);
+            for at in (0..width).step_by(S::LANES) {
+                (simd.load(&y[at..]) - simd.splat(mean)).store(&mut y[at..]);
+                let centred = simd.load(&y[at..]); // once more, for the zeros beyond the end
+                squares = centred.mul_add(centred, squares);
+            }
+            let variance = squares.sum() / width as f32;
+            let r = 1.0 / (variance + rows.layer_norm.epsilon as f32).sqrt();
+            for at in (0..width).step_by(S::LANES) {
+                let normed = simd.load(&y[at..]) * simd.splat(r);
+                normed.mul_add(simd.load(&rows.gamma[at..]), simd.load(&rows.beta[at..])).store(&mut y[at..]);
+            }
+            rows.mean[row] = mean;
+            rows.reciprocal_deviation[row] = r;
+        }
+    }
+}
+
+/// See [`super`]. Every task sums dγ and dβ over its own rows; the sums are added up in the order of the rows.
+pub fn backward(cpu: &Cpu, layer_norm: &LayerNorm, operands: Backward<'_, f32>) {
+    let Backward { sum, mean, reciprocal_deviation, gamma, dy, randomness, .. } = operands;
+    let Backward { d_sum, store, d_x, d_gamma, d_beta, .. } = operands;
+    let width = layer_norm.width;
+    let grid = Grid::of_elements(mean.len(), width);
+    let (d_sum, d_x) = (Pieces::new(d_sum), d_x.map(Pieces::new));
+    let stride = scratch::padded(width);
+    cpu.shared().with(2 * stride * grid.tasks(), |sums| {
+        let pieces = Pieces::new(sums);
+        cpu.for_each_range(grid, |task, rows| {
+            let elements = rows.start * width..rows.end * width;
+            // SAFETY: every row, and every pair of sums, belongs to one task.
+            let (d_sum, d_x, sums) = unsafe {
+                (
+                    d_sum.piece(elements.clone()),
+                    d_x.as_ref().map(|d_x| d_x.piece(elements.clone())),
+                    pieces.rows(task..task + 1, 2 * stride),
+                )
+            };
+            sums.fill(0.0);
+            let (d_gamma, d_beta) = sums.split_at_mut(stride);
+            let mut rows = BackwardRows {
+                layer_norm,
+                randomness: &randomness,
+                first_row: rows.start,
+                sum: &sum[elements.clone()],
+                mean: &mean[rows.clone()],
+                reciprocal_deviation: &reciprocal_deviation[rows],
+                gamma,
+                dy: &dy[elements],
+                d_sum,
+                store,
+                d_x,
+                d_gamma: &mut d_gamma[..width],
+                d_beta: &mut d_beta[..width],
+            };
+            scratch::of_thread(width, |factors| differentiate(cpu.token(), &mut rows, factors));
+        });
+        add_column_sums(cpu, sums, 2 * stride, d_gamma);
+        add_column_sums(cpu, sums.get(stride..).unwrap_or_default(), 2 * stride, d_beta);
+    });
+}
+
+/// Some rows of the backward pass.
+struct BackwardRows<'a> {
+    layer_norm: &'a LayerNorm,
+    randomness: &'a Randomness,
+    first_row: usize,
+    sum: &'a [f32],
+    mean: &'a [f32],
+    reciprocal_deviation: &'a [f32],
+    gamma: &'a [f32],
+    dy: &'a [f32],
+    d_sum: &'a mut [f32],
+    store: Store,
+    d_x: Option<&'a mut [f32]>,
+    d_gamma: &'a mut [f32],
+    d_beta: &'a mut [f32],
+}
+
+kernel! {
+    fn differentiate<S>(simd, rows: &mut BackwardRows<'_>, factors: &mut [f32]) {
+        let width = rows.layer_norm.width;
+        for row in 0..rows.mean.len() {
+            let elements = row * width..(row + 1) * width;
+            let (sum, dy) = (&rows.sum[elements.clone()], &rows.dy[elements.clone()]);
+            let mean = simd.splat(rows.mean[row]);
+            let r = simd.splat(rows.reciprocal_deviation[row]);
+            let (mut mean_g, mut mean_g_normed) = (simd.splat(0.0), simd.splat(0.0));
+            for at in (0..width).step_by(S::LANES) {
+                let dy = simd.load(&dy[at..]);
+                let normed = (simd.load(&sum[at..]) - mean) * r;
+                let g = simd.load(&rows.gamma[at..]) * dy;
+                mean_g = mean_g + g;
+                mean_g_normed = g.mul_add(normed, mean_g_normed);
+                dy.mul_add(normed, simd.load(&rows.d_gamma[at..])).store(&mut rows.d_gamma[at..]);
+                (dy + simd.load(&rows.d_beta[at..])).store(&mut rows.d_beta[at..]);
+            }
+            let mean_g = simd.splat(mean_g.sum() / width as f32);
+            let mean_g_normed = simd.splat(mean_g_normed.sum() / width as f32);
+            let dropped = rows.layer_norm.dropout.as_ref().zip(rows.d_x.as_mut());
+            let mut d_x = dropped.map(|(dropout, d_x)| {
+                row_factors(simd, dropout, rows.randomness, rows.first_row + row, 0, factors);
+                &mut d_x[elements.clone()]
+            });
+            let d_sum = &mut rows.d_sum[elements];
+            for at in (0..width).step_by(S::LANES) {
+                let normed = (simd.load(&sum[at..]) - mean) * r;
+                let g = simd.load(&rows.gamma[at..]) * simd.load(&dy[at..]);
+                let dz = (g - mean_g - normed * mean_g_normed) * r;
+                match rows.store {
+                    Store::Assign => dz.store(&mut d_sum[at..]),
+                    Store::Add => (dz + simd.load(&d_sum[at..])).store(&mut d_sum[at..]),
+                }
+                if let Some(d_x) = &mut d_x {
+                    (dz * simd.load(&factors[at..])).store(&mut d_x[at..]);
+                }
+            }
+        }
+    }
 }

@@ -1,0 +1,207 @@
+//! AVX2 with FMA: eight lanes.
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "every block: the token proves that the machine has AVX2 and FMA"
+)]
+
+use std::arch::x86_64::*;
+use std::ops::{Add, BitXor, Div, Mul, Sub};
+
+use super::{Floats, Simd, Words};
+use crate::cpu::tile::{self, Tile};
+
+const LANES: usize = 8;
+
+/// The token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx2(());
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct F32(__m256);
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct U32(__m256i);
+
+impl Avx2 {
+    /// # Safety
+    /// The machine has AVX2 and FMA.
+    pub unsafe fn assume() -> Self {
+        Self(())
+    }
+}
+
+/// A mask with the first `count` lanes on.
+#[inline(always)]
+fn first_lanes(count: usize) -> __m256i {
+    unsafe { _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)) }
+}
+
+impl Simd for Avx2 {
+    const LANES: usize = LANES;
+    const TILE_ROWS: usize = 6;
+    type F32 = F32;
+    type U32 = U32;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> F32 {
+        F32(unsafe { _mm256_set1_ps(value) })
+    }
+    #[inline(always)]
+    fn load(self, source: &[f32]) -> F32 {
+        let (start, count) = (source.as_ptr(), source.len());
+        // Masked-off lanes are not read.
+        F32(unsafe {
+            if count >= LANES {
+                _mm256_loadu_ps(start)
+            } else {
+                _mm256_maskload_ps(start, first_lanes(count))
+            }
+        })
+    }
+    #[inline(always)]
+    fn splat_u32(self, value: u32) -> U32 {
+        U32(unsafe { _mm256_set1_epi32(value as i32) })
+    }
+    #[inline(always)]
+    fn count_from(self, first: u32) -> U32 {
+        self.splat_u32(first) + U32(unsafe { _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7) })
+    }
+    #[inline(always)]
+    unsafe fn tile(self, tile: &Tile) {
+        unsafe { tile::product::<Self, { Self::TILE_ROWS }>(self, tile) }
+    }
+}
+
+macro_rules! operators {
+    ($($vector:ident: $trait:ident::$method:ident = $instruction:ident;)*) => {$(
+        impl $trait for $vector {
+            type Output = Self;
+            #[inline(always)]
+            fn $method(self, other: Self) -> Self {
+                Self(unsafe { $instruction(self.0, other.0) })
+            }
+        }
+    )*};
+}
+
+operators! {
+    F32: Add::add = _mm256_add_ps;
+    F32: Sub::sub = _mm256_sub_ps;
+    F32: Mul::mul = _mm256_mul_ps;
+    F32: Div::div = _mm256_div_ps;
+    U32: Add::add = _mm256_add_epi32;
+    U32: BitXor::bitxor = _mm256_xor_si256;
+}
+
+impl Floats for F32 {
+    type Mask = __m256;
+    type U32 = U32;
+
+    #[inline(always)]
+    fn store(self, target: &mut [f32]) {
+        let (start, count) = (target.as_mut_ptr(), target.len());
+        // Masked-off lanes are not written.
+        unsafe {
+            if count >= LANES {
+                _mm256_storeu_ps(start, self.0)
+            } else {
+                _mm256_maskstore_ps(start, first_lanes(count), self.0)
+            }
+        }
+    }
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        Self(unsafe { _mm256_fmadd_ps(self.0, factor.0, addend.0) })
+    }
+    // The instructions return their second operand if either is NaN.
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        Self(unsafe { _mm256_max_ps(other.0, self.0) })
+    }
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        Self(unsafe { _mm256_min_ps(other.0, self.0) })
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        Self(unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0) })
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(unsafe { _mm256_sqrt_ps(self.0) })
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        Self(unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0) })
+    }
+    #[inline(always)]
+    fn power_of_two(self) -> Self {
+        Self(unsafe {
+            let biased = _mm256_add_epi32(_mm256_cvtps_epi32(self.0), _mm256_set1_epi32(127));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+        })
+    }
+    #[inline(always)]
+    fn with_sign_of(self, sign: Self) -> Self {
+        Self(unsafe { _mm256_or_ps(self.0, _mm256_and_ps(_mm256_set1_ps(-0.0), sign.0)) })
+    }
+    #[inline(always)]
+    fn less(self, other: Self) -> Self::Mask {
+        unsafe { _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, other.0) }
+    }
+    #[inline(always)]
+    fn select(mask: Self::Mask, yes: Self, no: Self) -> Self {
+        Self(unsafe { _mm256_blendv_ps(no.0, yes.0, mask) })
+    }
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        unsafe {
+            let four = _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+    #[inline(always)]
+    fn largest(self) -> f32 {
+        unsafe {
+            let four = _mm_max_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+}
+
+impl Words for U32 {
+    type Mask = __m256;
+
+    #[inline(always)]
+    fn multiply_wide(self, factor: Self) -> (Self, Self) {
+        unsafe {
+            let even = _mm256_mul_epu32(self.0, factor.0);
+            let odd = _mm256_mul_epu32(_mm256_srli_epi64::<32>(self.0), _mm256_srli_epi64::<32>(factor.0));
+            let high = _mm256_blend_epi32::<0b1010_1010>(_mm256_srli_epi64::<32>(even), odd);
+            let low = _mm256_blend_epi32::<0b1010_1010>(even, _mm256_slli_epi64::<32>(odd));
+            (Self(high), Self(low))
+        }
+    }
+    #[inline(always)]
+    fn at_least(self, bound: Self) -> Self::Mask {
+        unsafe { _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_max_epu32(self.0, bound.0), self.0)) }
+    }
+    #[inline(always)]
+    fn interleave([a, b, c, d]: [Self; 4]) -> [Self; 4] {
+        unsafe {
+            let (ab_low, ab_high) = (_mm256_unpacklo_epi32(a.0, b.0), _mm256_unpackhi_epi32(a.0, b.0));
+            let (cd_low, cd_high) = (_mm256_unpacklo_epi32(c.0, d.0), _mm256_unpackhi_epi32(c.0, d.0));
+            // Lane pairs (0, 4), (1, 5), (2, 6), (3, 7), each with its four words.
+            let (p, q) = (_mm256_unpacklo_epi64(ab_low, cd_low), _mm256_unpackhi_epi64(ab_low, cd_low));
+            let (r, s) = (_mm256_unpacklo_epi64(ab_high, cd_high), _mm256_unpackhi_epi64(ab_high, cd_high));
+            [
+                Self(_mm256_permute2x128_si256::<0x20>(p, q)),
+                Self(_mm256_permute2x128_si256::<0x20>(r, s)),
+                Self(_mm256_permute2x128_si256::<0x31>(p, q)),
+                Self(_mm256_permute2x128_si256::<0x31>(r, s)),
+            ]
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! AVX-512 (F, BW, DQ, VL): sixteen lanes.
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "every block: the token proves that the machine has AVX-512"
+)]
+
+use std::arch::x86_64::*;
+use std::ops::{Add, BitXor, Div, Mul, Sub};
+
+use super::{Floats, Simd, Words};
+use crate::cpu::tile::{self, Tile};
+
+const LANES: usize = 16;
+
+/// The token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx512(());
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct F32(__m512);
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct U32(__m512i);
+
+impl Avx512 {
+    /// # Safety
+    /// The machine has AVX-512 F, BW, DQ and VL, AVX2 and FMA.
+    pub unsafe fn assume() -> Self {
+        Self(())
+    }
+}
+
+/// A mask with the first `count` lanes on, for `count` < 16.
+#[inline(always)]
+fn first_lanes(count: usize) -> __mmask16 {
+    ((1u32 << count) - 1) as __mmask16
+}
+
+impl Simd for Avx512 {
+    const LANES: usize = LANES;
+    const TILE_ROWS: usize = 14;
+    type F32 = F32;
+    type U32 = U32;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> F32 {
+        F32(unsafe { _mm512_set1_ps(value) })
+    }
+    #[inline(always)]
+    fn load(self, source: &[f32]) -> F32 {
+        let (start, count) = (source.as_ptr(), source.len());
+        // Masked-off lanes are not read.
+        F32(unsafe {
+            if count >= LANES {
+                _mm512_loadu_ps(start)
+            } else {
+                _mm512_maskz_loadu_ps(first_lanes(count), start)
+            }
+        })
+    }
+    #[inline(always)]
+    fn splat_u32(self, value: u32) -> U32 {
+        U32(unsafe { _mm512_set1_epi32(value as i32) })
+    }
+    #[inline(always)]
+    fn count_from(self, first: u32) -> U32 {
+        let count = unsafe { _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) };
+        self.splat_u32(first) + U32(count)
+    }
+    #[inline(always)]
+    unsafe fn tile(self, tile: &Tile) {
+        unsafe { tile::product::<Self, { Self::TILE_ROWS }>(self, tile) }
+    }
+}
+
+macro_rules! operators {
+    ($($vector:ident: $trait:ident::$method:ident = $instruction:ident;)*) => {$(
+        impl $trait for $vector {
+            type Output = Self;
+            #[inline(always)]
+            fn $method(self, other: Self) -> Self {
+                Self(unsafe { $instruction(self.0, other.0) })
+            }
+        }
+    )*};
+}
+
+operators! {
+    F32: Add::add = _mm512_add_ps;
+    F32: Sub::sub = _mm512_sub_ps;
+    F32: Mul::mul = _mm512_mul_ps;
+    F32: Div::div = _mm512_div_ps;
+    U32: Add::add = _mm512_add_epi32;
+    U32: BitXor::bitxor = _mm512_xor_si512;
+}
+
+impl Floats for F32 {
+    type Mask = __mmask16;
+    type U32 = U32;
+
+    #[inline(always)]
+    fn store(self, target: &mut [f32]) {
+        let (start, count) = (target.as_mut_ptr(), target.len());
+        // Masked-off lanes are not written.
+        unsafe {
+            if count >= LANES {
+                _mm512_storeu_ps(start, self.0)
+            } else {
+                _mm512_mask_storeu_ps(start, first_lanes(count), self.0)
+            }
+        }
+    }
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
+    }
+    // The instructions return their second operand if either is NaN.
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        Self(unsafe { _mm512_max_ps(other.0, self.0) })
+    }
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        Self(unsafe { _mm512_min_ps(other.0, self.0) })
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        Self(unsafe { _mm512_abs_ps(self.0) })
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(unsafe { _mm512_sqrt_ps(self.0) })
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        Self(unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0) })
+    }
+    #[inline(always)]
+    fn power_of_two(self) -> Self {
+        Self(unsafe {
+            let biased = _mm512_add_epi32(_mm512_cvtps_epi32(self.0), _mm512_set1_epi32(127));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
+        })
+    }
+    #[inline(always)]
+    fn with_sign_of(self, sign: Self) -> Self {
+        Self(unsafe { _mm512_or_ps(self.0, _mm512_and_ps(_mm512_set1_ps(-0.0), sign.0)) })
+    }
+    #[inline(always)]
+    fn less(self, other: Self) -> Self::Mask {
+        unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, other.0) }
+    }
+    #[inline(always)]
+    fn select(mask: Self::Mask, yes: Self, no: Self) -> Self {
+        Self(unsafe { _mm512_mask_blend_ps(mask, no.0, yes.0) })
+    }
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        unsafe { _mm512_reduce_add_ps(self.0) }
+    }
+    #[inline(always)]
+    fn largest(self) -> f32 {
+        unsafe { _mm512_reduce_max_ps(self.0) }
+    }
+}
+
+impl Words for U32 {
+    type Mask = __mmask16;
+
+    #[inline(always)]
+    fn multiply_wide(self, factor: Self) -> (Self, Self) {
+        unsafe {
+            let even = _mm512_mul_epu32(self.0, factor.0);
+            let odd = _mm512_mul_epu32(_mm512_srli_epi64::<32>(self.0), _mm512_srli_epi64::<32>(factor.0));
+            let high = _mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64::<32>(even), odd);
+            let low = _mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64::<32>(odd));
+            (Self(high), Self(low))
+        }
+    }
+    #[inline(always)]
+    fn at_least(self, bound: Self) -> Self::Mask {
+        unsafe { _mm512_cmpge_epu32_mask(self.0, bound.0) }
+    }
+    #[inline(always)]
+    fn interleave([a, b, c, d]: [Self; 4]) -> [Self; 4] {
+        unsafe {
+            let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a.0, b.0), _mm512_unpackhi_epi32(a.0, b.0));
+            let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c.0, d.0), _mm512_unpackhi_epi32(c.0, d.0));
+            // Lanes (0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15), each with its four words.
+            let (p, q) = (_mm512_unpacklo_epi64(ab_low, cd_low), _mm512_unpackhi_epi64(ab_low, cd_low));
+            let (r, s) = (_mm512_unpacklo_epi64(ab_high, cd_high), _mm512_unpackhi_epi64(ab_high, cd_high));
+            // Lanes 0 4 1 5, 8 12 9 13, 2 6 3 7, 10 14 11 15.
+            let (t, u) = (_mm512_shuffle_i32x4::<0x44>(p, q), _mm512_shuffle_i32x4::<0xEE>(p, q));
+            let (v, w) = (_mm512_shuffle_i32x4::<0x44>(r, s), _mm512_shuffle_i32x4::<0xEE>(r, s));
+            [
+                Self(_mm512_shuffle_i32x4::<0x88>(t, v)),
+                Self(_mm512_shuffle_i32x4::<0xDD>(t, v)),
+                Self(_mm512_shuffle_i32x4::<0x88>(u, w)),
+                Self(_mm512_shuffle_i32x4::<0xDD>(u, w)),
+            ]
+        }
+    }
+}
