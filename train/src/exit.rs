@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 
+use crate::data::DataError;
 use crate::run::checkpoint::{CheckpointError, TensorError};
 use crate::run::directory::DirectoryError;
 use crate::run::lock::LockError;
@@ -129,6 +130,7 @@ const KNOWN: &[fn(&(dyn Error + 'static)) -> Option<ExitCode>] = &[
     classify::<TensorError>,
     classify::<DirectoryError>,
     classify::<LockError>,
+    classify::<DataError>,
     classify::<io::Error>,
 ];
 

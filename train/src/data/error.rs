@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::exit::{Classify, ExitCode};
+use crate::tokenizer::TokenizerError;
+
 /// An error of the data path: what, where, why, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
@@ -76,14 +79,9 @@ pub enum DataError {
         /// Its number of pieces.
         size: usize,
     },
-    /// The tokenizer could not encode a text.
-    #[error("cannot tokenize a sentence of {}: {reason}", path.display())]
-    Tokenizer {
-        /// The file.
-        path: PathBuf,
-        /// What the tokenizer says.
-        reason: String,
-    },
+    /// The tokenizer could not be saved beside the shards.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
     /// The output folder belongs to something else.
     #[error("{} already holds {found}; name an empty or a new folder", path.display())]
     ForeignFolder {
@@ -102,6 +100,12 @@ pub enum DataError {
         path: PathBuf,
         /// What differs.
         difference: String,
+    },
+    /// Another process is at work on the folder.
+    #[error("another process is preparing data in {}; wait for it, or name another folder", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
     },
     /// A source changed while it was being read.
     #[error("{} changed while it was being prepared; start again in a new folder", path.display())]
@@ -176,5 +180,31 @@ impl DataError {
 
     pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> Self {
         Self::Damaged { path: path.to_path_buf(), what: what.into() }
+    }
+}
+
+impl Classify for DataError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Io { .. } => ExitCode::Io,
+            Self::Interrupted { .. } => ExitCode::Interrupted,
+            Self::NoSources
+            | Self::ForeignFolder { .. }
+            | Self::OtherPreparation { .. }
+            | Self::Busy { .. }
+            | Self::OtherTokenizer { .. }
+            | Self::Option { .. } => ExitCode::Usage,
+            Self::EmptyText { .. }
+            | Self::NotAFile { .. }
+            | Self::InvalidUtf8 { .. }
+            | Self::EndlessLine { .. }
+            | Self::Json { .. }
+            | Self::VocabularyTooLarge { .. }
+            | Self::Tokenizer(_)
+            | Self::SourceChanged { .. }
+            | Self::Damaged { .. }
+            | Self::NotPrepared { .. }
+            | Self::NothingToSample { .. } => ExitCode::Data,
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::error::DataError;
 use super::files::write_atomically;
 use super::shard::LARGEST_VOCABULARY;
 use super::text::Format;
-use crate::tokenizer::SpecialTokens;
+use crate::tokenizer::{SpecialTokens, Tokenizer};
 
 /// The file's name within the folder. It is written last: a folder that has it is complete.
 pub const MANIFEST: &str = "manifest.json";
@@ -28,6 +28,17 @@ pub struct TokenizerIdentity {
     pub vocabulary_size: usize,
     /// Its special ids.
     pub special: SpecialTokens,
+}
+
+impl TokenizerIdentity {
+    /// That of a tokenizer at hand.
+    pub fn of(tokenizer: &Tokenizer) -> Self {
+        Self {
+            fingerprint: blake3::Hash::from_bytes(tokenizer.fingerprint()).to_hex().to_string(),
+            vocabulary_size: tokenizer.vocabulary_size(),
+            special: tokenizer.special(),
+        }
+    }
 }
 
 /// One text file that was read.
@@ -68,6 +79,16 @@ pub struct Counts {
     pub unknown: u64,
 }
 
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        let Self { documents, sentences, tokens, unknown } = other;
+        self.documents += documents;
+        self.sentences += sentences;
+        self.tokens += tokens;
+        self.unknown += unknown;
+    }
+}
+
 /// What a folder of shards holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,6 +120,11 @@ impl Manifest {
     /// A manifest of this version's format.
     pub fn new(tokenizer: TokenizerIdentity, format: Format, sources: Vec<Source>) -> Self {
         Self { version: VERSION, tokenizer, format, sources, shards: Vec::new(), counts: Counts::default() }
+    }
+
+    /// What it was before there were shards.
+    pub(crate) fn plan(&self) -> Self {
+        Self { shards: Vec::new(), counts: Counts::default(), ..self.clone() }
     }
 
     /// Writes it into `folder` under `name`, complete or not at all.

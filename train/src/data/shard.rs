@@ -68,10 +68,10 @@ impl ShardBuilder {
     ///
     /// # Panics
     /// If an id is not below the vocabulary size, or the shard grows past 2³² tokens.
-    pub fn push_sentence(&mut self, ids: impl IntoIterator<Item = u32>) {
+    pub fn push_sentence<'a>(&mut self, ids: impl IntoIterator<Item = &'a u32>) {
         let before = self.ids.len();
         let vocabulary_size = self.vocabulary_size;
-        self.ids.extend(ids.into_iter().map(|id| {
+        self.ids.extend(ids.into_iter().map(|&id| {
             assert!((id as usize) < vocabulary_size, "token id {id} in a vocabulary of {vocabulary_size}");
             id as u16
         }));
@@ -360,7 +360,7 @@ mod tests {
     fn build(documents: &[Vec<Vec<u32>>]) -> ShardBuilder {
         let mut builder = ShardBuilder::new(100).expect("a small vocabulary");
         for document in documents {
-            document.iter().for_each(|sentence| builder.push_sentence(sentence.iter().copied()));
+            document.iter().for_each(|sentence| builder.push_sentence(sentence));
             builder.end_document();
         }
         builder

@@ -44,7 +44,8 @@ impl Shape {
             for _ in start..self.documents.min(start + self.shard) {
                 for _ in 0..within(&self.sentences) {
                     let length = within(&self.tokens);
-                    builder.push_sentence((0..length).map(|_| within(&(5..=VOCABULARY - 1)) as u32));
+                    let ids: Vec<u32> = (0..length).map(|_| within(&(5..=VOCABULARY - 1)) as u32).collect();
+                    builder.push_sentence(&ids);
                 }
                 builder.end_document();
             }
