@@ -43,8 +43,8 @@ impl Draws {
         &items[self.below(items.len())]
     }
 
-    /// One of `items`, early ones more often: place x of n has density ∝ x^(-1/2), so that, as in real text,
-    /// a few words are frequent and many are rare. Integers only: the same on every machine.
+    /// One of `items`, early ones more often: density ∝ x^(-1/2) at place x, so that, as in real text, a few words
+    /// are frequent and many are rare. Integers only: the same on every machine.
     pub(super) fn pick_early<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         let uniform = self.next();
         let early = (uniform * uniform) >> 32;
