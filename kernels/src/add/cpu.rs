@@ -1,6 +1,29 @@
-//! See the parent module.
+//! The weighted sum, a range of elements per task.
 
-/// See [`super`].
-pub fn forward(_cpu: &crate::Cpu, _constants: &super::Add, _operands: super::Forward<'_, f32>) {
-    unimplemented!()
+use super::{Add, Forward};
+use crate::Cpu;
+use crate::cpu::simd::{Floats, kernel};
+use crate::cpu::threads::{Grid, Pieces};
+
+/// `y = alpha · a + beta · b`
+pub fn forward(cpu: &Cpu, add: &Add, operands: Forward<'_, f32>) {
+    let Forward { a, b, y } = operands;
+    let factors = [add.alpha as f32, add.beta as f32];
+    let grid = Grid::of_elements(y.len(), 1);
+    let y = Pieces::new(y);
+    cpu.for_each_range(grid, |_, range| {
+        // SAFETY: ranges of a grid are disjoint.
+        let y = unsafe { y.piece(range.clone()) };
+        weighted_sum(cpu.token(), factors, &a[range.clone()], &b[range], y);
+    });
+}
+
+kernel! {
+    fn weighted_sum<S>(simd, factors: [f32; 2], a: &[f32], b: &[f32], y: &mut [f32]) {
+        let [alpha, beta] = factors.map(|factor| simd.splat(factor));
+        for at in (0..y.len()).step_by(S::LANES) {
+            let sum = alpha.mul_add(simd.load(&a[at..]), beta * simd.load(&b[at..]));
+            sum.store(&mut y[at..]);
+        }
+    }
 }

@@ -9,6 +9,7 @@
 pub(crate) mod gemm;
 mod isa;
 pub(crate) mod math;
+mod peak;
 pub(crate) mod scratch;
 pub(crate) mod simd;
 pub(crate) mod sums;
@@ -18,6 +19,7 @@ pub(crate) mod tile;
 use std::num::NonZero;
 
 pub use isa::{ISA_VARIABLE, Isa};
+pub use peak::Peak;
 
 /// Why there is no such CPU device.
 #[derive(Debug, thiserror::Error)]

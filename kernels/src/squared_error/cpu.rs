@@ -1,11 +1,19 @@
-//! See the parent module.
+//! The squared error: one number per row of a batch, too few for threads or vectors.
 
-/// See [`super`].
-pub fn forward(_cpu: &crate::Cpu, _constants: &super::SquaredError, _operands: super::Forward<'_, f32>) {
-    unimplemented!()
+use super::{Backward, Forward, SquaredError};
+use crate::Cpu;
+
+/// `loss = Σ_i weight_i · (x_i − target_i)²`, summed in f64.
+pub fn forward(_: &Cpu, _: &SquaredError, operands: Forward<'_, f32>) {
+    let Forward { x, targets, weights, loss } = operands;
+    let term = |i: usize| f64::from(weights[i]) * f64::from(x[i] - targets[i]).powi(2);
+    loss[0] = (0..x.len()).map(term).sum::<f64>() as f32;
 }
 
-/// See [`super`].
-pub fn backward(_cpu: &crate::Cpu, _constants: &super::SquaredError, _operands: super::Backward<'_, f32>) {
-    unimplemented!()
+/// `dx_i = d_loss · 2 weight_i (x_i − target_i)`
+pub fn backward(_: &Cpu, _: &SquaredError, operands: Backward<'_, f32>) {
+    let Backward { x, targets, weights, d_loss, dx, store } = operands;
+    for i in 0..dx.len() {
+        store.put(&mut dx[i], d_loss[0] * 2.0 * weights[i] * (x[i] - targets[i]));
+    }
 }
