@@ -1,11 +1,388 @@
-//! See the parent module.
+//! See the parent module. A task is one head of one sequence: it copies the head's q, k and v into panels and goes
+//! through the queries in blocks, so that of the scores only those of one block exist at a time.
+
+use std::ops::Range;
+
+use super::{Attention, Backward, Forward};
+use crate::Cpu;
+use crate::cpu::panels::{copy_columns, copy_rows};
+use crate::cpu::simd::{Floats, Token, kernel};
+use crate::cpu::threads::Pieces;
+use crate::cpu::tile::{self, Product, Target};
+use crate::cpu::{math, scratch};
+use crate::dropout::cpu::row_factors;
+use crate::dropout::{Dropout, Randomness};
+use crate::sequences::Sequences;
+
+/// Tiles in a block of queries: enough that adding to dk and dv costs little, few enough to stay in the cache.
+const TILES_PER_BLOCK: usize = 4;
 
 /// See [`super`].
-pub fn forward(_cpu: &crate::Cpu, _constants: &super::Attention, _operands: super::Forward<'_, f32>) {
-    unimplemented!()
+pub fn forward(cpu: &Cpu, attention: &Attention, operands: Forward<'_, f32>) {
+    let Forward { qkv, offsets, randomness, context, log_sum_exp } = operands;
+    let (width, heads) = (attention.width(), attention.heads);
+    let sequences = Sequences::new(offsets, log_sum_exp.len() / heads);
+    context[sequences.dead().start * width..].fill(0.0);
+    log_sum_exp[sequences.dead().start * heads..].fill(0.0);
+    let (context, log_sum_exp) = (Pieces::new(context), Pieces::new(log_sum_exp));
+    cpu.for_each(sequences.len() * heads, |task| {
+        let rows = sequences.rows(task / heads);
+        if rows.is_empty() {
+            return;
+        }
+        let head = Head::new(cpu.token(), attention, qkv, &randomness, rows, task % heads);
+        scratch::of_thread(head.forward_space(), |space| head.forward(space, &context, &log_sum_exp));
+    });
 }
 
-/// See [`super`].
-pub fn backward(_cpu: &crate::Cpu, _constants: &super::Attention, _operands: super::Backward<'_, f32>) {
-    unimplemented!()
+/// See [`super`]. The dq, dk and dv of one head of one sequence are one task's, which adds them up in the queries' order.
+pub fn backward(cpu: &Cpu, attention: &Attention, operands: Backward<'_, f32>) {
+    let Backward { qkv, offsets, randomness, context, log_sum_exp, d_context, d_qkv } = operands;
+    let (width, heads) = (attention.width(), attention.heads);
+    let sequences = Sequences::new(offsets, log_sum_exp.len() / heads);
+    d_qkv[sequences.dead().start * 3 * width..].fill(0.0);
+    let d_qkv = Pieces::new(d_qkv);
+    cpu.for_each(sequences.len() * heads, |task| {
+        let rows = sequences.rows(task / heads);
+        if rows.is_empty() {
+            return;
+        }
+        let head = Head::new(cpu.token(), attention, qkv, &randomness, rows, task % heads);
+        scratch::of_thread(head.backward_space(), |space| {
+            head.backward(space, context, log_sum_exp, d_context, &d_qkv);
+        });
+    });
+}
+
+/// One head of one sequence.
+struct Head<'a> {
+    token: Token,
+    attention: &'a Attention,
+    qkv: &'a [f32],
+    randomness: &'a Randomness,
+    rows: Range<usize>,
+    head: usize,
+    /// Rows and columns of a tile.
+    tile: (usize, usize),
+    /// Number of tokens, then rounded up to what tiles read of them as rows and as columns.
+    length: usize,
+    padded: usize,
+    /// The head's width rounded up to whole tiles.
+    padded_width: usize,
+}
+
+/// Cuts buffers from work space, each on a cache line.
+struct Carver<'a>(&'a mut [f32]);
+
+impl<'a> Carver<'a> {
+    fn cut(&mut self, length: usize) -> &'a mut [f32] {
+        let (buffer, rest) = std::mem::take(&mut self.0).split_at_mut(scratch::padded(length));
+        self.0 = rest;
+        buffer
+    }
+}
+
+impl<'a> Head<'a> {
+    fn new(
+        token: Token,
+        attention: &'a Attention,
+        qkv: &'a [f32],
+        randomness: &'a Randomness,
+        rows: Range<usize>,
+        head: usize,
+    ) -> Self {
+        let tile = tile::size(token);
+        let length = rows.len();
+        let padded = length.next_multiple_of(tile.1) + tile.0;
+        let padded_width = attention.head_width.next_multiple_of(tile.1);
+        Self { token, attention, qkv, randomness, rows, head, tile, length, padded, padded_width }
+    }
+
+    /// Queries of a block.
+    fn block(&self) -> usize {
+        TILES_PER_BLOCK * self.tile.0
+    }
+
+    /// Numbers of a matrix with a row per token.
+    fn tokens_by_width(&self) -> usize {
+        scratch::padded(self.padded * self.padded_width)
+    }
+
+    /// Numbers of a matrix with a row per query of a block and a column per token.
+    fn block_by_tokens(&self) -> usize {
+        scratch::padded(self.block() * self.padded)
+    }
+
+    /// What [`Self::forward`] needs: q, k and v; scores; dropout.
+    fn forward_space(&self) -> usize {
+        3 * self.tokens_by_width() + self.block_by_tokens() + scratch::padded(self.length)
+    }
+
+    /// What [`Self::backward`] needs: q, k, v, k again, d_context, dk, dv; P, dP; dropout.
+    fn backward_space(&self) -> usize {
+        7 * self.tokens_by_width() + 2 * self.block_by_tokens() + scratch::padded(self.length)
+    }
+
+    /// `1 / √head_width`
+    fn scale(&self) -> f32 {
+        1.0 / (self.attention.head_width as f32).sqrt()
+    }
+
+    /// Where q (`part` 0), k (1) or v (2) of the first token begins in `qkv`; the next token's is `3 · width` further.
+    fn start(&self, part: usize) -> usize {
+        (self.rows.start * 3 + part) * self.attention.width() + self.head * self.attention.head_width
+    }
+
+    /// Where the head's context of token `t` begins.
+    fn context_start(&self, t: usize) -> usize {
+        (self.rows.start + t) * self.attention.width() + self.head * self.attention.head_width
+    }
+
+    /// Copies a matrix of the head, `stride` apart from row to row, into `to` with rows of `padded_width`.
+    fn copy(&self, from: &[f32], stride: usize, to: &mut [f32]) {
+        let (width, to) = (self.attention.head_width, &mut to[..self.length * self.padded_width]);
+        copy_rows(self.token, from, stride, width, self.padded_width, to);
+    }
+
+    /// Copies q, k or v into `to` with rows of `padded_width`.
+    fn copy_part(&self, part: usize, to: &mut [f32]) {
+        self.copy(&self.qkv[self.start(part)..], 3 * self.attention.width(), to);
+    }
+
+    /// Copies the transpose of k or v into `to`, in panels of tokens.
+    fn copy_transposed(&self, part: usize, to: &mut [f32]) {
+        let (stride, panel) = (3 * self.attention.width(), self.tile.1);
+        for first in (0..self.length).step_by(panel) {
+            let from = &self.qkv[self.start(part) + first * stride..];
+            let columns = panel.min(self.length - first);
+            let to = &mut to[first * self.attention.head_width..][..panel * self.attention.head_width];
+            copy_columns(self.token, from, stride, columns, panel, to);
+        }
+    }
+
+    /// `C = A · Bᵀ` for rows `queries` of A (`padded_width` wide) and a B from [`Self::copy_transposed`].
+    fn by_transposed(&self, queries: &Range<usize>, a: &[f32], b: &[f32], c: &mut [f32]) {
+        let product = Product {
+            rows: queries.len(),
+            columns: self.length,
+            depth: self.attention.head_width,
+            a: &a[queries.start * self.padded_width..],
+            a_row: self.padded_width,
+            a_step: 1,
+            a_panel: self.tile.0 * self.padded_width,
+            b,
+            b_step: self.tile.1,
+            b_panel: self.tile.1 * self.attention.head_width,
+            c: Target::new(c, self.padded),
+            add: false,
+        };
+        tile::multiply(self.token, &product);
+    }
+
+    /// `C = A · B` for an A with a row per query of a block and a column per token, and a B from [`Self::copy`].
+    fn by_tokens(&self, queries: &Range<usize>, a: &[f32], b: &[f32], c: Target<'_>) {
+        let product = Product {
+            rows: queries.len(),
+            columns: self.attention.head_width,
+            depth: self.length,
+            a,
+            a_row: self.padded,
+            a_step: 1,
+            a_panel: self.tile.0 * self.padded,
+            b,
+            b_step: self.padded_width,
+            b_panel: self.tile.1,
+            c,
+            add: false,
+        };
+        tile::multiply(self.token, &product);
+    }
+
+    /// `C += Aᵀ · B` for such an A and rows `queries` of a B from [`Self::copy`].
+    fn by_queries(&self, queries: &Range<usize>, a: &[f32], b: &[f32], c: &mut [f32]) {
+        let product = Product {
+            rows: self.length,
+            columns: self.attention.head_width,
+            depth: queries.len(),
+            a,
+            a_row: 1,
+            a_step: self.padded,
+            a_panel: self.tile.0,
+            b: &b[queries.start * self.padded_width..],
+            b_step: self.padded_width,
+            b_panel: self.tile.1,
+            c: Target::new(c, self.padded_width),
+            add: queries.start > 0,
+        };
+        tile::multiply(self.token, &product);
+    }
+
+    /// The head's queries in blocks.
+    fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (block, length) = (self.block(), self.length);
+        (0..length).step_by(block).map(move |start| start..(start + block).min(length))
+    }
+
+    /// The dropout of a query's probabilities, if there is any.
+    fn coins(&self, query: usize) -> Option<Coins<'_>> {
+        let dropout = self.attention.dropout.as_ref()?;
+        let (row, first_column) = (self.rows.start + query, self.head << 16);
+        Some(Coins { dropout, randomness: self.randomness, row, first_column })
+    }
+
+    fn forward(&self, space: &mut [f32], context: &Pieces<'_, f32>, log_sum_exp: &Pieces<'_, f32>) {
+        let Attention { heads, head_width, .. } = *self.attention;
+        let mut space = Carver(space);
+        let [q, k, v] = std::array::from_fn(|_| space.cut(self.tokens_by_width()));
+        let (scores, factors) = (space.cut(self.block_by_tokens()), space.cut(self.length));
+        self.copy_part(0, q);
+        self.copy_transposed(1, k);
+        self.copy_part(2, v);
+        for queries in self.blocks() {
+            self.by_transposed(&queries, q, k, scores);
+            for (query, scores) in queries.clone().zip(scores.chunks_mut(self.padded)) {
+                let factors = &mut factors[..self.length];
+                let row = self.rows.start + query;
+                // SAFETY: every head of every row belongs to one task.
+                let log_sum =
+                    unsafe { log_sum_exp.piece(row * heads + self.head..row * heads + self.head + 1) };
+                log_sum[0] =
+                    softmax(self.token, self.scale(), self.coins(query), &mut scores[..self.length], factors);
+            }
+            let start = self.context_start(queries.start);
+            // SAFETY: as above.
+            let context = unsafe { Target::part(*context, start, heads * head_width) };
+            self.by_tokens(&queries, scores, v, context);
+        }
+    }
+
+    fn backward(
+        &self,
+        space: &mut [f32],
+        context: &[f32],
+        log_sum_exp: &[f32],
+        d_context: &[f32],
+        d_qkv: &Pieces<'_, f32>,
+    ) {
+        let Attention { heads, head_width, .. } = *self.attention;
+        let width = heads * head_width;
+        let mut space = Carver(space);
+        let [q, k, k_transposed, v_transposed, d_out, dk, dv] =
+            std::array::from_fn(|_| space.cut(self.tokens_by_width()));
+        let [p, dp] = std::array::from_fn(|_| space.cut(self.block_by_tokens()));
+        let factors = &mut space.cut(self.length)[..self.length];
+        self.copy_part(0, q);
+        self.copy_part(1, k);
+        self.copy_transposed(1, k_transposed);
+        self.copy_transposed(2, v_transposed);
+        self.copy(&d_context[self.context_start(0)..], width, d_out);
+        for queries in self.blocks() {
+            self.by_transposed(&queries, q, k_transposed, p);
+            self.by_transposed(&queries, d_out, v_transposed, dp);
+            let rows = p.chunks_mut(self.padded).zip(dp.chunks_mut(self.padded));
+            for (query, (p, dp)) in queries.clone().zip(rows) {
+                let (start, row) = (self.context_start(query), self.rows.start + query);
+                let head = start..start + head_width;
+                let scores = ScoreRow {
+                    scale: self.scale(),
+                    coins: self.coins(query),
+                    log_sum_exp: log_sum_exp[row * heads + self.head],
+                    context: &context[head.clone()],
+                    d_context: &d_context[head],
+                };
+                softmax_backward(self.token, scores, &mut p[..self.length], &mut dp[..self.length], factors);
+            }
+            let start = self.start(0) + queries.start * 3 * width;
+            // SAFETY: the head's columns of the sequence's rows belong to this task.
+            let dq = unsafe { Target::part(*d_qkv, start, 3 * width) };
+            self.by_tokens(&queries, dp, k, dq);
+            self.by_queries(&queries, dp, q, dk);
+            self.by_queries(&queries, p, d_out, dv);
+        }
+        for (part, gradient) in [(1, dk), (2, dv)] {
+            for (t, gradient) in gradient.chunks(self.padded_width).take(self.length).enumerate() {
+                let start = self.start(part) + t * 3 * width;
+                // SAFETY: as above.
+                let target = unsafe { d_qkv.piece(start..start + head_width) };
+                target.copy_from_slice(&gradient[..head_width]);
+            }
+        }
+    }
+}
+
+/// The dropout of one query's probabilities.
+struct Coins<'a> {
+    dropout: &'a Dropout,
+    randomness: &'a Randomness,
+    row: usize,
+    first_column: usize,
+}
+
+kernel! {
+    /// Turns `q · k` into dropped probabilities in place and returns their log-sum-exp.
+    fn softmax<S>(simd, scale: f32, coins: Option<Coins<'_>>, scores: &mut [f32], factors: &mut [f32]) -> f32 {
+        let length = scores.len();
+        let mut largest = simd.splat(f32::NEG_INFINITY);
+        for at in (0..length).step_by(S::LANES) {
+            largest = largest.max(simd.load_or(&scores[at..], f32::NEG_INFINITY));
+        }
+        let (scale, largest) = (simd.splat(scale), simd.splat(largest.largest()));
+        let mut sum = simd.splat(0.0);
+        for at in (0..length).step_by(S::LANES) {
+            let score = simd.load_or(&scores[at..], f32::NEG_INFINITY);
+            let power = math::exp(simd, (score - largest) * scale);
+            sum = sum + power;
+            power.store(&mut scores[at..]);
+        }
+        let sum = sum.sum();
+        let normaliser = simd.splat(1.0 / sum);
+        if let Some(Coins { dropout, randomness, row, first_column }) = coins {
+            row_factors(simd, dropout, randomness, row, first_column, factors);
+            for at in (0..length).step_by(S::LANES) {
+                let factor = simd.load(&factors[at..]) * normaliser;
+                (simd.load(&scores[at..]) * factor).store(&mut scores[at..]);
+            }
+        } else {
+            for at in (0..length).step_by(S::LANES) {
+                (simd.load(&scores[at..]) * normaliser).store(&mut scores[at..]);
+            }
+        }
+        let mut first = [0.0; 1];
+        (largest * scale).store(&mut first);
+        first[0] + sum.ln()
+    }
+}
+
+/// What the backward pass of one query needs besides its scores.
+struct ScoreRow<'a> {
+    scale: f32,
+    coins: Option<Coins<'a>>,
+    log_sum_exp: f32,
+    context: &'a [f32],
+    d_context: &'a [f32],
+}
+
+kernel! {
+    /// From `q · k` in `p` and `d_context · v` in `dp`: the dropped probabilities to `p`, `dS / √d` to `dp`.
+    fn softmax_backward<S>(simd, row: ScoreRow<'_>, p: &mut [f32], dp: &mut [f32], factors: &mut [f32]) {
+        let mut d = simd.splat(0.0);
+        for at in (0..row.context.len()).step_by(S::LANES) {
+            d = simd.load(&row.context[at..]).mul_add(simd.load(&row.d_context[at..]), d);
+        }
+        let (d, scale, log_sum) = (simd.splat(d.sum()), simd.splat(row.scale), simd.splat(row.log_sum_exp));
+        let dropped = row.coins.is_some();
+        if let Some(Coins { dropout, randomness, row, first_column }) = row.coins {
+            row_factors(simd, dropout, randomness, row, first_column, factors);
+        }
+        for at in (0..p.len()).step_by(S::LANES) {
+            let probability = math::exp(simd, simd.load(&p[at..]) * scale - log_sum);
+            let (mut kept, mut upstream) = (probability, simd.load(&dp[at..]));
+            if dropped {
+                let factor = simd.load(&factors[at..]);
+                (kept, upstream) = (kept * factor, upstream * factor);
+            }
+            kept.store(&mut p[at..]);
+            (probability * scale * (upstream - d)).store(&mut dp[at..]);
+        }
+    }
 }

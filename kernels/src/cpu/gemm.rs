@@ -9,10 +9,10 @@
 use std::ops::Range;
 
 use super::Cpu;
+use super::panels::{copy_columns, copy_rows};
 use super::scratch;
-use super::simd::kernel;
 use super::threads::{Grid, Pieces};
-use super::tile::{self, Tile};
+use super::tile::{self, Product, Target};
 use crate::Store;
 
 /// Depth of a piece: a panel of B is then 32 KiB at 16 lanes.
@@ -66,7 +66,7 @@ pub(crate) fn gemm(
         b.rows,
         c.len()
     );
-    let (tile_rows, tile_columns) = tile_size(cpu.token());
+    let (tile_rows, tile_columns) = tile::size(cpu.token());
     let a_length = scratch::padded(m.next_multiple_of(tile_rows) * depth);
     let b_length = n.next_multiple_of(tile_columns) * depth;
     cpu.shared().with(a_length + b_length, |space| {
@@ -78,8 +78,27 @@ pub(crate) fn gemm(
         let c = Pieces::new(c);
         cpu.for_each(rows.tasks() * columns.tasks(), |task| {
             let (rows, columns) = (rows.range(task % rows.tasks()), columns.range(task / rows.tasks()));
-            let block = Block { rows: rows.clone(), columns: columns.clone(), depth, width: n, store };
-            multiply(cpu.token(), a_panels, b_panels, c, &block);
+            // An empty sum is one piece too: it makes C zero.
+            for start in (0..depth.max(1)).step_by(DEPTH) {
+                tile::multiply(
+                    cpu.token(),
+                    &Product {
+                        rows: rows.len(),
+                        columns: columns.len(),
+                        depth: DEPTH.min(depth - start),
+                        a: &a_panels[rows.start * depth + start * tile_rows..],
+                        a_row: 1,
+                        a_step: tile_rows,
+                        a_panel: tile_rows * depth,
+                        b: &b_panels[columns.start * depth + start * tile_columns..],
+                        b_step: tile_columns,
+                        b_panel: tile_columns * depth,
+                        // SAFETY: every block of C belongs to one task.
+                        c: unsafe { Target::part(c, rows.start * n + columns.start, n) },
+                        add: start > 0 || store == Store::Add,
+                    },
+                );
+            }
             for row in rows {
                 // SAFETY: every element of C belongs to one block, every block to one task.
                 let values = unsafe { c.piece(row * n + columns.start..row * n + columns.end) };
@@ -87,10 +106,6 @@ pub(crate) fn gemm(
             }
         });
     });
-}
-
-kernel! {
-    fn tile_size<S>(_simd) -> (usize, usize) { (S::TILE_ROWS, tile::width::<S>()) }
 }
 
 /// Copies `matrix` (depth × length) into panels of `width` columns, filled up with zeros.
@@ -103,67 +118,15 @@ fn pack(cpu: &Cpu, matrix: Matrix<'_>, width: usize, panels: &mut [f32]) {
             // SAFETY: every panel belongs to one task.
             let target = unsafe { panels.rows(panel..panel + 1, width * depth) };
             let columns = panel * width..((panel + 1) * width).min(length);
-            if columns.len() < width {
-                target.fill(0.0);
-            }
             if matrix.transposed {
-                for (i, column) in columns.enumerate() {
-                    let source = &matrix.data[column * depth..(column + 1) * depth];
-                    for (row, value) in target.chunks_exact_mut(width).zip(source) {
-                        row[i] = *value;
-                    }
-                }
+                let source = matrix.data.get(columns.start * depth..).unwrap_or_default();
+                copy_columns(cpu.token(), source, depth, columns.len(), width, target);
             } else {
-                for (row, source) in target.chunks_exact_mut(width).zip(matrix.data.chunks_exact(length)) {
-                    row[..columns.len()].copy_from_slice(&source[columns.clone()]);
-                }
+                let source = matrix.data.get(columns.start..).unwrap_or_default();
+                copy_rows(cpu.token(), source, length, columns.len(), width, target);
             }
         }
     });
-}
-
-/// A block of C.
-struct Block {
-    rows: Range<usize>,
-    columns: Range<usize>,
-    depth: usize,
-    /// Columns of C.
-    width: usize,
-    store: Store,
-}
-
-kernel! {
-    /// Computes a block, whose rows and columns start at panels, from both operands' panels.
-    fn multiply<S>(simd, a: &[f32], b: &[f32], c: Pieces<'_, f32>, block: &Block) {
-        let (height, width) = (S::TILE_ROWS, tile::width::<S>());
-        // An empty sum is one piece too: it makes C zero.
-        for start in (0..block.depth.max(1)).step_by(DEPTH) {
-            let depth = DEPTH.min(block.depth - start);
-            for column in block.columns.clone().step_by(width) {
-                let b = &b[column * block.depth + start * width..][..depth * width];
-                for row in block.rows.clone().step_by(height) {
-                    let a = &a[row * block.depth + start * height..][..depth * height];
-                    let (rows, columns) = (height.min(block.rows.end - row), width.min(block.columns.end - column));
-                    let first = row * block.width + column;
-                    let tile = Tile {
-                        depth,
-                        a: a.as_ptr(),
-                        a_row: 1,
-                        a_step: height,
-                        b: b.as_ptr(),
-                        b_step: width,
-                        c: c.pointer(first),
-                        c_row: block.width,
-                        rows,
-                        columns,
-                        add: start > 0 || block.store == Store::Add,
-                    };
-                    // SAFETY: A and B are whole panels; C is what exists of the tile, inside this task's own block.
-                    unsafe { simd.tile(&tile) };
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

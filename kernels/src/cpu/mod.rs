@@ -9,6 +9,7 @@
 pub(crate) mod gemm;
 mod isa;
 pub(crate) mod math;
+pub(crate) mod panels;
 mod peak;
 pub(crate) mod scratch;
 pub(crate) mod simd;

@@ -1,35 +1,120 @@
-//! The inner loop of every matrix product: one block of C that stays in registers.
+//! The inner loops of every matrix product.
 
 use std::slice;
 
-use super::simd::{Floats, Simd};
+use super::simd::{Floats, Simd, kernel};
+use super::threads::Pieces;
 
-/// A block of `C (+)= A · B`, as many rows high as the instruction set's tile and two vectors wide.
+/// `C (+)= A · B`, in tiles that stay in registers: as many rows high as the instruction set says and two vectors wide.
 ///
-/// Element (i, p) of A is at `a + i · a_row + p · a_step`, row p of B starts at `b + p · b_step`, row i of C at
-/// `c + i · c_row`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Tile {
+/// Element (i, p) of A is at `p · a_step + i · a_row` of a panel of as many rows as a tile has; panels are `a_panel`
+/// apart. Row p of B is at `p · b_step` of a panel of as many columns; panels are `b_panel` apart.
+pub(crate) struct Product<'a> {
+    pub rows: usize,
+    pub columns: usize,
     /// Columns of A, rows of B.
     pub depth: usize,
-    pub a: *const f32,
+    /// Whole panels: what C has no row for is read too.
+    pub a: &'a [f32],
     pub a_row: usize,
     pub a_step: usize,
-    pub b: *const f32,
+    pub a_panel: usize,
+    /// Whole panels: what C has no column for is read too.
+    pub b: &'a [f32],
     pub b_step: usize,
-    pub c: *mut f32,
-    pub c_row: usize,
-    /// Rows of C that exist.
-    pub rows: usize,
-    /// Columns of C that exist.
-    pub columns: usize,
+    pub b_panel: usize,
+    pub c: Target<'a>,
     /// Whether C is added to.
     pub add: bool,
+}
+
+/// Where C is written.
+pub(crate) struct Target<'a> {
+    pieces: Pieces<'a, f32>,
+    start: usize,
+    row: usize,
+}
+
+impl<'a> Target<'a> {
+    /// A matrix whose rows are `row` apart.
+    pub fn new(matrix: &'a mut [f32], row: usize) -> Self {
+        Self { pieces: Pieces::new(matrix), start: 0, row }
+    }
+
+    /// The part of a matrix that starts at element `start`.
+    ///
+    /// # Safety
+    /// While the target lives, nobody else uses the elements that a product writes there.
+    pub unsafe fn part(matrix: Pieces<'a, f32>, start: usize, row: usize) -> Self {
+        Self { pieces: matrix, start, row }
+    }
 }
 
 /// Columns of a tile.
 pub(crate) const fn width<S: Simd>() -> usize {
     2 * S::LANES
+}
+
+kernel! {
+    /// Rows and columns of a tile.
+    pub(crate) fn size<S>(_simd) -> (usize, usize) { (S::TILE_ROWS, width::<S>()) }
+}
+
+kernel! {
+    /// Computes a product, a panel of B after the other.
+    ///
+    /// # Panics
+    /// If A, B or C ends too early.
+    pub(crate) fn multiply<S>(simd, product: &Product<'_>) {
+        let &Product { rows, columns, depth, ref c, .. } = product;
+        if rows == 0 || columns == 0 {
+            return;
+        }
+        c.pieces.pointer(c.start + (rows - 1) * c.row + columns - 1); // the last element must exist
+        let start = c.pieces.pointer(c.start);
+        for column in (0..columns).step_by(width::<S>()) {
+            for row in (0..rows).step_by(S::TILE_ROWS) {
+                let a = &product.a[row / S::TILE_ROWS * product.a_panel..];
+                let b = &product.b[column / width::<S>() * product.b_panel..];
+                if depth > 0 {
+                    let a_last = (depth - 1) * product.a_step + (S::TILE_ROWS - 1) * product.a_row;
+                    let b_last = (depth - 1) * product.b_step + width::<S>() - 1;
+                    assert!(a_last < a.len() && b_last < b.len(), "panels must be whole");
+                }
+                let tile = Tile {
+                    depth,
+                    a: a.as_ptr(),
+                    a_row: product.a_row,
+                    a_step: product.a_step,
+                    b: b.as_ptr(),
+                    b_step: product.b_step,
+                    c: start.wrapping_add(row * c.row + column),
+                    c_row: c.row,
+                    rows: (rows - row).min(S::TILE_ROWS),
+                    columns: (columns - column).min(width::<S>()),
+                    add: product.add,
+                };
+                // SAFETY: A, B and C reach as far as asserted, and C is nobody else's by its making.
+                unsafe { simd.tile(&tile) };
+            }
+        }
+    }
+}
+
+/// A tile of a [`Product`], whose names these are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tile {
+    depth: usize,
+    a: *const f32,
+    a_row: usize,
+    a_step: usize,
+    b: *const f32,
+    b_step: usize,
+    c: *mut f32,
+    c_row: usize,
+    rows: usize,
+    columns: usize,
+    add: bool,
 }
 
 /// Computes a tile of `ROWS` rows.
@@ -38,43 +123,51 @@ pub(crate) const fn width<S: Simd>() -> usize {
 /// `depth` columns of all `ROWS` rows of A and `depth` whole rows of B can be read, also where C has fewer rows and
 /// columns; of C what exists can be written, and read if it is added to, and nobody else uses it meanwhile.
 #[inline(always)]
-pub(crate) unsafe fn product<S: Simd, const ROWS: usize>(simd: S, tile: &Tile) {
-    let zero = simd.splat(0.0);
-    let mut sums = [[zero; 2]; ROWS];
+pub(crate) unsafe fn compute<S: Simd, const ROWS: usize>(simd: S, tile: &Tile) {
+    // SAFETY: passed on. With neighbouring rows the compiler knows where the elements of a column of A are.
+    let sums = unsafe {
+        match tile.a_row {
+            1 => sums::<S, ROWS>(simd, tile, 1),
+            a_row => sums::<S, ROWS>(simd, tile, a_row),
+        }
+    };
+    let put = |row: &mut [f32], sums: [S::F32; 2]| {
+        for (sum, target) in sums.into_iter().zip(row.chunks_mut(S::LANES)) {
+            let sum = if tile.add { sum + simd.load(target) } else { sum };
+            sum.store(target);
+        }
+    };
+    if tile.rows == ROWS && tile.columns == width::<S>() {
+        for (i, sums) in sums.into_iter().enumerate() {
+            // SAFETY: a whole row of C, writable by the contract.
+            put(unsafe { slice::from_raw_parts_mut(tile.c.add(i * tile.c_row), width::<S>()) }, sums);
+        }
+    } else {
+        for (i, sums) in sums.into_iter().enumerate().take(tile.rows) {
+            // SAFETY: what exists of a row of C, writable by the contract.
+            put(unsafe { slice::from_raw_parts_mut(tile.c.add(i * tile.c_row), tile.columns) }, sums);
+        }
+    }
+}
+
+/// # Safety
+/// As [`compute`], of A and B.
+#[inline(always)]
+unsafe fn sums<S: Simd, const ROWS: usize>(simd: S, tile: &Tile, a_row: usize) -> [[S::F32; 2]; ROWS] {
+    let mut sums = [[simd.splat(0.0); 2]; ROWS];
     let (mut a, mut b) = (tile.a, tile.b);
     for _ in 0..tile.depth {
         // SAFETY: row p of B, readable by the contract.
         let row = unsafe { slice::from_raw_parts(b, width::<S>()) };
-        let b0 = simd.load(&row[..S::LANES]);
-        let b1 = simd.load(&row[S::LANES..]);
+        let (b0, b1) = (simd.load(&row[..S::LANES]), simd.load(&row[S::LANES..]));
         for (i, sums) in sums.iter_mut().enumerate() {
             // SAFETY: element (i, p) of A, readable by the contract.
-            let factor = simd.splat(unsafe { *a.add(i * tile.a_row) });
+            let factor = simd.splat(unsafe { *a.add(i * a_row) });
             sums[0] = factor.mul_add(b0, sums[0]);
             sums[1] = factor.mul_add(b1, sums[1]);
         }
         a = a.wrapping_add(tile.a_step);
         b = b.wrapping_add(tile.b_step);
     }
-    if tile.rows >= ROWS && tile.columns >= width::<S>() {
-        for (i, sums) in sums.into_iter().enumerate() {
-            // SAFETY: a whole row of C, writable by the contract.
-            let row = unsafe { slice::from_raw_parts_mut(tile.c.add(i * tile.c_row), width::<S>()) };
-            for (sum, target) in sums.into_iter().zip(row.chunks_exact_mut(S::LANES)) {
-                let sum = if tile.add { sum + simd.load(target) } else { sum };
-                sum.store(target);
-            }
-        }
-    } else {
-        for (i, sums) in sums.into_iter().enumerate().take(tile.rows) {
-            // SAFETY: what exists of a row of C, writable by the contract.
-            let row = unsafe {
-                slice::from_raw_parts_mut(tile.c.add(i * tile.c_row), tile.columns.min(width::<S>()))
-            };
-            for (sum, target) in sums.into_iter().zip(row.chunks_mut(S::LANES)) {
-                let sum = if tile.add { sum + simd.load(target) } else { sum };
-                sum.store(target);
-            }
-        }
-    }
+    sums
 }

@@ -1,11 +1,96 @@
 //! See the parent module.
 
-/// See [`super`].
-pub fn forward(_cpu: &crate::Cpu, _constants: &super::CrossEntropy, _operands: super::Forward<'_, f32>) {
-    unimplemented!()
+use super::{Backward, CrossEntropy, Forward};
+use crate::Cpu;
+use crate::cpu::math;
+use crate::cpu::simd::{Floats, kernel};
+use crate::cpu::threads::{Grid, Pieces};
+
+/// See [`super`]. A row whose weight is 0 cannot spoil the loss, whatever its logits are.
+pub fn forward(cpu: &Cpu, cross_entropy: &CrossEntropy, operands: Forward<'_, f32>) {
+    let Forward { logits, labels, weights, loss, row_loss, log_sum_exp, prediction } = operands;
+    let classes = cross_entropy.classes;
+    let (losses, log_sums, predictions) =
+        (Pieces::new(row_loss), Pieces::new(log_sum_exp), Pieces::new(prediction));
+    cpu.for_each_range(Grid::of_elements(labels.len(), classes), |_, rows| {
+        // SAFETY: every row belongs to one task.
+        let (losses, log_sums, predictions) = unsafe {
+            (losses.piece(rows.clone()), log_sums.piece(rows.clone()), predictions.piece(rows.clone()))
+        };
+        for (index, row) in rows.enumerate() {
+            let logits = &logits[row * classes..(row + 1) * classes];
+            let (largest, at) = first_largest(cpu.token(), logits);
+            let log_sum = largest + sum_exp(cpu.token(), logits, largest).ln();
+            log_sums[index] = log_sum;
+            losses[index] = log_sum - logits[labels[row] as usize];
+            predictions[index] = at;
+        }
+    });
+    let weighted = weights.iter().zip(row_loss.iter()).filter(|(weight, _)| **weight != 0.0);
+    loss[0] = weighted.map(|(&weight, &loss)| f64::from(weight) * f64::from(loss)).sum::<f64>() as f32;
 }
 
-/// See [`super`].
-pub fn backward(_cpu: &crate::Cpu, _constants: &super::CrossEntropy, _operands: super::Backward<'_, f32>) {
-    unimplemented!()
+kernel! {
+    /// The largest number and the first index where it is, as a number (exact below 2²⁴).
+    fn first_largest<S>(simd, x: &[f32]) -> (f32, f32) {
+        let mut largest = simd.splat(f32::NEG_INFINITY);
+        let mut vectors = simd.splat(0.0); // where each lane's largest was loaded from
+        for at in (0..x.len()).step_by(S::LANES) {
+            let x = simd.load_or(&x[at..], f32::NEG_INFINITY);
+            let grows = largest.less(x);
+            largest = S::F32::select(grows, x, largest);
+            vectors = S::F32::select(grows, simd.splat(at as f32), vectors);
+        }
+        let mut lanes = [[0.0; 16]; 2];
+        largest.store(&mut lanes[0]);
+        vectors.store(&mut lanes[1]);
+        let largest = largest.largest();
+        let first = (0..S::LANES)
+            .filter(|&lane| lanes[0][lane] == largest)
+            .map(|lane| lanes[1][lane] + lane as f32)
+            .fold(f32::INFINITY, f32::min);
+        (largest, first)
+    }
+}
+
+kernel! {
+    /// Σ exp(x − shift)
+    fn sum_exp<S>(simd, x: &[f32], shift: f32) -> f32 {
+        let mut sum = simd.splat(0.0);
+        for at in (0..x.len()).step_by(S::LANES) {
+            sum = sum + math::exp(simd, simd.load_or(&x[at..], f32::NEG_INFINITY) - simd.splat(shift));
+        }
+        sum.sum()
+    }
+}
+
+/// See [`super`]. A row whose weight is 0 gets zeros, whatever its logits are.
+pub fn backward(cpu: &Cpu, cross_entropy: &CrossEntropy, operands: Backward<'_, f32>) {
+    let Backward { logits, labels, weights, log_sum_exp, d_loss, d_logits } = operands;
+    let classes = cross_entropy.classes;
+    let d_logits = Pieces::new(d_logits);
+    cpu.for_each_range(Grid::of_elements(labels.len(), classes), |_, rows| {
+        for row in rows {
+            // SAFETY: every row belongs to one task.
+            let d_logits = unsafe { d_logits.rows(row..row + 1, classes) };
+            let factor = d_loss[0] * weights[row];
+            if weights[row] == 0.0 {
+                d_logits.fill(0.0);
+            } else {
+                let logits = &logits[row * classes..(row + 1) * classes];
+                scaled_exp(cpu.token(), logits, log_sum_exp[row], factor, d_logits);
+                d_logits[labels[row] as usize] -= factor;
+            }
+        }
+    });
+}
+
+kernel! {
+    /// `y = factor · exp(x − shift)`
+    fn scaled_exp<S>(simd, x: &[f32], shift: f32, factor: f32, y: &mut [f32]) {
+        for at in (0..x.len()).step_by(S::LANES) {
+            let power = math::exp(simd, simd.load(&x[at..]) - simd.splat(shift));
+            (power * simd.splat(factor)).store(&mut y[at..]);
+        }
+    }
 }

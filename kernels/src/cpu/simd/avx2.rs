@@ -47,14 +47,16 @@ impl Simd for Avx2 {
         F32(unsafe { _mm256_set1_ps(value) })
     }
     #[inline(always)]
-    fn load(self, source: &[f32]) -> F32 {
+    fn load_or(self, source: &[f32], filler: f32) -> F32 {
         let (start, count) = (source.as_ptr(), source.len());
         // Masked-off lanes are not read.
         F32(unsafe {
             if count >= LANES {
                 _mm256_loadu_ps(start)
             } else {
-                _mm256_maskload_ps(start, first_lanes(count))
+                let mask = first_lanes(count);
+                let values = _mm256_maskload_ps(start, mask);
+                _mm256_blendv_ps(_mm256_set1_ps(filler), values, _mm256_castsi256_ps(mask))
             }
         })
     }
@@ -68,7 +70,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn tile(self, tile: &Tile) {
-        unsafe { tile::product::<Self, { Self::TILE_ROWS }>(self, tile) }
+        unsafe { tile::compute::<Self, { Self::TILE_ROWS }>(self, tile) }
     }
 }
 

@@ -47,14 +47,14 @@ impl Simd for Avx512 {
         F32(unsafe { _mm512_set1_ps(value) })
     }
     #[inline(always)]
-    fn load(self, source: &[f32]) -> F32 {
+    fn load_or(self, source: &[f32], filler: f32) -> F32 {
         let (start, count) = (source.as_ptr(), source.len());
         // Masked-off lanes are not read.
         F32(unsafe {
             if count >= LANES {
                 _mm512_loadu_ps(start)
             } else {
-                _mm512_maskz_loadu_ps(first_lanes(count), start)
+                _mm512_mask_loadu_ps(_mm512_set1_ps(filler), first_lanes(count), start)
             }
         })
     }
@@ -69,7 +69,7 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn tile(self, tile: &Tile) {
-        unsafe { tile::product::<Self, { Self::TILE_ROWS }>(self, tile) }
+        unsafe { tile::compute::<Self, { Self::TILE_ROWS }>(self, tile) }
     }
 }
 

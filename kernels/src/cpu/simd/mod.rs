@@ -38,13 +38,18 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// `value` in every lane.
     fn splat(self, value: f32) -> Self::F32;
+    /// The first elements of `source`; `filler` in the lanes that it is too short for.
+    fn load_or(self, source: &[f32], filler: f32) -> Self::F32;
     /// The first elements of `source`; zeros in the lanes that it is too short for.
-    fn load(self, source: &[f32]) -> Self::F32;
+    #[inline(always)]
+    fn load(self, source: &[f32]) -> Self::F32 {
+        self.load_or(source, 0.0)
+    }
     /// `value` in every lane.
     fn splat_u32(self, value: u32) -> Self::U32;
     /// `first, first + 1, …`, modulo 2³².
     fn count_from(self, first: u32) -> Self::U32;
-    /// [`super::tile::product`] for `TILE_ROWS`, of which a trait's constant cannot be the argument.
+    /// [`super::tile::compute`] for `TILE_ROWS`, of which a trait's constant cannot be the argument.
     ///
     /// # Safety
     /// As there.
@@ -70,7 +75,6 @@ pub(crate) trait Floats:
     fn min(self, other: Self) -> Self;
     /// |self|
     fn abs(self) -> Self;
-    #[allow(dead_code, reason = "the optimizer wants it")]
     /// √self
     fn sqrt(self) -> Self;
     /// The nearest integer, the even one if there are two; for |self| < 2²².
@@ -85,7 +89,6 @@ pub(crate) trait Floats:
     fn select(mask: Self::Mask, yes: Self, no: Self) -> Self;
     /// Sum of all lanes, added pairwise.
     fn sum(self) -> f32;
-    #[allow(dead_code, reason = "cross-entropy wants it")]
     /// Largest of all lanes.
     fn largest(self) -> f32;
 }
@@ -136,7 +139,7 @@ impl Token {
 /// Defines a kernel: a function that takes a [`Token`] first and runs its body with the token's vectors and compiled
 /// for the token's instructions.
 ///
-/// ```ignore
+/// ```text
 /// kernel! {
 ///     /// y = 2x
 ///     fn double<S>(simd, x: &[f32], y: &mut [f32]) {

@@ -29,10 +29,10 @@ impl Simd for Scalar {
         F32([value; LANES])
     }
     #[inline(always)]
-    fn load(self, source: &[f32]) -> F32 {
+    fn load_or(self, source: &[f32], filler: f32) -> F32 {
         match source.first_chunk() {
             Some(whole) => F32(*whole),
-            None => F32(from_fn(|lane| source.get(lane).copied().unwrap_or(0.0))),
+            None => F32(from_fn(|lane| source.get(lane).copied().unwrap_or(filler))),
         }
     }
     #[inline(always)]
@@ -46,7 +46,7 @@ impl Simd for Scalar {
     #[inline(always)]
     unsafe fn tile(self, tile: &Tile) {
         // SAFETY: passed on.
-        unsafe { tile::product::<Self, { Self::TILE_ROWS }>(self, tile) }
+        unsafe { tile::compute::<Self, { Self::TILE_ROWS }>(self, tile) }
     }
 }
 
