@@ -6,3 +6,4 @@ pub mod optimization;
 pub mod run;
 pub mod stories;
 pub mod tokenizer;
+pub mod training;
