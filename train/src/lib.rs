@@ -1,5 +1,6 @@
 //! From text to a trained model: tokenizers, shards, batches, optimisation, runs.
 
+pub mod config;
 pub mod data;
 pub mod exit;
 pub mod optimization;
