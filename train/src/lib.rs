@@ -1,10 +1,8 @@
 //! From text to a trained model: tokenizers, shards, batches, optimisation, runs.
 
-pub mod config;
 pub mod data;
 pub mod exit;
 pub mod optimization;
 pub mod run;
 pub mod stories;
 pub mod tokenizer;
-pub mod training;

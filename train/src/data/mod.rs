@@ -40,6 +40,8 @@ mod manifest;
 mod masking;
 mod permutation;
 mod prepare;
+#[cfg(test)]
+mod reference_tests;
 mod sampler;
 mod sentences;
 mod shard;

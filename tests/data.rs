@@ -1,0 +1,92 @@
+//! Real text through the whole data path: shards, samples, masks.
+
+#![allow(clippy::unwrap_used)] // a panic is how a test fails, in its helper functions too
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use train::data::{
+    Corpus, DataError, Dataset, Format, Manifest, MaskingOptions, Preparation, SampleOptions, Selection,
+    Statistics, WordStarts,
+};
+use train::tokenizer::{LoadOptions, Tokenizer};
+
+/// A file of the data folder, or `None` and a word about it where there is no such folder.
+fn data(name: &str) -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let path = std::env::var_os("ALBERT_DATA").map_or_else(beside, PathBuf::from).join(name);
+    if !path.exists() {
+        eprintln!("SKIPPED: {} is not there; set ALBERT_DATA to the data folder", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+/// The most memory this process ever had, in bytes; `None` where the system does not tell.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
+}
+
+fn prepare(sources: &[PathBuf], tokenizer: &Tokenizer, folder: &Path) -> Result<Manifest, DataError> {
+    let (stop, progress) = (AtomicBool::new(false), |_, _| ());
+    let format = Format::Sentences;
+    Preparation { sources, format, tokenizer, folder, stop: &stop, progress: &progress }
+        .run()
+        .map(|done| done.manifest)
+}
+
+/// Wikipedia articles under the released vocabulary: what is written, how much memory it takes, and what samples of it
+/// look like. Memory depends on the number of cores alone, so that this text stands for any larger one.
+#[test]
+fn real_text_becomes_small_shards_in_little_memory() {
+    let (Some(model), Some(text)) = (data("vocab/30k-clean.model"), data("text/wiki.txt")) else { return };
+    let tokenizer = Tokenizer::load(&model, &LoadOptions::default()).unwrap();
+    let input = std::fs::metadata(&text).unwrap().len();
+    let folder = tempfile::tempdir().unwrap();
+    let start = Instant::now();
+    let manifest = prepare(&[text], &tokenizer, folder.path()).unwrap();
+    let seconds = start.elapsed().as_secs_f64();
+    let output: u64 = manifest.shards.iter().map(|shard| shard.bytes).sum();
+    println!("{}", manifest.summary());
+    println!(
+        "{:.1} MB/s, output {:.3} of the input",
+        input as f64 / 1e6 / seconds,
+        output as f64 / input as f64
+    );
+    assert_eq!((manifest.counts.documents, manifest.counts.sentences), (442, 91_312));
+    assert!(output * 10 <= input * 6, "{output} of {input} bytes");
+    assert!(peak_memory().is_none_or(|bytes| bytes < 1 << 30), "{:?}", peak_memory());
+    assert!(manifest.counts.unknown * 100 < manifest.counts.tokens, "{:?}", manifest.counts);
+
+    let corpus = Arc::new(Corpus::open(folder.path()).unwrap());
+    let words = WordStarts::new(tokenizer.vocabulary_size(), |id| tokenizer.starts_word(id));
+    let (samples, masking) = (SampleOptions::default(), MaskingOptions::default());
+    let dataset = Dataset::new(corpus, words, Selection::All, samples, masking, 12345).unwrap();
+    let epoch = dataset.epoch(0);
+    let statistics = Statistics::collect(&dataset, &epoch, u64::MAX);
+    println!("{statistics}");
+    assert_eq!(statistics.samples, epoch.samples());
+    // Of 512 tokens 20 may be predicted; short samples have a higher share.
+    assert!((0.039..0.06).contains(&statistics.mask_rate()), "{}", statistics.mask_rate());
+    assert!(statistics.swapped.abs_diff(statistics.samples / 2) < 3 * statistics.samples.isqrt());
+    let ngrams = statistics.ngram_shares();
+    assert!(ngrams[0] > ngrams[1] && ngrams[1] > ngrams[2] && ngrams[3] == 0.0, "{ngrams:?}");
+}
+
+#[test]
+fn a_vocabulary_past_sixteen_bits_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (vocabulary, text) = (folder.path().join("vocab.txt"), folder.path().join("text.txt"));
+    let words: String = (0..70_000).map(|n| format!("w{n}\n")).collect();
+    std::fs::write(&vocabulary, format!("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n{words}")).unwrap();
+    std::fs::write(&text, "w1 w2\n").unwrap();
+    let tokenizer = Tokenizer::load(&vocabulary, &LoadOptions::default()).unwrap();
+    let output = folder.path().join("shards");
+    let error = prepare(&[text], &tokenizer, &output).unwrap_err();
+    assert!(matches!(error, DataError::VocabularyTooLarge { size: 70_005 }), "{error}");
+    assert!(!output.exists(), "nothing is begun");
+}
