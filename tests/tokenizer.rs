@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // a panic is how a test fails, in its helper functions too
 
 use std::path::{Path, PathBuf};
-use train::tokenizer::{LoadOptions, Tokenizer};
+use train::tokenizer::{LoadOptions, Style, Tokenizer, TokenizerError, TrainOptions};
 
 /// A line of the recording: the reference's preprocessing and ids under the released vocabulary.
 #[derive(serde::Deserialize)]
@@ -54,4 +54,264 @@ fn recorded_ids() {
         assert_eq!(tokenizer.encode(&text), found, "with and without memory: {text:?}");
     }
     assert_eq!(wrong, 0, "lines that differ, of 724");
+}
+
+/// Published ids under the released vocabulary (transformers' own tests).
+#[test]
+fn published_ids() {
+    let Some(tokenizer) = released() else { return };
+    assert_eq!(tokenizer.vocabulary_size(), 30_000);
+    assert_eq!(tokenizer.special().ids(), [0, 1, 2, 3, 4]);
+    for (text, ids) in [
+        (
+            "The quick brown fox jumps over the lazy dog.",
+            &[14, 2231, 886, 2385, 17659, 84, 14, 16792, 1952, 9][..],
+        ),
+        ("This is a test", &[48, 25, 21, 1289]),
+        (
+            "BERT is designed to pre-train deep bidirectional representations from unlabeled text by jointly \
+             conditioning on both left and right context in all layers.",
+            &[
+                11502, 25, 1006, 20, 782, 8, 11809, 855, 1732, 19393, 18667, 37, 367, 21018, 69, 1854, 34,
+                11860, 19124, 27, 156, 225, 17, 193, 4141, 19, 65, 9124, 9,
+            ],
+        ),
+    ] {
+        assert_eq!(tokenizer.encode(text), ids, "{text}");
+        assert_eq!(tokenizer.decode(ids), text.to_lowercase());
+    }
+    let masked = [2, 1289, 4, 9, 3];
+    assert_eq!(tokenizer.decode(&masked), "[CLS] test [MASK] . [SEP]");
+
+    let options = LoadOptions { keep_accents: Some(true), ..LoadOptions::default() };
+    let accents = Tokenizer::load(&data("vocab/30k-clean.model").unwrap(), &options).unwrap();
+    assert_ne!(accents.fingerprint(), tokenizer.fingerprint());
+    let ids = accents.encode("I was born in 92000, and this is falsé.");
+    assert_eq!(ids, [31, 23, 386, 19, 561, 3050, 15, 17, 48, 25, 8256, 18, 1, 9]);
+    assert_eq!(tokenizer.encode("(a)\"b-c.d–e£5€").len(), 15);
+}
+
+/// What `save` writes is read again by us as the same tokenizer, and the `tokenizers` library, given the
+/// `tokenizer.json` alone, gives the same ids but where special pieces are spelled out.
+#[test]
+fn saved_tokenizers_are_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let trained = trained();
+    let chinese = wordpiece(directory.path());
+    for (name, tokenizer) in
+        [("trained", Some(trained)), ("released", released()), ("wordpiece", Some(chinese))]
+    {
+        let Some(tokenizer) = tokenizer else { continue };
+        let path = directory.path().join(name);
+        tokenizer.save(&path).unwrap();
+        tokenizer.save(&path).unwrap(); // again: it is its own
+        let again = Tokenizer::load(&path, &LoadOptions::default()).unwrap();
+        assert_eq!(again.fingerprint(), tokenizer.fingerprint(), "{name}");
+
+        let json = path.join("tokenizer.json");
+        let ours = Tokenizer::load(&json, &LoadOptions::default()).unwrap();
+        let pipeline = tokenizers::Tokenizer::from_file(&json).unwrap();
+        let mut lines = 0;
+        for Recorded { text, .. } in recording() {
+            let expected = tokenizer.encode(&text);
+            assert_eq!(ours.encode(&text), expected, "{name}: our reader of tokenizer.json: {text:?}");
+            if text != "[MASK] [CLS] <pad> <unk> <s>" {
+                let encoding = pipeline.encode_fast(text.as_str(), false).unwrap();
+                assert_eq!(encoding.get_ids(), expected, "{name}: the library: {text:?}");
+                lines += 1;
+            }
+        }
+        assert_eq!(lines, 723);
+        let pair = pipeline.encode_fast(("a", "b c"), true).unwrap();
+        let special = tokenizer.special();
+        let body = [tokenizer.encode("a"), tokenizer.encode("b c")];
+        let expected = [
+            &[special.classification],
+            &body[0][..],
+            &[special.separator],
+            &body[1][..],
+            &[special.separator],
+        ];
+        assert_eq!(pair.get_ids(), expected.concat());
+    }
+}
+
+/// Saving never mixes the files of two tokenizers.
+#[test]
+fn another_tokenizers_directory_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    trained().save(directory.path()).unwrap();
+    let files = || {
+        let entries = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = entries.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect();
+        files.sort();
+        files
+    };
+    let before = files();
+    let other =
+        Tokenizer::train(["another text"], &TrainOptions { vocabulary_size: 30, ..Default::default() })
+            .unwrap();
+    let error = other.save(directory.path()).unwrap_err();
+    assert!(matches!(error, TokenizerError::Occupied { .. }), "{error}");
+    assert_eq!(files(), before);
+}
+
+/// The choices made while loading are those of the saved files.
+#[test]
+fn choices_are_saved() {
+    let Some(path) = data("vocab/30k-clean.model") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let options =
+        LoadOptions { lower_case: Some(false), keep_accents: Some(true), style: Some(Style::Transformers) };
+    let tokenizer = Tokenizer::load(&path, &options).unwrap();
+    tokenizer.save(directory.path()).unwrap();
+    let again = Tokenizer::load(directory.path(), &LoadOptions::default()).unwrap();
+    assert_eq!(again.fingerprint(), tokenizer.fingerprint());
+    let options = LoadOptions { style: Some(Style::Reference), ..options };
+    let reference = Tokenizer::load(directory.path(), &options).unwrap();
+    assert_ne!(reference.fingerprint(), tokenizer.fingerprint());
+}
+
+/// Python's `tokenizers` loads a vocabulary trained here on real text and gives the same ids.
+#[test]
+fn python_reads_a_trained_vocabulary() {
+    let Some(path) = data("text/wiki.txt") else { return };
+    let python = std::env::var_os("PYTHON").unwrap_or("python3".into());
+    let script = "import json, sys, tokenizers\n\
+                  tokenizer = tokenizers.Tokenizer.from_file(sys.argv[1])\n\
+                  for line in open(sys.argv[2], encoding='utf-8'):\n    \
+                      print(json.dumps(tokenizer.encode(json.loads(line)['text'], add_special_tokens=False).ids))";
+    let importable = std::process::Command::new(&python).args(["-c", "import tokenizers"]).output();
+    if !importable.is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: {} cannot import tokenizers; pip install tokenizers", python.display());
+        return;
+    }
+    let text = std::fs::read_to_string(path).unwrap();
+    let options = TrainOptions { vocabulary_size: 8000, max_sentences: 20_000, ..TrainOptions::default() };
+    let tokenizer = Tokenizer::train(text.lines(), &options).unwrap();
+    assert_eq!(tokenizer.vocabulary_size(), 8000);
+    let directory = tempfile::tempdir().unwrap();
+    tokenizer.save(directory.path()).unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tokenizer/reference.jsonl");
+    let output = std::process::Command::new(&python)
+        .arg("-c")
+        .arg(script)
+        .arg(directory.path().join("tokenizer.json"))
+        .arg(golden)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(lines.lines().count(), 724);
+    for (line, Recorded { text, .. }) in lines.lines().zip(recording()) {
+        let ids: Vec<u32> = serde_json::from_str(line).unwrap();
+        if text != "[MASK] [CLS] <pad> <unk> <s>" {
+            assert_eq!(ids, tokenizer.encode(&text), "{text:?}");
+        }
+    }
+}
+
+/// On any number of threads, and good for something: fewer pieces than characters, and the text comes back.
+#[test]
+fn a_trained_vocabulary_is_the_same_every_time() {
+    let tokenizer = trained();
+    assert_eq!(tokenizer.fingerprint(), trained().fingerprint());
+    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    assert_eq!(tokenizer.fingerprint(), one_thread.install(trained).fingerprint());
+    let text = "the lines of the recording, with words in them";
+    let ids = tokenizer.encode(text);
+    assert!(ids.len() < text.len() / 2, "{} pieces", ids.len());
+    assert_eq!(tokenizer.decode(&ids), text);
+    assert!(tokenizer.fits_u16().is_ok());
+}
+
+#[test]
+fn what_is_no_tokenizer() {
+    let directory = tempfile::tempdir().unwrap();
+    let load = |name: &str, content: &[u8]| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        let message = Tokenizer::load(&path, &LoadOptions::default()).unwrap_err().to_string();
+        assert!(message.contains(name), "{message} lacks the file");
+        message
+    };
+    assert!(load("empty", b"").contains("is empty"));
+    assert!(load("prose.txt", b"Some words.\n").contains("[PAD]"));
+    assert!(load("bert.json", br#"{"model": {"type": "BPE"}}"#).contains("BPE"));
+    assert!(load("other.json", br#"{"a": 1}"#).contains("model.type"));
+    assert!(load("half.json", br#"{"model": {"type": "Unig"#).contains("JSON"));
+    assert!(load("30k-clean.vocab", "<pad>\t0\n<unk>\t0\n▁the\t-3.1\n".as_bytes()).contains(".model"));
+    let missing = Tokenizer::load(&directory.path().join("no"), &LoadOptions::default()).unwrap_err();
+    assert!(matches!(missing, TokenizerError::Io { .. }), "{missing}");
+    let empty = tempfile::tempdir().unwrap();
+    let none = Tokenizer::load(empty.path(), &LoadOptions::default()).unwrap_err();
+    assert!(matches!(none, TokenizerError::Missing { .. }), "{none}");
+    if let Some(path) = data("vocab/30k-clean.vocab") {
+        let error = Tokenizer::load(&path, &LoadOptions::default()).unwrap_err().to_string();
+        assert!(error.contains(".model"), "{error}");
+    }
+}
+
+#[test]
+fn more_pieces_than_u16_has_numbers() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vocab.txt");
+    let special = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n".to_owned();
+    for (count, fits) in [(65_536, true), (65_537, false)] {
+        let lines = (5..count).map(|i| format!("w{i}\n"));
+        std::fs::write(&path, special.clone() + &lines.collect::<String>()).unwrap();
+        let tokenizer = Tokenizer::load(&path, &LoadOptions::default()).unwrap();
+        assert_eq!(tokenizer.vocabulary_size(), count);
+        assert_eq!(tokenizer.fits_u16().is_ok(), fits);
+    }
+}
+
+/// Damaged files end in an error or in a tokenizer that works; never in a panic.
+#[test]
+fn damaged_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let tokenizer = trained();
+    tokenizer.save(directory.path()).unwrap();
+    let mut files = vec![std::fs::read(directory.path().join("tokenizer.json")).unwrap()];
+    files.extend(data("vocab/30k-clean.model").map(|path| std::fs::read(path).unwrap()));
+    let path = directory.path().join("damaged");
+    for whole in files {
+        let mut survived = 0;
+        for i in 0..40 {
+            // Places spread over the file, denser at its start.
+            let place = whole.len() * i * i / 1600;
+            std::fs::write(&path, &whole[..place]).unwrap();
+            assert!(
+                Tokenizer::load(&path, &LoadOptions::default()).is_err() || whole[0] == b'\n',
+                "cut at {place}"
+            );
+            let mut flipped = whole.clone();
+            flipped[place] ^= 1 << (i % 8);
+            std::fs::write(&path, &flipped).unwrap();
+            if let Ok(tokenizer) = Tokenizer::load(&path, &LoadOptions::default()) {
+                let ids = tokenizer.encode("Some [text], with 2014, é, 漢字 and\u{1} half-width ｶﾞ.");
+                assert!(ids.iter().all(|&id| (id as usize) < tokenizer.vocabulary_size()));
+                survived += 1;
+            }
+        }
+        assert!(survived < 40, "no damage was noticed");
+    }
+}
+
+/// A vocabulary from the recorded texts.
+fn trained() -> Tokenizer {
+    let options = TrainOptions { vocabulary_size: 500, ..TrainOptions::default() };
+    Tokenizer::train(recording().iter().map(|line| &line.text), &options).unwrap()
+}
+
+/// A WordPiece vocabulary of all characters of the recording, and a few longer pieces.
+fn wordpiece(directory: &Path) -> Tokenizer {
+    let text: String = recording().into_iter().map(|line| line.text.to_lowercase()).collect();
+    let characters: std::collections::BTreeSet<char> = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let mut lines: Vec<_> =
+        ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "##ing"].map(str::to_owned).to_vec();
+    lines.extend(characters.iter().flat_map(|c| [c.to_string(), format!("##{c}")]));
+    let path = directory.join("vocab.txt");
+    std::fs::write(&path, lines.join("\n")).unwrap();
+    Tokenizer::load(&path, &LoadOptions::default()).unwrap()
 }

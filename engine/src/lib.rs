@@ -58,6 +58,11 @@ pub use runtime::{Bindings, Device, PlanId, Runtime, State};
 pub use shape::{Axis, AxisSpec, Rows, Shape};
 pub use tensor::{Classified, Indices, Norm, Tensor, Tokens};
 
+/// The names of all operations, those that models record and those that differentiation appends: what a test must cover.
+pub fn operation_names() -> impl Iterator<Item = &'static str> {
+    op::Op::NAMES.iter().chain(op::GradientOp::NAMES).copied()
+}
+
 /// Purposes of the engine's random numbers: the second argument of [`kernels::random::Philox::new`].
 pub mod purpose {
     /// Coins of dropout.

@@ -98,44 +98,65 @@ pub enum Operation {
     Backward(GradientOp),
 }
 
+/// Names of operations, for plans, profiles, and tests that must not forget one.
+macro_rules! names {
+    ($enum:ident { $($variant:ident: $name:literal,)* }) => {
+        impl $enum {
+            /// The names of all variants.
+            pub const NAMES: &[&str] = &[$($name),*];
+
+            /// Short name.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$variant { .. } => $name,)*
+                }
+            }
+        }
+    };
+}
+
+names!(Op {
+    Embedding: "embedding",
+    Linear: "linear",
+    LayerNorm: "layer_norm",
+    Attention: "attention",
+    Dropout: "dropout",
+    Gather: "gather",
+    CrossEntropy: "cross_entropy",
+    SquaredError: "squared_error",
+    Add: "add",
+    Scale: "scale",
+    SliceColumns: "slice_columns",
+    ConcatenateColumns: "concatenate_columns",
+    SequenceSoftmax: "sequence_softmax",
+    SequenceSum: "sequence_sum",
+});
+
+names!(GradientOp {
+    Seed: "seed",
+    Embedding: "embedding_gradient",
+    Activation: "activation",
+    ActivationGradient: "activation_gradient",
+    LinearInput: "linear_input_gradient",
+    LinearWeight: "linear_weight_gradient",
+    LayerNorm: "layer_norm_gradient",
+    Attention: "attention_gradient",
+    Dropout: "dropout_gradient",
+    Gather: "gather_gradient",
+    CrossEntropy: "cross_entropy_gradient",
+    SquaredError: "squared_error_gradient",
+    Scale: "scale_gradient",
+    Columns: "columns_gradient",
+    SequenceSoftmax: "sequence_softmax_gradient",
+    SequenceSum: "sequence_sum_gradient",
+});
+
 impl Operation {
-    /// Short name, for plans and profiles.
+    /// Short name.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Forward(op) => match op {
-                Op::Embedding(_) => "embedding",
-                Op::Linear(_) => "linear",
-                Op::LayerNorm(_) => "layer_norm",
-                Op::Attention(_) => "attention",
-                Op::Dropout(_) => "dropout",
-                Op::Gather(_) => "gather",
-                Op::CrossEntropy(_) => "cross_entropy",
-                Op::SquaredError(_) => "squared_error",
-                Op::Add(_) => "add",
-                Op::Scale(_) => "scale",
-                Op::SliceColumns(_) => "slice_columns",
-                Op::ConcatenateColumns => "concatenate_columns",
-                Op::SequenceSoftmax(_) => "sequence_softmax",
-                Op::SequenceSum(_) => "sequence_sum",
-            },
-            Self::Backward(op) => match op {
-                GradientOp::Seed => "seed",
-                GradientOp::Embedding(_) => "embedding_gradient",
-                GradientOp::Activation(_) => "activation",
-                GradientOp::ActivationGradient(_) => "activation_gradient",
-                GradientOp::LinearInput(_) => "linear_input_gradient",
-                GradientOp::LinearWeight(_) => "linear_weight_gradient",
-                GradientOp::LayerNorm(_) => "layer_norm_gradient",
-                GradientOp::Attention(_) => "attention_gradient",
-                GradientOp::Dropout(_) => "dropout_gradient",
-                GradientOp::Gather(_) => "gather_gradient",
-                GradientOp::CrossEntropy(_) => "cross_entropy_gradient",
-                GradientOp::SquaredError(_) => "squared_error_gradient",
-                GradientOp::Scale(_) => "scale_gradient",
-                GradientOp::Columns(_) => "columns_gradient",
-                GradientOp::SequenceSoftmax(_) => "sequence_softmax_gradient",
-                GradientOp::SequenceSum(_) => "sequence_sum_gradient",
-            },
+            Self::Forward(op) => op.name(),
+            Self::Backward(op) => op.name(),
         }
     }
 }

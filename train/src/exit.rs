@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 
+use crate::config::ConfigError;
 use crate::data::DataError;
 use crate::run::checkpoint::{CheckpointError, TensorError};
 use crate::run::directory::DirectoryError;
@@ -126,6 +127,7 @@ impl ExitCode {
 /// One line for every error type that says how the program ends. An error that wraps another comes here as well only if
 /// it knows better than what it wraps.
 const KNOWN: &[fn(&(dyn Error + 'static)) -> Option<ExitCode>] = &[
+    classify::<ConfigError>,
     classify::<CheckpointError>,
     classify::<TensorError>,
     classify::<DirectoryError>,

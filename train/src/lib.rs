@@ -1,8 +1,10 @@
 //! From text to a trained model: tokenizers, shards, batches, optimisation, runs.
 
+pub mod config;
 pub mod data;
 pub mod exit;
 pub mod optimization;
 pub mod run;
 pub mod stories;
 pub mod tokenizer;
+pub mod training;

@@ -17,9 +17,7 @@ pub fn forward(cross_entropy: &CrossEntropy, operands: Forward<'_, f64>) {
         log_sum_exp[i] = max + logits.iter().map(|logit| (logit - max).exp()).sum::<f64>().ln();
         row_loss[i] = log_sum_exp[i] - logits[labels[i] as usize];
         prediction[i] = best as f64;
-        if weights[i] != 0.0 {
-            loss[0] += weights[i] * row_loss[i];
-        }
+        loss[0] += weights[i] * row_loss[i];
     }
 }
 
@@ -31,8 +29,7 @@ pub fn backward(cross_entropy: &CrossEntropy, operands: Backward<'_, f64>) {
         for c in 0..classes {
             let softmax = (logits[i * classes + c] - log_sum_exp[i]).exp();
             let target = f64::from(c == labels[i] as usize);
-            d_logits[i * classes + c] =
-                if weights[i] == 0.0 { 0.0 } else { d_loss[0] * weights[i] * (softmax - target) };
+            d_logits[i * classes + c] = d_loss[0] * weights[i] * (softmax - target);
         }
     }
 }

@@ -6,7 +6,6 @@ mod cases;
 mod devices;
 mod pool;
 mod tolerance;
-mod weightless;
 
 use std::collections::BTreeSet;
 

@@ -4,7 +4,7 @@
 use super::error::Invalid;
 use super::normalizer::{Charsmap, Normalizer, SPACE};
 use super::preprocess::{Preprocess, is_space};
-use super::unigram::{Unigram, is_digit_comma};
+use super::unigram::{SPECIAL, Unigram, is_digit_comma};
 use super::vocabulary::{Kind, Piece, Vocabulary};
 use super::wordpiece::{self, WordPiece};
 use super::{LoadOptions, Model, Style, Tokenizer};
@@ -24,19 +24,24 @@ pub(super) fn write(tokenizer: &Tokenizer) -> String {
 
 fn write_unigram(unigram: &Unigram) -> Value {
     let Preprocess { lower_case, keep_accents, plain_quotes } = unigram.preprocess;
-    let replace = |pattern: &str, content: &str| json!({"type": "Replace", "pattern": {"String": pattern}, "content": content});
-    let replace_class = |class: &str, content: &str| json!({"type": "Replace", "pattern": {"Regex": class}, "content": content});
+    let replace =
+        |pattern: Value, content: &str| json!({"type": "Replace", "pattern": pattern, "content": content});
+    let replace_string = |text: &str, content| replace(json!({"String": text}), content);
+    let replace_regex = |regex: &str, content| replace(json!({"Regex": regex}), content);
     let strip = json!({"type": "Strip", "strip_left": true, "strip_right": true});
     let mut steps = Vec::new();
     if plain_quotes {
-        steps.extend([replace("``", "\""), replace("''", "\"")]);
+        steps.extend([replace_string("``", "\""), replace_string("''", "\"")]);
     }
-    steps.extend([replace_class(&(class(is_space) + "+"), " "), strip.clone(), json!({"type": "NFKD"})]);
+    steps.extend([replace_regex(&(class(is_space) + "+"), " "), strip.clone(), json!({"type": "NFKD"})]);
     if !keep_accents {
-        steps.push(replace_class(&class(|c| canonical_combining_class(c) != 0), ""));
+        steps.push(replace_regex(&class(|c| canonical_combining_class(c) != 0), ""));
     }
     if lower_case {
-        steps.push(json!({"type": "Lowercase"}));
+        // The library lower-cases character by character: a sigma at the end of a word is seen to first.
+        let cased = r"[\p{Lu}\p{Ll}\p{Lt}]";
+        steps
+            .extend([replace_regex(&format!("(?<={cased})Σ(?!{cased})"), "ς"), json!({"type": "Lowercase"})]);
     }
     match &unigram.normalizer {
         Normalizer::Identity => {}
@@ -46,7 +51,7 @@ fn write_unigram(unigram: &Unigram) -> Value {
             "precompiled_charsmap": base64::encode(charsmap.bytes()),
         })),
     }
-    steps.extend([replace_class(" {2,}", " "), strip]);
+    steps.extend([replace_regex(" {2,}", " "), strip]);
 
     // A piece like "▁2014," is made so unlikely that its parts win: as near to the digit-comma rule as a list
     // of scores comes, and what transformers does.
@@ -194,10 +199,10 @@ fn read_unigram(file: &Value, options: &LoadOptions, style: Style) -> Result<Uni
             piece.kind = Kind::Control;
         }
     }
-    let unknown = model["unk_id"].as_u64().and_then(|id| usize::try_from(id).ok());
-    let unknown = unknown.and_then(|id| pieces.get_mut(id));
-    unknown.ok_or_else(|| Invalid::new("model.unk_id names no piece of the vocabulary"))?.kind =
-        Kind::Unknown;
+    let unknown = model["unk_id"].as_u64().and_then(|id| pieces.get(usize::try_from(id).ok()?));
+    if unknown.is_none_or(|piece| piece.text != SPECIAL[1]) {
+        return Err(Invalid(format!("model.unk_id is {}, which is not the place of <unk>", model["unk_id"])));
+    }
 
     let mut preprocess =
         Preprocess { lower_case: false, keep_accents: true, plain_quotes: style == Style::Transformers };
@@ -214,7 +219,7 @@ fn read_unigram(file: &Value, options: &LoadOptions, style: Style) -> Result<Uni
             }
             "Replace" => match step["content"].as_str() {
                 Some("") => preprocess.keep_accents = false,
-                Some(" " | "\"") => {}
+                Some(" " | "\"" | "ς") => {}
                 content => {
                     return Err(Invalid(format!("it replaces text by {content:?}, which ALBERT does not")));
                 }

@@ -19,6 +19,7 @@
 mod error;
 mod files;
 mod json;
+mod learn;
 mod normalizer;
 mod preprocess;
 mod sentencepiece;
@@ -60,7 +61,6 @@ pub enum Style {
 }
 
 /// A vocabulary and the way from text to its ids. Cheap to share between threads; see [`Encoder`] for speed.
-#[derive(Debug)]
 pub struct Tokenizer {
     model: Model,
     starts_word: Vec<bool>,
@@ -74,6 +74,13 @@ pub struct Tokenizer {
 enum Model {
     Unigram(Unigram),
     WordPiece(WordPiece),
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let pieces = self.vocabulary_size();
+        f.debug_struct("Tokenizer").field("pieces", &pieces).finish_non_exhaustive()
+    }
 }
 
 impl Tokenizer {
@@ -189,7 +196,7 @@ struct WordCache {
 }
 
 impl WordCache {
-    const MAX_WORDS: usize = 1 << 16;
+    const MAX_WORDS: usize = 1 << 17;
     /// Longer words are rarely seen twice.
     const MAX_BYTES: usize = 64;
 

@@ -123,3 +123,74 @@ impl Charsmap {
 fn offset(unit: u32) -> usize {
     ((unit >> 10) << ((unit & (1 << 9)) >> 6)) as usize
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A table with the rules a → "A", aé → "" and b → " ": a double array laid out by hand.
+    pub(in crate::tokenizer) fn charsmap() -> Vec<u8> {
+        let mut trie = [0u32; 1024];
+        let mut state = |from: usize, byte: u8, offset: u32, value: Option<u32>| {
+            let node = from ^ usize::from(byte);
+            trie[node] = u32::from(byte) | offset << 10 | u32::from(value.is_some()) << 8;
+            let children = node ^ offset as usize;
+            if let Some(value) = value {
+                trie[children] = value | 1 << 31;
+            }
+            children
+        };
+        let root = state(0, 0, 0x100, None);
+        let a = state(root, b'a', 0x200, Some(0));
+        state(root, b'b', 0x80, Some(3));
+        let c3 = state(a, 0xC3, 0x100, None);
+        state(c3, 0xA9, 0x40, Some(2));
+        let mut bytes = (4 * trie.len() as u32).to_le_bytes().to_vec();
+        bytes.extend(trie.iter().flat_map(|unit| unit.to_le_bytes()));
+        bytes.extend(b"A\0\0 \0");
+        bytes
+    }
+
+    fn apply(normalizer: &Normalizer, text: &str) -> String {
+        let mut out = String::from("left over");
+        normalizer.apply(text, |rest| rest.starts_with("aa").then_some(2), &mut out);
+        out
+    }
+
+    #[test]
+    fn the_longest_rule_wins() {
+        let normalizer = Normalizer::Charsmap(Charsmap::new(charsmap()).unwrap());
+        for (text, expected) in
+            [("axaé", "▁Ax"), ("b xb bya", "▁x▁yA"), ("aaaé", "▁aa"), ("é", "▁é"), ("bb", ""), ("", "")]
+        {
+            assert_eq!(apply(&normalizer, text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn nmt_nfkc() {
+        for (text, expected) in [
+            ("a  b ", "▁a▁b"),
+            ("a\u{200b}b\u{1}c\u{ad}", "▁a▁bc\u{ad}"),
+            ("e\u{301} ｶ\u{3099} ▁x", "▁é▁ガ▁x"),
+            ("\u{1112}\u{1161}\u{11ab}", "▁한"),
+        ] {
+            assert_eq!(apply(&Normalizer::NmtNfkc, text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_table_is_an_error_or_has_no_rule() {
+        let whole = charsmap();
+        for length in 0..4 * 1024 {
+            assert!(Charsmap::new(whole[..length].to_vec()).is_err(), "{length}");
+        }
+        for bit in 0..8 * whole.len() {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(charsmap) = Charsmap::new(flipped) {
+                apply(&Normalizer::Charsmap(charsmap), "aé b aé\u{10FFFF}");
+            }
+        }
+    }
+}

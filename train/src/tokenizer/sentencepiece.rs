@@ -17,7 +17,7 @@ pub(super) struct ModelFile {
 /// Reads a model file.
 pub(super) fn read(bytes: &[u8]) -> Result<ModelFile, Invalid> {
     let mut pieces = Vec::new();
-    let mut normalizer = Normalizer::Identity;
+    let mut normalizer = None;
     for field in Message::new(bytes) {
         match field? {
             (1, Value::Bytes(piece)) => {
@@ -26,11 +26,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<ModelFile, Invalid> {
             }
             (2, Value::Bytes(trainer)) => check_trainer(trainer)?,
             (3, Value::Bytes(spec)) => {
+                normalizer = Some(Normalizer::Identity);
                 for field in Message::new(spec) {
                     match field? {
                         (2, Value::Bytes([])) => {}
                         (2, Value::Bytes(charsmap)) => {
-                            normalizer = Normalizer::Charsmap(Charsmap::new(charsmap.to_vec())?);
+                            normalizer = Some(Normalizer::Charsmap(Charsmap::new(charsmap.to_vec())?));
                         }
                         (option @ 3..=5, Value::Varint(0)) => {
                             let names =
@@ -45,6 +46,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<ModelFile, Invalid> {
             _ => {}
         }
     }
+    // It follows the pieces in every file: without it the end is missing.
+    let normalizer = normalizer.ok_or_else(|| Invalid::new("it has no normalizer_spec: truncated?"))?;
     Ok(ModelFile { pieces, normalizer })
 }
 
@@ -172,5 +175,107 @@ impl<'a> Iterator for Message<'a> {
             self.rest = &[];
         }
         Some(field)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::normalizer::tests::charsmap;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn varint(mut value: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while value >= 0x80 {
+            bytes.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        bytes.push(value as u8);
+        bytes
+    }
+
+    fn number(field: u64, value: u64) -> Vec<u8> {
+        [varint(field << 3), varint(value)].concat()
+    }
+
+    fn bytes(field: u64, value: &[u8]) -> Vec<u8> {
+        [varint(field << 3 | 2), varint(value.len() as u64), value.to_vec()].concat()
+    }
+
+    fn piece(text: &str, score: f32, kind: u64) -> Vec<u8> {
+        let score = [varint(2 << 3 | 5), score.to_le_bytes().to_vec()].concat();
+        bytes(1, &[bytes(1, text.as_bytes()), score, number(3, kind)].concat())
+    }
+
+    fn model() -> Vec<u8> {
+        [
+            piece("<pad>", 0.0, 3),
+            piece("<unk>", 0.0, 2),
+            piece("▁a", -1.5, 1),
+            piece("(", 0.0, 4),
+            piece("b", -2.0, 5),
+            bytes(2, &[number(3, 1), number(4, 30_000)].concat()),
+            bytes(3, &[bytes(1, b"nmt_nfkc"), bytes(2, &charsmap()), number(3, 1)].concat()),
+            [varint(99 << 3 | 1), vec![0; 8]].concat(), // of a kind yet to come
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn reads_what_matters() {
+        let file = read(&model()).unwrap();
+        let pieces: Vec<_> = file.pieces.iter().map(|p| (p.text.as_str(), p.score, p.kind)).collect();
+        assert_eq!(
+            pieces,
+            [
+                ("<pad>", 0.0, Kind::Control),
+                ("<unk>", 0.0, Kind::Unknown),
+                ("▁a", -1.5, Kind::Normal),
+                ("(", 0.0, Kind::UserDefined),
+                ("b", -2.0, Kind::Unused),
+            ]
+        );
+        assert_eq!(file.normalizer, Normalizer::Charsmap(Charsmap::new(charsmap()).unwrap()));
+    }
+
+    #[test]
+    fn says_what_is_not_supported() {
+        let error = |bytes: &[u8]| read(bytes).err().expect("an error").to_string();
+        assert!(error(&bytes(2, &number(3, 2))).contains("BPE"));
+        assert!(error(&bytes(2, &number(24, 1))).contains("treat_whitespace_as_suffix"));
+        assert!(error(&bytes(3, &number(4, 0))).contains("remove_extra_whitespaces"));
+        assert!(error(&[model(), piece("<0x41>", 0.0, 6)].concat()).contains("piece 5: byte pieces"));
+        assert!(error(&bytes(1, &bytes(1, b"\xFF"))).contains("piece 0: its text is not UTF-8"));
+        assert!(error(&piece("a", -1.0, 1)).contains("no normalizer_spec"));
+        assert!(error(&[0x0A, 0x7F]).contains("127 bytes where 0 are left"));
+        assert!(error(&[0x80; 11]).contains("64 bits"));
+        assert!(error(b"<html>").contains("wire type 4"));
+    }
+
+    #[test]
+    fn every_truncation_is_an_error() {
+        let whole = model();
+        let yet_to_come = 10;
+        for length in 0..whole.len() - yet_to_come {
+            assert!(read(&whole[..length]).is_err(), "{length} bytes of {}", whole.len());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nonsense_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = read(&bytes);
+        }
+
+        #[test]
+        fn damage_never_panics(place in 0..model().len(), bytes in prop::collection::vec(any::<u8>(), 1..9)) {
+            let mut damaged = model();
+            let end = damaged.len().min(place + bytes.len());
+            damaged[place..end].copy_from_slice(&bytes[..end - place]);
+            if let Ok(file) = read(&damaged) {
+                let mut out = String::new();
+                file.normalizer.apply("aé b (", |_| None, &mut out);
+            }
+        }
     }
 }

@@ -1,14 +1,15 @@
 //! Training of a Unigram vocabulary from text.
 
 use super::error::TokenizerError;
+use super::learn::learn;
 use super::normalizer::{Normalizer, SPACE};
 use super::preprocess::Preprocess;
 use super::unigram::{SPECIAL, Unigram};
 use super::vocabulary::{Kind, Piece};
 use super::{Model, Style, Tokenizer};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use tokenizers::models::unigram::{Unigram as Segmenter, UnigramTrainer};
 use unicode_normalization::char::canonical_combining_class;
 
 /// The pieces that follow the special ones in ALBERT's vocabularies: each always stands alone.
@@ -46,11 +47,10 @@ impl Default for TrainOptions {
 
 /// Only this much of a sentence is looked at (sentencepiece's `max_sentence_length`).
 const MAX_SENTENCE_BYTES: usize = 4192;
-/// No longer words are looked at: they are no words, and the trainer's likelihoods would underflow.
+/// No longer words are looked at.
 const MAX_WORD_CHARS: usize = 128;
-/// The trainer sums floating-point numbers by thread: a fixed number of them makes the result the same
-/// everywhere.
-const THREADS: usize = 8;
+/// Only so many different words are looked at, the most frequent.
+const MAX_WORDS: usize = 500_000;
 
 impl Tokenizer {
     /// Trains a vocabulary: ALBERT's special and user-defined pieces at ALBERT's ids, then the pieces that make
@@ -81,7 +81,7 @@ impl Tokenizer {
         let words = count_words(&unigram(fixed_pieces().chain(untrained).collect())?, &sentences);
         drop(sentences);
         let words = cover(words, options.character_coverage);
-        pieces.extend(learn(words, options.vocabulary_size, pieces.len())?);
+        pieces.extend(learn_pieces(&words, options.vocabulary_size, pieces.len())?);
         Ok(Self::new(Model::Unigram(unigram(pieces)?), None))
     }
 }
@@ -163,9 +163,9 @@ fn runs(word: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// Takes out the rarest characters, as many as make up no more than 1 − `coverage` of the text, and the longest
-/// words. In order, so that all that follows is determined.
-fn cover(words: Words, coverage: f64) -> BTreeMap<String, u64> {
+/// Takes out the rarest characters, as many as make up no more than 1 − `coverage` of the text, then the longest
+/// and the rarest words. In order, so that all that follows is determined.
+fn cover(words: Words, coverage: f64) -> Vec<(String, u64)> {
     let mut counts: HashMap<char, u64> = HashMap::new();
     for (word, count) in &words {
         for c in word.chars() {
@@ -174,62 +174,122 @@ fn cover(words: Words, coverage: f64) -> BTreeMap<String, u64> {
     }
     let total: u64 = counts.values().sum();
     let mut by_count: Vec<_> = counts.into_iter().collect();
-    by_count.sort_unstable_by_key(|&(c, count)| (std::cmp::Reverse(count), c));
+    by_count.sort_unstable_by_key(|&(c, count)| (Reverse(count), c));
     let mut covered = 0;
-    let kept: HashSet<char> = by_count
-        .into_iter()
-        .take_while(|(_, count)| {
-            let more = (covered as f64) < coverage * total as f64;
-            covered += count;
-            more
-        })
-        .map(|(c, _)| c)
-        .collect();
-    // A word of its own for every character: the trainer then keeps each, and has no need to make up scores.
-    let mut ordered: BTreeMap<String, u64> = kept.iter().map(|c| (c.to_string(), 1)).collect();
+    let kept = by_count.into_iter().take_while(|(_, count)| {
+        let more = (covered as f64) < coverage * total as f64;
+        covered += count;
+        more
+    });
+    let kept: HashSet<char> = kept.map(|(c, _)| c).collect();
+
+    let mut parts = Words::new();
     for (word, count) in words {
         for part in word.split(|c| !kept.contains(&c)) {
             if !part.is_empty() && part.chars().count() <= MAX_WORD_CHARS {
-                *ordered.entry(part.to_owned()).or_default() += count;
+                *parts.entry(part.to_owned()).or_default() += count;
             }
         }
     }
-    ordered
+    let mut parts: Vec<_> = parts.into_iter().collect();
+    parts.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    parts.truncate(MAX_WORDS);
+    // A word of its own for every character: each is certain to be a piece.
+    let mut characters: Vec<_> = kept.into_iter().map(|c| (c.to_string(), 1)).collect();
+    characters.sort_unstable();
+    characters.extend(parts);
+    characters
 }
 
 /// The pieces beside the `fixed` ones, likeliest first.
-fn learn(words: BTreeMap<String, u64>, size: usize, fixed: usize) -> Result<Vec<Piece>, TokenizerError> {
-    let failed = |reason: String| TokenizerError::Training(reason);
-    let characters = words.keys().filter(|word| word.chars().count() == 1).count();
-    if characters == words.len() {
-        return Err(failed("the text holds no words".to_owned()));
+fn learn_pieces(words: &[(String, u64)], size: usize, fixed: usize) -> Result<Vec<Piece>, TokenizerError> {
+    let characters: HashSet<char> = words.iter().flat_map(|(word, _)| word.chars()).collect();
+    if characters.iter().all(|&c| c == SPACE) {
+        return Err(TokenizerError::Training("the text holds no words".to_owned()));
     }
-    if size <= fixed + characters || u32::try_from(size).is_err() {
-        let least = fixed + characters + 1;
-        return Err(failed(format!(
-            "vocabulary_size is {size}, but the text needs at least {least}: {characters} characters, {fixed} fixed \
-             pieces and one more. Raise vocabulary_size or lower character_coverage"
+    let least = fixed + characters.len();
+    if size < least {
+        return Err(TokenizerError::Training(format!(
+            "vocabulary_size is {size}, but the text needs at least {least}: {} characters and {fixed} fixed \
+             pieces. Raise vocabulary_size or lower character_coverage",
+            characters.len(),
         )));
     }
-    // The trainer counts in 32 bits.
-    let scale = words.values().sum::<u64>() / u64::from(u32::MAX / 2) + 1;
-    let words = words.into_iter().map(|(word, count)| (word, count.div_ceil(scale) as u32)).collect();
-
-    let trainer = UnigramTrainer::builder().show_progress(false).vocab_size((size - fixed) as u32).build();
-    let trainer = trainer.map_err(|e| failed(e.to_string()))?;
-    tokenizers::parallelism::set_parallelism(true);
-    let threads =
-        rayon::ThreadPoolBuilder::new().num_threads(THREADS).build().map_err(|e| failed(e.to_string()))?;
-    let mut model = Segmenter::default();
-    threads.install(|| trainer.do_train(words, &mut model)).map_err(|e| failed(e.to_string()))?;
-
-    let mut pieces: Vec<_> = model
-        .iter()
-        .map(|(text, score)| Piece { text: text.clone(), score: *score as f32, kind: Kind::Normal })
-        .collect();
-    pieces.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.text.cmp(&b.text)));
-    if pieces.len() + fixed < size {
-        tracing::warn!(asked = size, pieces = pieces.len() + fixed, "the text gives a smaller vocabulary");
+    let learnt = learn(words, size - fixed).into_iter();
+    let pieces: Vec<_> = learnt.map(|(text, score)| Piece { text, score, kind: Kind::Normal }).collect();
+    if fixed + pieces.len() < size {
+        tracing::warn!(asked = size, pieces = fixed + pieces.len(), "the text gives a smaller vocabulary");
     }
     Ok(pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_one_kind() {
+        let runs = |word: &str| runs(word).map(|range| word[range].to_owned()).collect::<Vec<_>>();
+        assert_eq!(runs("▁don't"), ["▁don", "'", "t"]);
+        assert_eq!(runs("▁2014,x"), ["▁2014", ",", "x"]);
+        assert_eq!(runs("क\u{94d}ष!"), ["क\u{94d}ष", "!"]);
+        assert_eq!(runs("▁"), ["▁"]);
+        assert_eq!(runs("▁..."), ["▁..."]);
+    }
+
+    #[test]
+    fn a_sample_is_fair_and_repeatable() {
+        let draw = |seed| sample((0..1000).map(|i| i.to_string()), 100, seed);
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+        assert_eq!(sample(["a", "b"].into_iter(), 100, 0), ["a", "b"]);
+        // Each of 1000 is drawn with probability 1/10: over 400 draws 40 times, standard deviation 6.
+        let mut drawn = [0i32; 1000];
+        for seed in 0..400 {
+            draw(seed).iter().for_each(|i| drawn[i.parse::<usize>().unwrap()] += 1);
+        }
+        assert!(drawn.iter().all(|n| (40 - n).abs() < 6 * 6), "{drawn:?}");
+        let long = "é".repeat(MAX_SENTENCE_BYTES);
+        assert_eq!(sample([long].into_iter(), 1, 0)[0].len(), MAX_SENTENCE_BYTES);
+    }
+
+    #[test]
+    fn rare_characters_and_endless_words_are_left_out() {
+        let words = [("▁aaaa", 100), ("▁aéa", 1), ("ü", 1)].map(|(word, count)| (word.to_owned(), count));
+        let words = words.into_iter().chain([("b".repeat(MAX_WORD_CHARS + 1), 1)]).collect();
+        let expected = [("b", 1), ("a", 1), ("▁", 1), ("▁aaaa", 100), ("a", 1), ("▁a", 1)];
+        let mut found = cover(words, 0.99);
+        let mut expected = expected.map(|(word, count)| (word.to_owned(), count)).to_vec();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_fixed_pieces_have_alberts_ids() {
+        let options = TrainOptions { vocabulary_size: 60, ..TrainOptions::default() };
+        let tokenizer = Tokenizer::train(["The U.S. dollar (1.234,5 £ – \"or so\")"; 3], &options).unwrap();
+        let fixed = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]", "(", ")", "\"", "-", ".", "–", "£", "€"];
+        for (id, piece) in (0..).zip(fixed) {
+            assert_eq!(tokenizer.piece(id), Some(piece));
+        }
+        assert_eq!(tokenizer.special().ids(), [0, 1, 2, 3, 4]);
+        let pieces =
+            |text| tokenizer.encode(text).iter().map(|&id| tokenizer.piece(id).unwrap()).collect::<Vec<_>>();
+        assert_eq!(pieces("(U.S.) DOLLAR"), ["▁", "(", "u", ".", "s", ".", ")", "▁dollar"]);
+    }
+
+    #[test]
+    fn what_cannot_be_trained() {
+        let train = |text: &[&str], vocabulary_size| {
+            let options = TrainOptions { vocabulary_size, ..TrainOptions::default() };
+            Tokenizer::train(text, &options).unwrap_err().to_string()
+        };
+        assert!(train(&[], 100).contains("no words"));
+        assert!(
+            train(&["", " \n", "(.)"], 100).contains("no words")
+                || train(&["", " "], 100).contains("no words")
+        );
+        assert!(train(&["abc"], 16).contains("at least 17"), "4 characters and 13 fixed pieces");
+    }
 }

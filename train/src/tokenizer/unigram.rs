@@ -24,6 +24,7 @@ pub(super) struct Unigram {
     symbols: Symbols,
     /// No piece crosses a space, so that words can be looked at one by one.
     pub words_are_separate: bool,
+    cuts: Cuts,
     /// Pieces like `▁2014,` and what the reference puts in their place.
     digit_comma: HashMap<u32, Vec<u32>>,
 }
@@ -36,14 +37,19 @@ pub(super) struct Buffers {
 }
 
 impl Unigram {
+    /// The special pieces become control pieces whatever `pieces` calls them.
     pub fn new(
-        pieces: Vec<Piece>,
+        mut pieces: Vec<Piece>,
         preprocess: Preprocess,
         normalizer: Normalizer,
         style: Style,
     ) -> Result<Self, Invalid> {
         let texts = pieces.iter().map(|piece| piece.text.clone()).collect();
         let vocabulary = Vocabulary::new(texts, SPECIAL)?;
+        for id in vocabulary.special.ids() {
+            pieces[id as usize].kind = Kind::Control;
+        }
+        pieces[vocabulary.special.unknown as usize].kind = Kind::Unknown;
         if let Some(piece) = pieces.iter().find(|piece| !piece.score.is_finite()) {
             return Err(Invalid(format!("the score of piece {:?} is {}", piece.text, piece.score)));
         }
@@ -59,6 +65,7 @@ impl Unigram {
         let words_are_separate = vocabulary.id("▁").is_some()
             && !pieces.iter().any(|piece| piece.text.chars().skip(1).any(|c| c == SPACE));
         let symbols = Symbols::new(&pieces);
+        let cuts = Cuts::new(&pieces);
         let mut unigram = Self {
             pieces,
             vocabulary,
@@ -68,6 +75,7 @@ impl Unigram {
             segmenter,
             symbols,
             words_are_separate,
+            cuts,
             digit_comma: HashMap::new(),
         };
         unigram.digit_comma = unigram.digit_comma_table();
@@ -82,25 +90,28 @@ impl Unigram {
         self.split(normalized, visit);
     }
 
-    /// Splits normalised text before each `▁` and around each user-defined piece.
+    /// Splits normalised text where no segmentation can differ: before each `▁`, around each user-defined piece,
+    /// between characters that stand together in no piece.
     fn split(&self, normalized: &str, mut visit: impl FnMut(&str)) {
         let mut start = 0;
-        let mut skip_to = 0;
+        let mut symbol_end = 0;
+        let mut before = '\0';
         for (i, c) in normalized.char_indices() {
-            if i < skip_to {
+            if i < symbol_end {
                 continue;
             }
-            if let Some(length) = self.symbols.prefix(&normalized[i..]) {
-                if start < i {
-                    visit(&normalized[start..i]);
-                }
-                visit(&normalized[i..i + length]);
-                start = i + length;
-                skip_to = start;
-            } else if c == SPACE && self.words_are_separate && start < i {
+            let symbol = self.symbols.prefix(&normalized[i..]);
+            let word_begins = c == SPACE && self.words_are_separate;
+            if start < i && (symbol.is_some() || word_begins || self.cuts.between(before, c)) {
                 visit(&normalized[start..i]);
                 start = i;
             }
+            if let Some(length) = symbol {
+                symbol_end = i + length;
+                visit(&normalized[i..symbol_end]);
+                start = symbol_end;
+            }
+            before = c;
         }
         if start < normalized.len() {
             visit(&normalized[start..]);
@@ -208,15 +219,13 @@ impl Unigram {
     }
 }
 
-/// More than a digit alone, and a comma at the end behind a digit.
+/// Whether a piece ends in a digit and a comma.
 pub(super) fn is_digit_comma(piece: &str) -> bool {
     piece.strip_suffix(',').and_then(|rest| rest.chars().next_back()).is_some_and(is_digit)
 }
 
-/// The first of the five or six restrictions that masking puts on pieces: whether one starts a word (spec:
-/// the reference's start-piece test). It begins with `▁` or `<`, is one of the listed marks by itself, or has
-/// any character besides the letters a to z and those marks. The apostrophe, `=`, `>` and all digits are
-/// not among the marks.
+/// The reference's start-piece test: whether a piece begins with `▁` or `<`, is one mark by itself, or has any
+/// character besides ASCII letters and marks. The apostrophe, `=`, `>` and digits are not among the marks.
 pub(super) fn starts_word(piece: &str) -> bool {
     const MARKS: &str = "!\"#$%&()*+,-./:;?@[\\]^_`{|}~";
     let is_mark = |c| MARKS.contains(c);
@@ -255,5 +264,127 @@ impl Symbols {
             return None;
         }
         self.symbols.iter().find(|symbol| text.starts_with(symbol.as_str())).map(String::len)
+    }
+}
+
+/// The pairs of ASCII characters between which every segmentation has a border: both are pieces, so that neither
+/// becomes part of an unknown stretch, and no piece has them side by side. Shorter words are met again sooner.
+#[derive(Debug)]
+struct Cuts([u128; 128]);
+
+impl Cuts {
+    fn new(pieces: &[Piece]) -> Self {
+        let normal =
+            || pieces.iter().filter(|piece| piece.kind == Kind::Normal).map(|piece| piece.text.as_bytes());
+        let known = normal().filter(|text| text.len() == 1).fold(0u128, |known, text| known | 1 << text[0]);
+        let mut cuts = [0; 128];
+        for (c, row) in cuts.iter_mut().enumerate() {
+            *row = if known >> c & 1 == 1 { known } else { 0 };
+        }
+        for pair in normal().flat_map(|text| text.windows(2)).filter(|pair| pair.is_ascii()) {
+            cuts[usize::from(pair[0])] &= !(1 << pair[1]);
+        }
+        Self(cuts)
+    }
+
+    fn between(&self, before: char, after: char) -> bool {
+        before.is_ascii() && after.is_ascii() && self.0[before as usize] >> (after as u32) & 1 == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// ALBERT's special pieces, "(" to the left of everything else, and normal pieces of falling score.
+    fn unigram(normal: &[&str], style: Style) -> Unigram {
+        let piece = |text: &str, score, kind| Piece { text: text.to_owned(), score, kind };
+        let mut pieces: Vec<_> = SPECIAL.iter().map(|name| piece(name, 0.0, Kind::Control)).collect();
+        pieces.push(piece("(", 0.0, Kind::UserDefined));
+        pieces.extend((1..).zip(normal).map(|(rank, text)| piece(text, -(rank as f32), Kind::Normal)));
+        let preprocess = Preprocess { lower_case: false, keep_accents: false, plain_quotes: false };
+        Unigram::new(pieces, preprocess, Normalizer::Identity, style).unwrap()
+    }
+
+    fn pieces(unigram: &Unigram, text: &str) -> String {
+        let mut ids = Vec::new();
+        unigram.for_each_word(text, &mut Buffers::default(), |word| unigram.segment(word, &mut ids));
+        ids.iter().map(|&id| unigram.vocabulary.text(id).unwrap()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn start_pieces() {
+        for piece in
+            ["▁the", "'", "'s", "n't", ",", "9", "2009,", "é", "▁", "<unk>", "(", ")", "=", "–", "£", "don't"]
+        {
+            assert!(starts_word(piece), "{piece}");
+        }
+        for piece in ["ing", "...", "--", "[MASK]", "x", "ext", "t", "U.S"] {
+            assert!(!starts_word(piece), "{piece}");
+        }
+    }
+
+    #[test]
+    fn digit_comma() {
+        let normal = ["▁", ",", "12", "/", "▁31", "/12,", "▁x", "▁2014,", "▁2014", "▁12", "31"];
+        let reference = unigram(&normal, Style::Reference);
+        assert_eq!(pieces(&reference, "31/12, x"), "▁31 ▁ / 12 , ▁x");
+        assert_eq!(pieces(&reference, "2014, x"), "▁2014 , ▁x");
+        let transformers = unigram(&normal, Style::Transformers);
+        assert_eq!(pieces(&transformers, "31/12, x"), "▁31 / 12 , ▁x");
+        assert_eq!(pieces(&transformers, "2014, x"), "▁2014 , ▁x");
+        // The leading "▁" is removed from a piece just as it is dropped alone.
+        let normal = ["▁", ",", "12,", "▁12", "a"];
+        assert_eq!(pieces(&unigram(&normal, Style::Reference), "a12,"), "▁ a ▁12 ,");
+        assert_eq!(pieces(&unigram(&normal, Style::Transformers), "a12,"), "▁ a <unk> ,");
+        assert!(
+            !is_digit_comma(",") && !is_digit_comma("a,") && !is_digit_comma("1") && is_digit_comma("²,")
+        );
+    }
+
+    #[test]
+    fn no_special_piece_from_text() {
+        let unigram = unigram(&["▁", "[", "]", "M"], Style::Reference);
+        assert_eq!(pieces(&unigram, "[MASK] <pad>[CLS]"), "▁ [ M <unk> ] ▁ <unk> [ <unk> ]");
+    }
+
+    #[test]
+    fn unknown_stretches_are_one_piece_within_a_word() {
+        let unigram = unigram(&["▁", "a", ","], Style::Reference);
+        assert_eq!(pieces(&unigram, "漢字😀 漢,字 a(b(a"), "▁ <unk> ▁ <unk> , <unk> ▁ a ( <unk> ( a");
+        assert_eq!(pieces(&unigram, ""), "");
+        assert_eq!(pieces(&unigram, "  "), "");
+    }
+
+    /// Pieces may cross spaces in vocabularies trained otherwise: then a text is one word.
+    #[test]
+    fn pieces_across_spaces() {
+        let unigram = unigram(&["▁a▁b", "▁", "a", "b", "▁b"], Style::Reference);
+        assert_eq!(pieces(&unigram, "a b a  b(b"), "▁a▁b ▁a▁b ( b");
+    }
+
+    /// Cutting words into parts must not change any segmentation.
+    #[test]
+    fn cuts_are_where_every_segmentation_has_a_border() {
+        let unigram = unigram(&["▁", "a", "b", ",", "ab", "b,", "▁a"], Style::Reference);
+        assert!(unigram.cuts.between(',', 'a') && unigram.cuts.between('b', 'a'));
+        assert!(!unigram.cuts.between('a', 'b') && !unigram.cuts.between('b', ','), "a piece has both");
+        assert!(!unigram.cuts.between('a', 'c') && !unigram.cuts.between('c', 'c'), "unknown");
+        assert!(!unigram.cuts.between('a', 'é') && !unigram.cuts.between('é', 'a'));
+    }
+
+    #[test]
+    fn vocabularies_that_cannot_be() {
+        let preprocess = Preprocess { lower_case: true, keep_accents: false, plain_quotes: false };
+        let reject = |texts: &[&str], score| {
+            let pieces = texts.iter().map(|&text| Piece { text: text.to_owned(), score, kind: Kind::Normal });
+            let unigram = Unigram::new(pieces.collect(), preprocess, Normalizer::Identity, Style::Reference);
+            unigram.unwrap_err().to_string()
+        };
+        assert!(reject(&["<pad>", "<unk>", "[CLS]", "[SEP]"], -1.0).contains("[MASK]"));
+        assert!(reject(&[], -1.0).contains("<pad>"));
+        assert!(reject(&[SPECIAL.as_slice(), &["a", "a"]].concat(), -1.0).contains("both \"a\""));
+        assert!(reject(&[SPECIAL.as_slice(), &[""]].concat(), -1.0).contains("empty"));
+        assert!(reject(&SPECIAL, f32::NAN).contains("NaN"));
     }
 }

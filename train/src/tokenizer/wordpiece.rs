@@ -107,3 +107,47 @@ impl WordPiece {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wordpiece(normal: &[&str]) -> WordPiece {
+        let texts = ["[UNK]", "[CLS]", "[SEP]"].iter().chain(normal).chain(&["[PAD]", "[MASK]"]);
+        WordPiece::new(texts.map(|&text| text.to_owned()).collect(), true, false).unwrap()
+    }
+
+    fn words(text: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        wordpiece(&[]).for_each_word(text, |word| words.push(word.to_owned()));
+        words
+    }
+
+    #[test]
+    fn the_examples_of_the_reference() {
+        let wordpiece = wordpiece(&["want", "##want", "##ed", "wa", "un", "runn", "##ing", ","]);
+        let mut ids = Vec::new();
+        wordpiece.for_each_word("UNwant\u{E9}d,running", |word| wordpiece.segment(word, &mut ids));
+        assert_eq!(ids, [7, 4, 5, 10, 8, 9]);
+        let mut ids = Vec::new();
+        wordpiece.segment("unwantedx", &mut ids);
+        wordpiece.segment(&"un".repeat(101), &mut ids);
+        assert_eq!(ids, [0, 0]);
+        assert_eq!(words("ah\u{535A}\u{63A8}zz"), ["ah", "博", "推", "zz"]);
+        assert_eq!(words(" \tHeLLo!how  \n Are yoU?  "), ["hello", "!", "how", "are", "you", "?"]);
+        assert_eq!(words("H\u{E9}llo\u{0}\u{FFFD}"), ["hello"]);
+        assert_eq!(words("[MASK]"), ["[", "mask", "]"]);
+        assert_eq!(
+            wordpiece.decode(["un", "##want", "##ed", "runn", "##ing"].into_iter()),
+            "unwanted running"
+        );
+    }
+
+    #[test]
+    fn reads_a_list_as_the_reference_does() {
+        let texts = WordPiece::read("[PAD]\n a b\n\n[UNK]\n[PAD]\nc\r\n").unwrap();
+        assert_eq!(texts, ["[PAD]", "a", " ", "[UNK]", "c"]);
+        let error = WordPiece::read("<pad>\t0\n<unk>\t0\n▁the\t-2.98\n").unwrap_err();
+        assert!(error.to_string().contains(".model"), "{error}");
+    }
+}

@@ -44,7 +44,7 @@ impl Default for SampleOptions {
 }
 
 impl SampleOptions {
-    pub(super) fn check(&self) -> Result<(), DataError> {
+    pub(crate) fn check(&self) -> Result<(), DataError> {
         let option = |option, value: String, reason| Err(DataError::Option { option, value, reason });
         if !(SPECIAL_TOKENS + 2..=1 << 20).contains(&self.max_seq_length) {
             return option(

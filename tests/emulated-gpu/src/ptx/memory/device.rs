@@ -1,0 +1,263 @@
+//! Global memory: live allocations at addresses that are never used twice.
+
+use thiserror::Error;
+
+use super::POISON;
+use super::bitmap::Bitmap;
+
+/// Every allocation begins in a region of its own, so that an address tells its allocation.
+const REGION: u64 = 1 << 32;
+/// Where in its region an allocation begins: aligned as `cuMemAlloc` promises, and no better.
+const START: u64 = 256;
+
+/// A wrong use of device memory.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum MemoryError {
+    /// No live allocation holds all the bytes.
+    #[error("{bytes} bytes at {address:#x} are outside every allocation{nearest}")]
+    OutOfBounds {
+        /// First byte asked for.
+        address: u64,
+        /// How many.
+        bytes: usize,
+        /// Which allocation is near, and how it is missed.
+        nearest: String,
+    },
+    /// The allocation has been freed.
+    #[error("{bytes} bytes at {address:#x} belong to an allocation of {size} bytes that was freed")]
+    UseAfterFree {
+        /// First byte asked for.
+        address: u64,
+        /// How many.
+        bytes: usize,
+        /// Size of the allocation while it lived.
+        size: usize,
+    },
+    /// Nothing ever wrote the byte.
+    #[error("byte {offset} of the allocation of {size} bytes at {base:#x} was never written")]
+    Uninitialised {
+        /// First byte of the allocation.
+        base: u64,
+        /// The byte, from the start of the allocation.
+        offset: usize,
+        /// Size of the allocation.
+        size: usize,
+    },
+    /// `free` of something else than the start of an allocation.
+    #[error("{address:#x} is not the start of an allocation")]
+    NotAnAllocation {
+        /// The address.
+        address: u64,
+    },
+    /// The device is full.
+    #[error("out of memory: {bytes} bytes asked for, {free} of {capacity} free")]
+    Full {
+        /// Bytes asked for.
+        bytes: usize,
+        /// Bytes left.
+        free: usize,
+        /// Bytes of the device.
+        capacity: usize,
+    },
+}
+
+/// The memory of a device. New memory is NaN-filled and counts as never written.
+#[derive(Debug)]
+pub struct DeviceMemory {
+    /// Region to allocation; the first region is the null page.
+    regions: Vec<Option<u32>>,
+    allocations: Vec<Allocation>,
+    capacity: usize,
+    used: usize,
+}
+
+#[derive(Debug)]
+struct Allocation {
+    base: u64,
+    size: usize,
+    live: bool,
+    bytes: Vec<u8>,
+    written: Bitmap,
+}
+
+impl DeviceMemory {
+    /// A device with `capacity` bytes.
+    pub fn new(capacity: usize) -> DeviceMemory {
+        DeviceMemory { regions: vec![None], allocations: Vec::new(), capacity, used: 0 }
+    }
+
+    /// Bytes of the device.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Bytes in live allocations.
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Allocates `bytes`, aligned to 256, and returns their address.
+    pub fn alloc(&mut self, bytes: usize) -> Result<u64, MemoryError> {
+        let full = MemoryError::Full { bytes, free: self.capacity - self.used, capacity: self.capacity };
+        let mut contents = Vec::new();
+        if bytes > self.capacity - self.used || contents.try_reserve_exact(bytes).is_err() {
+            return Err(full);
+        }
+        contents.resize(bytes, POISON);
+        self.used += bytes;
+        let base = self.regions.len() as u64 * REGION + START;
+        let regions = (START + bytes as u64) / REGION + 1;
+        let index = Some(self.allocations.len() as u32);
+        self.regions.extend((0..regions).map(|_| index));
+        let written = Bitmap::new(bytes);
+        self.allocations.push(Allocation { base, size: bytes, live: true, bytes: contents, written });
+        Ok(base)
+    }
+
+    /// Frees the allocation that begins at `address`; later use of it is an error for ever.
+    pub fn free(&mut self, address: u64) -> Result<(), MemoryError> {
+        let allocation = self.regions.get((address / REGION) as usize).copied().flatten();
+        let allocation = allocation.map(|index| &mut self.allocations[index as usize]);
+        match allocation {
+            Some(allocation) if allocation.base == address && allocation.live => {
+                self.used -= allocation.size;
+                allocation.live = false;
+                allocation.bytes = Vec::new();
+                allocation.written = Bitmap::default();
+                Ok(())
+            }
+            Some(allocation) if allocation.base == address => {
+                Err(MemoryError::UseAfterFree { address, bytes: 0, size: allocation.size })
+            }
+            _ => Err(MemoryError::NotAnAllocation { address }),
+        }
+    }
+
+    /// Start and size of the live allocation that holds `address`.
+    pub fn allocation(&self, address: u64) -> Option<(u64, usize)> {
+        let (index, _) = self.locate(address, 1).ok()?;
+        let allocation = &self.allocations[index];
+        Some((allocation.base, allocation.size))
+    }
+
+    /// Copies memory out, written or not: what a host copy does.
+    pub fn read(&self, address: u64, out: &mut [u8]) -> Result<(), MemoryError> {
+        let (index, offset) = self.locate(address, out.len())?;
+        out.copy_from_slice(&self.allocations[index].bytes[offset..offset + out.len()]);
+        Ok(())
+    }
+
+    /// The bytes at `address`, which must all have been written.
+    pub fn load(&self, address: u64, length: usize) -> Result<&[u8], MemoryError> {
+        let (index, offset) = self.locate(address, length)?;
+        let allocation = &self.allocations[index];
+        if let Some(offset) = allocation.written.first_missing(offset, length) {
+            let Allocation { base, size, .. } = *allocation;
+            return Err(MemoryError::Uninitialised { base, offset, size });
+        }
+        Ok(&allocation.bytes[offset..offset + length])
+    }
+
+    /// Writes `bytes` at `address`.
+    pub fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), MemoryError> {
+        self.write_with(address, bytes.len(), |memory| memory.copy_from_slice(bytes))
+    }
+
+    /// Writes `pattern` over and over, `count` times.
+    pub fn fill(&mut self, address: u64, pattern: &[u8], count: usize) -> Result<(), MemoryError> {
+        let length = pattern.len().saturating_mul(count);
+        self.write_with(address, length, |memory| {
+            for chunk in memory.chunks_exact_mut(pattern.len().max(1)) {
+                chunk.copy_from_slice(pattern);
+            }
+        })
+    }
+
+    /// Copies within the device. Bytes that were never written stay so in the copy.
+    pub fn copy(&mut self, destination: u64, source: u64, length: usize) -> Result<(), MemoryError> {
+        let (index, offset) = self.locate(source, length)?;
+        let bytes = self.allocations[index].bytes[offset..offset + length].to_vec();
+        let written = self.allocations[index].written.range(offset, length);
+        let (index, offset) = self.locate(destination, length)?;
+        let allocation = &mut self.allocations[index];
+        allocation.bytes[offset..offset + length].copy_from_slice(&bytes);
+        allocation.written.replace(offset, &written, length);
+        Ok(())
+    }
+
+    fn write_with(
+        &mut self,
+        address: u64,
+        length: usize,
+        write: impl FnOnce(&mut [u8]),
+    ) -> Result<(), MemoryError> {
+        let (index, offset) = self.locate(address, length)?;
+        let allocation = &mut self.allocations[index];
+        write(&mut allocation.bytes[offset..offset + length]);
+        allocation.written.insert(offset, length);
+        Ok(())
+    }
+
+    /// Allocation and offset of `bytes` bytes at `address`, which must all be inside and alive.
+    fn locate(&self, address: u64, bytes: usize) -> Result<(usize, usize), MemoryError> {
+        let index = self.regions.get((address / REGION) as usize).copied().flatten();
+        let Some(index) = index.map(|index| index as usize) else {
+            let nearest = if address < REGION { " (null pointer plus offset)".into() } else { String::new() };
+            return Err(MemoryError::OutOfBounds { address, bytes, nearest });
+        };
+        let Allocation { base, size, live, .. } = self.allocations[index];
+        let offset = address.checked_sub(base).and_then(|offset| usize::try_from(offset).ok());
+        let inside = offset.filter(|offset| offset.checked_add(bytes).is_some_and(|end| end <= size));
+        match inside {
+            Some(offset) if live => Ok((index, offset)),
+            Some(_) => Err(MemoryError::UseAfterFree { address, bytes, size }),
+            None => {
+                let offset = i128::from(address) - i128::from(base);
+                let nearest = format!(": byte {offset} of one of {size} bytes at {base:#x}");
+                Err(MemoryError::OutOfBounds { address, bytes, nearest })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn allocations_live_die_and_are_checked() {
+        let mut memory = DeviceMemory::new(1000);
+        let a = memory.alloc(100).unwrap();
+        let b = memory.alloc(900).unwrap();
+        assert_eq!((a % 256, b % 256, memory.used()), (0, 0, 1000));
+        assert_eq!(memory.alloc(1), Err(MemoryError::Full { bytes: 1, free: 0, capacity: 1000 }));
+
+        let mut out = [0; 2];
+        memory.read(a + 98, &mut out).unwrap();
+        assert_eq!(out, [POISON; 2]);
+        assert!(
+            memory.read(a + 99, &mut out).unwrap_err().to_string().contains("byte 99 of one of 100 bytes")
+        );
+        assert!(memory.read(a - 1, &mut out).unwrap_err().to_string().contains("byte -1 of one of 100"));
+        assert!(memory.read(8, &mut out).unwrap_err().to_string().contains("null pointer"));
+        assert!(memory.read(u64::MAX, &mut out).is_err());
+
+        memory.write(a + 2, &[1, 2, 3]).unwrap();
+        assert_eq!(memory.load(a + 2, 3).unwrap(), [1, 2, 3]);
+        assert_eq!(memory.load(a + 2, 4), Err(MemoryError::Uninitialised { base: a, offset: 5, size: 100 }));
+        memory.copy(b, a + 2, 4).unwrap();
+        assert_eq!(memory.load(b, 3).unwrap(), [1, 2, 3]);
+        assert!(memory.load(b, 4).is_err());
+        memory.fill(b, &[7, 8], 5).unwrap();
+        assert_eq!(memory.load(b, 10).unwrap(), [7, 8, 7, 8, 7, 8, 7, 8, 7, 8]);
+
+        assert_eq!(memory.free(a + 1), Err(MemoryError::NotAnAllocation { address: a + 1 }));
+        memory.free(a).unwrap();
+        assert_eq!(memory.used(), 900);
+        assert!(matches!(memory.free(a), Err(MemoryError::UseAfterFree { .. })));
+        assert!(matches!(memory.write(a, &[0]), Err(MemoryError::UseAfterFree { size: 100, .. })));
+        assert!(memory.alloc(100).unwrap() > b);
+        assert_eq!(memory.allocation(b + 899), Some((b, 900)));
+        assert_eq!(memory.allocation(b + 900), None);
+    }
+}

@@ -1,0 +1,105 @@
+//! What values of the right types can still have wrong.
+
+use super::super::{Objections, Settings};
+use super::{LearningSettings, Pretrain, TrainingSettings};
+use crate::data::DataError;
+use crate::run::checkpoint::MIN_KEEP;
+
+impl Pretrain {
+    pub(super) fn check_all(&self, objections: &mut Objections) {
+        self.model.check(objections);
+        for (section, result) in [("sampling", self.sampling.check()), ("masking", self.masking.check())] {
+            if let Err(DataError::Option { option, value, reason }) = result {
+                let key = Self::KEYS.iter().find(|(key, _)| *key == format!("{section}.{option}"));
+                objections.require(false, key.expect("an option of its section").0, value, reason);
+            }
+        }
+        let (longest, positions) = (self.sampling.max_seq_length, self.model.max_position_embeddings);
+        if longest > positions {
+            objections.add(
+                "sampling.max_seq_length",
+                format!("sequences of {longest} tokens are longer than the model's {positions} positions"),
+                format!("at most {positions}, or raise model.max_position_embeddings"),
+            );
+        }
+        self.check_learning(objections);
+        self.check_training(objections);
+    }
+
+    fn check_learning(&self, objections: &mut Objections) {
+        let LearningSettings {
+            kind: _,
+            learning_rate,
+            warmup_steps,
+            start_warmup_step: _,
+            poly_power,
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay,
+            clip_norm,
+            bias_correction: _,
+        } = self.optimizer;
+        if let Some(rate) = learning_rate {
+            let help = format!(
+                "for batch {} the rule gives {:.2e}",
+                self.training.batch,
+                self.ruled_learning_rate()
+            );
+            objections.require(rate > 0.0 && rate <= 1.0, "optimizer.learning_rate", rate, help);
+        }
+        if let Some(warmup) = warmup_steps
+            && warmup > self.training.steps
+        {
+            objections.add(
+                "optimizer.warmup_steps",
+                format!("{warmup} steps of warm-up in {} steps of training", self.training.steps),
+                format!("the rule gives {}", self.ruled_warmup()),
+            );
+        }
+        let below_one = "from 0 up to, not including, 1";
+        objections.require(poly_power >= 0.0, "optimizer.poly_power", poly_power, "at least 0; 1 is linear");
+        objections.require((0.0..1.0).contains(&beta1), "optimizer.beta1", beta1, below_one);
+        objections.require((0.0..1.0).contains(&beta2), "optimizer.beta2", beta2, below_one);
+        objections.require(epsilon > 0.0, "optimizer.epsilon", epsilon, "more than 0; ALBERT uses 1e-6");
+        let decays = (0.0..=1.0).contains(&weight_decay);
+        objections.require(decays, "optimizer.weight_decay", weight_decay, "from 0 to 1; ALBERT uses 0.01");
+        let help = "more than 0, or 0 for no limit; ALBERT uses 1";
+        objections.require(clip_norm >= 0.0, "optimizer.clip_norm", clip_norm, help);
+    }
+
+    fn check_training(&self, objections: &mut Objections) {
+        let TrainingSettings { steps, batch, micro_batch, eval_every, eval_sequences, keep, .. } =
+            self.training;
+        for (key, value) in [
+            ("training.steps", steps),
+            ("training.batch", batch as u64),
+            ("training.micro_batch", micro_batch.unwrap_or(1) as u64),
+            ("training.eval_every", eval_every),
+            ("training.eval_sequences", eval_sequences as u64),
+            ("device.threads", self.device.threads.unwrap_or(1) as u64),
+        ] {
+            objections.require(value > 0, key, value, "at least 1");
+        }
+        if let Some(micro_batch) = micro_batch
+            && micro_batch > batch
+        {
+            objections.add(
+                "training.micro_batch",
+                format!("{micro_batch} sequences are more than the batch of {batch}"),
+                format!("at most {batch}; the result does not depend on it"),
+            );
+        }
+        if keep < MIN_KEEP {
+            let message = format!("{keep} is too few: the newest checkpoint may turn out to be damaged");
+            objections.add("training.keep", message, format!("at least {MIN_KEEP}"));
+        }
+        let every = self.data.held_out_every;
+        objections.require(
+            every >= 2,
+            "data.held_out_every",
+            every,
+            "at least 2, or none is left to train on",
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! The settings of `pretrain`.
+
+mod check;
+mod resume;
+mod sections;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+pub use sections::{DataSettings, DeviceSettings, LearningSettings, Precision, TrainingSettings};
+
+use super::{Implied, ModelSettings, Objections, Settings};
+use crate::data::{MaskingOptions, SampleOptions};
+use crate::optimization::{OptimizerKind, Schedule, schedule};
+
+/// Everything a pre-training run can be told.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pretrain {
+    /// The network.
+    pub model: ModelSettings,
+    /// Where text comes from.
+    pub data: DataSettings,
+    /// How samples are cut from it.
+    pub sampling: SampleOptions,
+    /// How words are masked.
+    pub masking: MaskingOptions,
+    /// How weights move.
+    pub optimizer: LearningSettings,
+    /// How long, how much at a time, what is kept.
+    pub training: TrainingSettings,
+    /// Where it is computed.
+    pub device: DeviceSettings,
+}
+
+impl Pretrain {
+    /// The learning rate over the run. The settings must be resolved, so that the rules have been applied.
+    pub fn schedule(&self) -> Schedule {
+        Schedule {
+            learning_rate: self.optimizer.learning_rate.unwrap_or_else(|| self.ruled_learning_rate()),
+            steps: self.training.steps,
+            warmup_steps: self.optimizer.warmup_steps.unwrap_or_else(|| self.ruled_warmup()),
+            start_warmup_step: self.optimizer.start_warmup_step,
+            poly_power: self.optimizer.poly_power,
+        }
+    }
+
+    fn ruled_learning_rate(&self) -> f64 {
+        match self.optimizer.kind {
+            OptimizerKind::Lamb => schedule::lamb_learning_rate(self.training.batch),
+            OptimizerKind::Adamw => schedule::adamw_learning_rate(self.training.batch),
+        }
+    }
+
+    fn ruled_warmup(&self) -> u64 {
+        schedule::warmup_steps(self.training.batch, self.training.steps)
+    }
+}
+
+impl Settings for Pretrain {
+    const KEYS: &'static [(&'static str, &'static str)] = &[
+        (
+            "model.preset",
+            "model size: micro, tiny, small, base, large, xlarge, xxlarge, or base-v1 … with dropout",
+        ),
+        ("model.vocab_size", "rows of the word embedding; not set: as many as the tokenizer has pieces"),
+        ("model.embedding_size", "width of the embeddings"),
+        ("model.hidden_size", "width of the layers"),
+        ("model.num_hidden_layers", "how often a layer is applied"),
+        ("model.num_hidden_groups", "sets of layer weights"),
+        ("model.num_attention_heads", "attention heads; must divide hidden_size"),
+        ("model.intermediate_size", "width of the feed-forward layers"),
+        ("model.inner_group_num", "layers with weights of their own within a group"),
+        ("model.hidden_act", "gelu_new (ALBERT's own), gelu, relu, tanh or linear"),
+        ("model.hidden_dropout_prob", "dropout after the embeddings and in each layer"),
+        ("model.attention_probs_dropout_prob", "dropout of the attention probabilities"),
+        ("model.max_position_embeddings", "longest sequence the model can take"),
+        ("model.type_vocab_size", "segments told apart"),
+        ("model.initializer_range", "standard deviation of the initial weights"),
+        ("data.train", "text files or prepared folders; not given: built-in stories"),
+        (
+            "data.held_out",
+            "text or prepared folders for evaluation; not given: documents of the training data",
+        ),
+        ("data.held_out_every", "hold out every so many-th document of the training data for evaluation"),
+        (
+            "data.format",
+            "layout of text files: sentences (one a line, blank line between documents), prose or jsonl",
+        ),
+        (
+            "data.tokenizer",
+            "tokenizer file or folder; not set: that of the prepared data, or one trained on the text",
+        ),
+        ("sampling.max_seq_length", "most tokens of a sequence"),
+        ("sampling.short_seq_prob", "share of documents cut into sequences of a random shorter length"),
+        (
+            "sampling.single_segment",
+            "what becomes of a sequence of one sentence: split, skip, or random (as ALBERT did)",
+        ),
+        ("sampling.random_next_sentence", "BERT's next-sentence task in place of ALBERT's sentence order"),
+        ("masking.masked_lm_prob", "share of tokens to predict"),
+        ("masking.max_predictions_per_seq", "most predictions per sequence"),
+        ("masking.ngram", "longest masked span in words"),
+        ("masking.favor_shorter_ngram", "shorter spans are likelier"),
+        ("masking.whole_word", "mask whole words"),
+        (
+            "masking.spans_cross_separator",
+            "spans may run from the first segment into the second (as ALBERT did)",
+        ),
+        (
+            "masking.random_ordinary",
+            "random replacements are never special pieces nor the masked token itself",
+        ),
+        ("masking.permutation", "let further words change places and predict them"),
+        ("optimizer.kind", "lamb or adamw"),
+        ("optimizer.learning_rate", "highest learning rate; auto: a rule for the batch size"),
+        (
+            "optimizer.warmup_steps",
+            "steps over which the learning rate rises; auto: a rule for the batch size",
+        ),
+        ("optimizer.start_warmup_step", "step at which the learning rate begins to rise"),
+        ("optimizer.poly_power", "power of the learning rate's decay to zero; 1 is linear"),
+        ("optimizer.beta1", "decay of the first moment"),
+        ("optimizer.beta2", "decay of the second moment"),
+        ("optimizer.epsilon", "added to the root of the second moment"),
+        ("optimizer.weight_decay", "weight decay; not for biases and layer norms"),
+        ("optimizer.clip_norm", "largest global norm of the gradient; 0 for no limit"),
+        (
+            "optimizer.bias_correction",
+            "correct the moments' bias, as the papers do and ALBERT's code does not",
+        ),
+        ("training.steps", "optimizer steps of the whole run"),
+        ("training.batch", "sequences per optimizer step"),
+        (
+            "training.micro_batch",
+            "sequences computed at a time, with the same result; not set: as many as fit",
+        ),
+        ("training.eval_every", "steps between held-out evaluations"),
+        ("training.eval_sequences", "sequences per evaluation"),
+        ("training.save_every", "between checkpoints: steps (1000) or time (30m)"),
+        ("training.keep", "newest checkpoints kept (at least 2), besides the best"),
+        ("training.seed", "decides initial weights, order, masks and dropout"),
+        ("training.max_time", "stop with a checkpoint after this time, e.g. 7h50m"),
+        ("device.device", "auto, cpu, cuda or cuda:1"),
+        ("device.threads", "processor threads; not set: all cores. Results do not depend on it"),
+        ("device.isa", "instruction set: avx512, avx2 or scalar; not set: the best there is"),
+        ("device.precision", "f32 or bf16; weights and moments are always f32"),
+    ];
+
+    fn implied(&self) -> Vec<Implied> {
+        let batch = self.training.batch;
+        let mut implied = vec![
+            Implied {
+                key: "optimizer.learning_rate",
+                value: json!(self.ruled_learning_rate()),
+                reason: match self.optimizer.kind {
+                    OptimizerKind::Lamb => format!("rule 0.00176·√(batch {batch}/4096)"),
+                    OptimizerKind::Adamw => format!("rule 1e-4·√(batch {batch}/256)"),
+                },
+            },
+            Implied {
+                key: "optimizer.warmup_steps",
+                value: json!(self.ruled_warmup()),
+                reason: format!("rule: share of the steps for batch {batch}"),
+            },
+        ];
+        if self.data.train.is_empty() {
+            implied.extend(BUILT_IN.map(|(key, value)| Implied {
+                key,
+                value: Value::from(value),
+                reason: "built-in stories".into(),
+            }));
+            implied.push(Implied {
+                key: "model.preset",
+                value: "micro".into(),
+                reason: "built-in stories".into(),
+            });
+        }
+        implied.extend(self.model.implied());
+        implied
+    }
+
+    /// Makes paths absolute, so that the saved configuration means the same in any folder.
+    fn normalize(&mut self) {
+        let DataSettings { train, held_out, tokenizer, .. } = &mut self.data;
+        for path in train.iter_mut().chain(held_out).chain(tokenizer) {
+            // A path that is not Unicode cannot be written into the file; it stays as it was given.
+            if let Ok(absolute) = std::path::absolute(&path)
+                && absolute.to_str().is_some()
+            {
+                *path = absolute;
+            }
+        }
+    }
+
+    fn check(&self, objections: &mut Objections) {
+        self.check_all(objections);
+    }
+}
+
+/// What the built-in run has in place of the defaults: small enough to be watched to its end.
+const BUILT_IN: [(&str, u64); 5] = [
+    ("training.steps", 600),
+    ("training.batch", 64),
+    ("training.eval_every", 100),
+    ("training.eval_sequences", 512),
+    ("sampling.max_seq_length", 128),
+];

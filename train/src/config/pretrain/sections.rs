@@ -1,0 +1,172 @@
+//! The sections of [`Pretrain`](super::Pretrain) other than the model.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::{Device, Interval, Span};
+use crate::data::Format;
+use crate::optimization::{OptimizerKind, OptimizerSettings};
+
+/// `[data]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataSettings {
+    /// Text files or prepared folders; empty for the built-in stories.
+    pub train: Vec<PathBuf>,
+    /// Text or prepared folders for evaluation; empty to hold documents of `train` out.
+    pub held_out: Vec<PathBuf>,
+    /// Distance between held-out documents of `train`.
+    pub held_out_every: usize,
+    /// How text files are laid out.
+    pub format: Format,
+    /// A tokenizer's file or folder; `None` for that of the prepared folder, or one trained on the text.
+    pub tokenizer: Option<PathBuf>,
+}
+
+impl Default for DataSettings {
+    fn default() -> Self {
+        DataSettings {
+            train: Vec::new(),
+            held_out: Vec::new(),
+            held_out_every: 100,
+            format: Format::Sentences,
+            tokenizer: None,
+        }
+    }
+}
+
+/// `[optimizer]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LearningSettings {
+    /// Which optimizer.
+    pub kind: OptimizerKind,
+    /// Its highest learning rate; `None` only before the rule for the batch size is applied.
+    pub learning_rate: Option<f64>,
+    /// Steps over which it rises; `None` only before the rule for the batch size is applied.
+    pub warmup_steps: Option<u64>,
+    /// The step at which it begins to rise.
+    pub start_warmup_step: u64,
+    /// Power of its decay to zero.
+    pub poly_power: f64,
+    /// See [`OptimizerSettings::beta1`].
+    pub beta1: f64,
+    /// See [`OptimizerSettings::beta2`].
+    pub beta2: f64,
+    /// See [`OptimizerSettings::epsilon`].
+    pub epsilon: f64,
+    /// See [`OptimizerSettings::weight_decay`].
+    pub weight_decay: f64,
+    /// See [`OptimizerSettings::clip_norm`].
+    pub clip_norm: f64,
+    /// See [`OptimizerSettings::bias_correction`].
+    pub bias_correction: bool,
+}
+
+impl Default for LearningSettings {
+    fn default() -> Self {
+        let OptimizerSettings { kind, beta1, beta2, epsilon, weight_decay, clip_norm, bias_correction } =
+            OptimizerSettings::default();
+        LearningSettings {
+            kind,
+            learning_rate: None,
+            warmup_steps: None,
+            start_warmup_step: 0,
+            poly_power: 1.0,
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay,
+            clip_norm,
+            bias_correction,
+        }
+    }
+}
+
+/// `[training]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainingSettings {
+    /// Optimizer steps of the whole run.
+    pub steps: u64,
+    /// Sequences per optimizer step.
+    pub batch: usize,
+    /// Sequences computed at a time; `None` for as many as fit.
+    pub micro_batch: Option<usize>,
+    /// Steps between held-out evaluations.
+    pub eval_every: u64,
+    /// Sequences per evaluation.
+    pub eval_sequences: usize,
+    /// Steps or time between checkpoints.
+    pub save_every: Interval,
+    /// Checkpoints kept besides the best.
+    pub keep: usize,
+    /// Decides initial weights, order of samples, masks and dropout.
+    pub seed: u64,
+    /// Stop, with a checkpoint, after this time.
+    pub max_time: Option<Span>,
+}
+
+impl Default for TrainingSettings {
+    fn default() -> Self {
+        TrainingSettings {
+            steps: 125_000,
+            batch: 256,
+            micro_batch: None,
+            eval_every: 1000,
+            eval_sequences: 1024,
+            save_every: Interval::Time(Duration::from_secs(30 * 60)),
+            keep: 3,
+            seed: 1,
+            max_time: None,
+        }
+    }
+}
+
+/// What numbers are computed in; weights and moments are always f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits with the exponent of f32.
+    Bf16,
+}
+
+/// `[device]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeviceSettings {
+    /// Where to compute.
+    pub device: Device,
+    /// Threads on the processor; `None` for all cores. The results do not depend on it.
+    pub threads: Option<usize>,
+    /// Instruction set of the processor; `None` for the best it has.
+    pub isa: Option<String>,
+    /// What numbers are computed in.
+    pub precision: Precision,
+}
+
+impl Default for DeviceSettings {
+    fn default() -> Self {
+        DeviceSettings { device: Device::Auto, threads: None, isa: None, precision: Precision::F32 }
+    }
+}
+
+impl LearningSettings {
+    /// What the optimizer is told.
+    pub fn optimizer(&self) -> OptimizerSettings {
+        OptimizerSettings {
+            kind: self.kind,
+            beta1: self.beta1,
+            beta2: self.beta2,
+            epsilon: self.epsilon,
+            weight_decay: self.weight_decay,
+            clip_norm: self.clip_norm,
+            bias_correction: self.bias_correction,
+        }
+    }
+}

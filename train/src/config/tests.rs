@@ -1,0 +1,221 @@
+use insta::assert_snapshot;
+
+use super::resolve::flatten;
+use super::*;
+
+fn resolve(toml: &str) -> Result<Resolved<Pretrain>, ConfigError> {
+    let mut layers = Layers::new();
+    layers.toml(toml, "run.toml".as_ref());
+    layers.resolve()
+}
+
+fn here(name: &str) -> PathBuf {
+    std::path::absolute(name).unwrap()
+}
+
+fn errors(toml: &str) -> String {
+    resolve(toml).unwrap_err().to_string()
+}
+
+#[test]
+fn every_key_is_listed_once_and_has_help_and_a_flag_of_its_own() {
+    let mut listed: Vec<&str> = Pretrain::KEYS.iter().map(|(key, _)| *key).collect();
+    listed.sort_unstable();
+    assert_eq!(listed, flatten(&Pretrain::default()).into_keys().collect::<Vec<_>>());
+    assert!(Pretrain::KEYS.iter().all(|(_, help)| !help.is_empty()));
+    let mut flags: Vec<&str> = listed.iter().map(|key| key.split_once('.').unwrap().1).collect();
+    flags.sort_unstable();
+    flags.dedup();
+    assert_eq!(flags.len(), listed.len(), "two sections have a key of one name");
+}
+
+#[test]
+fn nothing_said_is_the_built_in_run() {
+    let resolved = Layers::<Pretrain>::new().resolve().unwrap();
+    let toml = resolved.to_toml();
+    assert_snapshot!(toml);
+}
+
+#[test]
+fn what_is_saved_reads_back_as_the_same_settings() {
+    let mut layers = Layers::<Pretrain>::new();
+    layers.toml(
+        "[model]\npreset = 'small'\nhidden_act = 'relu'\n[data]\ntrain = ['a b.txt', 'ü/\"q\".jsonl']\ntokenizer = 't'\n\
+         [training]\nmax_time = '7h50m'\nsave_every = 500\n[device]\nthreads = 3\n[optimizer]\nkind = 'adamw'",
+        "run.toml".as_ref(),
+    );
+    let first = layers.resolve().unwrap();
+    let again = resolve(&first.to_toml()).unwrap();
+    assert_eq!(again.settings, first.settings);
+    assert_eq!(again.settings.optimizer.learning_rate, Some(1e-4));
+    assert!(
+        again.settings.data.train[1].is_absolute() && again.settings.data.train[1].ends_with("ü/\"q\".jsonl")
+    );
+    let built_in = Layers::<Pretrain>::new().resolve().unwrap();
+    assert_eq!(resolve(&built_in.to_toml()).unwrap().settings, built_in.settings);
+}
+
+#[test]
+fn later_layers_win_and_are_named() {
+    let mut layers = Layers::<Pretrain>::new();
+    layers.toml("[training]\nsteps = 1\nbatch = 2\nseed = 3\nkeep = 4\n", "run.toml".as_ref());
+    let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    layers.environment([
+        variable("ALBERT_TRAIN_TRAINING_BATCH", "20"),
+        variable("ALBERT_TRAIN_TRAINING_SEED", "30"),
+        variable("ALBERT_TRAIN_TRAINING_KEEP", "40"),
+        variable("ALBERT_ISA", "scalar"),
+    ]);
+    layers.set("training.seed = 300");
+    layers.set("training.keep=400");
+    layers.flag("training.keep", "--keep", &["4000"]);
+    let resolved = layers.resolve().unwrap();
+    let training = &resolved.settings.training;
+    assert_eq!((training.steps, training.batch, training.seed, training.keep), (1, 20, 300, 4000));
+    let sources = ["steps", "batch", "seed", "keep", "eval_every", "max_time"]
+        .map(|key| resolved.source(&format!("training.{key}")).to_string());
+    assert_eq!(
+        sources,
+        [
+            "run.toml:2",
+            "environment variable ALBERT_TRAIN_TRAINING_BATCH",
+            "--set",
+            "--keep",
+            "built-in stories",
+            "default"
+        ]
+    );
+}
+
+#[test]
+fn a_preset_gives_way_to_what_is_said() {
+    let resolved =
+        resolve("[model]\nhidden_dropout_prob = 0.2\npreset = 'base-v1'\n[data]\ntrain = 'x'").unwrap();
+    let model = &resolved.settings.model;
+    assert_eq!((model.hidden_dropout_prob, model.attention_probs_dropout_prob), (0.2, 0.1));
+    assert_eq!(resolved.source("model.attention_probs_dropout_prob").to_string(), "preset base-v1");
+}
+
+#[test]
+fn the_learning_rate_follows_the_batch_unless_given() {
+    let rate = |toml: &str| {
+        let resolved = resolve(&format!("data.train = 'x'\n{toml}")).unwrap();
+        (resolved.settings.schedule().learning_rate, resolved.source("optimizer.learning_rate").to_string())
+    };
+    assert_eq!(rate("training.batch = 1024"), (0.00088, "rule 0.00176·√(batch 1024/4096)".into()));
+    assert_eq!(rate("training.batch = 1024\noptimizer.learning_rate = 1e-3"), (0.001, "run.toml:3".into()));
+    assert_eq!(rate("training.batch = 256\noptimizer.kind = 'adamw'").0, 1e-4);
+}
+
+#[test]
+fn text_is_read_as_the_key_needs_it() {
+    let mut layers = Layers::<Pretrain>::new();
+    layers.toml("[optimizer]\nlearning_rate = 1\n[training]\nsteps = 1e4\nmax_time = '1h'\n", "f".as_ref());
+    layers.flag("model.preset", "--preset", &["tiny"]);
+    layers.flag("data.train", "--train", &["2024"]); // a folder of that name
+    layers.flag("data.held_out", "--held-out", &["a", "b"]);
+    layers.flag("training.max_time", "--max-time", &["none"]);
+    layers.flag("training.save_every", "--save-every", &["250"]);
+    layers.flag("device.device", "--device", &["cuda"]);
+    layers.set("optimizer.learning_rate=auto");
+    let settings = layers.resolve().unwrap().settings;
+    assert_eq!((settings.model.preset.as_deref(), settings.training.steps), (Some("tiny"), 10_000));
+    assert_eq!(settings.data.train, [here("2024")]);
+    assert_eq!(settings.data.held_out, [here("a"), here("b")]);
+    assert_eq!((settings.training.max_time, settings.training.save_every), (None, Interval::Steps(250)));
+    assert_eq!(settings.device.device, Device::Cuda(0));
+    assert_eq!(settings.optimizer.learning_rate, Some(0.00044), "auto: the rule again");
+}
+
+#[test]
+fn differences_are_told() {
+    let old = resolve("training.steps = 10").unwrap();
+    let new = resolve("training.steps = 20\ntraining.max_time = '1h'").unwrap();
+    let changed = |key: &'static str, a: &str, b: &str| (key, a.to_owned(), b.to_owned());
+    assert_eq!(
+        new.differences(&old.settings),
+        [changed("training.steps", "20", "10"), changed("training.max_time", "\"1h\"", "not set")]
+    );
+}
+
+#[test]
+fn a_resumed_run_must_stay_the_same_run() {
+    let begun = resolve("data.train = 'x'\ntraining.steps = 10").unwrap().settings;
+    let now =
+        resolve("data.train = 'y'\ntraining.steps = 20\ntraining.keep = 9\nmodel.hidden_size = 24").unwrap();
+    let keys = |allow| {
+        let problems = Pretrain::changes_at_resume(&now, &begun, allow);
+        problems.into_iter().map(|problem| problem.to_string()).collect::<Vec<_>>().join("\n")
+    };
+    let report = keys(false);
+    assert_snapshot!(report);
+    assert!(!keys(true).contains("steps") && keys(true).contains("hidden_size"));
+}
+
+#[test]
+fn keys_are_offered_as_flags() {
+    let keys = keys::<Pretrain>();
+    let of = |path: &str| keys.iter().find(|key| key.path == path).unwrap();
+    let batch = of("training.batch");
+    assert_eq!((batch.section, batch.name, batch.default.as_deref()), ("training", "batch", Some("256")));
+    assert_eq!(of("optimizer.epsilon").default.as_deref(), Some("1e-6"));
+    assert_eq!(of("device.threads").default, None);
+    assert!(of("data.train").is_list && !of("data.format").is_list);
+}
+
+#[test]
+fn misspelt_keys() {
+    let report = errors(
+        "learning_rate = 1e-3\n\
+         [optimiser]\nbeta1 = 0.9\n\
+         [optimizer]\nlearning_rat = 1e-3\nsteps = 10\nlearnig_rate = 1\nfoo = 1\n\
+         [training]\nsetps = 5\nmax_seq_len = 128\n\
+         [warmup]\nx = 1\n\
+         [model.extra]\nx = 1\n",
+    );
+    assert_snapshot!(report);
+}
+
+#[test]
+fn wrong_types() {
+    let report = errors(
+        "device = 'cpu'\n\
+         [training]\nsteps = 'many'\nbatch = -4\nseed = 1.5\nsave_every = '3 weeks'\nmax_time = 90\n\
+         [optimizer]\nkind = 'sgd'\nlearning_rate = nan\nbias_correction = 1\n\
+         [sampling]\nsingle_segment = 'drop'\n",
+    );
+    assert_snapshot!(report);
+}
+
+#[test]
+fn impossible_values() {
+    let report = errors(
+        "[model]\npreset = 'bsae'\nhidden_size = 100\nnum_attention_heads = 12\nnum_hidden_groups = 20\n\
+         hidden_dropout_prob = 1.0\nvocab_size = 70000\n\
+         [sampling]\nmax_seq_length = 1024\n\
+         [masking]\nngram = 0\n\
+         [training]\nsteps = 100\nmicro_batch = 1000\nkeep = 1\n\
+         [optimizer]\nwarmup_steps = 101\nlearning_rate = 0\n\
+         [data]\ntrain = 'x'\nheld_out_every = 1\n",
+    );
+    assert_snapshot!(report);
+}
+
+#[test]
+fn broken_files_and_arguments() {
+    let mut layers = Layers::<Pretrain>::new();
+    layers.toml("[training]\nsteps = \nbatch = 4\n[training]\nkeep = 3", "run.toml".as_ref());
+    layers.file("/no/such/file.toml".as_ref());
+    layers.set("training.steps");
+    layers.set("steps=5");
+    layers.flag("training.step", "--step", &["5"]);
+    layers.environment([("ALBERT_TRAIN_TRAINING_STEP".into(), "5".into())]);
+    let report = layers.resolve().unwrap_err().to_string();
+    assert_snapshot!(report);
+}
+
+#[test]
+fn a_configuration_error_has_its_exit_code() {
+    let error = resolve("x = 1").unwrap_err();
+    assert_eq!(ExitCode::of(&error), ExitCode::Usage);
+}

@@ -1,0 +1,218 @@
+//! A model that learns: parameters and moments on a device, and the plans of a training step and of an evaluation.
+
+use engine::{Bindings, Device, PlanId, PlanOptions, Recompute, RunError, Runtime, State};
+use kernels::optimizer::Update;
+use model::{Albert, Capacity};
+
+use super::metrics::{Evaluation, Tally};
+use crate::data::Batch;
+use crate::run::checkpoint::{NamedTensor, TensorError, Tensors};
+
+/// Suffixes of the moments' names in `optimizer.safetensors`.
+const MOMENTS: [(&str, State); 2] =
+    [("first_moment", State::FirstMoments), ("second_moment", State::SecondMoments)];
+
+/// What a training step found before it changed anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// What is minimised: normalised masked loss plus sentence-order loss.
+    pub loss: f64,
+    /// Masked tokens.
+    pub masked_lm: Tally,
+    /// Sentence order.
+    pub sentence_order: Tally,
+    /// Norm of the gradient before clipping.
+    pub gradient_norm: f64,
+    /// Real tokens of the batch.
+    pub tokens: u64,
+}
+
+/// A model, its optimizer's moments, and the device they live on.
+#[derive(Debug)]
+pub struct Learner {
+    albert: Albert,
+    runtime: Runtime,
+    training: PlanId,
+    evaluation: PlanId,
+    seed: u64,
+    scratch: [Vec<f32>; 2],
+}
+
+impl Learner {
+    /// A model with fresh parameters on `device`, ready for micro-batches of at most `capacity`.
+    ///
+    /// # Panics
+    /// If the model lacks a pre-training head.
+    pub fn new(albert: Albert, device: Device, capacity: Capacity, recompute: Recompute, seed: u64) -> Self {
+        let mut runtime = Runtime::new(device, albert.parameters().clone());
+        let options = PlanOptions { precision: runtime.precision(), recompute };
+        let plan = albert.pretraining_plan(capacity, options).expect("pre-training reaches every parameter");
+        let training = runtime.load(plan);
+        let evaluation = runtime.load(albert.evaluation_plan(capacity, runtime.precision()));
+        runtime.write(State::Values, &albert.parameters().initial_values(seed));
+        Self { albert, runtime, training, evaluation, seed, scratch: Default::default() }
+    }
+
+    /// The model.
+    pub fn albert(&self) -> &Albert {
+        &self.albert
+    }
+
+    /// The device with the parameters.
+    pub fn runtime(&mut self) -> &mut Runtime {
+        &mut self.runtime
+    }
+
+    /// The training plan.
+    pub fn training_plan(&self) -> PlanId {
+        self.training
+    }
+
+    /// Values of the parameters.
+    pub fn values(&self) -> Vec<f32> {
+        self.runtime.read(State::Values)
+    }
+
+    /// Replaces the values of the parameters.
+    pub fn set_values(&mut self, values: &[f32]) {
+        self.runtime.write(State::Values, values);
+    }
+
+    /// Computes the gradient of a whole optimisation batch, micro-batch by micro-batch, and changes no parameter.
+    ///
+    /// # Errors
+    /// If a micro-batch does not fit the plan.
+    pub fn gradient(&mut self, micro_batches: &[Batch], step: u64) -> Result<Outcome, RunError> {
+        self.runtime.zero_gradients();
+        let mut outcome = Outcome::default();
+        let mut starts = [0; 3];
+        for batch in micro_batches {
+            let lengths = self.run(self.training, batch, starts, step)?;
+            self.tally(self.training, batch, &mut outcome.masked_lm, &mut outcome.sentence_order);
+            self.runtime.read_output(self.training, "loss", &mut self.scratch[0]);
+            outcome.loss += f64::from(self.scratch[0][0]);
+            outcome.tokens += batch.tokens() as u64;
+            starts.iter_mut().zip(lengths).for_each(|(start, length)| *start += length as u64);
+        }
+        outcome.gradient_norm = self.runtime.gradient_norm();
+        Ok(outcome)
+    }
+
+    /// Changes the parameters along the gradient that was computed last.
+    pub fn update(&mut self, update: &Update) {
+        self.runtime.update(update);
+    }
+
+    /// Evaluates on held-out batches.
+    ///
+    /// # Errors
+    /// If a batch does not fit the plan.
+    pub fn evaluate(&mut self, batches: &[Batch], step: u64) -> Result<Evaluation, RunError> {
+        let (mut masked_lm, mut sentence_order) = (Tally::default(), Tally::default());
+        for batch in batches {
+            self.run(self.evaluation, batch, [0; 3], step)?;
+            self.tally(self.evaluation, batch, &mut masked_lm, &mut sentence_order);
+        }
+        Ok(Evaluation {
+            global_step: step,
+            loss: masked_lm.mean_loss() + sentence_order.mean_loss(),
+            masked_lm_accuracy: masked_lm.accuracy(),
+            masked_lm_loss: masked_lm.mean_loss(),
+            sentence_order_accuracy: sentence_order.accuracy(),
+            sentence_order_loss: sentence_order.mean_loss(),
+            majority_masked_lm_accuracy: majority(batches, self.albert.config().vocab_size),
+            sequences: sentence_order.count,
+            masked_tokens: masked_lm.count,
+        })
+    }
+
+    fn run(
+        &mut self,
+        plan: PlanId,
+        batch: &Batch,
+        starts: [u64; 3],
+        step: u64,
+    ) -> Result<[usize; 3], RunError> {
+        let lengths = [batch.tokens(), batch.sequences(), batch.predictions()];
+        let bindings = Bindings {
+            lengths: &lengths,
+            starts: &starts,
+            integers: &batch.integers(),
+            reals: &batch.floats(),
+            seed: self.seed,
+            step: step as u32,
+        };
+        self.runtime.run(plan, &bindings)?;
+        Ok(lengths)
+    }
+
+    fn tally(&mut self, plan: PlanId, batch: &Batch, masked_lm: &mut Tally, sentence_order: &mut Tally) {
+        let [losses, predictions] = &mut self.scratch;
+        for (kind, labels, tally) in [
+            (["masked_lm_row_losses", "masked_lm_predictions"], &batch.masked_labels, masked_lm),
+            (
+                ["sentence_order_row_losses", "sentence_order_predictions"],
+                &batch.sentence_order_labels,
+                sentence_order,
+            ),
+        ] {
+            self.runtime.read_output(plan, kind[0], losses);
+            self.runtime.read_output(plan, kind[1], predictions);
+            tally.add(losses, predictions, labels);
+        }
+    }
+
+    /// Hands the weights and the moments to `save` as named tensors.
+    pub fn with_tensors<T>(&self, save: impl FnOnce(&[NamedTensor<'_>], &[NamedTensor<'_>]) -> T) -> T {
+        let parameters = self.albert.parameters();
+        let values = self.values();
+        let moments = MOMENTS.map(|(suffix, state)| (suffix, self.runtime.read::<f32>(state)));
+        let names: Vec<_> = (moments.iter())
+            .flat_map(|(suffix, _)| parameters.parts().map(move |part| format!("{}.{suffix}", part.name)))
+            .collect();
+        let weights: Vec<_> = (parameters.placed_parts())
+            .map(|(part, range)| NamedTensor { name: &part.name, shape: &part.shape, values: &values[range] })
+            .collect();
+        let optimizer: Vec<_> = (moments.iter())
+            .flat_map(|(_, values)| parameters.placed_parts().map(move |placed| (placed, values)))
+            .zip(&names)
+            .map(|(((part, range), values), name)| NamedTensor {
+                name,
+                shape: &part.shape,
+                values: &values[range],
+            })
+            .collect();
+        save(&weights, &optimizer)
+    }
+
+    /// Takes weights and moments from the tensors of a checkpoint; takes all or changes nothing.
+    ///
+    /// # Errors
+    /// If a tensor is missing, has another shape, or is one too many.
+    pub fn restore(&mut self, model: &Tensors, optimizer: &Tensors) -> Result<(), TensorError> {
+        let parameters = self.albert.parameters().clone();
+        let restored = |tensors: &Tensors, suffix: &str| -> Result<Vec<f32>, TensorError> {
+            let mut values = vec![0.0; parameters.buffer_length()];
+            for (part, range) in parameters.placed_parts() {
+                tensors.copy_into(&format!("{}{suffix}", part.name), &part.shape, &mut values[range])?;
+            }
+            Ok(values)
+        };
+        model.expect_only(parameters.parts().map(|part| part.name.as_str()))?;
+        let values = restored(model, "")?;
+        let [first, second] =
+            MOMENTS.map(|(suffix, state)| (restored(optimizer, &format!(".{suffix}")), state));
+        for (values, state) in [(values, State::Values), (first.0?, first.1), (second.0?, second.1)] {
+            self.runtime.write(state, &values);
+        }
+        Ok(())
+    }
+}
+
+/// The share of the commonest masked token.
+fn majority(batches: &[Batch], vocabulary_size: usize) -> f64 {
+    let mut counts = vec![0_u64; vocabulary_size];
+    batches.iter().flat_map(|batch| &batch.masked_labels).for_each(|&label| counts[label as usize] += 1);
+    let most = counts.iter().max().copied().unwrap_or(0);
+    most as f64 / counts.iter().sum::<u64>() as f64
+}

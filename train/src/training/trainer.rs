@@ -1,0 +1,395 @@
+//! The loop: batch, gradient, guard, update; evaluations, checkpoints and the journal around it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use engine::RunError;
+use serde::{Deserialize, Serialize};
+
+use super::learner::{Learner, Outcome};
+use super::metrics::Evaluation;
+use crate::data::{Batch, BatchStream, DataError, Dataset, Position};
+use crate::exit::{Classify, ExitCode};
+use crate::optimization::{Action, Guard, OptimizerSettings, Schedule};
+use crate::run::checkpoint::{CheckpointError, Checkpoints, Saved, Snapshot, TensorError};
+use crate::run::journal::{Event, Journal, RESUME};
+use crate::run::progress::{Pace, Remaining};
+use crate::run::signals::{StopReason, StopRequests};
+
+/// How a run goes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainerOptions {
+    /// Optimizer steps of the whole run.
+    pub steps: u64,
+    /// Sequences of an optimizer step.
+    pub batch_size: usize,
+    /// Sequences that are computed together.
+    pub micro_batch_size: usize,
+    /// Steps between held-out evaluations; 0 for one at the end.
+    pub evaluate_every: u64,
+    /// Steps between checkpoints; 0 for one at the end.
+    pub save_every: u64,
+    /// Steps between `train` events of the journal.
+    pub log_every: u64,
+    /// Learning rate by step.
+    pub schedule: Schedule,
+    /// Everything else of the optimizer.
+    pub optimizer: OptimizerSettings,
+}
+
+/// Where a run is: what a checkpoint holds beside weights and moments.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingState {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// The next example.
+    pub position: Position,
+    /// Real tokens learnt from.
+    pub tokens: u64,
+    /// What the guard remembers.
+    pub guard: Guard,
+    /// The best evaluation so far.
+    pub best: Option<Evaluation>,
+}
+
+/// How a session ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Finished {
+    /// All steps are done.
+    Done(Evaluation),
+    /// Somebody asked to stop; a verified checkpoint of this step is on the disk.
+    Stopped(StopReason, u64),
+}
+
+/// Why a session failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A batch does not fit the plan.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A checkpoint could not be saved or loaded.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A checkpoint is of another model.
+    #[error("the checkpoint of step {step} is not of this model: {source}")]
+    OtherModel {
+        /// Its step.
+        step: u64,
+        /// What does not fit.
+        source: TensorError,
+    },
+    /// The guard gave up.
+    #[error(
+        "training diverged: loss or gradient were not finite at steps {bad_steps:?}, although the run went back twice; \
+         the last good checkpoint is of step {last_good:?}\n  help: resume it in a new run directory with a lower \
+         learning rate or a longer warm-up; `albert-train inspect batches --step N` shows the batch of a step"
+    )]
+    Diverged {
+        /// Steps whose batches led to it.
+        bad_steps: Vec<u64>,
+        /// The newest checkpoint.
+        last_good: Option<u64>,
+    },
+}
+
+impl Classify for TrainError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Data(error) => error.exit_code(),
+            Self::Run(_) => ExitCode::Internal,
+            Self::Checkpoint(error) => error.exit_code(),
+            Self::OtherModel { .. } => ExitCode::Checkpoint,
+            Self::Diverged { .. } => ExitCode::Diverged,
+        }
+    }
+}
+
+/// Something a person may want to see.
+#[derive(Clone, Debug)]
+pub enum Happening<'a> {
+    /// A step was done.
+    Step {
+        /// Steps done.
+        step: u64,
+        /// What it found.
+        outcome: &'a Outcome,
+        /// Its learning rate.
+        learning_rate: f64,
+        /// Speed of this session.
+        pace: &'a Pace,
+        /// What is left.
+        remaining: Remaining,
+    },
+    /// A held-out evaluation was made.
+    Evaluated(&'a Evaluation),
+    /// A checkpoint was saved.
+    Saved {
+        /// Its step.
+        step: u64,
+        /// How long it took.
+        time: Duration,
+    },
+    /// A checkpoint was not saved; the run goes on.
+    NotSaved(&'a CheckpointError),
+    /// A batch's loss or gradient was not finite and it was passed over.
+    Skipped {
+        /// The step.
+        step: u64,
+        /// Its loss.
+        loss: f64,
+        /// Its gradient's norm.
+        gradient_norm: f64,
+    },
+    /// The run went back.
+    RolledBack {
+        /// From this step.
+        from: u64,
+        /// To this one.
+        to: u64,
+    },
+    /// The journal cannot be written at the moment.
+    JournalFailed(&'a std::io::Error),
+}
+
+/// A training session under way.
+pub struct Trainer<'a> {
+    /// The model.
+    pub learner: &'a mut Learner,
+    /// What it learns from.
+    pub dataset: Arc<Dataset>,
+    /// What it is evaluated on.
+    pub held_out: Vec<Batch>,
+    /// How the run goes.
+    pub options: TrainerOptions,
+    /// Where the run is.
+    pub state: TrainingState,
+    /// Where it is saved.
+    pub checkpoints: Checkpoints,
+    /// Where it is recorded.
+    pub journal: Journal,
+    /// Who may ask it to stop.
+    pub stop: StopRequests,
+    /// Who watches.
+    pub observe: Box<dyn FnMut(Happening<'_>) + 'a>,
+}
+
+impl Trainer<'_> {
+    /// Loads the newest checkpoint, if there is one, into model and state; returns its step.
+    ///
+    /// # Errors
+    /// If there are checkpoints and none can be used, or it is of another model.
+    pub fn resume(&mut self) -> Result<Option<u64>, TrainError> {
+        let newest = self.checkpoints.load_newest::<TrainingState>()?;
+        for damaged in &newest.quarantined {
+            self.record(Event::new("quarantine").at(damaged.step).with("reason", damaged.reason.as_str()));
+        }
+        let Some(checkpoint) = newest.checkpoint else { return Ok(None) };
+        self.learner
+            .restore(&checkpoint.model, &checkpoint.optimizer)
+            .map_err(|source| TrainError::OtherModel { step: checkpoint.step, source })?;
+        self.state = checkpoint.state;
+        self.record(Event::new(RESUME).at(self.state.step));
+        Ok(Some(self.state.step))
+    }
+
+    /// Trains until all steps are done or somebody asks to stop.
+    ///
+    /// # Errors
+    /// If data cannot be read, the guard gives up, or the last checkpoint cannot be saved.
+    pub fn run(&mut self) -> Result<Finished, TrainError> {
+        if self.checkpoints.steps()?.is_empty() {
+            self.save()?; // a disk that takes no checkpoint is found out now, not after hours
+        }
+        let mut pace = Pace::default();
+        let mut batches = self.batches()?;
+        while self.state.step < self.options.steps {
+            if let Some(reason) = self.stop.pending() {
+                self.save()?;
+                return Ok(Finished::Stopped(reason, self.state.step));
+            }
+            let start = Instant::now();
+            let batch = batches.next_step();
+            let waited = start.elapsed();
+            let step = self.state.step;
+            if !self.state.guard.refuses(step) {
+                let outcome = self.learner.gradient(&batch.micro_batches, step)?;
+                match self.state.guard.judge(step, outcome.loss, outcome.gradient_norm) {
+                    Action::Apply => {
+                        let learning_rate = self.options.schedule.at(step);
+                        let update =
+                            self.options.optimizer.update(step + 1, learning_rate, outcome.gradient_norm);
+                        self.learner.update(&update);
+                        self.state.tokens += outcome.tokens;
+                        pace.step(start.elapsed(), waited, outcome.tokens);
+                        self.report(&outcome, learning_rate, &pace);
+                    }
+                    Action::Skip => self.skip(&outcome),
+                    Action::RollBack { refused } => {
+                        self.roll_back(refused.start)?;
+                        batches = self.batches()?;
+                        continue;
+                    }
+                    Action::Stop { bad_steps } => {
+                        let last_good = self.checkpoints.steps()?.last().copied();
+                        self.record(
+                            Event::new("diverged")
+                                .at(step)
+                                .with("bad_steps", format!("{bad_steps:?}").as_str()),
+                        );
+                        return Err(TrainError::Diverged { bad_steps, last_good });
+                    }
+                }
+            }
+            self.state.step += 1;
+            self.state.position = batch.until;
+            self.keep_house(&mut pace)?;
+        }
+        let last = match self.state.best {
+            Some(evaluation) if evaluation.global_step == self.state.step => evaluation,
+            _ => self.learner.evaluate(&self.held_out, self.state.step)?,
+        };
+        self.save()?;
+        Ok(Finished::Done(last))
+    }
+
+    fn batches(&self) -> Result<BatchStream, DataError> {
+        let TrainerOptions { batch_size, micro_batch_size, .. } = self.options;
+        BatchStream::start(self.dataset.clone(), self.state.position, batch_size, micro_batch_size)
+    }
+
+    /// Evaluation and checkpoint, where they are due.
+    fn keep_house(&mut self, pace: &mut Pace) -> Result<(), TrainError> {
+        let step = self.state.step;
+        let is_last = step == self.options.steps;
+        let is_due = |every: u64| every > 0 && step.is_multiple_of(every);
+        let mut is_best = false;
+        if is_due(self.options.evaluate_every) || is_last {
+            let start = Instant::now();
+            let evaluation = self.learner.evaluate(&self.held_out, step)?;
+            pace.evaluation(start.elapsed());
+            is_best =
+                self.state.best.is_none_or(|best| evaluation.masked_lm_accuracy > best.masked_lm_accuracy);
+            if is_best {
+                self.state.best = Some(evaluation);
+            }
+            self.record(evaluation_event(&evaluation));
+            (self.observe)(Happening::Evaluated(&evaluation));
+        }
+        let is_asked = self.stop.take_save_request();
+        if is_best || is_asked || is_due(self.options.save_every) {
+            let start = Instant::now();
+            match self.save() {
+                Ok(_) => {
+                    pace.save(start.elapsed());
+                    if is_best {
+                        self.checkpoints.mark_best(step)?;
+                    }
+                }
+                // Training goes on from memory, and the next checkpoint is tried as if nothing had happened.
+                Err(TrainError::Checkpoint(error @ CheckpointError::NotSaved { .. })) => {
+                    self.record(Event::new("not_saved").at(step).with("error", error.to_string().as_str()));
+                    (self.observe)(Happening::NotSaved(&error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<Saved, TrainError> {
+        let start = Instant::now();
+        let (state, checkpoints) = (&self.state, &mut self.checkpoints);
+        let saved = self.learner.with_tensors(|model, optimizer| {
+            checkpoints.save(&Snapshot { step: state.step, state, model, optimizer })
+        })?;
+        let (step, time) = (self.state.step, start.elapsed());
+        self.record(
+            Event::new("save").at(step).with("seconds", time.as_secs_f64()).with("bytes", saved.bytes),
+        );
+        if let Err(error) = self.journal.sync() {
+            (self.observe)(Happening::JournalFailed(&error));
+        }
+        (self.observe)(Happening::Saved { step, time });
+        Ok(saved)
+    }
+
+    fn skip(&mut self, outcome: &Outcome) {
+        let (step, Outcome { loss, gradient_norm, .. }) = (self.state.step, *outcome);
+        let position = self.state.position;
+        self.record(
+            Event::new("skip")
+                .at(step)
+                .with("loss", loss)
+                .with("gradient_norm", gradient_norm)
+                .with("epoch", u64::from(position.epoch))
+                .with("index", position.index),
+        );
+        (self.observe)(Happening::Skipped { step, loss, gradient_norm });
+    }
+
+    /// Goes back to the newest checkpoint that is not younger than `step`, or the oldest there is.
+    fn roll_back(&mut self, step: u64) -> Result<(), TrainError> {
+        let steps = self.checkpoints.steps()?;
+        let to = steps.iter().rev().find(|&&saved| saved <= step).or(steps.first()).copied().unwrap_or(step);
+        let checkpoint = self.checkpoints.load::<TrainingState>(to)?;
+        self.learner
+            .restore(&checkpoint.model, &checkpoint.optimizer)
+            .map_err(|source| TrainError::OtherModel { step: to, source })?;
+        self.checkpoints.supersede_after(to)?;
+        let from = self.state.step;
+        let guard = std::mem::take(&mut self.state.guard);
+        self.state = TrainingState { guard, ..checkpoint.state };
+        self.record(Event::new(RESUME).at(to).with("rolled_back_from", from));
+        (self.observe)(Happening::RolledBack { from, to });
+        Ok(())
+    }
+
+    fn report(&mut self, outcome: &Outcome, learning_rate: f64, pace: &Pace) {
+        let step = self.state.step + 1;
+        if step.is_multiple_of(self.options.log_every.max(1)) || step == 1 {
+            self.record(
+                Event::new("train")
+                    .at(step)
+                    .with("loss", outcome.loss)
+                    .with("masked_lm_loss", outcome.masked_lm.mean_loss())
+                    .with("masked_lm_accuracy", outcome.masked_lm.accuracy())
+                    .with("sentence_order_loss", outcome.sentence_order.mean_loss())
+                    .with("sentence_order_accuracy", outcome.sentence_order.accuracy())
+                    .with("learning_rate", learning_rate)
+                    .with("gradient_norm", outcome.gradient_norm)
+                    .with("tokens", self.state.tokens)
+                    .with("tokens_per_second", pace.tokens_per_second().unwrap_or(0.0))
+                    .with("waiting_share", pace.waiting_share().unwrap_or(0.0)),
+            );
+        }
+        let left = self.options.steps - step;
+        let due = |every: u64| left.checked_div(every).unwrap_or(0);
+        let remaining = Remaining {
+            steps: left,
+            evaluations: due(self.options.evaluate_every) + 1,
+            saves: due(self.options.save_every) + 1,
+        };
+        (self.observe)(Happening::Step { step, outcome, learning_rate, pace, remaining });
+    }
+
+    fn record(&mut self, event: Event) {
+        if let Err(error) = self.journal.record(&event) {
+            (self.observe)(Happening::JournalFailed(&error));
+        }
+    }
+}
+
+fn evaluation_event(evaluation: &Evaluation) -> Event {
+    Event::new("evaluation")
+        .at(evaluation.global_step)
+        .with("loss", evaluation.loss)
+        .with("masked_lm_loss", evaluation.masked_lm_loss)
+        .with("masked_lm_accuracy", evaluation.masked_lm_accuracy)
+        .with("sentence_order_loss", evaluation.sentence_order_loss)
+        .with("sentence_order_accuracy", evaluation.sentence_order_accuracy)
+        .with("majority_masked_lm_accuracy", evaluation.majority_masked_lm_accuracy)
+}
