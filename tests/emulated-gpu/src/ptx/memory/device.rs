@@ -133,6 +133,16 @@ impl DeviceMemory {
         }
     }
 
+    /// Frees every allocation: what the end of a context does.
+    pub fn free_all(&mut self) {
+        for allocation in self.allocations.iter_mut().filter(|allocation| allocation.live) {
+            allocation.live = false;
+            allocation.bytes = Vec::new();
+            allocation.written = Bitmap::default();
+        }
+        self.used = 0;
+    }
+
     /// Start and size of the live allocation that holds `address`.
     pub fn allocation(&self, address: u64) -> Option<(u64, usize)> {
         let (index, _) = self.locate(address, 1).ok()?;
@@ -182,6 +192,15 @@ impl DeviceMemory {
         let allocation = &mut self.allocations[index];
         allocation.bytes[offset..offset + length].copy_from_slice(&bytes);
         allocation.written.replace(offset, &written, length);
+        Ok(())
+    }
+
+    /// Fills with NaN and counts as never written again: what is left of scratch memory.
+    pub fn forget(&mut self, address: u64, length: usize) -> Result<(), MemoryError> {
+        let (index, offset) = self.locate(address, length)?;
+        let allocation = &mut self.allocations[index];
+        allocation.bytes[offset..offset + length].fill(POISON);
+        allocation.written.replace(offset, &Bitmap::new(length), length);
         Ok(())
     }
 
@@ -251,6 +270,10 @@ mod tests {
         memory.fill(b, &[7, 8], 5).unwrap();
         assert_eq!(memory.load(b, 10).unwrap(), [7, 8, 7, 8, 7, 8, 7, 8, 7, 8]);
 
+        memory.forget(b + 1, 2).unwrap();
+        assert_eq!(memory.load(b + 3, 7).unwrap(), [8, 7, 8, 7, 8, 7, 8]);
+        assert_eq!(memory.load(b, 2), Err(MemoryError::Uninitialised { base: b, offset: 1, size: 900 }));
+
         assert_eq!(memory.free(a + 1), Err(MemoryError::NotAnAllocation { address: a + 1 }));
         memory.free(a).unwrap();
         assert_eq!(memory.used(), 900);
@@ -259,5 +282,9 @@ mod tests {
         assert!(memory.alloc(100).unwrap() > b);
         assert_eq!(memory.allocation(b + 899), Some((b, 900)));
         assert_eq!(memory.allocation(b + 900), None);
+
+        memory.free_all();
+        assert_eq!((memory.used(), memory.allocation(b)), (0, None));
+        assert!(matches!(memory.free(b), Err(MemoryError::UseAfterFree { size: 900, .. })));
     }
 }

@@ -1,0 +1,222 @@
+//! The calls of cuBLASLt that find an algorithm and do a product.
+
+use std::sync::Arc;
+
+use super::blas_calls;
+use super::element::check_formats;
+use super::epilogue::Epilogue;
+use super::lt_attributes::{Description, Layout, Preference};
+use super::matmul::{Matmul, Matrix, Scale, WORKSPACE_WANTED};
+use crate::driver::Driver;
+use crate::driver::border::{HostPointer, In, Out};
+use crate::driver::error::{CudaError, Failure, Result};
+use crate::driver::handles::Handle;
+use crate::driver::operation::Operation;
+use crate::driver::stream::Stream;
+
+/// A cuBLASLt handle.
+pub struct Context;
+
+/// `cublasLtMatmulAlgo_t`: 64 bytes that a caller keeps between the search for an algorithm and its use.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Algorithm {
+    mark: u64,
+    /// Bytes of workspace it wants.
+    workspace_bytes: u64,
+    /// What it takes the addresses of A, B, C and D to be multiples of, in bytes.
+    alignments: [u32; 4],
+    padding: [u64; 4],
+}
+
+/// `cublasLtMatmulHeuristicResult_t`
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct HeuristicResult {
+    algorithm: Algorithm,
+    workspace_bytes: u64,
+    state: u32,
+    waves: f32,
+    reserved: [i32; 4],
+}
+
+impl Algorithm {
+    const MARK: u64 = 0x7461_6d6d_756c_4c74;
+    /// Wider than any load a GPU has: what is aligned to it is aligned enough.
+    const WIDEST_ACCESS: u32 = 16;
+
+    /// The algorithm that a preference allows. It takes a workspace wherever one is offered, so that a workspace that
+    /// is missing, too small or in use elsewhere shows.
+    fn new(preference: &Preference) -> Self {
+        Self {
+            mark: Self::MARK,
+            workspace_bytes: preference.workspace_bytes.min(WORKSPACE_WANTED as u64),
+            alignments: preference.alignments.map(|alignment| alignment.min(Self::WIDEST_ACCESS)),
+            padding: [0; 4],
+        }
+    }
+
+    fn check(&self, addresses: [u64; 4], workspace_bytes: usize) -> Result {
+        if self.mark != Self::MARK {
+            return Err(Failure::new(
+                CudaError::InvalidValue,
+                "the algorithm does not come from a heuristic search",
+            ));
+        }
+        for ((name, address), alignment) in ["A", "B", "C", "D"].iter().zip(addresses).zip(self.alignments) {
+            if !address.is_multiple_of(alignment.max(1).into()) {
+                let reason = format!(
+                    "{name} at {address:#x} is not aligned to {alignment} bytes, which the algorithm was chosen for \
+                     (CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_{name}_BYTES)"
+                );
+                return Err(Failure::new(CudaError::InvalidValue, reason));
+            }
+        }
+        if (workspace_bytes as u64) < self.workspace_bytes {
+            let reason = format!(
+                "a workspace of {workspace_bytes} bytes; the algorithm needs {}",
+                self.workspace_bytes
+            );
+            return Err(Failure::new(CudaError::InvalidValue, reason));
+        }
+        Ok(())
+    }
+}
+
+/// The layouts of A, B, C and D.
+type Layouts = [Handle<Layout>; 4];
+
+impl Driver {
+    /// The product that descriptions ask for, if they fit each other.
+    fn describe(
+        &self,
+        description: Handle<Description>,
+        layouts: Layouts,
+        addresses: [u64; 4],
+        factors: [Scale; 2],
+    ) -> Result<Matmul> {
+        let description = self.blas.descriptions.get(description)?;
+        let mut known = [None; 4];
+        for (slot, layout) in known.iter_mut().zip(layouts) {
+            *slot = Some(*self.blas.layouts.get(layout)?);
+        }
+        let [Some(a), Some(b), Some(c), Some(d)] = known else { unreachable!("all four were just filled") };
+        let (m, n) = (d.rows, d.columns);
+        let k = if description.transpose_a { a.rows } else { a.columns };
+        let fits = |name: &str, layout: &Layout, transposed: bool, rows: usize, columns: usize| {
+            let (rows, columns) = if transposed { (columns, rows) } else { (rows, columns) };
+            let Layout { leading_dimension, .. } = *layout;
+            if (layout.rows, layout.columns) != (rows, columns)
+                || leading_dimension < rows
+                || rows == 0
+                || columns == 0
+            {
+                let reason = format!(
+                    "{name} is {} x {} with leading dimension {leading_dimension}; D and A ask for {rows} x {columns}",
+                    layout.rows, layout.columns
+                );
+                return Err(Failure::new(CudaError::InvalidValue, reason));
+            }
+            if layout.batches != d.batches {
+                let reason = format!("{name} has {} batches, D has {}", layout.batches, d.batches);
+                return Err(Failure::new(CudaError::InvalidValue, reason));
+            }
+            Ok(())
+        };
+        fits("A", &a, description.transpose_a, m, k)?;
+        fits("B", &b, description.transpose_b, k, n)?;
+        fits("C", &c, false, m, n)?;
+        fits("D", &d, false, m, n)?;
+        check_formats(a.element, b.element, c.element, d.element)?;
+        let matrix = |layout: &Layout, address: u64, transposed: bool| {
+            let Layout { element, leading_dimension, batch_stride, .. } = *layout;
+            Matrix { address, element, leading_dimension, batch_stride, transposed }
+        };
+        Ok(Matmul {
+            call: "cublasLtMatmul",
+            m,
+            n,
+            k,
+            batches: d.batches,
+            a: matrix(&a, addresses[0], description.transpose_a),
+            b: matrix(&b, addresses[1], description.transpose_b),
+            c: matrix(&c, addresses[2], false),
+            d: matrix(&d, addresses[3], false),
+            alpha: factors[0],
+            beta: factors[1],
+            compute: description.compute,
+            epilogue: Epilogue::new(&description.epilogue, m, a.element, d.element)?,
+            workspace: None,
+        })
+    }
+}
+
+blas_calls! {
+    /// Creates a handle.
+    fn cublasLtCreate(driver, handle: Out<Handle<Context>>) {
+        driver.context()?;
+        handle.set(driver.blas.lt.insert(Context))
+    }
+
+    /// Ends a handle.
+    fn cublasLtDestroy(driver, handle: Handle<Context>) {
+        driver.blas.lt.remove(handle).map(drop)
+    }
+
+    /// Finds algorithms for a product: there is one.
+    fn cublasLtMatmulAlgoGetHeuristic(
+        driver,
+        handle: Handle<Context>,
+        description: Handle<Description>,
+        a: Handle<Layout>, b: Handle<Layout>, c: Handle<Layout>, d: Handle<Layout>,
+        preference: Handle<Preference>,
+        wanted: i32,
+        results: Out<HeuristicResult>,
+        found: Out<i32>,
+    ) {
+        driver.blas.lt.get(handle)?;
+        if wanted < 1 {
+            return Err(Failure::new(CudaError::InvalidValue, format!("{wanted} results wanted")));
+        }
+        let preference = *driver.blas.preferences.get(preference)?;
+        driver.describe(description, [a, b, c, d], [0; 4], [Scale::Value(1.0); 2])?;
+        let algorithm = Algorithm::new(&preference);
+        results.set(HeuristicResult {
+            algorithm,
+            workspace_bytes: algorithm.workspace_bytes,
+            state: 0,
+            waves: 1.0,
+            reserved: [0; 4],
+        })?;
+        found.set(1)
+    }
+
+    /// D = epilogue(α · op(A) op(B) + β · C)
+    fn cublasLtMatmul(
+        driver,
+        handle: Handle<Context>,
+        description: Handle<Description>,
+        alpha: HostPointer,
+        a: u64, a_layout: Handle<Layout>,
+        b: u64, b_layout: Handle<Layout>,
+        beta: HostPointer,
+        c: u64, c_layout: Handle<Layout>,
+        d: u64, d_layout: Handle<Layout>,
+        algorithm: In<Algorithm>,
+        workspace: u64, workspace_bytes: usize,
+        stream: Handle<Stream>,
+    ) {
+        driver.usable()?;
+        driver.blas.lt.get(handle)?;
+        let addresses = [a, b, c, d];
+        let layouts = [a_layout, b_layout, c_layout, d_layout];
+        let device_factors = driver.blas.descriptions.get(description)?.device_factors;
+        let factors = [Scale::new(alpha, device_factors)?, Scale::new(beta, device_factors)?];
+        let mut matmul = driver.describe(description, layouts, addresses, factors)?;
+        if let Some(algorithm) = algorithm.get_if_given() {
+            algorithm.check(addresses, workspace_bytes)?;
+        }
+        matmul.workspace = (workspace_bytes > 0).then_some((workspace, workspace_bytes.min(WORKSPACE_WANTED)));
+        driver.submit(stream, Operation::Matmul(Arc::new(matmul)))
+    }
+}

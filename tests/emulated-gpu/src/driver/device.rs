@@ -1,0 +1,149 @@
+//! The device: what it says of itself, and the state it holds. There is one; a second would be a second [`Device`],
+//! named by its streams and modules.
+
+use super::Driver;
+use super::border::{Out, driver_calls};
+use super::error::{CudaError, Failure, Result};
+use super::handles::Handle;
+use super::stream::Stream;
+use crate::ptx::DeviceMemory;
+
+/// Most threads of a block.
+pub const MAX_THREADS_PER_BLOCK: u32 = 1024;
+/// Largest block in x, y and z.
+pub const MAX_BLOCK: [u32; 3] = [1024, 1024, 64];
+/// Largest grid in x, y and z.
+pub const MAX_GRID: [u32; 3] = [i32::MAX as u32, 65535, 65535];
+/// Shared memory a kernel may use without asking, in bytes.
+pub const SHARED_MEMORY: u32 = 48 << 10;
+/// Shared memory a kernel may ask for, in bytes.
+pub const SHARED_MEMORY_OPT_IN: u32 = 227 << 10;
+/// Shared memory of a multiprocessor, in bytes.
+pub const SHARED_MEMORY_OF_MULTIPROCESSOR: u32 = 228 << 10;
+/// Shared memory the system takes from each block, in bytes.
+pub const SHARED_MEMORY_RESERVED: u32 = 1 << 10;
+/// Threads a multiprocessor holds.
+pub const THREADS_OF_MULTIPROCESSOR: u32 = 2048;
+/// Blocks a multiprocessor holds.
+pub const BLOCKS_OF_MULTIPROCESSOR: u32 = 32;
+/// Compute capability, as 10 · major + minor.
+pub const COMPUTE_CAPABILITY: u32 = 90;
+/// The version of CUDA that the driver speaks.
+pub const DRIVER_VERSION: i32 = 13000;
+
+/// One device with its primary context.
+pub struct Device {
+    /// All device memory.
+    pub memory: DeviceMemory,
+    /// The stream behind the null handle.
+    pub null_stream: Handle<Stream>,
+    /// The first failure of work on the device. Like a real context, the device does nothing more after it.
+    pub failed: Option<CudaError>,
+    /// How often the primary context is retained.
+    pub retained: usize,
+}
+
+impl Driver {
+    /// Refuses device ordinals that do not exist.
+    pub fn check_device(&self, device: i32) -> Result {
+        if device == 0 {
+            return Ok(());
+        }
+        Err(Failure::new(CudaError::InvalidDevice, format!("device {device}: there is one device, 0")))
+    }
+}
+
+/// A device attribute: those of an H100 where a kernel's launch depends on them.
+fn attribute(number: u32) -> Option<u32> {
+    Some(match number {
+        1 => MAX_THREADS_PER_BLOCK,
+        2..=4 => MAX_BLOCK[number as usize - 2],
+        5..=7 => MAX_GRID[number as usize - 5],
+        8 => SHARED_MEMORY,
+        9 => 64 << 10,       // constant memory
+        10 => 32,            // lanes of a warp
+        12 | 82 => 64 << 10, // registers of a block, of a multiprocessor
+        13 => 1_980_000,     // clock, kHz
+        16 => 132,           // multiprocessors
+        18 => 0,             // integrated
+        31 => 1,             // concurrent kernels
+        36 => 2_619_000,     // memory clock, kHz
+        37 => 5120,          // memory bus, bits
+        38 => 50 << 20,      // L2 cache
+        39 => THREADS_OF_MULTIPROCESSOR,
+        40 => 3, // copy engines
+        41 => 1, // unified addressing
+        75 => COMPUTE_CAPABILITY / 10,
+        76 => COMPUTE_CAPABILITY % 10,
+        78 => 1, // stream priorities
+        81 => SHARED_MEMORY_OF_MULTIPROCESSOR,
+        83 | 88 | 89 => 0, // managed memory, access to pageable memory
+        95 => 0,           // cooperative launch
+        97 => SHARED_MEMORY_OPT_IN,
+        106 => BLOCKS_OF_MULTIPROCESSOR,
+        111 => SHARED_MEMORY_RESERVED,
+        115 => 1, // memory pools
+        _ => return None,
+    })
+}
+
+driver_calls! {
+    /// Starts the driver.
+    fn cuInit(_driver, flags: u32) {
+        if flags != 0 {
+            return Err(Failure::new(CudaError::InvalidValue, "cuInit takes no flags"));
+        }
+        Ok(())
+    }
+
+    /// The version of CUDA.
+    fn cuDriverGetVersion(_driver, version: Out<i32>) {
+        version.set(DRIVER_VERSION)
+    }
+
+    /// How many devices there are.
+    fn cuDeviceGetCount(_driver, count: Out<i32>) {
+        count.set(1)
+    }
+
+    /// The device of an ordinal.
+    fn cuDeviceGet(driver, device: Out<i32>, ordinal: i32) {
+        driver.check_device(ordinal)?;
+        device.set(ordinal)
+    }
+
+    /// The name of a device.
+    fn cuDeviceGetName(driver, name: Out<u8>, length: i32, device: i32) {
+        const NAME: &[u8] = b"Emulated GPU\0";
+        driver.check_device(device)?;
+        if (length as usize) < NAME.len() {
+            return Err(Failure::new(CudaError::InvalidValue, format!("no room for a name in {length} bytes")));
+        }
+        name.fill(NAME);
+        Ok(())
+    }
+
+    /// The identity of a device.
+    fn cuDeviceGetUuid_v2(driver, uuid: Out<[u8; 16]>, device: i32) {
+        driver.check_device(device)?;
+        uuid.set(*b"emulated gpu 000")
+    }
+
+    /// The memory of a device, in bytes.
+    fn cuDeviceTotalMem_v2(driver, bytes: Out<usize>, device: i32) {
+        driver.check_device(device)?;
+        bytes.set(driver.device.memory.capacity())
+    }
+
+    /// An attribute of a device.
+    fn cuDeviceGetAttribute(driver, value: Out<u32>, number: u32, device: i32) {
+        driver.check_device(device)?;
+        value.set(attribute(number).ok_or_else(|| Failure::not_emulated(format!("device attribute {number}")))?)
+    }
+
+    /// NVRTC asks for the driver's private tables when it finds one; there are none.
+    fn cuGetExportTable(_driver, table: Out<u64>, _id: u64) {
+        table.set_if_wanted(0);
+        Err(Failure::new(CudaError::NotFound, "there are no private tables"))
+    }
+}

@@ -1,0 +1,228 @@
+//! Makes CUDA look installed to the tests of this process: the emulated GPU under the names of NVIDIA's libraries, and
+//! the real NVRTC from PyPI. Everything lands in cargo's target folder, once, however many tests run at a time.
+//!
+//! Where the shared library is found: `cargo test` builds this crate as `rlib` and `cdylib` in one step whenever a
+//! test depends on it, and puts both in `deps`, beside the test's own executable. So the library is always of the same
+//! build as the code that looks for it.
+
+use std::env;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command};
+use std::sync::LazyLock;
+
+use libloading::os::unix::Library;
+use thiserror::Error;
+
+use crate::names::NAMES;
+
+/// NVRTC of the CUDA version whose driver this crate plays.
+const NVRTC: &str = "nvidia-cuda-nvrtc==13.0.88";
+/// Its libraries, each before those that need it.
+pub const NVRTC_LIBRARIES: [&str; 2] = ["libnvrtc-builtins.so.13.0", "libnvrtc.so.13"];
+/// Set to `1` to have tests fail where the emulated GPU is not available; `CI` does the same.
+pub const REQUIRE: &str = "ALBERT_REQUIRE_EMULATED_GPU";
+
+/// Why there is no emulated GPU.
+#[derive(Debug, Error)]
+pub enum SetupError {
+    /// The shared library is not where cargo puts it.
+    #[error("no {file} beside {executable}: run the tests with cargo, which builds it", file = LIBRARY)]
+    NoLibrary {
+        /// The test that looked.
+        executable: PathBuf,
+    },
+    /// No folder above the executable is cargo's target folder.
+    #[error("{executable} is in no cargo target folder (none above it has a CACHEDIR.TAG)")]
+    NoTarget {
+        /// The test that looked.
+        executable: PathBuf,
+    },
+    /// NVRTC could not be fetched.
+    #[error("cannot fetch {NVRTC} from PyPI with `python3 -m pip`: {reason}")]
+    Fetch {
+        /// What pip said, or why it did not run.
+        reason: String,
+    },
+    /// The loader refused a library.
+    #[error(transparent)]
+    Load(#[from] libloading::Error),
+    /// A file or folder could not be made.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The folders that were set up.
+#[derive(Debug)]
+pub struct Installation {
+    /// Holds the emulated GPU under NVIDIA's names.
+    pub gpu: PathBuf,
+    /// Holds NVRTC.
+    pub nvrtc: PathBuf,
+}
+
+/// Set to `1` to have tests run on the machine's own GPU, with its own libraries, and this crate stand aside.
+pub const REAL: &str = "ALBERT_REAL_GPU";
+
+const LIBRARY: &str = "libemulated_gpu.so";
+
+/// Whether tests are to run on the machine's own GPU.
+pub fn real() -> bool {
+    asked_for(REAL)
+}
+
+/// Whether this process has a GPU, setting up the emulated one on the first call. For tests: where there is none, says
+/// that the test is skipped, or panics if [`REQUIRE`] or `CI` asks for it.
+pub fn available() -> bool {
+    static INSTALLED: LazyLock<Result<(), SetupError>> = LazyLock::new(|| install()?.load());
+    if real() {
+        return true;
+    }
+    let Err(error) = &*INSTALLED else { return true };
+    assert!(!asked_for(REQUIRE) && !asked_for("CI"), "no emulated GPU: {error}");
+    // Not `eprintln!`, which the test harness would capture and drop when the test passes.
+    let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("SKIPPED, no emulated GPU: {error}\n"));
+    false
+}
+
+fn asked_for(variable: &str) -> bool {
+    env::var(variable).is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"))
+}
+
+/// Sets up both folders.
+///
+/// # Errors
+/// Where the library was not built, NVRTC cannot be fetched, or a folder cannot be written.
+pub fn install() -> Result<Installation, SetupError> {
+    let executable = env::current_exe().map_err(at(Path::new("the test's own executable")))?;
+    Ok(Installation {
+        gpu: link_library(&executable)?,
+        nvrtc: fetch_nvrtc(&target_folder(&executable)?, "python3")?,
+    })
+}
+
+impl Installation {
+    /// Opens the libraries, for good. Whoever opens them later by their bare names finds them.
+    ///
+    /// # Errors
+    /// What the loader says.
+    pub fn load(&self) -> Result<(), SetupError> {
+        let nvrtc = NVRTC_LIBRARIES.iter().map(|name| self.nvrtc.join(name));
+        for path in nvrtc.chain([self.gpu.join(NAMES[0])]) {
+            // SAFETY: the start-up code of this crate and of NVRTC is sound to run at any time.
+            std::mem::forget(unsafe { Library::new(&path) }?);
+        }
+        Ok(())
+    }
+}
+
+/// A folder beside the library with a link to it under each of its names.
+fn link_library(executable: &Path) -> Result<PathBuf, SetupError> {
+    // Tests and benches are in `deps`; examples are beside it.
+    let folders = executable.ancestors().skip(1).take(2);
+    let found = folders.flat_map(|folder| [folder.to_owned(), folder.join("deps")]);
+    let Some(library) = found.map(|folder| folder.join(LIBRARY)).find(|path| path.is_file()) else {
+        return Err(SetupError::NoLibrary { executable: executable.to_owned() });
+    };
+    let folder = library.with_file_name("emulated-gpu");
+    fs::create_dir_all(&folder).map_err(at(&folder))?;
+    // Relative, so that a copied target folder holds no links into the original.
+    let original = Path::new("..").join(LIBRARY);
+    for name in NAMES {
+        let (link, draft) = (folder.join(name), folder.join(format!("{name}.{}", process::id())));
+        if fs::read_link(&link).is_ok_and(|target| target == original) {
+            continue;
+        }
+        symlink(&original, &draft).and_then(|()| fs::rename(&draft, &link)).map_err(at(&link))?;
+    }
+    Ok(folder)
+}
+
+/// Cargo's target folder: the nearest folder above with the tag that cargo leaves there.
+fn target_folder(executable: &Path) -> Result<PathBuf, SetupError> {
+    let tagged = executable.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    tagged.map(Path::to_owned).ok_or_else(|| SetupError::NoTarget { executable: executable.to_owned() })
+}
+
+/// The folder with NVRTC's libraries, fetched if it is not there yet. It appears whole or not at all.
+fn fetch_nvrtc(target: &Path, python: &str) -> Result<PathBuf, SetupError> {
+    let home = target.join("cuda-13.0");
+    let libraries = home.join("nvidia/cu13/lib");
+    if libraries.is_dir() {
+        return Ok(libraries);
+    }
+    let lock_path = target.join("cuda-13.0.lock");
+    let lock = File::create(&lock_path).map_err(at(&lock_path))?;
+    lock.lock().map_err(at(&lock_path))?;
+    if libraries.is_dir() {
+        return Ok(libraries);
+    }
+    let draft = target.join("cuda-13.0.draft");
+    if draft.exists() {
+        fs::remove_dir_all(&draft).map_err(at(&draft))?;
+    }
+    let pip = Command::new(python)
+        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", "--target"])
+        .arg(&draft)
+        .arg(NVRTC)
+        .output()
+        .map_err(|error| SetupError::Fetch { reason: error.to_string() })?;
+    if !pip.status.success() {
+        return Err(SetupError::Fetch { reason: String::from_utf8_lossy(&pip.stderr).trim().to_owned() });
+    }
+    fs::rename(&draft, &home).map_err(at(&home))?;
+    Ok(libraries)
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> SetupError {
+    let path = path.to_owned();
+    move |source| SetupError::File { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fetch_that_fails_says_why_and_leaves_nothing_half_done() {
+        let target = tempfile::tempdir().unwrap();
+        for python in ["no-such-python", "false"] {
+            let error = fetch_nvrtc(target.path(), python).unwrap_err();
+            assert!(matches!(error, SetupError::Fetch { .. }), "{error}");
+            assert!(!target.path().join("cuda-13.0").exists());
+        }
+    }
+
+    #[test]
+    fn a_fetched_library_is_not_fetched_again() {
+        let target = tempfile::tempdir().unwrap();
+        let libraries = target.path().join("cuda-13.0/nvidia/cu13/lib");
+        fs::create_dir_all(&libraries).unwrap();
+        assert_eq!(fetch_nvrtc(target.path(), "no-such-python").unwrap(), libraries);
+    }
+
+    #[test]
+    fn links_are_made_once_and_lead_to_the_library() {
+        let folder = tempfile::tempdir().unwrap();
+        let executable = folder.path().join("deps").join("test-0");
+        assert!(matches!(link_library(&executable), Err(SetupError::NoLibrary { .. })));
+        fs::create_dir(folder.path().join("deps")).unwrap();
+        fs::write(folder.path().join("deps").join(LIBRARY), "library").unwrap();
+        for executable in
+            [&executable, &folder.path().join("examples/program"), &folder.path().join("program")]
+        {
+            let links = link_library(executable).unwrap();
+            for name in NAMES {
+                assert_eq!(fs::read_to_string(links.join(name)).unwrap(), "library");
+            }
+            assert_eq!(fs::read_dir(links).unwrap().count(), NAMES.len());
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What the tests of the emulated GPU share: a context with kernels, and programs run in processes of their own.
+#![allow(dead_code, reason = "each test uses some of it")]
+
+use std::env;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, LaunchConfig};
+use cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts};
+use emulated_gpu::driver::STREAMS;
+use emulated_gpu::setup;
+
+/// Marks a process that was started to run one program.
+const CHILD: &str = "EMULATED_GPU_TEST_CHILD";
+
+/// As [`eager_and_late`], or once on the machine's own GPU where that is asked for.
+pub fn on_any_gpu(test: &str, program: impl FnOnce()) {
+    if setup::real() { program() } else { eager_and_late(test, program) }
+}
+
+/// Runs `program` in a process of its own for each schedule and wants it to succeed. `test` is the name of the test
+/// that calls.
+pub fn eager_and_late(test: &str, program: impl FnOnce()) {
+    run(test, program, |run_child| {
+        for schedule in ["eager", "late"] {
+            let output = run_child(schedule);
+            assert!(output.status.success(), "run {schedule}:\n{}", text(&output));
+        }
+    });
+}
+
+/// Runs a program with a bug in it in a process of its own and wants it to fail with each of `reports` on stderr.
+pub fn bug(test: &str, schedule: &str, reports: &[&str], program: impl FnOnce()) {
+    run(test, program, |run_child| {
+        let output = run_child(schedule);
+        let text = text(&output);
+        assert!(!output.status.success(), "the bug was not noticed:\n{text}");
+        for report in reports {
+            assert!(text.contains(report), "no `{report}` in:\n{text}");
+        }
+    });
+}
+
+fn run(test: &str, program: impl FnOnce(), check: impl FnOnce(&dyn Fn(&str) -> Output)) {
+    if setup::real() || !setup::available() {
+        return;
+    }
+    if env::var_os(CHILD).is_some() {
+        return program();
+    }
+    check(&|schedule| {
+        let output = Command::new(env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"])
+            .env(CHILD, "1")
+            .env(STREAMS, schedule)
+            .env("RUST_BACKTRACE", "0") // finding the lines takes longer than the program
+            .env_remove("LD_LIBRARY_PATH")
+            .output()
+            .unwrap();
+        assert!(text(&output).contains("running 1 test"), "no test is called `{test}`");
+        output
+    });
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// A context with a stream of its own, ordered by hand as the engine does it.
+pub fn gpu() -> (Arc<CudaContext>, Arc<CudaStream>) {
+    let context = CudaContext::new(0).unwrap();
+    // SAFETY: the tests order their streams themselves; that is what they are about.
+    unsafe { context.disable_event_tracking() };
+    let stream = context.new_stream().unwrap();
+    (context, stream)
+}
+
+/// PTX with line information.
+pub fn compile(source: &str) -> Ptx {
+    let options = CompileOptions {
+        arch: Some("compute_90"),
+        options: vec!["--generate-line-info".into()],
+        name: Some("test.cu".into()),
+        ..CompileOptions::default()
+    };
+    compile_ptx_with_opts(source, options).unwrap()
+}
+
+/// The kernels of `kernels.cu`.
+pub fn kernels(context: &Arc<CudaContext>) -> Arc<CudaModule> {
+    context.load_module(compile(include_str!("kernels.cu"))).unwrap()
+}
+
+/// A kernel of `kernels.cu`.
+pub fn kernel(context: &Arc<CudaContext>, name: &str) -> CudaFunction {
+    kernels(context).load_function(name).unwrap()
+}
+
+/// Blocks of `threads` to cover `n` elements.
+pub fn cover(n: usize, threads: u32) -> LaunchConfig {
+    LaunchConfig {
+        grid_dim: ((n as u32).div_ceil(threads), 1, 1),
+        block_dim: (threads, 1, 1),
+        shared_mem_bytes: 0,
+    }
+}
