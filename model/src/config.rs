@@ -163,6 +163,12 @@ impl AlbertConfig {
     /// # Errors
     /// The first value that makes no sense.
     pub fn validate(&self) -> Result<(), ConfigError> {
+        self.problems().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Every value that makes no sense.
+    pub fn problems(&self) -> Vec<ConfigError> {
+        let mut problems = Vec::new();
         let sizes = [
             ("vocab_size", self.vocab_size),
             ("embedding_size", self.embedding_size),
@@ -177,16 +183,16 @@ impl AlbertConfig {
         ];
         for (key, value) in sizes {
             if value == 0 || value > LARGEST {
-                return Err(self.wrong(key, value, &format!("it must lie in 1..={LARGEST}")));
+                problems.push(self.wrong(key, value, &format!("it must lie in 1..={LARGEST}")));
             }
         }
-        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
+        if self.num_attention_heads > 0 && !self.hidden_size.is_multiple_of(self.num_attention_heads) {
             let problem = format!("the heads must divide hidden_size = {}", self.hidden_size);
-            return Err(self.wrong("num_attention_heads", self.num_attention_heads, &problem));
+            problems.push(self.wrong("num_attention_heads", self.num_attention_heads, &problem));
         }
         if self.num_hidden_groups > self.num_hidden_layers {
             let problem = format!("there are only {} layers to share them", self.num_hidden_layers);
-            return Err(self.wrong("num_hidden_groups", self.num_hidden_groups, &problem));
+            problems.push(self.wrong("num_hidden_groups", self.num_hidden_groups, &problem));
         }
         for (key, value) in [
             ("hidden_dropout_prob", self.hidden_dropout_prob),
@@ -194,17 +200,18 @@ impl AlbertConfig {
             ("classifier_dropout_prob", self.classifier_dropout_prob),
         ] {
             if !(0.0..1.0).contains(&value) {
-                return Err(self.wrong(key, value, "a probability below 1 is needed"));
+                problems.push(self.wrong(key, value, "a probability below 1 is needed"));
             }
         }
         for (key, value) in
             [("initializer_range", self.initializer_range), ("layer_norm_eps", self.layer_norm_eps)]
         {
             if !(value.is_finite() && value >= 0.0) {
-                return Err(self.wrong(key, value, "it must be finite and not negative"));
+                problems.push(self.wrong(key, value, "it must be finite and not negative"));
             }
         }
-        self.activation().map(|_| ())
+        problems.extend(self.activation().err());
+        problems
     }
 
     fn wrong(&self, key: &'static str, value: impl ToString, problem: &str) -> ConfigError {

@@ -18,7 +18,7 @@
 //! ```
 
 mod layers;
-mod model;
+mod model_settings;
 mod nearest;
 mod pretrain;
 mod resolve;
@@ -33,7 +33,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use layers::Layers;
-pub use model::{Activation, ModelSettings, PRESETS};
+pub use model_settings::ModelSettings;
 pub use pretrain::{DataSettings, DeviceSettings, LearningSettings, Precision, Pretrain, TrainingSettings};
 pub use resolve::{Key, Resolved, keys};
 pub use values::{Device, Interval, Span};

@@ -191,7 +191,7 @@ fn wrong_types() {
 fn impossible_values() {
     let report = errors(
         "[model]\npreset = 'bsae'\nhidden_size = 100\nnum_attention_heads = 12\nnum_hidden_groups = 20\n\
-         hidden_dropout_prob = 1.0\nvocab_size = 70000\n\
+         hidden_dropout_prob = 1.0\nvocab_size = 0\n\
          [sampling]\nmax_seq_length = 1024\n\
          [masking]\nngram = 0\n\
          [training]\nsteps = 100\nmicro_batch = 1000\nkeep = 1\n\

@@ -1,0 +1,134 @@
+//! `[model]`: ALBERT's own configuration, and the presets.
+
+use model::{AlbertConfig, PRESETS};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::nearest::nearest;
+use super::{Implied, Objections, Pretrain, Settings};
+
+/// The settings of [`AlbertConfig`] that a run chooses (specification §1.1).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelSettings {
+    /// The size whose values the other keys have unless given; `None` only where all are given.
+    pub preset: Option<String>,
+    /// Rows of the word embedding; `None` for the tokenizer's number of pieces.
+    pub vocab_size: Option<usize>,
+    /// Width of the embeddings.
+    pub embedding_size: usize,
+    /// Width of the layers.
+    pub hidden_size: usize,
+    /// How often a layer is applied.
+    pub num_hidden_layers: usize,
+    /// Sets of layer weights, each used for a part of the depth.
+    pub num_hidden_groups: usize,
+    /// Attention heads.
+    pub num_attention_heads: usize,
+    /// Width of the feed-forward layers.
+    pub intermediate_size: usize,
+    /// Layers, each with weights of its own, in one application of a group.
+    pub inner_group_num: usize,
+    /// Activation of the feed-forward layers, under transformers' names.
+    pub hidden_act: String,
+    /// Dropout after the embeddings and in each layer.
+    pub hidden_dropout_prob: f64,
+    /// Dropout of the attention probabilities.
+    pub attention_probs_dropout_prob: f64,
+    /// Longest sequence.
+    pub max_position_embeddings: usize,
+    /// Segments told apart.
+    pub type_vocab_size: usize,
+    /// Standard deviation of the initial weights.
+    pub initializer_range: f64,
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        let base = AlbertConfig::default();
+        ModelSettings {
+            preset: Some("base".into()),
+            vocab_size: None,
+            embedding_size: base.embedding_size,
+            hidden_size: base.hidden_size,
+            num_hidden_layers: base.num_hidden_layers,
+            num_hidden_groups: base.num_hidden_groups,
+            num_attention_heads: base.num_attention_heads,
+            intermediate_size: base.intermediate_size,
+            inner_group_num: base.inner_group_num,
+            hidden_act: base.hidden_act,
+            hidden_dropout_prob: as_written(base.hidden_dropout_prob),
+            attention_probs_dropout_prob: as_written(base.attention_probs_dropout_prob),
+            max_position_embeddings: base.max_position_embeddings,
+            type_vocab_size: base.type_vocab_size,
+            initializer_range: base.initializer_range,
+        }
+    }
+}
+
+impl ModelSettings {
+    /// The model's configuration, for a tokenizer of `vocabulary_size` pieces. What is not a setting is ALBERT's own.
+    pub fn config(&self, vocabulary_size: usize) -> AlbertConfig {
+        AlbertConfig {
+            vocab_size: self.vocab_size.unwrap_or(vocabulary_size),
+            embedding_size: self.embedding_size,
+            hidden_size: self.hidden_size,
+            num_hidden_layers: self.num_hidden_layers,
+            num_hidden_groups: self.num_hidden_groups,
+            num_attention_heads: self.num_attention_heads,
+            intermediate_size: self.intermediate_size,
+            inner_group_num: self.inner_group_num,
+            hidden_act: self.hidden_act.clone(),
+            hidden_dropout_prob: self.hidden_dropout_prob as f32,
+            attention_probs_dropout_prob: self.attention_probs_dropout_prob as f32,
+            max_position_embeddings: self.max_position_embeddings,
+            type_vocab_size: self.type_vocab_size,
+            initializer_range: self.initializer_range,
+            ..AlbertConfig::default()
+        }
+    }
+
+    pub(super) fn implied(&self) -> Vec<Implied> {
+        let Some((name, preset)) = self.preset.as_deref().and_then(|name| Some((name, model::preset(name)?)))
+        else {
+            return Vec::new();
+        };
+        let values: [(&'static str, Value); 8] = [
+            ("model.embedding_size", json!(preset.embedding_size)),
+            ("model.hidden_size", json!(preset.hidden_size)),
+            ("model.num_hidden_layers", json!(preset.num_hidden_layers)),
+            ("model.num_attention_heads", json!(preset.num_attention_heads)),
+            ("model.intermediate_size", json!(preset.intermediate_size)),
+            ("model.max_position_embeddings", json!(preset.max_position_embeddings)),
+            ("model.hidden_dropout_prob", json!(as_written(preset.hidden_dropout_prob))),
+            ("model.attention_probs_dropout_prob", json!(as_written(preset.attention_probs_dropout_prob))),
+        ];
+        let implied = |(key, value)| Implied { key, value, reason: format!("preset {name}") };
+        values.into_iter().map(implied).collect()
+    }
+
+    pub(super) fn check(&self, objections: &mut Objections) {
+        if let Some(preset) = self.preset.as_deref()
+            && !PRESETS.contains(&preset)
+        {
+            let help = match nearest(preset, PRESETS) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the presets are {}", PRESETS.join(", ")),
+            };
+            objections.add("model.preset", format!("there is no preset `{preset}`"), help);
+        }
+        for problem in self.config(AlbertConfig::default().vocab_size).problems() {
+            if let model::ConfigError::Value { key, value, problem } = problem {
+                let known =
+                    Pretrain::KEYS.iter().find(|(known, _)| known.strip_prefix("model.") == Some(key));
+                let key = known.expect("every setting of the model is a key").0;
+                objections.add(key, format!("{value} does not fit"), problem);
+            }
+        }
+    }
+}
+
+/// A single-precision number as the decimal number that it was written as: 0.1 and not 0.10000000149011612.
+fn as_written(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
