@@ -19,6 +19,7 @@ const MAX_SEEDS: usize = 1_000_000;
 const MIN_EXPECTED: f64 = 0.5;
 /// What a round of pruning leaves.
 const SHRINKING: f64 = 0.75;
+/// Steps of expectation maximisation before each pruning.
 const UPDATES_PER_ROUND: usize = 2;
 /// Expectation ends with this much more than is wanted; the rest is cut by score.
 const SURPLUS: f64 = 1.1;
@@ -26,7 +27,7 @@ const SURPLUS: f64 = 1.1;
 const PARTS: usize = 8;
 
 /// Learns up to `size` pieces with their log-probabilities, likeliest first, from words with their counts.
-/// Every character of a word is a piece; there must be fewer of them than `size`, and each must be a word of
+/// Every character of a word is a piece; there must be no more of them than `size`, and each must be a word of
 /// its own too. No word has more than 255 characters.
 pub(super) fn learn(words: &[(String, u64)], size: usize) -> Vec<(String, f32)> {
     let mut learner = Learner::new(words);
