@@ -28,9 +28,9 @@ pub struct AlbertConfig {
     /// `gelu` (erf), `gelu_new` (tanh), `relu`, `tanh`, `linear`.
     pub hidden_act: String,
     /// Dropout of embeddings, attention output and feed-forward output.
-    pub hidden_dropout_prob: f32,
+    pub hidden_dropout_prob: f64,
     /// Dropout of attention probabilities.
-    pub attention_probs_dropout_prob: f32,
+    pub attention_probs_dropout_prob: f64,
     /// Rows of the position table: the longest sequence.
     pub max_position_embeddings: usize,
     /// Rows of the segment table.
@@ -40,7 +40,7 @@ pub struct AlbertConfig {
     /// ε of every layer norm.
     pub layer_norm_eps: f64,
     /// Dropout before a classifier, in fine-tuning.
-    pub classifier_dropout_prob: f32,
+    pub classifier_dropout_prob: f64,
     /// Id of the padding piece.
     pub pad_token_id: u32,
     /// Id of the piece that starts a sequence.

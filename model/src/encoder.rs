@@ -56,7 +56,7 @@ impl Albert {
     /// Records the encoder; returns the hidden states, the embeddings first and the last block's output last, each
     /// `[tokens, hidden_size]`.
     pub fn encode<'g>(&self, graph: &'g Graph, batch: Packed<'g>, mode: Mode) -> Vec<Tensor<'g>> {
-        let dropout = |probability| if mode == Mode::Training { probability } else { 0.0 };
+        let dropout = |probability: f64| if mode == Mode::Training { probability as f32 } else { 0.0 };
         let config = self.config();
         let embedded = graph.scope("embeddings", || {
             let tables = self.tables.map(|table| graph.parameter(table));

@@ -18,7 +18,7 @@
 //! ```
 
 mod layers;
-mod model_settings;
+mod model;
 mod nearest;
 mod pretrain;
 mod resolve;
@@ -32,8 +32,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::model::ModelSettings;
 pub use layers::Layers;
-pub use model_settings::ModelSettings;
 pub use pretrain::{DataSettings, DeviceSettings, LearningSettings, Precision, Pretrain, TrainingSettings};
 pub use resolve::{Key, Resolved, keys};
 pub use values::{Device, Interval, Span};

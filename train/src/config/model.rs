@@ -57,8 +57,8 @@ impl Default for ModelSettings {
             intermediate_size: base.intermediate_size,
             inner_group_num: base.inner_group_num,
             hidden_act: base.hidden_act,
-            hidden_dropout_prob: as_written(base.hidden_dropout_prob),
-            attention_probs_dropout_prob: as_written(base.attention_probs_dropout_prob),
+            hidden_dropout_prob: base.hidden_dropout_prob,
+            attention_probs_dropout_prob: base.attention_probs_dropout_prob,
             max_position_embeddings: base.max_position_embeddings,
             type_vocab_size: base.type_vocab_size,
             initializer_range: base.initializer_range,
@@ -67,10 +67,10 @@ impl Default for ModelSettings {
 }
 
 impl ModelSettings {
-    /// The model's configuration, for a tokenizer of `vocabulary_size` pieces. What is not a setting is ALBERT's own.
-    pub fn config(&self, vocabulary_size: usize) -> AlbertConfig {
+    /// The model's configuration, for a tokenizer of `vocab_size` pieces. What is not a setting is ALBERT's own.
+    pub fn albert_config(&self, vocab_size: usize) -> AlbertConfig {
         AlbertConfig {
-            vocab_size: self.vocab_size.unwrap_or(vocabulary_size),
+            vocab_size: self.vocab_size.unwrap_or(vocab_size),
             embedding_size: self.embedding_size,
             hidden_size: self.hidden_size,
             num_hidden_layers: self.num_hidden_layers,
@@ -79,8 +79,8 @@ impl ModelSettings {
             intermediate_size: self.intermediate_size,
             inner_group_num: self.inner_group_num,
             hidden_act: self.hidden_act.clone(),
-            hidden_dropout_prob: self.hidden_dropout_prob as f32,
-            attention_probs_dropout_prob: self.attention_probs_dropout_prob as f32,
+            hidden_dropout_prob: self.hidden_dropout_prob,
+            attention_probs_dropout_prob: self.attention_probs_dropout_prob,
             max_position_embeddings: self.max_position_embeddings,
             type_vocab_size: self.type_vocab_size,
             initializer_range: self.initializer_range,
@@ -100,8 +100,8 @@ impl ModelSettings {
             ("model.num_attention_heads", json!(preset.num_attention_heads)),
             ("model.intermediate_size", json!(preset.intermediate_size)),
             ("model.max_position_embeddings", json!(preset.max_position_embeddings)),
-            ("model.hidden_dropout_prob", json!(as_written(preset.hidden_dropout_prob))),
-            ("model.attention_probs_dropout_prob", json!(as_written(preset.attention_probs_dropout_prob))),
+            ("model.hidden_dropout_prob", json!(preset.hidden_dropout_prob)),
+            ("model.attention_probs_dropout_prob", json!(preset.attention_probs_dropout_prob)),
         ];
         let implied = |(key, value)| Implied { key, value, reason: format!("preset {name}") };
         values.into_iter().map(implied).collect()
@@ -117,7 +117,7 @@ impl ModelSettings {
             };
             objections.add("model.preset", format!("there is no preset `{preset}`"), help);
         }
-        for problem in self.config(AlbertConfig::default().vocab_size).problems() {
+        for problem in self.albert_config(AlbertConfig::default().vocab_size).problems() {
             if let model::ConfigError::Value { key, value, problem } = problem {
                 let known =
                     Pretrain::KEYS.iter().find(|(known, _)| known.strip_prefix("model.") == Some(key));
@@ -126,9 +126,4 @@ impl ModelSettings {
             }
         }
     }
-}
-
-/// A single-precision number as the decimal number that it was written as: 0.1 and not 0.10000000149011612.
-fn as_written(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or(f64::from(value))
 }
