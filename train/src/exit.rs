@@ -8,6 +8,7 @@ use crate::data::DataError;
 use crate::run::checkpoint::{CheckpointError, TensorError};
 use crate::run::directory::DirectoryError;
 use crate::run::lock::LockError;
+use crate::training::{SessionError, TrainError};
 
 /// How the program ended. The numbers are part of the program's interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +129,8 @@ impl ExitCode {
 /// it knows better than what it wraps.
 const KNOWN: &[fn(&(dyn Error + 'static)) -> Option<ExitCode>] = &[
     classify::<ConfigError>,
+    classify::<SessionError>,
+    classify::<TrainError>,
     classify::<CheckpointError>,
     classify::<TensorError>,
     classify::<DirectoryError>,

@@ -40,6 +40,7 @@ mod manifest;
 mod masking;
 mod permutation;
 mod prepare;
+mod reading;
 #[cfg(test)]
 mod reference_tests;
 mod sampler;
@@ -60,6 +61,7 @@ pub use example::Example;
 pub use manifest::{Counts, MANIFEST, Manifest, ShardEntry, Source, TokenizerIdentity};
 pub use masking::{LONGEST_NGRAM, Masking, MaskingOptions, Span};
 pub use prepare::{Preparation, Prepared, TOKENIZER_FOLDER};
+pub use reading::with_sentences;
 pub use sampler::{Epoch, Origin, Pair, SampleOptions, Sampler, SingleSegment};
 pub use shard::{Document, Shard, ShardBuilder};
 pub use statistics::Statistics;

@@ -119,6 +119,22 @@ impl StopRequests {
         self.reason
     }
 
+    /// Runs `work` with a flag that goes up when somebody asks to stop: for work that polls a flag on many threads.
+    pub fn during<T>(&mut self, work: impl FnOnce(&AtomicBool) -> T) -> T {
+        let (flag, done) = (AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    flag.fetch_or(self.pending().is_some(), Ordering::Relaxed);
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
+            let result = work(&flag);
+            done.store(true, Ordering::Relaxed);
+            result
+        })
+    }
+
     /// Whether a checkpoint was asked for (SIGUSR1 or `save-now`) since this was last called; the run goes on.
     pub fn take_save_request(&mut self) -> bool {
         self.look_for_files();

@@ -1,9 +1,16 @@
-//! Training: a model that learns, what is measured of it, and the loop that drives it.
+//! Training: what a run learns from, a model that learns, what is measured of it, and the loop that drives it.
 
 mod learner;
+mod materials;
 mod metrics;
+mod session;
 mod trainer;
 
 pub use learner::{Learner, Outcome};
+pub use materials::{Materials, Workshop, dataset};
 pub use metrics::{Evaluation, Tally};
+pub use session::{
+    SessionError, albert_config, available_memory, bytes, capacity, cpu, held_out_batches, learner,
+    micro_batch,
+};
 pub use trainer::{Finished, Happening, TrainError, Trainer, TrainerOptions, TrainingState};

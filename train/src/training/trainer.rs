@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::learner::{Learner, Outcome};
 use super::metrics::Evaluation;
+use crate::config::Interval;
 use crate::data::{Batch, BatchStream, DataError, Dataset, Position};
 use crate::exit::{Classify, ExitCode};
 use crate::optimization::{Action, Guard, OptimizerSettings, Schedule};
@@ -27,8 +28,8 @@ pub struct TrainerOptions {
     pub micro_batch_size: usize,
     /// Steps between held-out evaluations; 0 for one at the end.
     pub evaluate_every: u64,
-    /// Steps between checkpoints; 0 for one at the end.
-    pub save_every: u64,
+    /// Steps or time between checkpoints; there is always one at the end.
+    pub save_every: Interval,
     /// Steps between `train` events of the journal.
     pub log_every: u64,
     /// Learning rate by step.
@@ -205,6 +206,7 @@ impl Trainer<'_> {
             self.save()?; // a disk that takes no checkpoint is found out now, not after hours
         }
         let mut pace = Pace::default();
+        let mut last_save = Instant::now();
         let mut batches = self.batches()?;
         while self.state.step < self.options.steps {
             if let Some(reason) = self.stop.pending() {
@@ -246,14 +248,10 @@ impl Trainer<'_> {
             }
             self.state.step += 1;
             self.state.position = batch.until;
-            self.keep_house(&mut pace)?;
+            self.keep_house(&mut pace, &mut last_save)?;
         }
-        let last = match self.state.best {
-            Some(evaluation) if evaluation.global_step == self.state.step => evaluation,
-            _ => self.learner.evaluate(&self.held_out, self.state.step)?,
-        };
         self.save()?;
-        Ok(Finished::Done(last))
+        Ok(Finished::Done(self.learner.evaluate(&self.held_out, self.state.step)?))
     }
 
     fn batches(&self) -> Result<BatchStream, DataError> {
@@ -262,12 +260,12 @@ impl Trainer<'_> {
     }
 
     /// Evaluation and checkpoint, where they are due.
-    fn keep_house(&mut self, pace: &mut Pace) -> Result<(), TrainError> {
+    fn keep_house(&mut self, pace: &mut Pace, last_save: &mut Instant) -> Result<(), TrainError> {
         let step = self.state.step;
         let is_last = step == self.options.steps;
-        let is_due = |every: u64| every > 0 && step.is_multiple_of(every);
         let mut is_best = false;
-        if is_due(self.options.evaluate_every) || is_last {
+        let every = self.options.evaluate_every;
+        if (every > 0 && step.is_multiple_of(every)) || is_last {
             let start = Instant::now();
             let evaluation = self.learner.evaluate(&self.held_out, step)?;
             pace.evaluation(start.elapsed());
@@ -280,8 +278,9 @@ impl Trainer<'_> {
             (self.observe)(Happening::Evaluated(&evaluation));
         }
         let is_asked = self.stop.take_save_request();
-        if is_best || is_asked || is_due(self.options.save_every) {
+        if is_best || is_asked || self.options.save_every.is_due(step, last_save.elapsed()) {
             let start = Instant::now();
+            *last_save = start;
             match self.save() {
                 Ok(_) => {
                     pace.save(start.elapsed());
@@ -371,7 +370,10 @@ impl Trainer<'_> {
         let remaining = Remaining {
             steps: left,
             evaluations: due(self.options.evaluate_every) + 1,
-            saves: due(self.options.save_every) + 1,
+            saves: match self.options.save_every {
+                Interval::Steps(every) => due(every) + 1,
+                Interval::Time(_) => 1,
+            },
         };
         (self.observe)(Happening::Step { step, outcome, learning_rate, pace, remaining });
     }

@@ -1,0 +1,195 @@
+//! `albert-train pretrain`: from text, or from built-in stories, to a model.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use train::config::{ConfigError, Interval, Layers, Pretrain, Resolved};
+use train::exit::ExitCode;
+use train::run::directory::{RunDirectory, Status};
+use train::run::signals::{StopReason, StopRequests};
+use train::training::{
+    self, Finished, Materials, SessionError, Trainer, TrainerOptions, TrainingState, Workshop, bytes,
+};
+
+use crate::progress::{Display, evaluated};
+use crate::settings::SettingsArguments;
+
+/// Where a run goes whose place nobody named.
+const DEFAULT_DIRECTORY: &str = "runs/pretrain";
+
+/// Pre-train a model: masked words and sentence order.
+///
+/// Without arguments, a small model learns from built-in stories in a few minutes. Run the same command again to
+/// continue a run that was stopped.
+#[derive(Args)]
+pub struct Arguments {
+    /// Run directory: a new one, or one to continue
+    #[arg(short, long, default_value = DEFAULT_DIRECTORY, value_name = "DIR")]
+    out: PathBuf,
+    /// Print all settings, each with where it comes from, and stop
+    #[arg(long)]
+    print_config: bool,
+    /// Continue although the learning rate's schedule is another one now
+    #[arg(long)]
+    allow_schedule_change: bool,
+    #[command(flatten)]
+    settings: SettingsArguments,
+}
+
+/// Runs the command.
+pub fn run(arguments: Arguments) -> Result<ExitCode> {
+    let begun_with = arguments.out.join("config.toml");
+    let is_continued = begun_with.is_file();
+    let resolved = arguments.settings.resolve(is_continued.then_some(begun_with.as_path()))?;
+    if arguments.print_config {
+        print!("{}", resolved.to_toml());
+        return Ok(ExitCode::Done);
+    }
+    let mut stop = StopRequests::install().context("cannot install signal handlers")?;
+    if let Some(limit) = resolved.settings.training.max_time {
+        stop.limit_time(limit.0);
+    }
+    let command: Vec<String> = std::env::args().collect();
+    let mut directory = RunDirectory::open(&arguments.out, &command)?;
+    if is_continued {
+        check_changes(&resolved, &begun_with, arguments.allow_schedule_change)?;
+    }
+    directory.write_config(&resolved.to_toml())?;
+    stop.watch(directory.path().to_path_buf());
+    let result = session(&resolved.settings, &directory, stop);
+    let (status, reason) = match &result {
+        Ok(None) => (Status::Finished, "all steps are done".to_owned()),
+        Ok(Some(reason)) => (Status::Interrupted, reason.to_string()),
+        Err(error) => (Status::Failed, error.to_string()),
+    };
+    directory.finish(status, &reason)?;
+    match result? {
+        None => Ok(ExitCode::Done),
+        Some(_) => Ok(ExitCode::Interrupted),
+    }
+}
+
+/// Refuses to continue a run with settings that make it another one.
+fn check_changes(now: &Resolved<Pretrain>, begun_with: &Path, allow_schedule_change: bool) -> Result<()> {
+    let mut layers = Layers::<Pretrain>::new();
+    layers.file(begun_with);
+    let begun = layers.resolve()?.settings;
+    let problems = Pretrain::changes_at_resume(now, &begun, allow_schedule_change);
+    if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }.into()) }
+}
+
+/// One session of a run; the reason if it was stopped before its end.
+fn session(
+    settings: &Pretrain,
+    directory: &RunDirectory,
+    mut stop: StopRequests,
+) -> Result<Option<StopReason>, SessionError> {
+    if settings.data.train.is_empty() {
+        eprintln!("no text was given: learning from built-in stories (your own: --train FILE)");
+    }
+    let materials = match gather(settings, directory, &mut stop) {
+        Err(SessionError::Data(train::data::DataError::Interrupted { .. })) => {
+            let reason = stop.pending().unwrap_or(StopReason::Interrupt);
+            eprintln!("stopped: {reason}; what was prepared is kept, run the same command again to continue");
+            return Ok(Some(reason));
+        }
+        materials => materials?,
+    };
+    let config = training::albert_config(&settings.model, &materials.tokenizer)?;
+    let mut learner = training::learner(settings, config, training::available_memory())?;
+    let micro_batch = training::micro_batch(settings);
+    let held_out =
+        training::held_out_batches(materials.held_out.clone(), settings.training.eval_sequences, micro_batch);
+    introduce(settings, &materials, &mut learner);
+    let mut display = Display::new(settings.training.steps, 0);
+    let mut trainer = Trainer {
+        learner: &mut learner,
+        dataset: materials.training.clone(),
+        held_out,
+        options: options(settings, micro_batch),
+        state: TrainingState::default(),
+        checkpoints: directory.checkpoints(settings.training.keep)?,
+        journal: directory.journal()?,
+        stop,
+        observe: Box::new(move |happening| display.show(&happening)),
+    };
+    if let Some(step) = trainer.resume()? {
+        eprintln!("continuing from step {step}");
+    }
+    let finished = trainer.run()?;
+    drop(trainer);
+    match finished {
+        Finished::Stopped(reason, step) => {
+            eprintln!("stopped: {reason}; step {step} is saved, run the same command again to continue");
+            Ok(Some(reason))
+        }
+        Finished::Done(evaluation) => {
+            directory.write_json("eval_results.json", &evaluation)?;
+            let (albert, values) = (learner.albert(), learner.values());
+            let model = directory.publish_model::<SessionError>(|folder| {
+                model::save(folder, albert, &values)?;
+                Ok(materials.tokenizer.save(folder)?)
+            })?;
+            eprintln!("{}", evaluated(&evaluation));
+            crate::farewell::show(&model, &materials, &mut learner)?;
+            Ok(None)
+        }
+    }
+}
+
+fn gather(
+    settings: &Pretrain,
+    directory: &RunDirectory,
+    stop: &mut StopRequests,
+) -> Result<Materials, SessionError> {
+    let folder = directory.path().join("data");
+    let announce = |what: &str| eprintln!("{what}");
+    stop.during(|stop| Workshop { folder: &folder, stop, announce: &announce }.materials(settings))
+}
+
+fn options(settings: &Pretrain, micro_batch_size: usize) -> TrainerOptions {
+    let training = &settings.training;
+    TrainerOptions {
+        steps: training.steps,
+        batch_size: training.batch,
+        micro_batch_size,
+        evaluate_every: training.eval_every,
+        save_every: training.save_every,
+        log_every: 10,
+        schedule: settings.schedule(),
+        optimizer: settings.optimizer.optimizer(),
+    }
+}
+
+/// Says what is about to be trained, on what, and how.
+fn introduce(settings: &Pretrain, materials: &Materials, learner: &mut training::Learner) {
+    let (training, schedule) = (&settings.training, settings.schedule());
+    let parameters = learner.albert().parameters().count();
+    let plan = learner.training_plan();
+    let plan = learner.runtime().plan(plan);
+    let (activations, persistent) = (bytes(plan.arena_size()), bytes(plan.parameter_size()));
+    eprintln!(
+        "model: {:.2} M parameters, vocabulary {}; memory: {persistent} for parameters, {activations} for activations",
+        parameters as f64 / 1e6,
+        learner.albert().config().vocab_size,
+    );
+    let corpus = materials.training.sampler();
+    eprintln!(
+        "data: {} documents, {} samples an epoch of at most {} tokens",
+        corpus.documents(),
+        materials.training.epoch(0).samples(),
+        settings.sampling.max_seq_length,
+    );
+    eprintln!(
+        "training: {} steps of {} sequences, {:?}, learning rate {:.2e} after {} steps of warm-up",
+        training.steps,
+        training.batch,
+        settings.optimizer.kind,
+        schedule.learning_rate,
+        schedule.warmup_steps,
+    );
+    if let Interval::Time(every) = training.save_every {
+        eprintln!("checkpoints: every {} and at the end", train::run::clock::format_duration(every));
+    }
+}

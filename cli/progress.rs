@@ -1,0 +1,118 @@
+//! What a person sees of a run: one bar on a terminal, one plain line per interval elsewhere.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use train::run::clock::format_duration;
+use train::run::progress::{Figure, Form, Line, LineClock, Pace, Remaining};
+use train::training::{Evaluation, Happening, Outcome};
+
+/// Time between plain lines.
+const INTERVAL: Duration = Duration::from_secs(30);
+/// Time between redrawings of the bar.
+const FRAME: Duration = Duration::from_millis(200);
+
+/// Shows a run.
+pub struct Display {
+    steps: u64,
+    clock: LineClock,
+    bar: Option<ProgressBar>,
+}
+
+impl Display {
+    /// A display of a run of `steps` steps, of which `done` are done.
+    pub fn new(steps: u64, done: u64) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(steps).with_position(done);
+            let style = ProgressStyle::with_template("{bar:24} {msg}").expect("the template is well-formed");
+            bar.set_style(style);
+            bar
+        });
+        let interval = if bar.is_some() { FRAME } else { INTERVAL };
+        Self { steps, clock: LineClock::new(interval), bar }
+    }
+
+    /// Shows what happened.
+    pub fn show(&mut self, happening: &Happening<'_>) {
+        match happening {
+            Happening::Step { step, outcome, learning_rate, pace, remaining } => {
+                if self.clock.is_due(Instant::now()) {
+                    self.line(*step, outcome, *learning_rate, pace, *remaining);
+                }
+            }
+            Happening::Evaluated(evaluation) => self.say(&evaluated(evaluation)),
+            Happening::Saved { step, time } => {
+                tracing::debug!("checkpoint of step {step} saved in {}", format_duration(*time));
+            }
+            Happening::NotSaved(error) => self.say(&format!("warning: {error}\n  training goes on from memory")),
+            Happening::Skipped { step, loss, gradient_norm } => self.say(&format!(
+                "warning: step {step} was skipped: loss {loss}, gradient norm {gradient_norm}; the weights did not change"
+            )),
+            Happening::RolledBack { from, to } => {
+                self.say(&format!("warning: too many such steps: went back from step {from} to {to}"));
+            }
+            Happening::JournalFailed(error) => {
+                self.say(&format!("warning: metrics.jsonl cannot be written at the moment: {error}"));
+            }
+        }
+    }
+
+    fn line(&self, step: u64, outcome: &Outcome, learning_rate: f64, pace: &Pace, remaining: Remaining) {
+        let figure = |name, value, form| Figure { name, value, form };
+        let figures = [
+            figure("loss", outcome.loss, Form::Loss),
+            figure("mlm", outcome.masked_lm.mean_loss(), Form::Loss),
+            figure("acc", outcome.masked_lm.accuracy(), Form::Accuracy),
+            figure("sop", outcome.sentence_order.mean_loss(), Form::Loss),
+            figure("acc", outcome.sentence_order.accuracy(), Form::Accuracy),
+            figure("lr", learning_rate, Form::Rate),
+            figure("gnorm", outcome.gradient_norm, Form::Norm),
+        ];
+        let line = Line {
+            task: "pretrain",
+            step,
+            steps: self.steps,
+            figures: &figures,
+            tokens_per_second: pace.tokens_per_second(),
+            waiting_share: pace.waiting_share(),
+            time_left: pace.time_left(remaining),
+        };
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(step);
+                bar.set_message(line.to_string());
+            }
+            None => eprintln!("{line}"),
+        }
+    }
+
+    /// Prints a line of its own, above the bar if there is one.
+    pub fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// An evaluation in a line.
+pub fn evaluated(evaluation: &Evaluation) -> String {
+    format!(
+        "held out at step {}: masked words {:.3} right (always guessing the commonest: {:.3}), loss {:.3}; \
+         sentence order {:.3} right, loss {:.3}",
+        evaluation.global_step,
+        evaluation.masked_lm_accuracy,
+        evaluation.majority_masked_lm_accuracy,
+        evaluation.masked_lm_loss,
+        evaluation.sentence_order_accuracy,
+        evaluation.sentence_order_loss,
+    )
+}

@@ -1,0 +1,85 @@
+//! Settings from a file, the environment and flags: every key is a flag of the same name.
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use train::config::{ConfigError, Key, Layers, Pretrain, Resolved, keys};
+
+/// `--config`, `--set`, and one flag per key.
+pub struct SettingsArguments {
+    config: Option<PathBuf>,
+    sets: Vec<String>,
+    /// Key, flag as written, values.
+    flags: Vec<(&'static str, String, Vec<String>)>,
+}
+
+fn flag(key: &Key) -> String {
+    key.name.replace('_', "-")
+}
+
+impl Args for SettingsArguments {
+    fn augment_args(command: Command) -> Command {
+        let config = Arg::new("config").short('c').long("config").value_name("FILE").help("Settings in TOML");
+        let set = Arg::new("set").long("set").value_name("KEY=VALUE").action(ArgAction::Append);
+        let set = set.help("Set section.key=value; may be given several times");
+        let command = command.arg(config.value_parser(clap::value_parser!(PathBuf))).arg(set);
+        keys::<Pretrain>().into_iter().fold(command, |command, key| {
+            let default =
+                key.default.as_ref().map_or(String::new(), |default| format!(" [default: {default}]"));
+            let arg = Arg::new(key.path)
+                .long(flag(&key))
+                .value_name("VALUE")
+                .help(format!("{}{default}", key.help))
+                .help_heading(format!("[{}]", key.section))
+                .allow_negative_numbers(true)
+                .action(if key.is_list { ArgAction::Append } else { ArgAction::Set });
+            command.arg(if key.is_list { arg.num_args(1..) } else { arg })
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SettingsArguments {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let texts = |id: &str| -> Vec<String> {
+            matches.get_many::<String>(id).map(|values| values.cloned().collect()).unwrap_or_default()
+        };
+        let flags = (keys::<Pretrain>().iter())
+            .map(|key| (key.path, format!("--{}", flag(key)), texts(key.path)))
+            .filter(|(_, _, values)| !values.is_empty())
+            .collect();
+        Ok(Self { config: matches.get_one::<PathBuf>("config").cloned(), sets: texts("set"), flags })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl SettingsArguments {
+    /// Whether nothing was said at all.
+    pub fn is_empty(&self) -> bool {
+        self.config.is_none() && self.sets.is_empty() && self.flags.is_empty()
+    }
+
+    /// All layers together; `begun_with` is the saved configuration of a run that goes on.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in any layer.
+    pub fn resolve(&self, begun_with: Option<&std::path::Path>) -> Result<Resolved<Pretrain>, ConfigError> {
+        let mut layers = Layers::new();
+        if let Some(path) = self.config.as_deref().or(begun_with) {
+            layers.file(path);
+        }
+        layers.environment(std::env::vars());
+        self.sets.iter().for_each(|argument| layers.set(argument));
+        for (key, flag, values) in &self.flags {
+            layers.flag(key, flag, &values.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+        layers.resolve()
+    }
+}

@@ -1,0 +1,215 @@
+//! What a run learns from: text or prepared folders, a tokenizer, and what is held out.
+
+use std::fs;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::config::Pretrain;
+use crate::data::{
+    Corpus, DataError, Dataset, Format, MANIFEST, Preparation, Selection, TOKENIZER_FOLDER, WordStarts,
+    with_sentences,
+};
+use crate::stories::{Split, story};
+use crate::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
+
+use super::session::SessionError;
+
+/// Built-in stories to learn from, and to measure with.
+const STORIES: [(Split, &str, u64); 2] =
+    [(Split::Training, "stories-training.txt", 20_000), (Split::HeldOut, "stories-held-out.txt", 1_000)];
+/// Pieces of the vocabulary that is trained on the built-in stories.
+const STORY_VOCABULARY: usize = 4096;
+/// Pieces of a vocabulary that is trained on the user's text and whose size nobody gave.
+const DEFAULT_VOCABULARY: usize = 30_000;
+
+/// Text as ids, and what made it so.
+#[derive(Debug)]
+pub struct Materials {
+    /// Text to ids.
+    pub tokenizer: Tokenizer,
+    /// Examples to learn from.
+    pub training: Arc<Dataset>,
+    /// Examples to measure with.
+    pub held_out: Arc<Dataset>,
+}
+
+/// Where the materials of a run are made and found again.
+pub struct Workshop<'a> {
+    /// `data/` in the run directory.
+    pub folder: &'a Path,
+    /// Set from outside to stop.
+    pub stop: &'a AtomicBool,
+    /// Told in words what is being done.
+    pub announce: &'a dyn Fn(&str),
+}
+
+impl Workshop<'_> {
+    /// Gathers, and where needed makes, what `settings` ask for.
+    ///
+    /// # Errors
+    /// If text, prepared folders or tokenizer cannot be used, or do not belong together.
+    pub fn materials(&self, settings: &Pretrain) -> Result<Materials, SessionError> {
+        let data = &settings.data;
+        if data.train.is_empty() {
+            let [training, held_out] = STORIES.map(|(split, name, count)| self.stories(split, name, count));
+            let (training, held_out) = (vec![training?], vec![held_out?]);
+            let tokenizer = match &data.tokenizer {
+                Some(path) => Tokenizer::load(path, &LoadOptions::default())?,
+                None => {
+                    let size = settings.model.vocab_size.unwrap_or(STORY_VOCABULARY);
+                    self.trained_tokenizer(&training, Format::Sentences, size)?
+                }
+            };
+            let training = self.prepare("training", &training, Format::Sentences, &tokenizer)?;
+            let held_out = self.prepare("held-out", &held_out, Format::Sentences, &tokenizer)?;
+            return self.assemble(settings, tokenizer, training, Some(held_out));
+        }
+        let tokenizer = match (&data.tokenizer, prepared_folder(&data.train)?) {
+            (Some(path), _) => Tokenizer::load(path, &LoadOptions::default())?,
+            (None, Some(folder)) => Tokenizer::load(&folder.join(TOKENIZER_FOLDER), &LoadOptions::default())?,
+            (None, None) => {
+                let size = settings.model.vocab_size.unwrap_or(DEFAULT_VOCABULARY);
+                self.trained_tokenizer(&data.train, data.format, size)?
+            }
+        };
+        let training = self.corpus("training", &data.train, data.format, &tokenizer)?;
+        let held_out = match data.held_out.is_empty() {
+            true => None,
+            false => Some(self.corpus("held-out", &data.held_out, data.format, &tokenizer)?),
+        };
+        self.assemble(settings, tokenizer, training, held_out)
+    }
+
+    /// A corpus of the run's data: a prepared folder, or text that is prepared now.
+    ///
+    /// # Errors
+    /// If it cannot be read, or was prepared with another tokenizer.
+    pub fn corpus(
+        &self,
+        name: &str,
+        paths: &[PathBuf],
+        format: Format,
+        tokenizer: &Tokenizer,
+    ) -> Result<Arc<Corpus>, SessionError> {
+        match prepared_folder(paths)? {
+            Some(folder) => {
+                let corpus = Corpus::open(&folder)?;
+                corpus.expect_tokenizer(&folder, &hex(&tokenizer.fingerprint()))?;
+                Ok(Arc::new(corpus))
+            }
+            None => self.prepare(name, paths, format, tokenizer),
+        }
+    }
+
+    fn prepare(
+        &self,
+        name: &str,
+        sources: &[PathBuf],
+        format: Format,
+        tokenizer: &Tokenizer,
+    ) -> Result<Arc<Corpus>, SessionError> {
+        let folder = self.folder.join(name);
+        if !folder.join(MANIFEST).exists() {
+            (self.announce)(&format!("preparing {name} text"));
+        }
+        let preparation = Preparation {
+            sources,
+            format,
+            tokenizer,
+            folder: &folder,
+            stop: self.stop,
+            progress: &|_, _| {},
+        };
+        preparation.run()?;
+        Ok(Arc::new(Corpus::open(&folder)?))
+    }
+
+    /// The tokenizer of this run, trained when it was begun.
+    fn trained_tokenizer(
+        &self,
+        sources: &[PathBuf],
+        format: Format,
+        vocabulary_size: usize,
+    ) -> Result<Tokenizer, SessionError> {
+        let folder = self.folder.join("tokenizer");
+        if !folder.join("tokenizer.json").exists() {
+            (self.announce)(&format!("training a vocabulary of {vocabulary_size} pieces"));
+            let options = TrainOptions { vocabulary_size, ..TrainOptions::default() };
+            let trained =
+                with_sentences(sources, format, |sentences| Tokenizer::train(sentences, &options))??;
+            trained.save(&folder)?;
+        }
+        Ok(Tokenizer::load(&folder, &LoadOptions::default())?)
+    }
+
+    /// Writes stories to a file once, whole or not at all.
+    fn stories(&self, split: Split, name: &str, count: u64) -> Result<PathBuf, SessionError> {
+        let (path, partial) = (self.folder.join(name), self.folder.join(format!("{name}.partial")));
+        if path.exists() {
+            return Ok(path);
+        }
+        let write = || {
+            fs::create_dir_all(self.folder)?;
+            let mut file = BufWriter::new(fs::File::create(&partial)?);
+            for index in 0..count {
+                story(0, split, index).iter().try_for_each(|sentence| writeln!(file, "{sentence}"))?;
+                writeln!(file)?;
+            }
+            file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
+            fs::rename(&partial, &path)
+        };
+        write().map_err(|source| DataError::Io { action: "write", path: path.clone(), source })?;
+        Ok(path)
+    }
+
+    fn assemble(
+        &self,
+        settings: &Pretrain,
+        tokenizer: Tokenizer,
+        training: Arc<Corpus>,
+        held_out: Option<Arc<Corpus>>,
+    ) -> Result<Materials, SessionError> {
+        let every = settings.data.held_out_every;
+        let (training_part, held_out) = match held_out {
+            Some(corpus) => (Selection::All, (corpus, Selection::All)),
+            None => (Selection::Training { every }, (training.clone(), Selection::HeldOut { every })),
+        };
+        let seed = settings.training.seed;
+        let examples = |corpus, part| dataset(&tokenizer, corpus, part, settings, seed);
+        let training = examples(training, training_part)?;
+        let held_out = examples(held_out.0, held_out.1)?;
+        Ok(Materials { training, held_out, tokenizer })
+    }
+}
+
+/// The examples of a corpus as `settings` cut and mask them.
+///
+/// # Errors
+/// If the documents yield none.
+pub fn dataset(
+    tokenizer: &Tokenizer,
+    corpus: Arc<Corpus>,
+    part: Selection,
+    settings: &Pretrain,
+    seed: u64,
+) -> Result<Arc<Dataset>, DataError> {
+    let word_starts = WordStarts::new(tokenizer.vocabulary_size(), |id| tokenizer.starts_word(id));
+    let (samples, masking) = (settings.sampling, settings.masking);
+    Ok(Arc::new(Dataset::new(corpus, word_starts, part, samples, masking, seed)?))
+}
+
+/// The prepared folder that `paths` are, or `None` for text files.
+fn prepared_folder(paths: &[PathBuf]) -> Result<Option<PathBuf>, SessionError> {
+    let folders: Vec<_> = paths.iter().filter(|path| path.is_dir()).collect();
+    match (folders.as_slice(), paths.len()) {
+        ([], _) => Ok(None),
+        ([folder], 1) => Ok(Some((*folder).clone())),
+        _ => Err(SessionError::MixedSources { folder: folders[0].clone() }),
+    }
+}
+
+fn hex(bytes: &[u8; 32]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,234 @@
+//! From resolved settings to a finished model: everything between the command line and the loop.
+
+use std::path::{Path, PathBuf};
+
+use engine::{PlanOptions, Precision, Recompute};
+use kernels::Cpu;
+use kernels::cpu::CpuError;
+use model::{Albert, AlbertConfig, Capacity, Heads, ModelError};
+
+use crate::config::{self, ModelSettings, Pretrain};
+use crate::data::{Batch, DataError, Dataset, Normalizers, Position, Reader};
+use crate::exit::{Classify, ExitCode};
+use crate::run::checkpoint::CheckpointError;
+use crate::run::directory::DirectoryError;
+use crate::tokenizer::{Tokenizer, TokenizerError};
+
+use super::learner::Learner;
+use super::trainer::TrainError;
+
+/// Why a session could not begin or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The run directory.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The loop.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The processor does not have what was asked for.
+    #[error(transparent)]
+    Cpu(#[from] CpuError),
+    /// A prepared folder together with something else.
+    #[error(
+        "{} is a folder: give one prepared folder, or one or more text files, not a mixture\n  \
+         help: `albert-train prepare` makes one folder of all text files", folder.display()
+    )]
+    MixedSources {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A device that this version cannot use.
+    #[error("device {device} was asked for, but this version computes on the CPU only: use --device cpu")]
+    Device {
+        /// What was asked for.
+        device: String,
+    },
+    /// An arithmetic that this version does not have.
+    #[error("precision bf16 was asked for, but the CPU computes in f32 in this version: use --precision f32")]
+    Precision,
+    /// The vocabulary and the tokenizer do not belong together.
+    #[error(
+        "model.vocab_size is {vocab_size}, but the tokenizer has {pieces} pieces: leave vocab_size out, or give at \
+         least {pieces}"
+    )]
+    Vocabulary {
+        /// Rows of the word table.
+        vocab_size: usize,
+        /// Pieces of the tokenizer.
+        pieces: usize,
+    },
+    /// The step does not fit into memory.
+    #[error(
+        "a micro-batch of {micro_batch} sequences of {length} tokens needs about {needed} of memory ({activations} of it \
+         activations: ALBERT shares its weights, not its activations); {available} are free\n  help: {advice}",
+        needed = bytes(*.needed), activations = bytes(*.activations), available = bytes(*.available)
+    )]
+    Memory {
+        /// Sequences.
+        micro_batch: usize,
+        /// Tokens of each.
+        length: usize,
+        /// Bytes needed.
+        needed: usize,
+        /// Of which activations.
+        activations: usize,
+        /// Bytes free.
+        available: usize,
+        /// What to do.
+        advice: String,
+    },
+}
+
+impl Classify for SessionError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Data(error) => error.exit_code(),
+            Self::Tokenizer(_) => ExitCode::Data,
+            Self::Model(ModelError::Config(_)) | Self::MixedSources { .. } | Self::Vocabulary { .. } => {
+                ExitCode::Usage
+            }
+            Self::Model(ModelError::Io { .. }) => ExitCode::Io,
+            Self::Model(_) => ExitCode::Checkpoint,
+            Self::Directory(error) => error.exit_code(),
+            Self::Checkpoint(error) => error.exit_code(),
+            Self::Train(error) => error.exit_code(),
+            Self::Cpu(_) | Self::Device { .. } | Self::Precision => ExitCode::Device,
+            Self::Memory { .. } => ExitCode::Memory,
+        }
+    }
+}
+
+/// A number of bytes as a person reads it.
+pub fn bytes(count: usize) -> String {
+    match count {
+        0..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", count as f64 / 1e6),
+        _ => format!("{:.2} GB", count as f64 / 1e9),
+    }
+}
+
+/// The configuration of the model that `settings` describe, over a vocabulary of `pieces`.
+///
+/// # Errors
+/// If the vocabulary does not hold the tokenizer's pieces.
+pub fn albert_config(settings: &ModelSettings, tokenizer: &Tokenizer) -> Result<AlbertConfig, SessionError> {
+    let pieces = tokenizer.vocabulary_size();
+    let vocab_size = settings.vocab_size.unwrap_or(pieces);
+    if vocab_size < pieces {
+        return Err(SessionError::Vocabulary { vocab_size, pieces });
+    }
+    let special = tokenizer.special();
+    Ok(AlbertConfig {
+        pad_token_id: special.pad,
+        bos_token_id: special.classification,
+        eos_token_id: special.separator,
+        ..settings.config(pieces)
+    })
+}
+
+/// The CPU that the settings ask for.
+///
+/// # Errors
+/// If they ask for another device, or an instruction set that this machine lacks.
+pub fn cpu(settings: &config::DeviceSettings) -> Result<Cpu, SessionError> {
+    match settings.device {
+        config::Device::Auto | config::Device::Cpu => {}
+        config::Device::Cuda(_) => return Err(SessionError::Device { device: settings.device.to_string() }),
+    }
+    if settings.precision == config::Precision::Bf16 {
+        return Err(SessionError::Precision);
+    }
+    let isa = settings.isa.as_deref().map(str::parse).transpose()?;
+    Ok(Cpu::new(settings.threads, isa)?)
+}
+
+/// Tokens of a micro-batch that nobody gave a size: enough for matrix products to be efficient, little enough for
+/// activations to stay small. A function of the settings alone, so that a run is the same on any machine.
+const MICRO_BATCH_TOKENS: usize = 4096;
+
+/// Sequences that are computed together.
+pub fn micro_batch(settings: &Pretrain) -> usize {
+    let fitting = (MICRO_BATCH_TOKENS / settings.sampling.max_seq_length).max(1);
+    settings.training.micro_batch.unwrap_or(fitting).min(settings.training.batch)
+}
+
+/// The most that a micro-batch of `sequences` holds.
+pub fn capacity(settings: &Pretrain, sequences: usize) -> Capacity {
+    let length = settings.sampling.max_seq_length;
+    let predictions = settings.masking.predictions(length) * if settings.masking.permutation { 2 } else { 1 };
+    Capacity { tokens: sequences * length, sequences, masked: sequences * predictions }
+}
+
+/// Bytes that a training step needs: all of it, and the activations.
+fn memory(albert: &Albert, settings: &Pretrain, sequences: usize) -> (usize, usize) {
+    let options = PlanOptions { precision: Precision::F32, recompute: Recompute::None };
+    let plan = albert.pretraining_plan(capacity(settings, sequences), options);
+    let plan = plan.expect("pre-training reaches every parameter");
+    (plan.arena_size() + plan.parameter_size(), plan.arena_size())
+}
+
+/// A model with fresh parameters, ready for the micro-batches that `settings` ask for.
+///
+/// # Errors
+/// If the device cannot be had, or a step does not fit into `available` bytes of memory.
+pub fn learner(
+    settings: &Pretrain,
+    config: AlbertConfig,
+    available: Option<usize>,
+) -> Result<Learner, SessionError> {
+    let device = engine::Device::Cpu(cpu(&settings.device)?);
+    let albert = Albert::new(config, Heads::PRETRAINING).map_err(ModelError::from)?;
+    let sequences = micro_batch(settings);
+    let (needed, activations) = memory(&albert, settings, sequences);
+    if let Some(available) = available.filter(|&available| available < needed) {
+        let fitting = (1..sequences).rev().find(|&fewer| memory(&albert, settings, fewer).0 <= available);
+        let advice = match fitting {
+            Some(fewer) => {
+                format!("--training.micro-batch {fewer} fits and gives the same result, only slower")
+            }
+            None => "not even one sequence fits: use a smaller model or shorter sequences".into(),
+        };
+        let length = settings.sampling.max_seq_length;
+        return Err(SessionError::Memory {
+            micro_batch: sequences,
+            length,
+            needed,
+            activations,
+            available,
+            advice,
+        });
+    }
+    let capacity = capacity(settings, sequences);
+    Ok(Learner::new(albert, device, capacity, Recompute::None, settings.training.seed))
+}
+
+/// Bytes of memory that the system can give without swapping, if it says so.
+pub fn available_memory() -> Option<usize> {
+    let text = std::fs::read_to_string(Path::new("/proc/meminfo")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok().map(|kilobytes| kilobytes * 1024)
+}
+
+/// The first `sequences` examples of a held-out dataset, always the same, in batches of `micro_batch`.
+pub fn held_out_batches(
+    dataset: std::sync::Arc<Dataset>,
+    sequences: usize,
+    micro_batch: usize,
+) -> Vec<Batch> {
+    let within_epoch = dataset.epoch(0).samples().min(sequences as u64) as usize;
+    let examples = Reader::new(dataset, Position::default()).examples(within_epoch);
+    examples.chunks(micro_batch).map(|part| Batch::pack(part, Normalizers::of(part))).collect()
+}
