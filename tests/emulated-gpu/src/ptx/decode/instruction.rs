@@ -206,7 +206,8 @@ impl<'s, 'a> Decoding<'_, '_, 's, 'a> {
                 None => match Special::parse(name) {
                     Some(special) => Fill::Special(special),
                     None if name.starts_with('%') => {
-                        return Err(self.unsupported(format!("register `{name}`")));
+                        let what = format!("`{name}`, no register declared here nor a known special one,");
+                        return Err(self.unsupported(what));
                     }
                     None => return Err(self.invalid(format!("unknown name `{name}`"))),
                 },

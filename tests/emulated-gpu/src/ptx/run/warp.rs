@@ -164,7 +164,7 @@ impl Control {
             Operation::Lanes(action) => action(machine, taken)?,
             Operation::Together { members, action } => {
                 if !self.gathered(*members, taken, machine)? {
-                    self.groups[index].parked = true;
+                    self.park(index, taken);
                     return Ok(Step::Regroup);
                 }
                 let mut rest = taken;
@@ -176,7 +176,7 @@ impl Control {
             }
             Operation::Barrier(barrier) => {
                 if taken != self.alive {
-                    self.groups[index].parked = true;
+                    self.park(index, taken);
                     return Ok(Step::Regroup);
                 }
                 self.groups[index].position += 1;
@@ -257,6 +257,14 @@ impl Control {
         others.position += 1;
         self.groups[index].lanes = taken;
         self.groups.push(others);
+    }
+
+    /// `taken` of a group wait here for others.
+    fn park(&mut self, index: usize, taken: u32) {
+        if taken != self.groups[index].lanes {
+            self.part(index, taken);
+        }
+        self.groups[index].parked = true;
     }
 
     /// The lanes of a group are done. Whoever waits looks again: nobody waits for lanes that have exited.
