@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Cpu;
 use super::simd::{Floats, kernel};
-use super::threads::Pieces;
+use super::threads::{Grid, Pieces};
 
 /// Measured limits of a device, all its threads together.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,8 +22,8 @@ const RUNS: usize = 5;
 const CHAINS: usize = 12;
 /// Rounds of one measurement, some 20 ms at 4 GHz.
 const ROUNDS: usize = 10_000_000;
-/// f32s that a thread copies: 64 MiB.
-const COPIED: usize = 1 << 24;
+/// f32s that all threads together copy: 128 MiB, more than most caches hold.
+const COPIED: usize = 1 << 25;
 
 impl Cpu {
     /// Measures the limits, within about a second.
@@ -43,18 +43,18 @@ impl Cpu {
     }
 
     fn copy_bandwidth(&self) -> f64 {
-        let threads = self.threads();
-        let source = vec![1.0f32; COPIED * threads];
-        let mut target = vec![0.0f32; COPIED * threads];
+        let grid = Grid::new(COPIED, COPIED.div_ceil(self.threads()));
+        let source = vec![1.0f32; COPIED];
+        let mut target = vec![0.0f32; COPIED];
         let target = Pieces::new(&mut target);
         let seconds = best(|| {
             self.on_every_thread(|thread| {
-                let range = thread * COPIED..(thread + 1) * COPIED;
-                // SAFETY: one piece per thread.
+                let range = grid.range(thread);
+                // SAFETY: ranges of a grid are disjoint.
                 unsafe { target.piece(range.clone()) }.copy_from_slice(black_box(&source[range]));
             })
         });
-        (2 * size_of::<f32>() * source.len()) as f64 / seconds
+        (2 * size_of_val(&source[..])) as f64 / seconds
     }
 
     /// Calls `work` with every thread's number, on that thread, all at once.

@@ -20,9 +20,10 @@ pub fn forward(cpu: &Cpu, cross_entropy: &CrossEntropy, operands: Forward<'_, f3
         for (index, row) in rows.enumerate() {
             let logits = &logits[row * classes..(row + 1) * classes];
             let (largest, at) = first_largest(cpu.token(), logits);
-            let log_sum = largest + sum_exp(cpu.token(), logits, largest).ln();
-            log_sums[index] = log_sum;
-            losses[index] = log_sum - logits[labels[row] as usize];
+            let log_sum = sum_exp(cpu.token(), logits, largest).ln();
+            log_sums[index] = largest + log_sum;
+            // Not from the line above, whose rounding would drown the small loss of a sure guess.
+            losses[index] = log_sum + (largest - logits[labels[row] as usize]);
             predictions[index] = at;
         }
     });
