@@ -1,8 +1,9 @@
-//! Telling a plot: casting its roles, letting its beats happen, and putting them into words.
+//! Telling a plot: letting its beats happen, and putting them into words.
 
+use super::cast::{self, Gender, Portrait};
 use super::draws::Draws;
 use super::grammar;
-use super::script::{Beat, Cast, Plot, Verb};
+use super::script::{Beat, Plot, Verb};
 use super::template::{Form, Piece};
 use super::words::{self, Kind, List};
 use super::world::{RoleId, World};
@@ -13,33 +14,6 @@ const FRESH_WORD_TRIES: usize = 8;
 const NAMED_ANEW: usize = 25;
 /// A known thing is given its adjective again this often, in percent.
 const DESCRIBED_ANEW: usize = 15;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Gender {
-    She,
-    He,
-}
-
-/// The words that stand for a role throughout the story.
-#[derive(Debug)]
-pub(super) struct Portrait {
-    kind: Kind,
-    /// `Mia`, for those that have a name.
-    name: Option<&'static str>,
-    noun: &'static str,
-    adjective: &'static str,
-    /// `in`, `at` or `on` for places.
-    preposition: &'static str,
-    pub(super) gender: Gender,
-    /// The role whose relative this is.
-    kin_of: Option<RoleId>,
-}
-
-impl Portrait {
-    pub(super) fn is_person(&self) -> bool {
-        matches!(self.kind, Kind::Person | Kind::Creature)
-    }
-}
 
 /// A plot while it is being told.
 pub(super) struct Narrator<'d> {
@@ -58,7 +32,7 @@ pub(super) struct Narrator<'d> {
 
 /// The sentences of `plot`, and the cast that played it.
 pub(super) fn tell(plot: &Plot, draws: &mut Draws) -> (Vec<String>, Vec<Portrait>) {
-    let portraits = portray(plot, draws);
+    let portraits = cast::portray(&plot.cast, draws);
     let roles = portraits.len();
     let mut narrator = Narrator {
         draws,
@@ -69,7 +43,7 @@ pub(super) fn tell(plot: &Plot, draws: &mut Draws) -> (Vec<String>, Vec<Portrait
         last: Vec::new(),
         present: Vec::new(),
     };
-    let mut world = plot.world();
+    let mut world = plot.start.clone();
     let mut sentences = Vec::new();
     for beat in &plot.beats {
         if beat.optional && narrator.draws.chance(50) {
@@ -90,58 +64,6 @@ fn happen(beat: &Beat, world: &mut World) -> Result<(), String> {
     match beat.present.is_empty() {
         true => Ok(()),
         false => world.together(&company),
-    }
-}
-
-/// Draws the words for every role, no noun or name twice.
-fn portray(plot: &Plot, draws: &mut Draws) -> Vec<Portrait> {
-    let mut portraits: Vec<Portrait> = Vec::new();
-    for cast in &plot.cast {
-        let portrait = loop {
-            let drawn = draw_portrait(cast, draws);
-            let taken = portraits.iter().any(|other| match (drawn.name, other.name) {
-                (Some(name), Some(other)) => name == other,
-                _ => drawn.noun == other.noun,
-            });
-            if !taken {
-                break drawn;
-            }
-        };
-        portraits.push(portrait);
-    }
-    portraits
-}
-
-fn draw_portrait(cast: &Cast, draws: &mut Draws) -> Portrait {
-    let gender = if draws.chance(50) { Gender::She } else { Gender::He };
-    let by_gender = |she, he| match gender {
-        Gender::She => words::list(she),
-        Gender::He => words::list(he),
-    };
-    let (nouns, names) = match cast {
-        Cast::Child => (by_gender("girl", "boy"), Some(by_gender("girls", "boys"))),
-        Cast::Kin(_) => (by_gender("kinswomen", "kinsmen"), None),
-        Cast::Listed(list) if list.kind == Kind::Creature => {
-            (*list, Some(by_gender("she-names", "he-names")))
-        }
-        Cast::Listed(list) => (*list, None),
-    };
-    let entry = draws.pick_early(&nouns.entries);
-    let adjective = match nouns.adjectives[..] {
-        [] => "",
-        _ => {
-            let list: &&str = draws.pick(&nouns.adjectives);
-            &draws.pick_early(&words::list(list).entries).text
-        }
-    };
-    Portrait {
-        kind: nouns.kind,
-        name: names.map(|names| draws.pick_early(&names.entries).text.as_str()),
-        noun: &entry.text,
-        adjective,
-        preposition: entry.preposition,
-        gender,
-        kin_of: if let Cast::Kin(whose) = cast { Some(*whose) } else { None },
     }
 }
 

@@ -16,6 +16,7 @@
 
 use std::sync::LazyLock;
 
+use super::cast::Cast;
 use super::template::{self, Phrasing};
 use super::words::{self, Kind, List};
 use super::world::{Door, RoleId, Whereabouts, World};
@@ -41,26 +42,6 @@ pub(super) enum Verb {
     Feel,
 }
 
-/// Where a role's words come from.
-#[derive(Debug)]
-pub(super) enum Cast {
-    /// A girl or a boy.
-    Child,
-    /// A relative of another role.
-    Kin(RoleId),
-    /// An entry of a list.
-    Listed(&'static List),
-}
-
-impl Cast {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Child | Self::Kin(_) => Kind::Person,
-            Self::Listed(list) => list.kind,
-        }
-    }
-}
-
 /// One thing that happens, and the ways to tell it.
 #[derive(Debug)]
 pub(super) struct Beat {
@@ -82,10 +63,8 @@ pub(super) struct Beat {
 pub(super) struct Plot {
     pub(super) title: &'static str,
     pub(super) cast: Vec<Cast>,
-    /// The state at the start.
-    pub(super) whereabouts: Vec<Whereabouts>,
-    pub(super) doors: Vec<Door>,
-    pub(super) broken: Vec<bool>,
+    /// The world as the plot finds it.
+    pub(super) start: World,
     pub(super) beats: Vec<Beat>,
     names: Vec<&'static str>,
 }
@@ -184,20 +163,7 @@ fn parse_plots(file: &'static str) -> Vec<Plot> {
 
 impl Plot {
     fn new(title: &'static str) -> Self {
-        Self {
-            title,
-            cast: Vec::new(),
-            whereabouts: Vec::new(),
-            doors: Vec::new(),
-            broken: Vec::new(),
-            beats: Vec::new(),
-            names: Vec::new(),
-        }
-    }
-
-    /// The world as the plot finds it.
-    pub(super) fn world(&self) -> World {
-        World::new(self.whereabouts.clone(), self.doors.clone(), self.broken.clone())
+        Self { title, cast: Vec::new(), start: World::default(), beats: Vec::new(), names: Vec::new() }
     }
 
     fn role(&self, name: &str) -> Result<RoleId, String> {
@@ -215,9 +181,7 @@ impl Plot {
                 (Some("of"), Some(whose)) => Cast::Kin(self.role(whose)?),
                 _ => return Err("`kin` needs `of ROLE`".to_owned()),
             },
-            list => {
-                Cast::Listed(words::find(list).ok_or_else(|| format!("no word list is called `{list}`"))?)
-            }
+            list => Cast::Listed(words::find(list)?),
         };
         let (mut whereabouts, mut door, mut broken) = (Whereabouts::Nowhere, Door::Open, false);
         while let Some(setting) = words.next() {
@@ -232,18 +196,14 @@ impl Plot {
         }
         self.names.push(name);
         self.cast.push(cast);
-        self.whereabouts.push(whereabouts);
-        self.doors.push(door);
-        self.broken.push(broken);
+        self.start.add(whereabouts, door, broken);
         Ok(())
     }
 
     fn parse_beat(&mut self, line: &'static str, own: Vec<&'static str>) -> Result<(), String> {
         let (optional, line) = line.strip_prefix("? ").map_or((false, line), |rest| (true, rest));
         let (lead, line) = line.split_once(": ").map_or((None, line), |(lead, rest)| (Some(lead), rest));
-        if let Some(lead) = lead {
-            words::find(lead).ok_or_else(|| format!("no word list is called `{lead}`"))?;
-        }
+        lead.map(words::find).transpose()?;
         let mut words = line.split_whitespace();
         let name = words.next().unwrap_or("");
         let action = ACTIONS
@@ -266,8 +226,7 @@ impl Plot {
             } else if let Some(name) = word.strip_prefix('~') {
                 beat.absent.push(self.role(name)?);
             } else if beat.verb == Verb::Feel && !beat.roles.is_empty() {
-                beat.feeling =
-                    Some(words::find(word).ok_or_else(|| format!("no word list is called `{word}`"))?);
+                beat.feeling = Some(words::find(word)?);
             } else {
                 beat.roles.push(self.role(word)?);
             }

@@ -147,8 +147,7 @@ fn parse_slot(slot: &'static str, role: &RoleLookup<'_>) -> Result<Piece, String
         Form::parse(kind, form_name).ok_or_else(|| format!("`{{{slot}}}`: no such form of a {kind:?}"))
     };
     if let Some(list) = name.strip_prefix('*') {
-        let list = words::find(list).ok_or_else(|| format!("no word list is called `{list}`"))?;
-        return Ok(Piece::Word(list, parse_form(Kind::Word)?));
+        return Ok(Piece::Word(words::find(list)?, parse_form(Kind::Word)?));
     }
     let (role, kind) = role(name)?;
     Ok(Piece::Role(role, parse_form(kind)?))

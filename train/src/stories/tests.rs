@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::narrator::Gender;
+use super::cast::Gender;
 use super::template::Piece;
 use super::*;
 
@@ -122,6 +122,19 @@ fn plots_leave_pronouns_to_the_narrator() {
             .flat_map(|beat| &beat.phrasings)
             .flatten()
             .for_each(|pieces| check(plot.title, pieces));
+    }
+}
+
+/// `At noon, "Come in," said Ann` is no English.
+#[test]
+fn no_lead_in_stands_before_a_quotation() {
+    for plot in script::plots() {
+        for beat in plot.beats.iter().filter(|beat| beat.lead.is_some()) {
+            for phrasing in &beat.phrasings {
+                let quoted = matches!(phrasing[0][0], Piece::Text(text) if text.starts_with('"'));
+                assert!(!quoted, "plot `{}`: {phrasing:?}", plot.title);
+            }
+        }
     }
 }
 

@@ -58,14 +58,14 @@ static LISTS: LazyLock<BTreeMap<&'static str, List>> = LazyLock::new(|| {
     lists
 });
 
-/// The list called `name`, if there is one.
-pub(super) fn find(name: &str) -> Option<&'static List> {
-    LISTS.get(name)
+/// The list called `name`.
+pub(super) fn find(name: &str) -> Result<&'static List, String> {
+    LISTS.get(name).ok_or_else(|| format!("no word list is called `{name}`"))
 }
 
-/// The list called `name`, which a plot or a header has named.
+/// The list called `name`, which a plot or a header names and so must exist.
 pub(super) fn list(name: &str) -> &'static List {
-    find(name).unwrap_or_else(|| panic!("no word list is called `{name}`"))
+    find(name).unwrap_or_else(|fault| panic!("{fault}"))
 }
 
 fn parse(file: &'static str, lists: &mut BTreeMap<&'static str, List>) {

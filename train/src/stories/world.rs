@@ -30,8 +30,8 @@ pub(super) enum Door {
 /// The times of a day, in order.
 const HOURS: [&str; 6] = ["dawn", "morning", "noon", "afternoon", "evening", "night"];
 
-/// The state of the world, one entry per role.
-#[derive(Debug)]
+/// The state of the world, one entry per role; at first dawn.
+#[derive(Clone, Debug, Default)]
 pub(super) struct World {
     whereabouts: Vec<Whereabouts>,
     doors: Vec<Door>,
@@ -40,9 +40,11 @@ pub(super) struct World {
 }
 
 impl World {
-    /// The world at dawn, in the state given.
-    pub(super) fn new(whereabouts: Vec<Whereabouts>, doors: Vec<Door>, broken: Vec<bool>) -> Self {
-        Self { whereabouts, doors, broken, hour: 0 }
+    /// Adds the next role, in the state given.
+    pub(super) fn add(&mut self, whereabouts: Whereabouts, door: Door, broken: bool) {
+        self.whereabouts.push(whereabouts);
+        self.doors.push(door);
+        self.broken.push(broken);
     }
 
     /// The place where a person is, or a thing lies or is carried.
@@ -120,10 +122,7 @@ impl World {
             }
             (Verb::Make, &[who, what]) => {
                 self.exists(who)?;
-                if self.whereabouts[what] != Nowhere {
-                    return Err(format!("role {what} is there already"));
-                }
-                self.whereabouts[what] = HeldBy(who);
+                self.comes_to_be(what, HeldBy(who))?;
             }
             (Verb::Break, &[who, what]) => {
                 self.holds(who, what)?;
@@ -135,7 +134,7 @@ impl World {
                 self.is_broken(what, true)?;
                 self.broken[what] = false;
             }
-            (Verb::Appear, &[what, place]) => self.whereabouts[what] = At(place),
+            (Verb::Appear, &[what, place]) => self.comes_to_be(what, At(place))?,
             (Verb::Feel, &[who]) => self.exists(who)?,
             _ => return Err(format!("{verb:?} does not take {} roles", roles.len())),
         }
@@ -148,6 +147,14 @@ impl World {
             return Err(format!("role {who} is at role {place} already"));
         }
         self.whereabouts[who] = Whereabouts::At(place);
+        Ok(())
+    }
+
+    fn comes_to_be(&mut self, what: RoleId, whereabouts: Whereabouts) -> Result<(), String> {
+        if self.whereabouts[what] != Whereabouts::Nowhere {
+            return Err(format!("role {what} is there already"));
+        }
+        self.whereabouts[what] = whereabouts;
         Ok(())
     }
 
@@ -203,9 +210,12 @@ mod tests {
 
     /// Ann in the street with a key, Bob in the locked hut, a cake not yet baked.
     fn world() -> World {
-        let doors = vec![Door::Open, Door::Open, Door::Open, Door::Open, Door::Open, Door::Locked];
-        let whereabouts = vec![At(STREET), At(HUT), HeldBy(ANN), Nowhere, Nowhere, Nowhere];
-        World::new(whereabouts, doors, vec![false; 6])
+        let mut world = World::default();
+        for whereabouts in [At(STREET), At(HUT), HeldBy(ANN), Nowhere, Nowhere] {
+            world.add(whereabouts, Door::Open, false);
+        }
+        world.add(Nowhere, Door::Locked, false);
+        world
     }
 
     #[test]
