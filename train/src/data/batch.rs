@@ -101,7 +101,7 @@ impl Batch {
                 batch.segment_ids.push(token_type_ids[cell]);
             }
             if batch.token_ids.len() == first_row {
-                return Err(padding(sequence, "attention_mask", "the sequence has no token"));
+                return Err(content("attention_mask", sequence, "has no token"));
             }
             batch.first_rows.push(first_row as i32);
             batch.offsets.push(batch.token_ids.len() as i32);
@@ -112,11 +112,7 @@ impl Batch {
                 }
                 let column = usize::try_from(padded.masked_positions[slot]).ok();
                 let Some(Some(row)) = column.and_then(|column| rows.get(column)) else {
-                    return Err(padding(
-                        sequence,
-                        "masked_positions",
-                        "a prediction lies outside the sequence",
-                    ));
+                    return Err(content("masked_positions", sequence, "has a prediction outside of it"));
                 };
                 batch.masked_rows.push(*row);
                 batch.masked_labels.push(padded.masked_labels[slot]);
@@ -192,11 +188,11 @@ impl Padded<'_> {
         let cells = self.input_ids.len();
         let whole = |length: usize| length.checked_rem(self.sequence_length) == Some(0);
         if !whole(cells) || cells > i32::MAX as usize {
-            return Err(mismatch("input_ids", cells, "it must be whole rows of the sequence length"));
+            return Err(shape("input_ids", cells, "it must be whole rows of the sequence length"));
         }
         let sequences = cells / self.sequence_length;
         let slots = self.masked_positions.len();
-        for (option, length, expected, reason) in [
+        for (matrix, length, expected, reason) in [
             ("attention_mask", self.attention_mask.len(), cells, "it must have the shape of input_ids"),
             ("token_type_ids", self.token_type_ids.len(), cells, "it must have the shape of input_ids"),
             ("masked_labels", self.masked_labels.len(), slots, "it must have the shape of masked_positions"),
@@ -208,30 +204,26 @@ impl Padded<'_> {
             ),
         ] {
             if length != expected {
-                return Err(mismatch(option, length, reason));
+                return Err(shape(matrix, length, reason));
             }
         }
         if slots.checked_rem(sequences).unwrap_or(slots) != 0 {
-            return Err(mismatch(
-                "masked_positions",
-                slots,
-                "it must have the same number for each sequence",
-            ));
+            return Err(shape("masked_positions", slots, "it must have the same number for each sequence"));
         }
         if ![0, sequences].contains(&self.sentence_order_labels.len()) {
             let length = self.sentence_order_labels.len();
-            return Err(mismatch("sentence_order_labels", length, "it must have one for each sequence"));
+            return Err(shape("sentence_order_labels", length, "it must have one for each sequence"));
         }
         Ok(sequences)
     }
 }
 
-fn mismatch(option: &'static str, length: usize, reason: &'static str) -> DataError {
-    DataError::Option { option, value: format!("[{length} values]"), reason }
+fn shape(matrix: &'static str, length: usize, reason: &str) -> DataError {
+    DataError::Padded { matrix, reason: format!("it has {length} values; {reason}") }
 }
 
-fn padding(sequence: usize, option: &'static str, reason: &'static str) -> DataError {
-    DataError::Option { option, value: format!("[sequence {sequence}]"), reason }
+fn content(matrix: &'static str, sequence: usize, reason: &str) -> DataError {
+    DataError::Padded { matrix, reason: format!("sequence {sequence} {reason}") }
 }
 
 /// Rows ordered by token id, equal ids by row.
@@ -341,14 +333,17 @@ mod tests {
         );
         assert!(refused(Padded { sequence_length: 7, ..padded }).starts_with("input_ids"));
         assert!(refused(Padded { sequence_length: 0, ..padded }).starts_with("input_ids"));
-        assert!(refused(Padded { attention_mask: &vec![0; 6 * columns], ..padded }).contains("no token"));
+        assert!(
+            refused(Padded { attention_mask: &vec![0; 6 * columns], ..padded })
+                .contains("sequence 0 has no token")
+        );
         assert!(
             refused(Padded { masked_positions: &vec![39; 6 * slots], ..padded })
-                .contains("outside the sequence")
+                .contains("a prediction outside of it")
         );
         assert!(
             refused(Padded { masked_positions: &vec![-1; 6 * slots], ..padded })
-                .contains("outside the sequence")
+                .contains("a prediction outside of it")
         );
         assert!(
             refused(Padded { sentence_order_labels: &labels[1..], ..padded }).starts_with("sentence_order")

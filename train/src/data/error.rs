@@ -153,6 +153,14 @@ pub enum DataError {
         /// What is allowed.
         reason: &'static str,
     },
+    /// A padded batch does not fit together.
+    #[error("{matrix}: {reason}")]
+    Padded {
+        /// The name of the matrix.
+        matrix: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The corpus yields no sample under these options.
     #[error("no sample can be made of this text: {reason}")]
     NothingToSample {
@@ -203,6 +211,7 @@ impl Classify for DataError {
             | Self::Tokenizer(_)
             | Self::SourceChanged { .. }
             | Self::Damaged { .. }
+            | Self::Padded { .. }
             | Self::NotPrepared { .. }
             | Self::NothingToSample { .. } => ExitCode::Data,
         }

@@ -19,7 +19,7 @@ use super::files::UNFINISHED;
 use super::manifest::{Counts, MANIFEST, Manifest, ShardEntry, Source, TokenizerIdentity};
 use super::shard::{Shard, ShardBuilder};
 use super::text::{Event, Format, parts, read_documents};
-use crate::tokenizer::{Encoder, Tokenizer};
+use crate::tokenizer::Tokenizer;
 
 /// Where in the folder the tokenizer is kept.
 pub const TOKENIZER_FOLDER: &str = "tokenizer";
@@ -79,23 +79,20 @@ impl Preparation<'_> {
         let summaries = parts
             .par_iter()
             .with_max_len(1)
-            .map_init(
-                || self.tokenizer.encoder(),
-                |encoder, part| {
-                    let shard = match Shard::open(&part.file) {
-                        // Written whole by an earlier run of this very plan; a damaged one is made again.
-                        Ok(shard) if shard.vocabulary_size() == self.tokenizer.vocabulary_size() => {
-                            kept.fetch_add(1, Relaxed);
-                            shard
-                        }
-                        _ => self.make_shard(part, encoder)?,
-                    };
-                    shards_done.fetch_add(1, Relaxed);
-                    let length = part.bytes.end - part.bytes.start;
-                    (self.progress)(bytes_done.fetch_add(length, Relaxed) + length, total);
-                    Ok(summary(part, &shard, plan.tokenizer.special.unknown))
-                },
-            )
+            .map(|part| {
+                let shard = match Shard::open(&part.file) {
+                    // Written whole by an earlier run of this very plan; a damaged one is made again.
+                    Ok(shard) if shard.vocabulary_size() == self.tokenizer.vocabulary_size() => {
+                        kept.fetch_add(1, Relaxed);
+                        shard
+                    }
+                    _ => self.make_shard(part)?,
+                };
+                shards_done.fetch_add(1, Relaxed);
+                let length = part.bytes.end - part.bytes.start;
+                (self.progress)(bytes_done.fetch_add(length, Relaxed) + length, total);
+                Ok(summary(part, &shard, plan.tokenizer.special.unknown))
+            })
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| match error {
                 DataError::Interrupted { .. } => {
@@ -169,8 +166,9 @@ impl Preparation<'_> {
         Ok(all)
     }
 
-    fn make_shard(&self, part: &Part, encoder: &mut Encoder<'_>) -> Result<Shard, DataError> {
+    fn make_shard(&self, part: &Part) -> Result<Shard, DataError> {
         let mut builder = ShardBuilder::new(self.tokenizer.vocabulary_size())?;
+        let mut encoder = self.tokenizer.encoder();
         let mut ids = Vec::new();
         read_documents(&self.sources[part.source], part.bytes.clone(), self.format, &mut |event| {
             if self.stop.load(Relaxed) {

@@ -156,12 +156,8 @@ impl fmt::Display for Statistics {
         if self.random_next > 0 {
             writeln!(f, "random seconds    {}", percent(self.random_next, self.samples))?;
         }
-        writeln!(f, "short passes      {}", percent(self.short, self.samples))?;
-        writeln!(
-            f,
-            "cut off           {} tokens a sample",
-            format_args!("{:.2}", share(self.truncated, self.samples))
-        )?;
+        writeln!(f, "of short passes   {}", percent(self.short, self.samples))?;
+        writeln!(f, "cut off           {:.2} tokens a sample", share(self.truncated, self.samples))?;
         write!(f, "unknown           {} of the tokens", percent(self.unknown, self.tokens))
     }
 }

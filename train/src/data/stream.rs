@@ -63,7 +63,10 @@ impl BatchStream {
     /// The next batch, waiting for it where it is not ready.
     pub fn next_step(&mut self) -> Step {
         let asked = Instant::now();
-        let step = self.steps.recv().expect("the thread lives as long as its receiver");
+        let step = self
+            .steps
+            .recv()
+            .expect("the thread ends before its receiver only by a panic, which has been reported");
         self.waited += asked.elapsed();
         step
     }
@@ -114,7 +117,8 @@ mod tests {
         let dataset = Arc::new(synthetic::dataset(&Shape::default(), 64, 7));
         let mut stream = BatchStream::start(dataset, Position::default(), 2, 2).unwrap();
         stream.next_step();
-        stream.waiting_share();
+        let first = stream.waiting_share();
+        assert!(first > 0.0 && first <= 1.0, "the first batch cannot be ready at once: {first}");
         // The next batches are made while this thread sleeps.
         thread::sleep(Duration::from_millis(200));
         stream.next_step();

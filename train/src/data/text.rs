@@ -397,6 +397,23 @@ mod tests {
         }
     }
 
+    proptest! {
+        /// Whatever the bytes: sentences that are not empty, or an error.
+        #[test]
+        fn nonsense_is_read_or_refused(
+            content in "(\\PC|\n|\r| |\\{\"text\": \"a. B.\"\\}\n){0,60}",
+            noise: Vec<u8>,
+            format in prop::sample::select(vec![Format::Sentences, Format::Prose, Format::Jsonl]),
+        ) {
+            for bytes in [content.as_bytes(), &noise, &[content.as_bytes(), &noise].concat()] {
+                for document in read(bytes, format).unwrap_or_default() {
+                    prop_assert!(!document.is_empty());
+                    prop_assert!(document.iter().all(|sentence| !sentence.trim().is_empty()));
+                }
+            }
+        }
+    }
+
     #[test]
     fn parts_are_cut_between_documents() {
         let file = tempfile::NamedTempFile::new().unwrap();
