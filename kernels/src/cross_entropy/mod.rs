@@ -2,6 +2,7 @@
 //!
 //! The weights carry the normalisation: the caller divides by what the *whole* optimisation batch holds, so that the
 //! losses and gradients of micro-batches simply add up. Gradient: `d logit_ic = d_loss · weight_i · (softmax_ic − [c = label_i])`.
+//! A row of weight 0 adds nothing and gets a gradient of 0, whatever its logits are: it fills up a batch.
 
 pub mod cpu;
 pub mod reference;

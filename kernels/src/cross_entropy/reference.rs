@@ -17,7 +17,9 @@ pub fn forward(cross_entropy: &CrossEntropy, operands: Forward<'_, f64>) {
         log_sum_exp[i] = max + logits.iter().map(|logit| (logit - max).exp()).sum::<f64>().ln();
         row_loss[i] = log_sum_exp[i] - logits[labels[i] as usize];
         prediction[i] = best as f64;
-        loss[0] += weights[i] * row_loss[i];
+        if weights[i] != 0.0 {
+            loss[0] += weights[i] * row_loss[i];
+        }
     }
 }
 
@@ -29,7 +31,8 @@ pub fn backward(cross_entropy: &CrossEntropy, operands: Backward<'_, f64>) {
         for c in 0..classes {
             let softmax = (logits[i * classes + c] - log_sum_exp[i]).exp();
             let target = f64::from(c == labels[i] as usize);
-            d_logits[i * classes + c] = d_loss[0] * weights[i] * (softmax - target);
+            d_logits[i * classes + c] =
+                if weights[i] == 0.0 { 0.0 } else { d_loss[0] * weights[i] * (softmax - target) };
         }
     }
 }

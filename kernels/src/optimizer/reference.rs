@@ -44,3 +44,81 @@ pub fn norm(_: &(), operands: Norm<'_, f64>) {
 fn euclidean_norm(values: &[f64]) -> f64 {
     values.iter().map(|value| value * value).sum::<f64>().sqrt()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::optimizer::Segment;
+
+    const LAMB: Update = Update {
+        rule: Rule::Lamb,
+        lr: 0.01,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-6,
+        weight_decay: 0.01,
+        gradient_scale: 1.0,
+        bias_correction: None,
+    };
+
+    /// What the first update adds to `parameters`.
+    fn first_change(
+        update: &Update,
+        parameters: &[f64],
+        gradients: &[f64],
+        decays: bool,
+        adapts: bool,
+    ) -> Vec<f64> {
+        let mut after = parameters.to_vec();
+        let mut moments = [vec![0.0; after.len()], vec![0.0; after.len()]];
+        let [first_moments, second_moments] = &mut moments;
+        let segments = &[Segment { offset: 0, length: after.len(), decays, adapts }];
+        super::update(
+            update,
+            Operands { segments, parameters: &mut after, gradients, first_moments, second_moments },
+        );
+        after.iter().zip(parameters).map(|(after, before)| after - before).collect()
+    }
+
+    /// Spec §4.7: without bias correction |u| = 0.1 / √0.001 ≈ 3.16 in the first update, whatever the gradient's size.
+    #[test]
+    fn first_update_without_bias_correction() {
+        for rule in [Rule::AdamW, Rule::Lamb] {
+            let change = first_change(&Update { rule, ..LAMB }, &[3.0, 4.0], &[20.0, -5.0], false, false);
+            for (change, sign) in change.iter().zip([-1.0, 1.0]) {
+                approx::assert_relative_eq!(
+                    *change,
+                    sign * 0.01 * 0.1 / 0.001f64.sqrt(),
+                    max_relative = 1e-5
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn first_update_with_bias_correction_is_the_sign() {
+        let update = Update { rule: Rule::AdamW, bias_correction: Some(1), ..LAMB };
+        let change = first_change(&update, &[3.0, 4.0], &[20.0, -5.0], true, false);
+        // u = sign + 0.01 w
+        approx::assert_relative_eq!(change[0], -0.01 * (1.0 + 0.03), max_relative = 1e-6);
+        approx::assert_relative_eq!(change[1], -0.01 * (-1.0 + 0.04), max_relative = 1e-6);
+    }
+
+    /// LAMB's step is as long as the learning rate times the parameters, and as long as u where either norm is 0.
+    #[test]
+    fn the_trust_ratio_sets_the_length() {
+        let change = first_change(&LAMB, &[3.0, 4.0], &[20.0, -5.0], true, true);
+        approx::assert_relative_eq!(euclidean_norm(&change), 0.01 * 5.0, max_relative = 1e-12);
+        let change = first_change(&LAMB, &[0.0, 0.0], &[20.0, -5.0], true, true);
+        approx::assert_relative_eq!(change[0], -0.01 * 0.1 / 0.001f64.sqrt(), max_relative = 1e-5);
+        assert_eq!(first_change(&LAMB, &[3.0, 4.0], &[0.0, 0.0], false, true), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn gradients_are_scaled_first() {
+        let halved =
+            first_change(&Update { epsilon: 1.0, gradient_scale: 0.5, ..LAMB }, &[1.0], &[4.0], true, true);
+        let half = first_change(&Update { epsilon: 1.0, ..LAMB }, &[1.0], &[2.0], true, true);
+        assert_eq!(halved, half);
+    }
+}

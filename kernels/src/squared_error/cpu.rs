@@ -6,14 +6,16 @@ use crate::Cpu;
 /// `loss = Σ_i weight_i · (x_i − target_i)²`, summed in f64.
 pub fn forward(_: &Cpu, _: &SquaredError, operands: Forward<'_, f32>) {
     let Forward { x, targets, weights, loss } = operands;
-    let term = |i: usize| f64::from(weights[i]) * f64::from(x[i] - targets[i]).powi(2);
-    loss[0] = (0..x.len()).map(term).sum::<f64>() as f32;
+    let live = (0..x.len()).filter(|&i| weights[i] != 0.0);
+    let terms = live.map(|i| f64::from(weights[i]) * f64::from(x[i] - targets[i]).powi(2));
+    loss[0] = terms.sum::<f64>() as f32;
 }
 
 /// `dx_i = d_loss · 2 weight_i (x_i − target_i)`
 pub fn backward(_: &Cpu, _: &SquaredError, operands: Backward<'_, f32>) {
     let Backward { x, targets, weights, d_loss, dx, store } = operands;
     for i in 0..dx.len() {
-        store.put(&mut dx[i], d_loss[0] * 2.0 * weights[i] * (x[i] - targets[i]));
+        let gradient = if weights[i] == 0.0 { 0.0 } else { 2.0 * weights[i] * (x[i] - targets[i]) };
+        store.put(&mut dx[i], d_loss[0] * gradient);
     }
 }

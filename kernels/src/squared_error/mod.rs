@@ -1,4 +1,5 @@
 //! Squared error with a weight per row: `loss = Σ_i weight_i · (x_i − target_i)²`, `dx_i = d_loss · 2 weight_i (x_i − target_i)`.
+//! A row of weight 0 adds nothing and gets a gradient of 0, whatever it holds: it fills up a batch.
 
 pub mod cpu;
 pub mod reference;

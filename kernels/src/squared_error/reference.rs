@@ -5,13 +5,15 @@ use super::{Backward, Forward, SquaredError};
 /// `loss = Σ_i weight_i · (x_i − target_i)²`
 pub fn forward(_: &SquaredError, operands: Forward<'_, f64>) {
     let Forward { x, targets, weights, loss } = operands;
-    loss[0] = (0..x.len()).map(|i| weights[i] * (x[i] - targets[i]).powi(2)).sum();
+    let live = (0..x.len()).filter(|&i| weights[i] != 0.0);
+    loss[0] = live.map(|i| weights[i] * (x[i] - targets[i]).powi(2)).sum();
 }
 
 /// `dx_i = d_loss · 2 weight_i (x_i − target_i)`
 pub fn backward(_: &SquaredError, operands: Backward<'_, f64>) {
     let Backward { x, targets, weights, d_loss, dx, store } = operands;
     for i in 0..dx.len() {
-        store.put(&mut dx[i], d_loss[0] * 2.0 * weights[i] * (x[i] - targets[i]));
+        let gradient = if weights[i] == 0.0 { 0.0 } else { 2.0 * weights[i] * (x[i] - targets[i]) };
+        store.put(&mut dx[i], d_loss[0] * gradient);
     }
 }

@@ -140,7 +140,7 @@ fn difference(a: &[f64], b: &[f64]) -> Vec<f64> {
 ///
 /// The operands' dead rows hold NaN: a kernel that lets one of them into a result fails here.
 pub fn check_backends<C: Case>() {
-    let devices = devices::cpus(2);
+    let devices: Vec<Cpu> = devices::cpus(2).collect();
     for case in C::all() {
         let mut reference = pool(&case);
         let steps = case.steps::<Reference>().into_iter().zip(case.steps::<Cpu>());
@@ -149,11 +149,11 @@ pub fn check_backends<C: Case>() {
             reference = operands.convert();
             oracle.run(&Reference, &reference);
             let written = reference.take_written();
-            for (isa, cpu) in &devices {
+            for cpu in &devices {
                 let results: Pool<f32> = operands.convert();
                 step.run(cpu, &results);
                 for name in written.keys() {
-                    let what = format!("{} on {isa}, {name} of {case:?}", step.kernel);
+                    let what = format!("{} on {}, {name} of {case:?}", step.kernel, cpu.isa());
                     let (expected, actual) = (reference.values(name), results.values(name));
                     assert_close(&what, &expected, &actual, bound(step.reduced));
                 }
@@ -164,6 +164,8 @@ pub fn check_backends<C: Case>() {
 
 /// One, two and three threads, bit for bit.
 pub fn check_threads<C: Case>() {
+    let [one, two, three] = [1, 2, 3].map(devices::cpus);
+    let devices: Vec<_> = one.zip(two).zip(three).collect();
     for case in C::all() {
         let operands = pool(&case);
         let run = |cpu: &Cpu| -> Pool<f32> {
@@ -171,20 +173,16 @@ pub fn check_threads<C: Case>() {
             case.steps().iter().for_each(|step| step.run(cpu, &results));
             results
         };
-        for (isa, cpu) in devices::cpus(1) {
-            let one = run(&cpu);
-            for threads in [2, 3] {
-                let (_, cpu) = devices::cpus(threads)
-                    .into_iter()
-                    .find(|(name, _)| *name == isa)
-                    .expect("the machine has one list of instruction sets");
-                let many = run(&cpu);
-                for name in one.names() {
+        for ((one, two), three) in &devices {
+            let expected = run(one);
+            for cpu in [two, three] {
+                let results = run(cpu);
+                for name in expected.names() {
                     let bits = |pool: &Pool<f32>| -> Vec<u32> {
                         pool.read(name).iter().map(|value| value.to_bits()).collect()
                     };
-                    let (one, many) = (bits(&one), bits(&many));
-                    assert!(one == many, "{threads} threads on {isa} change {name} of {case:?}");
+                    let same = bits(&expected) == bits(&results);
+                    assert!(same, "{} threads on {} change {name} of {case:?}", cpu.threads(), cpu.isa());
                 }
             }
         }

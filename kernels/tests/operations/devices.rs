@@ -3,8 +3,7 @@
 use kernels::Cpu;
 use kernels::cpu::Isa;
 
-/// The CPU with every instruction set that this machine has, by name.
-pub fn cpus(threads: usize) -> Vec<(String, Cpu)> {
-    let cpu = |isa| Cpu::new(Some(threads), Some(isa)).expect("an instruction set that the machine has");
-    Isa::available().map(|isa| (isa.to_string(), cpu(isa))).collect()
+/// The CPU with every instruction set that this machine has.
+pub fn cpus(threads: usize) -> impl Iterator<Item = Cpu> {
+    Isa::available().map(move |isa| Cpu::new(Some(threads), Some(isa)).expect("the machine has it"))
 }

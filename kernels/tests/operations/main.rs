@@ -6,6 +6,7 @@ mod cases;
 mod devices;
 mod pool;
 mod tolerance;
+mod weightless;
 
 use std::collections::BTreeSet;
 

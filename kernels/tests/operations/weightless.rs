@@ -1,0 +1,84 @@
+//! Rows of weight 0 fill up a batch: whatever they hold, losses and gradients do not see it.
+
+use kernels::{Host, Real, Reference, cross_entropy, squared_error};
+
+use crate::devices;
+
+fn numbers<R: Real>(values: &[f64]) -> Vec<R> {
+    values.iter().map(|&value| R::from_f64(value)).collect()
+}
+
+fn cross_entropy_of<H: Host>(host: &H, logits: &[f64], weights: &[f64]) -> (f64, Vec<f64>) {
+    let constants = cross_entropy::CrossEntropy { classes: 3 };
+    let (logits, weights): (Vec<H::Real>, Vec<H::Real>) = (numbers(logits), numbers(weights));
+    let nothing = || numbers(&vec![f64::NAN; weights.len()]);
+    let (mut loss, mut row_loss, mut log_sum_exp, mut prediction) =
+        (nothing(), nothing(), nothing(), nothing());
+    let labels = [2, 0];
+    host.cross_entropy_forward(
+        &constants,
+        cross_entropy::Forward {
+            logits: &logits,
+            labels: &labels[..weights.len()],
+            weights: &weights,
+            loss: &mut loss[..1],
+            row_loss: &mut row_loss,
+            log_sum_exp: &mut log_sum_exp,
+            prediction: &mut prediction,
+        },
+    );
+    let mut d_logits = numbers(&vec![f64::NAN; logits.len()]);
+    host.cross_entropy_backward(
+        &constants,
+        cross_entropy::Backward {
+            logits: &logits,
+            labels: &labels[..weights.len()],
+            weights: &weights,
+            log_sum_exp: &log_sum_exp,
+            d_loss: &numbers::<H::Real>(&[1.0]),
+            d_logits: &mut d_logits,
+        },
+    );
+    (loss[0].to_f64(), d_logits.iter().map(|value| value.to_f64()).collect())
+}
+
+fn squared_error_of<H: Host>(host: &H, x: &[f64], weights: &[f64]) -> (f64, Vec<f64>) {
+    let constants = squared_error::SquaredError;
+    let (x, weights): (Vec<H::Real>, Vec<H::Real>) = (numbers(x), numbers(weights));
+    let targets = vec![H::Real::from_f64(0.5); x.len()];
+    let (mut loss, mut dx) = (numbers(&[f64::NAN]), numbers(&vec![f64::NAN; x.len()]));
+    let (x, targets, weights) = (&x[..], &targets[..], &weights[..]);
+    host.squared_error_forward(&constants, squared_error::Forward { x, targets, weights, loss: &mut loss });
+    host.squared_error_backward(
+        &constants,
+        squared_error::Backward {
+            x,
+            targets,
+            weights,
+            d_loss: &numbers::<H::Real>(&[1.0]),
+            dx: &mut dx,
+            store: kernels::Store::Assign,
+        },
+    );
+    (loss[0].to_f64(), dx.iter().map(|value| value.to_f64()).collect())
+}
+
+fn check<H: Host>(host: &H) {
+    for nonsense in [f64::NAN, f64::INFINITY, 7.0] {
+        let (loss, gradient) = cross_entropy_of(host, &[1.0, -2.0, 0.5], &[0.25]);
+        let (filled_loss, filled_gradient) =
+            cross_entropy_of(host, &[1.0, -2.0, 0.5, nonsense, nonsense, 1.0], &[0.25, 0.0]);
+        assert_eq!(loss, filled_loss);
+        assert_eq!([&gradient[..], &[0.0; 3]].concat(), filled_gradient);
+
+        let (loss, gradient) = squared_error_of(host, &[2.0], &[0.25]);
+        assert_eq!((loss, gradient), (0.25 * 1.5 * 1.5, vec![0.25 * 3.0]));
+        assert_eq!(squared_error_of(host, &[2.0, nonsense], &[0.25, 0.0]), (0.5625, vec![0.75, 0.0]));
+    }
+}
+
+#[test]
+fn rows_without_weight_are_not_seen() {
+    check(&Reference);
+    devices::cpus(1).for_each(|cpu| check(&cpu));
+}
