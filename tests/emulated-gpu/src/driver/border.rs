@@ -36,15 +36,17 @@ impl<T> Out<T> {
         let _ = self.set(value);
     }
 
-    /// Writes as many of `values` as there are.
-    pub fn fill(&self, values: &[T])
+    /// Writes the results one after another, as many as the caller asked for; refuses a null pointer.
+    pub fn set_all(&self, values: &[T]) -> Result
     where
         T: Copy,
     {
+        self.set(values[0])?;
         for (index, &value) in values.iter().enumerate() {
-            // SAFETY: the caller gave room for `values.len()` items, as the entry point's documentation asks.
-            Out(unsafe { self.0.add(index) }).set_if_wanted(value);
+            // SAFETY: not null, and the C caller promises room for as many as it asked for.
+            unsafe { self.0.add(index).write_unaligned(value) };
         }
+        Ok(())
     }
 }
 

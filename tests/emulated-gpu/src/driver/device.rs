@@ -119,8 +119,7 @@ driver_calls! {
         if (length as usize) < NAME.len() {
             return Err(Failure::new(CudaError::InvalidValue, format!("no room for a name in {length} bytes")));
         }
-        name.fill(NAME);
-        Ok(())
+        name.set_all(NAME)
     }
 
     /// The identity of a device.

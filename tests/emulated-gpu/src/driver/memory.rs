@@ -132,15 +132,18 @@ driver_calls! {
     }
 
     /// Allocates device memory in the order of a stream. The memory is there at once; what other streams may not yet
-    /// do with it is not checked.
+    /// do with it is not checked. No bytes are at the null address.
     fn cuMemAllocAsync(driver, address: Out<u64>, bytes: usize, stream: Handle<Stream>) {
         let stream = driver.stream(stream)?;
         driver.refuse_while_capturing(stream, "allocation (not emulated)")?;
-        address.set(driver.allocate(bytes)?)
+        address.set(if bytes == 0 { 0 } else { driver.allocate(bytes)? })
     }
 
     /// Frees device memory in the order of a stream.
     fn cuMemFreeAsync(driver, address: u64, stream: Handle<Stream>) {
+        if address == 0 {
+            return Ok(());
+        }
         driver.submit(stream, Operation::Free { address })
     }
 

@@ -5,7 +5,10 @@ use std::env;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, LaunchConfig};
+use cudarc::driver::{
+    CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DevicePtrMut, LaunchConfig,
+    PushKernelArg,
+};
 use cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts};
 use emulated_gpu::driver::STREAMS;
 use emulated_gpu::setup;
@@ -103,4 +106,30 @@ pub fn cover(n: usize, threads: u32) -> LaunchConfig {
         block_dim: (threads, 1, 1),
         shared_mem_bytes: 0,
     }
+}
+
+/// y = factor · x, for the first `n` elements.
+pub fn launch_scale<Y: DevicePtrMut<f32>>(
+    stream: &Arc<CudaStream>,
+    scale: &CudaFunction,
+    y: &mut Y,
+    x: &CudaSlice<f32>,
+    factor: f32,
+    n: usize,
+) {
+    let (y, x, n) = (y.device_ptr_mut(stream).0, x.device_ptr(stream).0, n as i32);
+    let mut launch = stream.launch_builder(scale);
+    launch.arg(&y).arg(&x).arg(&factor).arg(&n);
+    // SAFETY: the arguments are those of `scale`.
+    unsafe { launch.launch(cover(n as usize, 256)) }.unwrap();
+}
+
+/// Numbers that are all different.
+pub fn numbers(n: usize) -> Vec<f32> {
+    (0..n).map(|i| (i as f32).mul_add(0.37, -20.0)).collect()
+}
+
+/// Each value times `factor`, rounded as on the GPU.
+pub fn scaled(values: &[f32], factor: f32) -> Vec<f32> {
+    values.iter().map(|value| value * factor).collect()
 }
