@@ -122,11 +122,6 @@ impl Manifest {
         Self { version: VERSION, tokenizer, format, sources, shards: Vec::new(), counts: Counts::default() }
     }
 
-    /// What it was before there were shards.
-    pub(crate) fn plan(&self) -> Self {
-        Self { shards: Vec::new(), counts: Counts::default(), ..self.clone() }
-    }
-
     /// Writes it into `folder` under `name`, complete or not at all.
     ///
     /// # Errors

@@ -72,17 +72,21 @@ impl Preparation<'_> {
 
     fn run_in_parts(&self, part: u64) -> Result<Prepared, DataError> {
         let plan = self.plan()?;
-        let _lock = self.claim_folder(&plan)?;
+        let (_lock, sealed) = self.claim_folder(&plan)?;
         let total: u64 = plan.sources.iter().map(|source| source.bytes).sum();
         let parts = self.parts(&plan, part.max(total.div_ceil(MOST_PARTS)))?;
         let (bytes_done, shards_done, kept) = (AtomicU64::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
         let summaries = parts
             .par_iter()
+            .enumerate()
             .with_max_len(1)
-            .map(|part| {
+            .map(|(index, part)| {
+                let is_sealed = |shard: &Shard| {
+                    sealed.get(index).is_none_or(|entry| entry.blake3 == shard.hash().to_hex().as_str())
+                };
                 let shard = match Shard::open(&part.file) {
-                    // Written whole by an earlier run of this very plan; a damaged one is made again.
-                    Ok(shard) if shard.vocabulary_size() == self.tokenizer.vocabulary_size() => {
+                    // Written whole by an earlier run of this very plan; one that is damaged is made again.
+                    Ok(shard) if is_sealed(&shard) => {
                         kept.fetch_add(1, Relaxed);
                         shard
                     }
@@ -116,17 +120,18 @@ impl Preparation<'_> {
         Ok(Manifest::new(identity, self.format, sources))
     }
 
-    /// Makes sure that the folder is ours alone, and has the plan in it.
-    fn claim_folder(&self, plan: &Manifest) -> Result<File, DataError> {
+    /// Makes sure that the folder is ours alone, and has the plan in it. Gives the lock, and the shards of a folder
+    /// that was complete.
+    fn claim_folder(&self, plan: &Manifest) -> Result<(File, Vec<ShardEntry>), DataError> {
         fs::create_dir_all(self.folder).map_err(DataError::io("create", self.folder))?;
         let path = self.folder.to_path_buf();
-        let started = match Manifest::read(self.folder, MANIFEST)? {
-            Some(complete) => Some(complete.plan()),
+        let earlier = match Manifest::read(self.folder, MANIFEST)? {
+            Some(complete) => Some(complete),
             None => Manifest::read(self.folder, PREPARING)?,
         };
-        match started {
+        match &earlier {
             Some(earlier) => {
-                if let Some(difference) = difference(&earlier, plan) {
+                if let Some(difference) = difference(earlier, plan) {
                     return Err(DataError::OtherPreparation { path, difference });
                 }
             }
@@ -149,7 +154,7 @@ impl Preparation<'_> {
         let lock_path = self.folder.join(name);
         let lock = File::open(&lock_path).map_err(DataError::io("open", &lock_path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(lock),
+            Ok(()) => Ok((lock, earlier.map(|earlier| earlier.shards).unwrap_or_default())),
             Err(TryLockError::WouldBlock) => Err(DataError::Busy { path }),
             Err(TryLockError::Error(error)) => Err(DataError::io("lock", &lock_path)(error)),
         }
@@ -402,9 +407,11 @@ mod tests {
             let error = Corpus::open(&scene.output()).unwrap_err().to_string();
             assert!(error.contains("00002.shard is damaged"), "{error}");
         }
-        fs::write(&path, &sound[2].1[1..]).unwrap();
-        scene.prepare().unwrap();
-        assert_eq!(scene.shards(), sound);
+        for damage in [&sound[2].1[1..], &sound[1].1] {
+            fs::write(&path, damage).unwrap();
+            assert_eq!(scene.prepare().unwrap().kept, sound.len() - 1);
+            assert_eq!(scene.shards(), sound);
+        }
         fs::remove_file(&path).unwrap();
         assert!(matches!(Corpus::open(&scene.output()), Err(DataError::Io { .. })));
     }
