@@ -135,7 +135,7 @@ pub fn albert_config(settings: &ModelSettings, tokenizer: &Tokenizer) -> Result<
         pad_token_id: special.pad,
         bos_token_id: special.classification,
         eos_token_id: special.separator,
-        ..settings.config(pieces)
+        ..settings.albert_config(pieces)
     })
 }
 
