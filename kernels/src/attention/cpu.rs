@@ -141,7 +141,7 @@ impl<'a> Head<'a> {
     /// Copies a matrix of the head, `stride` apart from row to row, into `to` with rows of `padded_width`.
     fn copy(&self, from: &[f32], stride: usize, to: &mut [f32]) {
         let (width, to) = (self.attention.head_width, &mut to[..self.length * self.padded_width]);
-        copy_rows(self.token, from, stride, width, self.padded_width, to);
+        copy_rows(self.token, from, stride, self.length, width, self.padded_width, to);
     }
 
     /// Copies q, k or v into `to` with rows of `padded_width`.

@@ -1,27 +1,57 @@
 //! Matrix products `C (+)= A · B`.
 //!
-//! Both operands are copied into panels first: A in panels as high as a tile, B in panels as wide as one, each with
-//! its rows of the depth one after the other, so that the inner loop ([`super::tile`]) reads two streams (Goto and
-//! van de Geijn 2008, "Anatomy of high-performance matrix multiplication"). Then C is cut into blocks, a task each: a
-//! block goes through the depth in pieces whose B panel stays in the first-level cache. A piece adds to C what it
-//! sums: how the depth is cut depends on nothing but its length, hence the same bits for any number of threads.
+//! C is cut into blocks, a task each. A block goes through the depth in pieces; of a piece, the columns of B are copied
+//! to the task's own work space in the order in which the inner loop ([`super::tile`]) reads them, small enough to stay
+//! in the second-level cache (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication"). A is
+//! read where it is, unless it is a transpose: then its columns are copied as well.
+//!
+//! An element of C is the sum of its pieces, each summed in the order of the depth, whatever block it is in: blocks may
+//! follow the number of threads, the bits do not.
 
 use std::ops::Range;
 
 use super::Cpu;
 use super::panels::{copy_columns, copy_rows};
 use super::scratch;
+use super::simd::Token;
 use super::threads::{Grid, Pieces};
 use super::tile::{self, Product, Target};
 use crate::Store;
 
-/// Depth of a piece: a panel of B is then 32 KiB at 16 lanes.
-const DEPTH: usize = 256;
-/// Rows and columns of a block of C, roughly: its pieces of A and of C stay in the second-level cache.
-const BLOCK_ROWS: usize = 224;
-const BLOCK_COLUMNS: usize = 256;
-/// Numbers that a task of the copying moves, roughly.
-const COPIED: usize = 1 << 15;
+/// How a product is cut: most and fewest rows and columns of a block of C, the depth of a piece, and the rows that are
+/// computed, then finished, at once.
+struct Cut {
+    rows: [usize; 2],
+    columns: [usize; 2],
+    depth: usize,
+    strip: usize,
+}
+
+/// Where A is read in place: high blocks, since only B is copied for each. A piece of a block's B has a megabyte.
+const IN_PLACE: Cut = Cut { rows: [64, 1024], columns: [64, 256], depth: 1024, strip: 112 };
+/// Where A's columns, far apart in memory, are copied: wide blocks, so that few need the same ones.
+const COPIED: Cut = Cut { rows: [192, 1024], columns: [64, 768], depth: 384, strip: 224 };
+/// Blocks for each thread, so that all of them end at about the same time.
+const BLOCKS_PER_THREAD: usize = 4;
+
+impl Cut {
+    /// Rows and columns of C in equal blocks of whole tiles, enough of them for the threads.
+    fn blocks(&self, cpu: &Cpu, (m, n): (usize, usize), tile: (usize, usize)) -> (Grid, Grid) {
+        let enough = if cpu.threads() == 1 { 1 } else { BLOCKS_PER_THREAD * cpu.threads() };
+        let count = |length: usize, [least, most]: [usize; 2], wanted: usize| {
+            length.div_ceil(most).max(wanted.min(length.div_ceil(least))).max(1)
+        };
+        // First along the side that nothing is copied again for, or less.
+        let (rows, columns) = if self.rows[0] > self.columns[0] {
+            let rows = count(m, self.rows, enough);
+            (rows, count(n, self.columns, enough.div_ceil(rows)))
+        } else {
+            let columns = count(n, self.columns, enough);
+            (count(m, self.rows, enough.div_ceil(columns)), columns)
+        };
+        (Grid::equal(m, rows, tile.0), Grid::equal(n, columns, tile.1))
+    }
+}
 
 /// An operand: a row-major matrix, or the transpose of one.
 #[derive(Clone, Copy, Debug)]
@@ -42,12 +72,12 @@ impl<'a> Matrix<'a> {
 
     /// The same numbers with rows and columns exchanged.
     pub fn transpose(self) -> Self {
-        Self { data: self.data, rows: self.columns, columns: self.rows, transposed: !self.transposed }
+        Self { rows: self.columns, columns: self.rows, transposed: !self.transposed, ..self }
     }
 }
 
 /// `C (+)= A · B`, then `finish(row, columns, values)` once for every piece of a row of C, in the cache that it was
-/// computed in.
+/// computed in. `finish` has no work space of its thread.
 ///
 /// # Panics
 /// If the shapes do not match.
@@ -66,67 +96,110 @@ pub(crate) fn gemm(
         b.rows,
         c.len()
     );
-    let (tile_rows, tile_columns) = tile::size(cpu.token());
-    let a_length = scratch::padded(m.next_multiple_of(tile_rows) * depth);
-    let b_length = n.next_multiple_of(tile_columns) * depth;
-    cpu.shared().with(a_length + b_length, |space| {
-        let (a_panels, b_panels) = space.split_at_mut(a_length);
-        pack(cpu, a.transpose(), tile_rows, a_panels);
-        pack(cpu, b, tile_columns, b_panels);
-        let rows = Grid::new(m, BLOCK_ROWS.next_multiple_of(tile_rows));
-        let columns = Grid::new(n, BLOCK_COLUMNS.next_multiple_of(tile_columns));
-        let c = Pieces::new(c);
-        cpu.for_each(rows.tasks() * columns.tasks(), |task| {
-            let (rows, columns) = (rows.range(task % rows.tasks()), columns.range(task / rows.tasks()));
+    let tile = tile::size(cpu.token());
+    let cut = if a.transposed { &COPIED } else { &IN_PLACE };
+    let (rows, columns) = cut.blocks(cpu, (m, n), tile);
+    let pieces = Grid::equal(depth, depth.div_ceil(cut.depth), 1);
+    let c = Pieces::new(c);
+    cpu.for_each(rows.tasks() * columns.tasks(), |task| {
+        let (rows, columns) = (rows.range(task % rows.tasks()), columns.range(task / rows.tasks()));
+        let strip = cut.strip.next_multiple_of(tile.0);
+        let block = Block { token: cpu.token(), tile, strip, a, b, rows, columns };
+        scratch::of_thread(block.space(pieces.range(0).len()), |space| {
             // An empty sum is one piece too: it makes C zero.
-            for start in (0..depth.max(1)).step_by(DEPTH) {
-                tile::multiply(
-                    cpu.token(),
-                    &Product {
-                        rows: rows.len(),
-                        columns: columns.len(),
-                        depth: DEPTH.min(depth - start),
-                        a: &a_panels[rows.start * depth + start * tile_rows..],
-                        a_row: 1,
-                        a_step: tile_rows,
-                        a_panel: tile_rows * depth,
-                        b: &b_panels[columns.start * depth + start * tile_columns..],
-                        b_step: tile_columns,
-                        b_panel: tile_columns * depth,
+            for index in 0..pieces.tasks().max(1) {
+                let add = index > 0 || store == Store::Add;
+                block.add_piece(pieces.range(index), add, space, &c, |row| {
+                    if index + 1 >= pieces.tasks() {
+                        let values = row * n + block.columns.start..row * n + block.columns.end;
                         // SAFETY: every block of C belongs to one task.
-                        c: unsafe { Target::part(c, rows.start * n + columns.start, n) },
-                        add: start > 0 || store == Store::Add,
-                    },
-                );
-            }
-            for row in rows {
-                // SAFETY: every element of C belongs to one block, every block to one task.
-                let values = unsafe { c.piece(row * n + columns.start..row * n + columns.end) };
-                finish(row, columns.clone(), values);
+                        finish(row, block.columns.clone(), unsafe { c.piece(values) });
+                    }
+                });
             }
         });
     });
 }
 
-/// Copies `matrix` (depth × length) into panels of `width` columns, filled up with zeros.
-fn pack(cpu: &Cpu, matrix: Matrix<'_>, width: usize, panels: &mut [f32]) {
-    let (depth, length) = (matrix.rows, matrix.columns);
-    let panels = Pieces::new(panels);
-    let grid = Grid::new(length.div_ceil(width), COPIED.div_ceil((width * depth).max(1)));
-    cpu.for_each_range(grid, |_, range| {
-        for panel in range {
-            // SAFETY: every panel belongs to one task.
-            let target = unsafe { panels.rows(panel..panel + 1, width * depth) };
-            let columns = panel * width..((panel + 1) * width).min(length);
-            if matrix.transposed {
-                let source = matrix.data.get(columns.start * depth..).unwrap_or_default();
-                copy_columns(cpu.token(), source, depth, columns.len(), width, target);
+/// A block of C.
+struct Block<'a> {
+    token: Token,
+    /// Rows and columns of a tile.
+    tile: (usize, usize),
+    /// Rows of a strip: whole tiles.
+    strip: usize,
+    a: Matrix<'a>,
+    b: Matrix<'a>,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl Block<'_> {
+    /// Work space for pieces of a strip of A and of B's columns.
+    fn space(&self, depth: usize) -> usize {
+        scratch::padded(self.strip * depth) + self.columns.len().next_multiple_of(self.tile.1) * depth
+    }
+
+    /// Adds a piece of the depth to the block, then calls `finish` for each of its rows.
+    fn add_piece(
+        &self,
+        piece: Range<usize>,
+        add: bool,
+        space: &mut [f32],
+        c: &Pieces<'_, f32>,
+        finish: impl Fn(usize),
+    ) {
+        let (tile_rows, tile_columns) = self.tile;
+        let depth = piece.len();
+        let (strip, panels) = space.split_at_mut(scratch::padded(self.strip * depth));
+        self.copy_b(&piece, panels);
+        for first in self.rows.clone().step_by(self.strip) {
+            let rows = first..(first + self.strip).min(self.rows.end);
+            let (a, a_row, a_step, a_panel) = if self.a.transposed {
+                let source = from(self.a.data, piece.start * self.a.rows + first);
+                copy_rows(self.token, source, self.a.rows, depth, rows.len(), tile_rows, strip);
+                (&*strip, 1, tile_rows, tile_rows * depth)
             } else {
-                let source = matrix.data.get(columns.start..).unwrap_or_default();
-                copy_rows(cpu.token(), source, length, columns.len(), width, target);
-            }
+                let source = from(self.a.data, first * self.a.columns + piece.start);
+                (source, self.a.columns, 1, tile_rows * self.a.columns)
+            };
+            let product = Product {
+                rows: rows.len(),
+                columns: self.columns.len(),
+                depth,
+                a,
+                a_row,
+                a_step,
+                a_panel,
+                b: panels,
+                b_step: tile_columns,
+                b_panel: tile_columns * depth,
+                // SAFETY: every block of C belongs to one task.
+                c: unsafe { Target::part(*c, first * self.b.columns + self.columns.start, self.b.columns) },
+                add,
+            };
+            tile::multiply(self.token, &product);
+            rows.for_each(&finish);
         }
-    });
+    }
+
+    /// Copies a piece of B's columns into panels.
+    fn copy_b(&self, piece: &Range<usize>, panels: &mut [f32]) {
+        let (width, depth, columns) = (self.tile.1, piece.len(), self.columns.len());
+        if !self.b.transposed {
+            let source = from(self.b.data, piece.start * self.b.columns + self.columns.start);
+            return copy_rows(self.token, source, self.b.columns, depth, columns, width, panels);
+        }
+        for (column, panel) in (0..columns).step_by(width).zip(panels.chunks_mut((width * depth).max(1))) {
+            let source = from(self.b.data, (self.columns.start + column) * self.b.rows + piece.start);
+            copy_columns(self.token, source, self.b.rows, width.min(columns - column), width, panel);
+        }
+    }
+}
+
+/// The rest of `data`; nothing where an empty matrix ends before it.
+fn from(data: &[f32], start: usize) -> &[f32] {
+    data.get(start..).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -28,6 +28,11 @@ impl Grid {
         Self::new(rows, TASK_ELEMENTS.div_ceil(width.max(1)))
     }
 
+    /// `rows` rows in about `count` equal ranges whose length is a multiple of `unit`.
+    pub fn equal(rows: usize, count: usize, unit: usize) -> Self {
+        Self::new(rows, rows.div_ceil(count.max(1)).next_multiple_of(unit))
+    }
+
     /// How many ranges there are.
     pub fn tasks(&self) -> usize {
         self.rows.div_ceil(self.rows_per_task)

@@ -14,7 +14,6 @@ pub(crate) struct Product<'a> {
     pub columns: usize,
     /// Columns of A, rows of B.
     pub depth: usize,
-    /// Whole panels: what C has no row for is read too.
     pub a: &'a [f32],
     pub a_row: usize,
     pub a_step: usize,
@@ -61,7 +60,7 @@ kernel! {
 }
 
 kernel! {
-    /// Computes a product, a panel of B after the other.
+    /// Computes a product, a panel of A after the other: B streams from the second-level cache.
     ///
     /// # Panics
     /// If A, B or C ends too early.
@@ -72,12 +71,12 @@ kernel! {
         }
         c.pieces.pointer(c.start + (rows - 1) * c.row + columns - 1); // the last element must exist
         let start = c.pieces.pointer(c.start);
-        for column in (0..columns).step_by(width::<S>()) {
-            for row in (0..rows).step_by(S::TILE_ROWS) {
+        for row in (0..rows).step_by(S::TILE_ROWS) {
+            for column in (0..columns).step_by(width::<S>()) {
                 let a = &product.a[row / S::TILE_ROWS * product.a_panel..];
                 let b = &product.b[column / width::<S>() * product.b_panel..];
                 if depth > 0 {
-                    let a_last = (depth - 1) * product.a_step + (S::TILE_ROWS - 1) * product.a_row;
+                    let a_last = (depth - 1) * product.a_step + ((rows - row).min(S::TILE_ROWS) - 1) * product.a_row;
                     let b_last = (depth - 1) * product.b_step + width::<S>() - 1;
                     assert!(a_last < a.len() && b_last < b.len(), "panels must be whole");
                 }
@@ -120,15 +119,17 @@ pub(crate) struct Tile {
 /// Computes a tile of `ROWS` rows.
 ///
 /// # Safety
-/// `depth` columns of all `ROWS` rows of A and `depth` whole rows of B can be read, also where C has fewer rows and
-/// columns; of C what exists can be written, and read if it is added to, and nobody else uses it meanwhile.
+/// `depth` columns of A and `depth` whole rows of B can be read, also where C has fewer columns; of C what exists can be written, and read if it is added to, and nobody else uses it meanwhile.
 #[inline(always)]
 pub(crate) unsafe fn compute<S: Simd, const ROWS: usize>(simd: S, tile: &Tile) {
-    // SAFETY: passed on. With neighbouring rows the compiler knows where the elements of a column of A are.
+    // SAFETY: passed on. In the first case the compiler knows where the elements of a column of A are.
     let sums = unsafe {
-        match tile.a_row {
-            1 => sums::<S, ROWS>(simd, tile, 1),
-            a_row => sums::<S, ROWS>(simd, tile, a_row),
+        if tile.rows < ROWS {
+            sums(simd, tile, row_offsets::<ROWS>(tile.rows, tile.a_row))
+        } else if tile.a_row == 1 {
+            sums(simd, tile, row_offsets::<ROWS>(ROWS, 1))
+        } else {
+            sums(simd, tile, row_offsets::<ROWS>(ROWS, tile.a_row))
         }
     };
     let put = |row: &mut [f32], sums: [S::F32; 2]| {
@@ -150,19 +151,33 @@ pub(crate) unsafe fn compute<S: Simd, const ROWS: usize>(simd: S, tile: &Tile) {
     }
 }
 
+/// Where `ROWS` rows of A start of which `rows` exist: the last one stands in for the missing ones.
+#[inline(always)]
+fn row_offsets<const ROWS: usize>(rows: usize, a_row: usize) -> [usize; ROWS] {
+    let mut offsets = [0; ROWS];
+    for (i, offset) in offsets.iter_mut().enumerate() {
+        *offset = i.min(rows - 1) * a_row;
+    }
+    offsets
+}
+
 /// # Safety
 /// As [`compute`], of A and B.
 #[inline(always)]
-unsafe fn sums<S: Simd, const ROWS: usize>(simd: S, tile: &Tile, a_row: usize) -> [[S::F32; 2]; ROWS] {
+unsafe fn sums<S: Simd, const ROWS: usize>(
+    simd: S,
+    tile: &Tile,
+    a_rows: [usize; ROWS],
+) -> [[S::F32; 2]; ROWS] {
     let mut sums = [[simd.splat(0.0); 2]; ROWS];
     let (mut a, mut b) = (tile.a, tile.b);
     for _ in 0..tile.depth {
         // SAFETY: row p of B, readable by the contract.
         let row = unsafe { slice::from_raw_parts(b, width::<S>()) };
         let (b0, b1) = (simd.load(&row[..S::LANES]), simd.load(&row[S::LANES..]));
-        for (i, sums) in sums.iter_mut().enumerate() {
+        for (sums, a_row) in sums.iter_mut().zip(a_rows) {
             // SAFETY: element (i, p) of A, readable by the contract.
-            let factor = simd.splat(unsafe { *a.add(i * a_row) });
+            let factor = simd.splat(unsafe { *a.add(a_row) });
             sums[0] = factor.mul_add(b0, sums[0]);
             sums[1] = factor.mul_add(b1, sums[1]);
         }

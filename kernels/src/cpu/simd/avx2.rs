@@ -163,6 +163,29 @@ impl Floats for F32 {
             _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
         }
     }
+    /// Pairs of lanes, then quads within 128 bits, then the halves.
+    #[inline(always)]
+    fn transpose(rows: &mut [Self]) {
+        unsafe {
+            for i in (0..LANES).step_by(2) {
+                let (a, b) = (rows[i].0, rows[i + 1].0);
+                (rows[i].0, rows[i + 1].0) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            }
+            for i in (0..LANES).step_by(4) {
+                let (a, b) = (_mm256_castps_pd(rows[i].0), _mm256_castps_pd(rows[i + 1].0));
+                let (c, d) = (_mm256_castps_pd(rows[i + 2].0), _mm256_castps_pd(rows[i + 3].0));
+                rows[i].0 = _mm256_castpd_ps(_mm256_unpacklo_pd(a, c));
+                rows[i + 1].0 = _mm256_castpd_ps(_mm256_unpackhi_pd(a, c));
+                rows[i + 2].0 = _mm256_castpd_ps(_mm256_unpacklo_pd(b, d));
+                rows[i + 3].0 = _mm256_castpd_ps(_mm256_unpackhi_pd(b, d));
+            }
+            for i in 0..LANES / 2 {
+                let (a, b) = (rows[i].0, rows[i + 4].0);
+                rows[i].0 = _mm256_permute2f128_ps::<0x20>(a, b);
+                rows[i + 4].0 = _mm256_permute2f128_ps::<0x31>(a, b);
+            }
+        }
+    }
     #[inline(always)]
     fn largest(self) -> f32 {
         unsafe {

@@ -158,6 +158,35 @@ impl Floats for F32 {
     fn sum(self) -> f32 {
         unsafe { _mm512_reduce_add_ps(self.0) }
     }
+    /// Pairs of lanes, then quads within 128 bits, then the quarters.
+    #[inline(always)]
+    fn transpose(rows: &mut [Self]) {
+        unsafe {
+            for i in (0..LANES).step_by(2) {
+                let (a, b) = (rows[i].0, rows[i + 1].0);
+                (rows[i].0, rows[i + 1].0) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+            }
+            for i in (0..LANES).step_by(4) {
+                let (a, b) = (_mm512_castps_pd(rows[i].0), _mm512_castps_pd(rows[i + 1].0));
+                let (c, d) = (_mm512_castps_pd(rows[i + 2].0), _mm512_castps_pd(rows[i + 3].0));
+                rows[i].0 = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+                rows[i + 1].0 = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+                rows[i + 2].0 = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+                rows[i + 3].0 = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+            }
+            for i in 0..LANES / 4 {
+                let (a, b, c, d) = (rows[i].0, rows[i + 4].0, rows[i + 8].0, rows[i + 12].0);
+                let (ab_even, ab_odd) =
+                    (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xDD>(a, b));
+                let (cd_even, cd_odd) =
+                    (_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xDD>(c, d));
+                rows[i].0 = _mm512_shuffle_f32x4::<0x88>(ab_even, cd_even);
+                rows[i + 4].0 = _mm512_shuffle_f32x4::<0x88>(ab_odd, cd_odd);
+                rows[i + 8].0 = _mm512_shuffle_f32x4::<0xDD>(ab_even, cd_even);
+                rows[i + 12].0 = _mm512_shuffle_f32x4::<0xDD>(ab_odd, cd_odd);
+            }
+        }
+    }
     #[inline(always)]
     fn largest(self) -> f32 {
         unsafe { _mm512_reduce_max_ps(self.0) }

@@ -89,6 +89,8 @@ pub(crate) trait Floats:
     fn select(mask: Self::Mask, yes: Self, no: Self) -> Self;
     /// Sum of all lanes, added pairwise.
     fn sum(self) -> f32;
+    /// Exchanges rows and columns of as many vectors as there are lanes.
+    fn transpose(rows: &mut [Self]);
     /// Largest of all lanes.
     fn largest(self) -> f32;
 }

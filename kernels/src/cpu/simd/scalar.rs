@@ -145,6 +145,14 @@ impl Floats for F32 {
         (a + c) + (b + d)
     }
     #[inline(always)]
+    fn transpose(rows: &mut [Self]) {
+        for i in 0..LANES {
+            for j in 0..i {
+                (rows[i].0[j], rows[j].0[i]) = (rows[j].0[i], rows[i].0[j]);
+            }
+        }
+    }
+    #[inline(always)]
     fn largest(self) -> f32 {
         self.0.into_iter().fold(f32::NEG_INFINITY, f32::max)
     }
