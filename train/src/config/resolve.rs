@@ -233,6 +233,8 @@ pub struct Key {
     pub default: Option<String>,
     /// Whether it can be given several times.
     pub is_list: bool,
+    /// Whether it is true or false, so that its flag alone means true.
+    pub is_switch: bool,
 }
 
 /// All keys of a kind of settings, section by section.
@@ -241,9 +243,9 @@ pub fn keys<S: Settings>() -> Vec<Key> {
     let key = |&(path, help): &(&'static str, &'static str)| {
         let (section, name) = path.split_once('.').expect("keys are section.name");
         let default = &defaults[path];
-        let is_list = default.is_array();
+        let (is_list, is_switch) = (default.is_array(), default.is_boolean());
         let default = (!default.is_null() && !is_list).then(|| to_toml_value(default));
-        Key { path, section, name, help, default, is_list }
+        Key { path, section, name, help, default, is_list, is_switch }
     };
     S::KEYS.iter().map(key).collect()
 }

@@ -41,7 +41,7 @@ fn what_is_saved_reads_back_as_the_same_settings() {
     let mut layers = Layers::<Pretrain>::new();
     layers.toml(
         "[model]\npreset = 'small'\nhidden_act = 'relu'\n[data]\ntrain = ['a b.txt', 'ü/\"q\".jsonl']\ntokenizer = 't'\n\
-         [training]\nmax_time = '7h50m'\nsave_every = 500\n[device]\nthreads = 3\n[optimizer]\nkind = 'adamw'",
+         [training]\nmax_time = '7h50m'\nsave_every = 500\n[device]\nthreads = 3\n[optimizer]\noptimizer = 'adamw'",
         "run.toml".as_ref(),
     );
     let first = layers.resolve().unwrap();
@@ -104,7 +104,7 @@ fn the_learning_rate_follows_the_batch_unless_given() {
     };
     assert_eq!(rate("training.batch = 1024"), (0.00088, "rule 0.00176·√(batch 1024/4096)".into()));
     assert_eq!(rate("training.batch = 1024\noptimizer.learning_rate = 1e-3"), (0.001, "run.toml:3".into()));
-    assert_eq!(rate("training.batch = 256\noptimizer.kind = 'adamw'").0, 1e-4);
+    assert_eq!(rate("training.batch = 256\noptimizer.optimizer = 'adamw'").0, 1e-4);
 }
 
 #[test]
@@ -161,6 +161,7 @@ fn keys_are_offered_as_flags() {
     assert_eq!(of("optimizer.epsilon").default.as_deref(), Some("1e-6"));
     assert_eq!(of("device.threads").default, None);
     assert!(of("data.train").is_list && !of("data.format").is_list);
+    assert!(of("masking.permutation").is_switch && !of("training.seed").is_switch);
 }
 
 #[test]
@@ -181,7 +182,7 @@ fn wrong_types() {
     let report = errors(
         "device = 'cpu'\n\
          [training]\nsteps = 'many'\nbatch = -4\nseed = 1.5\nsave_every = '3 weeks'\nmax_time = 90\n\
-         [optimizer]\nkind = 'sgd'\nlearning_rate = nan\nbias_correction = 1\n\
+         [optimizer]\noptimizer = 'sgd'\nlearning_rate = nan\nbias_correction = 1\n\
          [sampling]\nsingle_segment = 'drop'\n",
     );
     assert_snapshot!(report);

@@ -112,7 +112,7 @@ impl Settings for Pretrain {
             "random replacements are never special pieces nor the masked token itself",
         ),
         ("masking.permutation", "let further words change places and predict them"),
-        ("optimizer.kind", "lamb or adamw"),
+        ("optimizer.optimizer", "lamb or adamw"),
         ("optimizer.learning_rate", "highest learning rate; auto: a rule for the batch size"),
         (
             "optimizer.warmup_steps",

@@ -41,7 +41,8 @@ impl Default for DataSettings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LearningSettings {
-    /// Which optimizer.
+    /// Which optimizer: the key `optimizer.optimizer`, so that the flag is `--optimizer`.
+    #[serde(rename = "optimizer")]
     pub kind: OptimizerKind,
     /// Its highest learning rate; `None` only before the rule for the batch size is applied.
     pub learning_rate: Option<f64>,
