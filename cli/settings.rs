@@ -75,7 +75,7 @@ impl SettingsArguments {
         if let Some(path) = self.config.as_deref().or(begun_with) {
             layers.file(path);
         }
-        layers.environment(std::env::vars());
+        layers.environment(std::env::vars_os());
         self.sets.iter().for_each(|argument| layers.set(argument));
         for (key, flag, values) in &self.flags {
             layers.flag(key, flag, &values.iter().map(String::as_str).collect::<Vec<_>>());

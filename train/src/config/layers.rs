@@ -1,5 +1,6 @@
 //! Collecting what the user said, wherever it was said.
 
+use std::ffi::OsString;
 use std::fs;
 use std::marker::PhantomData;
 use std::path::Path;
@@ -97,9 +98,13 @@ impl<S: Settings> Layers<S> {
     }
 
     /// Adds the variables that begin with `ALBERT_TRAIN_`, such as `ALBERT_TRAIN_OPTIMIZER_LEARNING_RATE`.
-    pub fn environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
-        let mut ours: Vec<_> =
-            variables.into_iter().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)).collect();
+    pub fn environment(&mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) {
+        // Variables of others may hold anything; one of ours that is no text is refused for what it looks like.
+        let text = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        };
+        let ours = variables.into_iter().filter_map(text);
+        let mut ours: Vec<_> = ours.filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)).collect();
         ours.sort(); // the order of messages should not depend on the system
         for (name, text) in ours {
             let known: Vec<String> = S::KEYS.iter().map(|(key, _)| variable(key)).collect();

@@ -59,7 +59,7 @@ fn what_is_saved_reads_back_as_the_same_settings() {
 fn later_layers_win_and_are_named() {
     let mut layers = Layers::<Pretrain>::new();
     layers.toml("[training]\nsteps = 1\nbatch = 2\nseed = 3\nkeep = 4\n", "run.toml".as_ref());
-    let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let variable = |name: &str, value: &str| (name.into(), value.into());
     layers.environment([
         variable("ALBERT_TRAIN_TRAINING_BATCH", "20"),
         variable("ALBERT_TRAIN_TRAINING_SEED", "30"),
