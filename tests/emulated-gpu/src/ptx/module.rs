@@ -102,7 +102,7 @@ pub struct Kernel {
     /// Bytes of local memory per thread: stack, spilled arrays, parameters of calls.
     pub local_bytes: usize,
     pub(crate) code: Vec<Instruction>,
-    pub(crate) predicates: usize,
+    pub(crate) predicates: Vec<Fill>,
     pub(crate) words: Vec<Fill>,
     pub(crate) longs: Vec<Fill>,
 }

@@ -1,5 +1,6 @@
 //! Layer norm, reduction, softmax, Philox, scatter: each against a reference in `f64` on ragged shapes.
 
+use emulated_gpu::ptx::Fault;
 use half::bf16;
 
 use super::support::{Gpu, Random, arguments, assert_close};
@@ -11,7 +12,10 @@ const F32_SUM: f64 = 1e-5;
 
 #[test]
 fn layer_norm() {
-    let Some(mut gpu) = Gpu::of("layer_norm.cu") else { return };
+    Gpu::check("layer_norm.cu", check_layer_norm);
+}
+
+pub fn check_layer_norm(gpu: &mut Gpu) -> Result<(), Fault> {
     for (rows, columns, threads) in [(5, 768, 256), (3, 1001, 256), (4, 31, 64), (2, 1, 32)] {
         let mut random = Random(columns as u64);
         let x: Vec<bf16> = (0..rows * columns).map(|_| bf16::from_f32(2.0 * random.unit() + 0.5)).collect();
@@ -22,7 +26,7 @@ fn layer_norm() {
         let (mean_at, deviation_at) = (gpu.alloc::<f32>(rows), gpu.alloc::<f32>(rows));
         let arguments =
             arguments![x_at, gamma_at, beta_at, y_at, mean_at, deviation_at, columns as i32, 1e-5_f32];
-        gpu.launch("layer_norm", [rows as u32, 1, 1], threads, 0, &arguments).unwrap();
+        gpu.launch("layer_norm", [rows as u32, 1, 1], threads, 0, &arguments)?;
         let y = gpu.download::<bf16>(y_at, x.len());
         let means = gpu.download::<f32>(mean_at, rows);
         let deviations = gpu.download::<f32>(deviation_at, rows);
@@ -45,28 +49,36 @@ fn layer_norm() {
             );
         }
     }
+    Ok(())
 }
 
 #[test]
 fn reduction() {
-    let Some(mut gpu) = Gpu::of("reduction.cu") else { return };
+    Gpu::check("reduction.cu", check_reduction);
+}
+
+pub fn check_reduction(gpu: &mut Gpu) -> Result<(), Fault> {
     for (count, blocks, threads) in [(10_007_usize, 7, 256), (257, 3, 64), (1, 2, 32)] {
         let mut random = Random(count as u64);
         let x: Vec<f32> = (0..count).map(|_| random.unit()).collect();
         let (x_at, sum, greatest) = (gpu.upload(&x), gpu.upload(&[0_f32]), gpu.upload(&[0_u32]));
         let (finished, result) = (gpu.upload(&[0_u32]), gpu.alloc::<f32>(1));
         let arguments = arguments![x_at, count as i64, sum, greatest, finished, result];
-        gpu.launch("norm_and_greatest", [blocks, 1, 1], threads, 0, &arguments).unwrap();
+        gpu.launch("norm_and_greatest", [blocks, 1, 1], threads, 0, &arguments)?;
         let want = x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
         assert_close("norm", [(gpu.download::<f32>(result, 1)[0].into(), want, want * F32_SUM)]);
         let greatest = f32::from_bits(gpu.download::<u32>(greatest, 1)[0]);
         assert_eq!(greatest, x.iter().fold(0_f32, |most, x| most.max(x.abs())));
     }
+    Ok(())
 }
 
 #[test]
 fn softmax_cross_entropy() {
-    let Some(mut gpu) = Gpu::of("softmax.cu") else { return };
+    Gpu::check("softmax.cu", check_softmax_cross_entropy);
+}
+
+pub fn check_softmax_cross_entropy(gpu: &mut Gpu) -> Result<(), Fault> {
     for (rows, columns) in [(3, 30_000), (2, 1_027), (2, 9)] {
         let mut random = Random(columns as u64);
         let logits: Vec<f32> = (0..rows * columns).map(|_| 10.0 * random.unit()).collect();
@@ -74,7 +86,7 @@ fn softmax_cross_entropy() {
         let (logits_at, targets_at) = (gpu.upload(&logits), gpu.upload(&targets));
         let (losses, gradients) = (gpu.alloc::<f32>(rows), gpu.alloc::<f32>(logits.len()));
         let arguments = arguments![logits_at, targets_at, losses, gradients, columns as i32];
-        gpu.launch("softmax_cross_entropy", [rows as u32, 1, 1], 256, 0, &arguments).unwrap();
+        gpu.launch("softmax_cross_entropy", [rows as u32, 1, 1], 256, 0, &arguments)?;
         let losses = gpu.download::<f32>(losses, rows);
         let gradients = gpu.download::<f32>(gradients, logits.len());
         for row in 0..rows {
@@ -95,6 +107,7 @@ fn softmax_cross_entropy() {
             );
         }
     }
+    Ok(())
 }
 
 /// Philox 4x32-10, from the paper.
@@ -114,21 +127,28 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 fn philox_words() {
     // Known answer of the authors' library (Random123, kat_vectors).
     assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
-    let Some(mut gpu) = Gpu::of("philox.cu") else { return };
+    Gpu::check("philox.cu", check_philox_words);
+}
+
+pub fn check_philox_words(gpu: &mut Gpu) -> Result<(), Fault> {
     let (seed, first, count) = (0x0123_4567_89ab_cdef_u64, u64::from(u32::MAX) - 99, 333_usize);
     let words = gpu.alloc::<[u32; 4]>(count);
     let arguments = arguments![words, seed, first, count as i64];
-    gpu.launch("random_words", [3, 1, 1], 128, 0, &arguments).unwrap();
+    gpu.launch("random_words", [3, 1, 1], 128, 0, &arguments)?;
     for (i, words) in gpu.download::<[u32; 4]>(words, count).into_iter().enumerate() {
         let counter = first + i as u64;
         let want = philox([counter as u32, (counter >> 32) as u32, 0, 0], [seed as u32, (seed >> 32) as u32]);
         assert_eq!(words, want, "counter {counter}");
     }
+    Ok(())
 }
 
 #[test]
 fn scatter_add() {
-    let Some(mut gpu) = Gpu::of("scatter.cu") else { return };
+    Gpu::check("scatter.cu", check_scatter_add);
+}
+
+pub fn check_scatter_add(gpu: &mut Gpu) -> Result<(), Fault> {
     let (row_count, columns, table_rows, per_block) = (101, 150, 37, 32);
     let mut random = Random(7);
     let ids: Vec<i32> = (0..row_count).map(|_| random.below(table_rows) as i32).collect();
@@ -146,7 +166,7 @@ fn scatter_add() {
         table_rows as i32,
         per_block
     ];
-    gpu.launch("scatter_add", [4, 1, 1], 128, 4 * table_rows as u32, &arguments).unwrap();
+    gpu.launch("scatter_add", [4, 1, 1], 128, 4 * table_rows as u32, &arguments)?;
     let mut want: Vec<f64> = table.iter().map(|&x| x.into()).collect();
     let mut counts = vec![0_u32; table_rows as usize];
     for (row, &id) in ids.iter().enumerate() {
@@ -158,4 +178,5 @@ fn scatter_add() {
     assert_eq!(gpu.download::<u32>(counts_at, counts.len()), counts);
     let got = gpu.download::<f32>(table_at, table.len());
     assert_close("table", got.into_iter().zip(want).map(|(got, want)| (got.into(), want, F32_SUM)));
+    Ok(())
 }

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod attention;
+mod instructions;
 mod kernels;
 mod malformed;
+mod planted_bugs;
 mod reports;
 mod support;

@@ -50,6 +50,13 @@ impl Gpu {
         setup::available().then(|| Gpu::with(&compile(file, joined(file, &text(file), &text("device.cuh")))))
     }
 
+    /// Runs a check with the kernels of a file, where NVRTC is to be had.
+    pub fn check(file: &str, check: impl FnOnce(&mut Gpu) -> Result<(), Fault>) {
+        if let Some(mut gpu) = Gpu::of(file) {
+            check(&mut gpu).unwrap_or_else(|fault| panic!("{fault}"));
+        }
+    }
+
     /// With the kernels of a PTX text.
     pub fn with(ptx: &str) -> Gpu {
         let module = Module::parse(ptx).unwrap_or_else(|error| panic!("{error}"));

@@ -188,6 +188,7 @@ impl<'s, 'a> Decoding<'_, '_, 's, 'a> {
     /// The slot that holds a source operand.
     pub fn source_of(&mut self, operand: &'s Operand<'a>, class: Class) -> Result<Slot, PtxError> {
         let fill = match (operand, class) {
+            (&Operand::Integer(value), Class::Predicate) => Fill::Bits(u64::from(value != 0)),
             (_, Class::Predicate) => {
                 let Operand::Name(name) = operand else { return Err(self.invalid("a predicate is missing")) };
                 return self.register(name, class);

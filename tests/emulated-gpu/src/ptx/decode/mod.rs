@@ -54,7 +54,7 @@ pub fn kernel(source: &Source, globals: &[Global], function: &Function) -> Resul
         dynamic_align: decoder.dynamic_align,
         local_bytes: decoder.local_bytes,
         code: decoder.code,
-        predicates: decoder.slots.predicates as usize,
+        predicates: decoder.slots.predicates,
         words: decoder.slots.words,
         longs: decoder.slots.longs,
     })
@@ -89,7 +89,7 @@ pub struct Frame<'s, 'a> {
 /// Register slots handed out so far.
 #[derive(Default)]
 pub struct Slots {
-    predicates: Slot,
+    predicates: Vec<Fill>,
     words: Vec<Fill>,
     longs: Vec<Fill>,
     constants: HashMap<(Class, Fill), Slot>,
@@ -113,10 +113,7 @@ impl Slots {
 
     fn push(&mut self, class: Class, fill: Fill) -> Slot {
         let file = match class {
-            Class::Predicate => {
-                self.predicates += 1;
-                return self.predicates - 1;
-            }
+            Class::Predicate => &mut self.predicates,
             Class::Word => &mut self.words,
             Class::Long => &mut self.longs,
         };

@@ -132,28 +132,23 @@ impl<'a> Parser<'a> {
 
     fn initial_value(&mut self, kind: Type) -> Result<Initial<'a>, PtxError> {
         let bits = match self.operand()? {
-            // `generic(name)` is the generic address of `name`; global memory has no other.
+            // `generic(name)+4` is the generic address of `name`; global memory has no other.
             Operand::Name("generic") => {
                 self.expect('(')?;
-                let address = self.operand()?;
+                let name = self.name()?;
                 self.expect(')')?;
-                return self.initial_address(address);
+                let offset = if self.accept('+') { self.count()? } else { 0 };
+                return Ok(Initial::Address(name, offset as i64));
             }
+            Operand::Name(name) => return Ok(Initial::Address(name, 0)),
+            Operand::Sum(name, offset) => return Ok(Initial::Address(name, offset)),
             Operand::Integer(value) => value,
             Operand::Single(value) => u64::from(value.to_bits()),
             Operand::Double(value) if kind == Type::F32 => u64::from((value as f32).to_bits()),
             Operand::Double(value) => value.to_bits(),
-            address => return self.initial_address(address),
+            _ => return Err(self.unexpected("a constant")),
         };
         Ok(Initial::Bytes(bits.to_le_bytes()[..kind.bytes()].to_vec()))
-    }
-
-    fn initial_address(&self, operand: Operand<'a>) -> Result<Initial<'a>, PtxError> {
-        match operand {
-            Operand::Name(name) => Ok(Initial::Address(name, 0)),
-            Operand::Sum(name, offset) => Ok(Initial::Address(name, offset)),
-            _ => Err(self.unexpected("a constant")),
-        }
     }
 
     /// `.reg .type a, b<8>;` after its first word, which may carry the type: `.reg.b16`.

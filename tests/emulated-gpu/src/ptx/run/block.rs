@@ -66,7 +66,11 @@ impl<'a> Block<'a> {
             Fill::DynamicShared(offset) => (launch.dynamic_start() as u64).wrapping_add_signed(offset),
         };
         let template = Registers {
-            predicates: vec![poison as u32; kernel.predicates],
+            predicates: kernel
+                .predicates
+                .iter()
+                .map(|fill| if start(fill) == 0 { 0 } else { u32::MAX })
+                .collect(),
             words: kernel.words.iter().map(|fill| [start(fill) as u32; LANES]).collect(),
             longs: kernel.longs.iter().map(|fill| [start(fill); LANES]).collect(),
         };

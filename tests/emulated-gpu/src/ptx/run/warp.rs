@@ -5,7 +5,7 @@
 
 use super::super::fault::Trouble;
 use super::super::operation::{Barrier, Instruction, Members, Operation, Transfer};
-use super::super::registers::Slot;
+use super::super::registers::{LANES, Slot};
 use super::{Machine, active};
 
 /// Warp instructions after which another group, or another warp, has its turn.
@@ -28,8 +28,8 @@ pub struct Group {
     callers: Vec<usize>,
     /// Waiting for other lanes.
     parked: bool,
-    /// The lanes that a `bar.warp.sync` waits for.
-    awaited: u32,
+    /// While parked at a `bar.warp.sync`: the register with the lanes it waits for.
+    barrier: Option<Slot>,
     /// Long turns that the group has had.
     turns: u64,
 }
@@ -60,7 +60,7 @@ enum Step {
 impl Control {
     /// All `lanes` at the first instruction.
     pub fn start(&mut self, lanes: u32) {
-        let group = Group { lanes, position: 0, callers: Vec::new(), parked: false, awaited: 0, turns: 0 };
+        let group = Group { lanes, position: 0, callers: Vec::new(), parked: false, barrier: None, turns: 0 };
         *self = Control { alive: lanes, groups: vec![group] };
     }
 
@@ -133,9 +133,11 @@ impl Control {
 
     /// Every group waits for lanes that are elsewhere.
     fn stuck(&self, code: &[Instruction]) -> Stopped {
-        let group = &self.groups[0];
+        let mut groups: Vec<&Group> = self.groups.iter().collect();
+        groups.sort_by_key(|group| group.position);
+        let group = groups[0];
         let mut text = format!("lanes {} wait here for others of the warp", ranges(group.lanes));
-        for other in &self.groups[1..] {
+        for other in &groups[1..] {
             text += &format!(", lanes {} wait at {}", ranges(other.lanes), code[other.position].origin);
         }
         (group.position, Box::new(Trouble::Collective(text)))
@@ -303,27 +305,43 @@ impl Control {
         Ok(true)
     }
 
-    /// Releases all groups at a `bar.warp.sync` of the same lanes once all those lanes are there.
+    /// Releases the lanes whose `bar.warp.sync`, here or elsewhere, all lanes it names have now come to.
     fn warp_barrier(&mut self, index: usize, members: Slot, machine: &Machine) -> Result<(), Box<Trouble>> {
-        let lanes = self.groups[index].lanes;
-        let masks = &machine.registers.words[members as usize];
-        let mask = masks[lanes.trailing_zeros() as usize];
-        if active(lanes).any(|lane| masks[lane] != mask) || lanes & !mask != 0 {
-            let text = format!("lanes {} at a barrier for {}", ranges(lanes), ranges(mask));
-            return Err(Box::new(Trouble::Collective(text)));
-        }
         self.groups[index].parked = true;
-        self.groups[index].awaited = mask;
-        let waiting = |group: &Group| group.parked && group.awaited == mask;
-        let arrived =
-            self.groups.iter().filter(|group| waiting(group)).fold(0, |all, group| all | group.lanes);
-        if mask & self.alive & !arrived == 0 {
-            for group in self.groups.iter_mut().filter(|group| waiting(group)) {
-                group.parked = false;
-                group.awaited = 0;
-                group.position += 1;
+        self.groups[index].barrier = Some(members);
+        // The lanes that each waiting lane names.
+        let mut masks = [0; LANES];
+        for group in self.groups.iter().filter(|group| group.parked) {
+            for (lane, slot) in active(group.lanes).filter_map(|lane| Some((lane, group.barrier?))) {
+                masks[lane] = machine.registers.words[slot as usize][lane];
             }
         }
+        let here = self.groups[index].lanes;
+        if let Some(lane) = active(here).find(|&lane| masks[lane] >> lane & 1 == 0) {
+            let text = format!("lane {lane} is not in the mask {:#010x} it gives", masks[lane]);
+            return Err(Box::new(Trouble::Collective(text)));
+        }
+        let complete = |lane: &usize| {
+            let same = active(u32::MAX).filter(|&other| masks[other] == masks[*lane]);
+            masks[*lane] & self.alive & !same.fold(0, |bits, other| bits | 1 << other) == 0
+        };
+        let waiting = active(u32::MAX).filter(|&lane| masks[lane] != 0);
+        let released = waiting.filter(complete).fold(0, |bits, lane| bits | 1 << lane);
+        for index in 0..self.groups.len() {
+            let group = &mut self.groups[index];
+            if group.parked && group.barrier.is_some() && group.lanes & released != 0 {
+                let done = Group {
+                    lanes: group.lanes & released,
+                    position: group.position + 1,
+                    parked: false,
+                    barrier: None,
+                    ..group.clone()
+                };
+                group.lanes &= !released;
+                self.groups.push(done);
+            }
+        }
+        self.groups.retain(|group| group.lanes != 0);
         Ok(())
     }
 }
