@@ -1,6 +1,9 @@
 //! What the tests of the emulated GPU share: a context with kernels, and programs run in processes of their own.
 #![allow(dead_code, reason = "each test uses some of it")]
 
+pub mod lt;
+pub mod operand;
+
 use std::env;
 use std::process::{Command, Output};
 use std::sync::Arc;

@@ -1,0 +1,182 @@
+//! Products of cuBLASLt against f64, on ragged shapes, with C and D apart and gaps between columns and batches.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::sync::Arc;
+
+use cudarc::cublaslt::sys::cublasLtEpilogue_t as Epilogue;
+use cudarc::cublaslt::sys::cublasLtMatmulDescAttributes_t as Attribute;
+use cudarc::cublaslt::sys::cudaDataType_t as Type;
+use cudarc::driver::{CudaStream, DevicePtr};
+use support::lt::Product;
+use support::operand::Operand;
+use support::{gpu, on_any_gpu};
+
+/// One product of cuBLASLt: what is asked for, in a form that prints.
+#[derive(Clone, Debug)]
+struct Case {
+    shape: [usize; 3],
+    transposed: [bool; 2],
+    inputs: Type,
+    output: Type,
+    batches: usize,
+    alpha: f32,
+    beta: f32,
+    epilogue: Epilogue,
+}
+
+const PLAIN: Case = Case {
+    shape: [37, 29, 41],
+    transposed: [false, false],
+    inputs: Type::CUDA_R_16BF,
+    output: Type::CUDA_R_16BF,
+    batches: 1,
+    alpha: 1.0,
+    beta: 0.0,
+    epilogue: Epilogue::CUBLASLT_EPILOGUE_DEFAULT,
+};
+
+fn gelu(x: f64) -> f64 {
+    0.5 * x * (1.0 + inner(x).tanh())
+}
+
+fn inner(x: f64) -> f64 {
+    (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)
+}
+
+fn gelu_gradient(x: f64) -> f64 {
+    let slope = (2.0 / std::f64::consts::PI).sqrt() * (1.0 + 3.0 * 0.044715 * x * x);
+    0.5 * (1.0 + inner(x).tanh()) + 0.5 * x * (1.0 - inner(x).tanh().powi(2)) * slope
+}
+
+/// Does the product of a case with C ≠ D and compares D, the bias and the auxiliary matrix with f64.
+fn check(stream: &Arc<CudaStream>, case: &Case) {
+    use Epilogue as E;
+    let Case { shape: [m, n, k], transposed: [transpose_a, transpose_b], batches, .. } = *case;
+    let stored = |rows, columns, transposed| if transposed { [columns, rows] } else { [rows, columns] };
+    let a_shape = stored(m, k, transpose_a);
+    let b_shape = stored(k, n, transpose_b);
+    let a = Operand::new(stream, case.inputs, a_shape, a_shape[0] + 3, batches, 1);
+    let b = Operand::new(stream, case.inputs, b_shape, b_shape[0] + 1, batches, 2);
+    let c = Operand::new(stream, case.output, [m, n], m + 2, batches, 3);
+    let d = Operand::new(stream, case.output, [m, n], m + 5, batches, 4);
+    let bias_length = if case.epilogue == E::CUBLASLT_EPILOGUE_BGRADB { n } else { m };
+    let bias = Operand::new(stream, case.output, [bias_length, 1], bias_length, batches, 5);
+    let auxiliary = Operand::new(stream, case.output, [m, n], m.next_multiple_of(8), batches, 6);
+
+    let described = Product::new([&a, &b, &c, &d]);
+    let set = |attribute, value: &[u8]| described.set(attribute, value);
+    set(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &u32::from(transpose_a).to_le_bytes());
+    set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &u32::from(transpose_b).to_le_bytes());
+    set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &(case.epilogue as u32).to_le_bytes());
+    set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias.address(stream).to_le_bytes());
+    set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE, &(bias.stride() as i64).to_le_bytes());
+    set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &auxiliary.address(stream).to_le_bytes());
+    set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &(auxiliary.leading_dimension as i64).to_le_bytes());
+    set(
+        Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE,
+        &(auxiliary.stride() as i64).to_le_bytes(),
+    );
+    let workspace_bytes = 2 << 20;
+    // SAFETY: only the product writes here.
+    let scratch = unsafe { stream.alloc::<u8>(workspace_bytes) }.unwrap();
+    let workspace = (scratch.device_ptr(stream).0, workspace_bytes);
+    let found = described.find(workspace_bytes).unwrap();
+    let addresses = [&a, &b, &c, &d].map(|operand| operand.address(stream));
+    described.run(stream, &found.algo, [case.alpha, case.beta], addresses, workspace).unwrap();
+
+    let product = |z: usize, i: usize, j: usize| -> f64 {
+        let sum: f64 = (0..k).map(|x| a.at(z, i, x, transpose_a) * b.at(z, x, j, transpose_b)).sum();
+        let c = if case.beta == 0.0 { 0.0 } else { f64::from(case.beta) * c.at(z, i, j, false) };
+        f64::from(case.alpha) * sum + c
+    };
+    let biased = |z, i, j| product(z, i, j) + bias.at(z, i, 0, false);
+    let what = format!("{case:?}");
+    let expect = |operand: &Operand, values: &dyn Fn(usize, usize, usize) -> f64| {
+        operand.assert_is(&what, stream, k, &operand.with(values));
+    };
+    let untouched = |operand: &Operand| operand.assert_is(&what, stream, 0, &operand.values);
+    let graded = |z, i, j| product(z, i, j) * gelu_gradient(auxiliary.at(z, i, j, false));
+    match case.epilogue {
+        E::CUBLASLT_EPILOGUE_DEFAULT => expect(&d, &product),
+        E::CUBLASLT_EPILOGUE_RELU => expect(&d, &|z, i, j| product(z, i, j).max(0.0)),
+        E::CUBLASLT_EPILOGUE_RELU_BIAS => expect(&d, &|z, i, j| biased(z, i, j).max(0.0)),
+        E::CUBLASLT_EPILOGUE_BIAS => expect(&d, &biased),
+        E::CUBLASLT_EPILOGUE_GELU => expect(&d, &|z, i, j| gelu(product(z, i, j))),
+        E::CUBLASLT_EPILOGUE_GELU_BIAS => expect(&d, &|z, i, j| gelu(biased(z, i, j))),
+        E::CUBLASLT_EPILOGUE_GELU_AUX => {
+            expect(&d, &|z, i, j| gelu(product(z, i, j)));
+            expect(&auxiliary, &product);
+        }
+        E::CUBLASLT_EPILOGUE_GELU_AUX_BIAS => {
+            expect(&d, &|z, i, j| gelu(biased(z, i, j)));
+            expect(&auxiliary, &biased);
+        }
+        E::CUBLASLT_EPILOGUE_DGELU => expect(&d, &graded),
+        E::CUBLASLT_EPILOGUE_DGELU_BGRAD => {
+            expect(&d, &graded);
+            let sum = |z, i, _| (0..n).map(|j| graded(z, i, j)).sum();
+            bias.assert_is(&what, stream, n * k, &bias.with(sum));
+        }
+        E::CUBLASLT_EPILOGUE_BGRADA => {
+            expect(&d, &product);
+            expect(&bias, &|z, i, _| (0..k).map(|x| a.at(z, i, x, transpose_a)).sum());
+        }
+        E::CUBLASLT_EPILOGUE_BGRADB => {
+            expect(&d, &product);
+            expect(&bias, &|z, j, _| (0..k).map(|x| b.at(z, x, j, transpose_b)).sum());
+        }
+        other => panic!("{other:?}"),
+    }
+    untouched(&a);
+    untouched(&b);
+    untouched(&c);
+}
+
+#[test]
+fn transposes_formats_batches_and_factors() {
+    on_any_gpu("transposes_formats_batches_and_factors", || {
+        let (_context, stream) = gpu();
+        use Type::{CUDA_R_16BF as BF16, CUDA_R_16F as F16, CUDA_R_32F as F32};
+        let formats = [(BF16, BF16), (BF16, F32), (F16, F16), (F16, F32), (F32, F32)];
+        for transposed in [[false, false], [false, true], [true, false], [true, true]] {
+            for (inputs, output) in formats {
+                check(&stream, &Case { transposed, inputs, output, ..PLAIN });
+                let (batches, alpha, beta) = (3, -0.5, 2.0);
+                check(&stream, &Case { transposed, inputs, output, batches, alpha, beta, ..PLAIN });
+            }
+        }
+        for shape in [[1, 1, 1], [1, 64, 7], [65, 1, 3], [128, 3, 130]] {
+            check(&stream, &Case { shape, beta: 1.0, ..PLAIN });
+        }
+        check(&stream, &Case { alpha: 0.0, beta: 0.5, ..PLAIN });
+    });
+}
+
+#[test]
+fn epilogues() {
+    on_any_gpu("epilogues", || {
+        let (_context, stream) = gpu();
+        for epilogue in [
+            Epilogue::CUBLASLT_EPILOGUE_RELU,
+            Epilogue::CUBLASLT_EPILOGUE_BIAS,
+            Epilogue::CUBLASLT_EPILOGUE_RELU_BIAS,
+            Epilogue::CUBLASLT_EPILOGUE_GELU,
+            Epilogue::CUBLASLT_EPILOGUE_GELU_BIAS,
+            Epilogue::CUBLASLT_EPILOGUE_GELU_AUX,
+            Epilogue::CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
+            Epilogue::CUBLASLT_EPILOGUE_DGELU,
+            Epilogue::CUBLASLT_EPILOGUE_DGELU_BGRAD,
+            Epilogue::CUBLASLT_EPILOGUE_BGRADA,
+            Epilogue::CUBLASLT_EPILOGUE_BGRADB,
+        ] {
+            for output in [Type::CUDA_R_16BF, Type::CUDA_R_32F] {
+                check(&stream, &Case { epilogue, output, ..PLAIN });
+                let (transposed, batches, beta) = ([true, true], 2, 1.0);
+                check(&stream, &Case { epilogue, output, transposed, batches, beta, ..PLAIN });
+            }
+        }
+    });
+}

@@ -1,0 +1,122 @@
+//! A product of cuBLASLt, described call by call.
+
+use std::ffi::c_void;
+use std::ptr;
+
+use cudarc::cublaslt::result::{self, CublasError};
+use cudarc::cublaslt::sys;
+use cudarc::driver::CudaStream;
+
+use super::operand::Operand;
+
+/// Layouts, description and preference of one product; destroyed together.
+pub struct Product {
+    handle: sys::cublasLtHandle_t,
+    description: sys::cublasLtMatmulDesc_t,
+    preference: sys::cublasLtMatmulPreference_t,
+    layouts: [sys::cublasLtMatrixLayout_t; 4],
+}
+
+/// Scratch memory: address and bytes.
+pub type Workspace = (u64, usize);
+
+impl Product {
+    /// Of operands A, B, C and D, with sums in f32 and no epilogue.
+    pub fn new(operands: [&Operand; 4]) -> Self {
+        let compute = sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
+        Self {
+            handle: result::create_handle().unwrap(),
+            description: result::create_matmul_desc(compute, sys::cudaDataType_t::CUDA_R_32F).unwrap(),
+            preference: result::create_matmul_pref().unwrap(),
+            layouts: operands.map(layout),
+        }
+    }
+
+    /// Sets an attribute of the description.
+    pub fn set(&self, attribute: sys::cublasLtMatmulDescAttributes_t, value: &[u8]) {
+        // SAFETY: the description is alive, and the value has its own length.
+        let set = unsafe {
+            result::set_matmul_desc_attribute(self.description, attribute, value.as_ptr().cast(), value.len())
+        };
+        set.unwrap();
+    }
+
+    /// Finds an algorithm that takes no more than `workspace_bytes`.
+    pub fn find(&self, workspace_bytes: usize) -> Result<sys::cublasLtMatmulHeuristicResult_t, CublasError> {
+        let most = sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
+        let [a, b, c, d] = self.layouts;
+        // SAFETY: all handles are alive, and the value has 8 bytes.
+        unsafe {
+            let value = ptr::from_ref(&workspace_bytes).cast();
+            result::set_matmul_pref_attribute(self.preference, most, value, 8).unwrap();
+            result::get_matmul_algo_heuristic(self.handle, self.description, a, b, c, d, self.preference)
+        }
+    }
+
+    /// Does the product: α, β, and the addresses of A, B, C and D, which must be those of memory as described.
+    pub fn run(
+        &self,
+        stream: &CudaStream,
+        algorithm: &sys::cublasLtMatmulAlgo_t,
+        [alpha, beta]: [f32; 2],
+        addresses: [u64; 4],
+        (workspace, workspace_bytes): Workspace,
+    ) -> Result<(), CublasError> {
+        let [a, b, c, d] = addresses.map(|address| address as *mut c_void);
+        let [a_layout, b_layout, c_layout, d_layout] = self.layouts;
+        // SAFETY: all handles are alive; what is wrong with the memory is what the tests are about.
+        unsafe {
+            let (alpha, beta) = (ptr::from_ref(&alpha).cast(), ptr::from_ref(&beta).cast());
+            let workspace = workspace as *mut c_void;
+            let stream = stream.cu_stream().cast();
+            result::matmul(
+                self.handle,
+                self.description,
+                alpha,
+                beta,
+                a,
+                a_layout,
+                b,
+                b_layout,
+                c,
+                c_layout,
+                d,
+                d_layout,
+                algorithm,
+                workspace,
+                workspace_bytes,
+                stream,
+            )
+        }
+    }
+}
+
+impl Drop for Product {
+    fn drop(&mut self) {
+        // SAFETY: all are alive, and nobody uses them any more.
+        unsafe {
+            for layout in self.layouts {
+                result::destroy_matrix_layout(layout).unwrap();
+            }
+            result::destroy_matmul_pref(self.preference).unwrap();
+            result::destroy_matmul_desc(self.description).unwrap();
+            result::destroy_handle(self.handle).unwrap();
+        }
+    }
+}
+
+fn layout(operand: &Operand) -> sys::cublasLtMatrixLayout_t {
+    use sys::cublasLtMatrixLayoutAttribute_t as Attribute;
+    let (rows, columns) = (operand.rows as u64, operand.columns as u64);
+    let layout =
+        result::create_matrix_layout(operand.kind, rows, columns, operand.leading_dimension as i64).unwrap();
+    let (batches, stride) = (operand.batches as i32, operand.stride() as i64);
+    // SAFETY: the layout is alive, and the values have the sizes given.
+    unsafe {
+        let count = Attribute::CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT;
+        result::set_matrix_layout_attribute(layout, count, ptr::from_ref(&batches).cast(), 4).unwrap();
+        let offset = Attribute::CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET;
+        result::set_matrix_layout_attribute(layout, offset, ptr::from_ref(&stride).cast(), 8).unwrap();
+    }
+    layout
+}
