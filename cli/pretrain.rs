@@ -1,5 +1,6 @@
 //! `albert-train pretrain`: from text, or from built-in stories, to a model.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -102,7 +103,7 @@ fn session(
     let held_out =
         training::held_out_batches(materials.held_out.clone(), settings.training.eval_sequences, micro_batch);
     introduce(settings, &materials, &mut learner);
-    let mut display = Display::new(settings.training.steps, 0);
+    let display = RefCell::new(Display::new(settings.training.steps));
     let mut trainer = Trainer {
         learner: &mut learner,
         dataset: materials.training.clone(),
@@ -111,14 +112,17 @@ fn session(
         state: TrainingState::default(),
         checkpoints: directory.checkpoints(settings.training.keep)?,
         journal: directory.journal()?,
+        failed_saves: 0,
         stop,
-        observe: Box::new(move |happening| display.show(&happening)),
+        observe: Box::new(|happening| display.borrow_mut().show(&happening)),
     };
     if let Some(step) = trainer.resume()? {
         eprintln!("continuing from step {step}");
     }
-    let finished = trainer.run()?;
+    let finished = trainer.run();
     drop(trainer);
+    display.into_inner().finish();
+    let finished = finished?;
     match finished {
         Finished::Stopped(reason, step) => {
             eprintln!("stopped: {reason}; step {step} is saved, run the same command again to continue");

@@ -21,10 +21,10 @@ pub struct Display {
 }
 
 impl Display {
-    /// A display of a run of `steps` steps, of which `done` are done.
-    pub fn new(steps: u64, done: u64) -> Self {
+    /// A display of a run of `steps` steps.
+    pub fn new(steps: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(steps).with_position(done);
+            let bar = ProgressBar::new(steps);
             let style = ProgressStyle::with_template("{bar:24} {msg}").expect("the template is well-formed");
             bar.set_style(style);
             bar

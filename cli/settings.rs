@@ -33,7 +33,11 @@ impl Args for SettingsArguments {
                 .help_heading(format!("[{}]", key.section))
                 .allow_negative_numbers(true)
                 .action(if key.is_list { ArgAction::Append } else { ArgAction::Set });
-            command.arg(if key.is_list { arg.num_args(1..) } else { arg })
+            command.arg(match (key.is_list, key.is_switch) {
+                (true, _) => arg.num_args(1..),
+                (false, true) => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+                (false, false) => arg,
+            })
         })
     }
 
@@ -61,11 +65,6 @@ impl FromArgMatches for SettingsArguments {
 }
 
 impl SettingsArguments {
-    /// Whether nothing was said at all.
-    pub fn is_empty(&self) -> bool {
-        self.config.is_none() && self.sets.is_empty() && self.flags.is_empty()
-    }
-
     /// All layers together; `begun_with` is the saved configuration of a run that goes on.
     ///
     /// # Errors

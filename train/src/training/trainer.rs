@@ -17,6 +17,9 @@ use crate::run::journal::{Event, Journal, RESUME};
 use crate::run::progress::{Pace, Remaining};
 use crate::run::signals::{StopReason, StopRequests};
 
+/// Checkpoints in a row that may fail for want of disk before the run ends: what is in memory only may be lost any moment.
+const MOST_FAILED_SAVES: u32 = 10;
+
 /// How a run goes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainerOptions {
@@ -172,6 +175,8 @@ pub struct Trainer<'a> {
     pub checkpoints: Checkpoints,
     /// Where it is recorded.
     pub journal: Journal,
+    /// Checkpoints in a row that the disk did not take.
+    pub failed_saves: u32,
     /// Who may ask it to stop.
     pub stop: StopRequests,
     /// Who watches.
@@ -281,15 +286,19 @@ impl Trainer<'_> {
         if is_best || is_asked || self.options.save_every.is_due(step, last_save.elapsed()) {
             let start = Instant::now();
             *last_save = start;
-            match self.save() {
-                Ok(_) => {
+            match self
+                .save()
+                .and_then(|_| if is_best { Ok(self.checkpoints.mark_best(step)?) } else { Ok(()) })
+            {
+                Ok(()) => {
                     pace.save(start.elapsed());
-                    if is_best {
-                        self.checkpoints.mark_best(step)?;
-                    }
+                    self.failed_saves = 0;
                 }
                 // Training goes on from memory, and the next checkpoint is tried as if nothing had happened.
-                Err(TrainError::Checkpoint(error @ CheckpointError::NotSaved { .. })) => {
+                Err(TrainError::Checkpoint(error))
+                    if self.failed_saves < MOST_FAILED_SAVES && is_of_disk(&error) =>
+                {
+                    self.failed_saves += 1;
                     self.record(Event::new("not_saved").at(step).with("error", error.to_string().as_str()));
                     (self.observe)(Happening::NotSaved(&error));
                 }
@@ -333,8 +342,19 @@ impl Trainer<'_> {
     /// Goes back to the newest checkpoint that is not younger than `step`, or the oldest there is.
     fn roll_back(&mut self, step: u64) -> Result<(), TrainError> {
         let steps = self.checkpoints.steps()?;
-        let to = steps.iter().rev().find(|&&saved| saved <= step).or(steps.first()).copied().unwrap_or(step);
-        let checkpoint = self.checkpoints.load::<TrainingState>(to)?;
+        let (older, younger): (Vec<u64>, Vec<u64>) = steps.into_iter().partition(|&saved| saved <= step);
+        let mut candidates = older.into_iter().rev().chain(younger);
+        // A damaged checkpoint is passed over for the next one.
+        let checkpoint = loop {
+            let Some(candidate) = candidates.next() else {
+                break self.checkpoints.load::<TrainingState>(step)?;
+            };
+            match self.checkpoints.load::<TrainingState>(candidate) {
+                Err(CheckpointError::Damaged { .. }) => {}
+                checkpoint => break checkpoint?,
+            }
+        };
+        let to = checkpoint.step;
         self.learner
             .restore(&checkpoint.model, &checkpoint.optimizer)
             .map_err(|source| TrainError::OtherModel { step: to, source })?;
@@ -383,6 +403,11 @@ impl Trainer<'_> {
             (self.observe)(Happening::JournalFailed(&error));
         }
     }
+}
+
+/// Whether waiting may help: the disk may have room again.
+fn is_of_disk(error: &CheckpointError) -> bool {
+    matches!(error, CheckpointError::NotSaved { .. } | CheckpointError::Io { .. })
 }
 
 fn evaluation_event(evaluation: &Evaluation) -> Event {
