@@ -8,7 +8,7 @@ use super::epilogue::Epilogue;
 use super::matmul::{Matmul, Matrix, Scale, WORKSPACE_WANTED};
 use crate::driver::Driver;
 use crate::driver::border::{HostPointer, Out};
-use crate::driver::error::{CudaError, Failure, Result};
+use crate::driver::error::{Failure, Result};
 use crate::driver::handles::Handle;
 use crate::driver::operation::Operation;
 use crate::driver::stream::Stream;
@@ -36,6 +36,24 @@ struct Shape {
     compute: u32,
 }
 
+impl Operand {
+    /// The operand, if it can be `rows` × `columns` to the product.
+    fn matrix(self, transposed: bool, rows: usize, columns: usize) -> Result<Matrix> {
+        let Self(address, element, leading_dimension, batch_stride) = self;
+        let stored_rows = if transposed { columns } else { rows };
+        let leading_dimension = size(leading_dimension)?;
+        if leading_dimension < stored_rows.max(1) {
+            let reason = format!("leading dimension {leading_dimension} of a matrix of {stored_rows} rows");
+            return Err(Failure::invalid(reason));
+        }
+        Ok(Matrix { address, element: Element::new(element)?, leading_dimension, batch_stride, transposed })
+    }
+}
+
+fn size(value: i32) -> Result<usize> {
+    usize::try_from(value).map_err(|_| Failure::invalid(format!("a size of {value}")))
+}
+
 impl Driver {
     fn gemm(
         &mut self,
@@ -47,42 +65,19 @@ impl Driver {
     ) -> Result {
         self.usable()?;
         let context = self.blas.cublas.get(handle)?;
-        let invalid = |what: String| Failure::new(CudaError::InvalidValue, what);
-        let size = |value: i32| {
-            usize::try_from(value)
-                .map_err(|_| invalid(format!("sizes {:?}, {} batches", shape.sizes, shape.batches)))
-        };
         let [m, n, k] = [size(shape.sizes[0])?, size(shape.sizes[1])?, size(shape.sizes[2])?];
-        let batches = size(shape.batches)?;
         let [transpose_a, transpose_b] = [transposed(shape.operations[0])?, transposed(shape.operations[1])?];
-        let matrix = |operand: &Operand, transposed: bool, rows: usize, columns: usize| {
-            let &Operand(address, element, leading_dimension, batch_stride) = operand;
-            let stored_rows = if transposed { columns } else { rows };
-            let leading_dimension = size(leading_dimension)?;
-            if leading_dimension < stored_rows.max(1) {
-                return Err(invalid(format!(
-                    "leading dimension {leading_dimension} of a matrix of {stored_rows} rows"
-                )));
-            }
-            Ok(Matrix {
-                address,
-                element: Element::new(element)?,
-                leading_dimension,
-                batch_stride,
-                transposed,
-            })
-        };
-        let [a, b, c] = &operands;
-        let a = matrix(a, transpose_a, m, k)?;
-        let b = matrix(b, transpose_b, k, n)?;
-        let c = matrix(c, false, m, n)?;
+        let [a, b, c] = operands;
+        let a = a.matrix(transpose_a, m, k)?;
+        let b = b.matrix(transpose_b, k, n)?;
+        let c = c.matrix(false, m, n)?;
         check_formats(a.element, b.element, c.element, c.element)?;
         let matmul = Matmul {
             call,
             m,
             n,
             k,
-            batches,
+            batches: size(shape.batches)?,
             a,
             b,
             c,
@@ -103,7 +98,7 @@ pub fn transposed(operation: u32) -> Result<bool> {
     match operation {
         0 => Ok(false),
         1 | 2 => Ok(true),
-        other => Err(Failure::new(CudaError::InvalidValue, format!("cublasOperation {other}"))),
+        other => Err(Failure::invalid(format!("cublasOperation {other}"))),
     }
 }
 

@@ -126,7 +126,7 @@ impl Attributes {
         }
         if self.bias == 0 {
             let reason = format!("epilogue {} without CUBLASLT_MATMUL_DESC_BIAS_POINTER", self.epilogue);
-            return Err(Failure::new(CudaError::InvalidValue, reason));
+            return Err(Failure::invalid(reason));
         }
         Ok(Vector { address: self.bias, element, batch_stride: self.bias_batch_stride })
     }
@@ -134,7 +134,7 @@ impl Attributes {
     fn auxiliary(&self, rows: usize, d: Element) -> Result<Auxiliary> {
         let refuse = |what: String| {
             let reason = format!("epilogue {}: {what}", self.epilogue);
-            Err(Failure::new(CudaError::InvalidValue, reason))
+            Err(Failure::invalid(reason))
         };
         let element = self.auxiliary_element.unwrap_or(d);
         if element != d {

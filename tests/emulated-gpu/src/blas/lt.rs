@@ -9,7 +9,7 @@ use super::lt_attributes::{Description, Layout, Preference};
 use super::matmul::{Matmul, Matrix, Scale, WORKSPACE_WANTED};
 use crate::driver::Driver;
 use crate::driver::border::{HostPointer, In, Out};
-use crate::driver::error::{CudaError, Failure, Result};
+use crate::driver::error::{Failure, Result};
 use crate::driver::handles::Handle;
 use crate::driver::operation::Operation;
 use crate::driver::stream::Stream;
@@ -58,10 +58,7 @@ impl Algorithm {
 
     fn check(&self, addresses: [u64; 4], workspace_bytes: usize) -> Result {
         if self.mark != Self::MARK {
-            return Err(Failure::new(
-                CudaError::InvalidValue,
-                "the algorithm does not come from a heuristic search",
-            ));
+            return Err(Failure::invalid("the algorithm does not come from a heuristic search"));
         }
         for ((name, address), alignment) in ["A", "B", "C", "D"].iter().zip(addresses).zip(self.alignments) {
             if !address.is_multiple_of(alignment.max(1).into()) {
@@ -69,7 +66,7 @@ impl Algorithm {
                     "{name} at {address:#x} is not aligned to {alignment} bytes, which the algorithm was chosen for \
                      (CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_{name}_BYTES)"
                 );
-                return Err(Failure::new(CudaError::InvalidValue, reason));
+                return Err(Failure::invalid(reason));
             }
         }
         if (workspace_bytes as u64) < self.workspace_bytes {
@@ -77,9 +74,32 @@ impl Algorithm {
                 "a workspace of {workspace_bytes} bytes; the algorithm needs {}",
                 self.workspace_bytes
             );
-            return Err(Failure::new(CudaError::InvalidValue, reason));
+            return Err(Failure::invalid(reason));
         }
         Ok(())
+    }
+}
+
+impl Layout {
+    /// Refuses a matrix that is not `rows` × `columns` to the product, or of which there are not as many as of D.
+    fn check(&self, name: &str, transposed: bool, [rows, columns]: [usize; 2], batches: usize) -> Result {
+        let (rows, columns) = if transposed { (columns, rows) } else { (rows, columns) };
+        let leading_dimension = self.leading_dimension;
+        if (self.rows, self.columns) != (rows, columns) || leading_dimension < rows || rows * columns == 0 {
+            return Err(Failure::invalid(format!(
+                "{name} is {} x {} with leading dimension {leading_dimension}; D and A ask for {rows} x {columns}",
+                self.rows, self.columns
+            )));
+        }
+        if self.batches != batches {
+            return Err(Failure::invalid(format!("{name} has {} batches, D has {batches}", self.batches)));
+        }
+        Ok(())
+    }
+
+    fn matrix(&self, address: u64, transposed: bool) -> Matrix {
+        let Self { element, leading_dimension, batch_stride, .. } = *self;
+        Matrix { address, element, leading_dimension, batch_stride, transposed }
     }
 }
 
@@ -96,52 +116,25 @@ impl Driver {
         factors: [Scale; 2],
     ) -> Result<Matmul> {
         let description = self.blas.descriptions.get(description)?;
-        let mut known = [None; 4];
-        for (slot, layout) in known.iter_mut().zip(layouts) {
-            *slot = Some(*self.blas.layouts.get(layout)?);
-        }
-        let [Some(a), Some(b), Some(c), Some(d)] = known else { unreachable!("all four were just filled") };
+        let layout = |index: usize| self.blas.layouts.get(layouts[index]).copied();
+        let [a, b, c, d] = [layout(0)?, layout(1)?, layout(2)?, layout(3)?];
         let (m, n) = (d.rows, d.columns);
         let k = if description.transpose_a { a.rows } else { a.columns };
-        let fits = |name: &str, layout: &Layout, transposed: bool, rows: usize, columns: usize| {
-            let (rows, columns) = if transposed { (columns, rows) } else { (rows, columns) };
-            let Layout { leading_dimension, .. } = *layout;
-            if (layout.rows, layout.columns) != (rows, columns)
-                || leading_dimension < rows
-                || rows == 0
-                || columns == 0
-            {
-                let reason = format!(
-                    "{name} is {} x {} with leading dimension {leading_dimension}; D and A ask for {rows} x {columns}",
-                    layout.rows, layout.columns
-                );
-                return Err(Failure::new(CudaError::InvalidValue, reason));
-            }
-            if layout.batches != d.batches {
-                let reason = format!("{name} has {} batches, D has {}", layout.batches, d.batches);
-                return Err(Failure::new(CudaError::InvalidValue, reason));
-            }
-            Ok(())
-        };
-        fits("A", &a, description.transpose_a, m, k)?;
-        fits("B", &b, description.transpose_b, k, n)?;
-        fits("C", &c, false, m, n)?;
-        fits("D", &d, false, m, n)?;
+        a.check("A", description.transpose_a, [m, k], d.batches)?;
+        b.check("B", description.transpose_b, [k, n], d.batches)?;
+        c.check("C", false, [m, n], d.batches)?;
+        d.check("D", false, [m, n], d.batches)?;
         check_formats(a.element, b.element, c.element, d.element)?;
-        let matrix = |layout: &Layout, address: u64, transposed: bool| {
-            let Layout { element, leading_dimension, batch_stride, .. } = *layout;
-            Matrix { address, element, leading_dimension, batch_stride, transposed }
-        };
         Ok(Matmul {
             call: "cublasLtMatmul",
             m,
             n,
             k,
             batches: d.batches,
-            a: matrix(&a, addresses[0], description.transpose_a),
-            b: matrix(&b, addresses[1], description.transpose_b),
-            c: matrix(&c, addresses[2], false),
-            d: matrix(&d, addresses[3], false),
+            a: a.matrix(addresses[0], description.transpose_a),
+            b: b.matrix(addresses[1], description.transpose_b),
+            c: c.matrix(addresses[2], false),
+            d: d.matrix(addresses[3], false),
             alpha: factors[0],
             beta: factors[1],
             compute: description.compute,
@@ -176,7 +169,7 @@ blas_calls! {
     ) {
         driver.blas.lt.get(handle)?;
         if wanted < 1 {
-            return Err(Failure::new(CudaError::InvalidValue, format!("{wanted} results wanted")));
+            return Err(Failure::invalid(format!("{wanted} results wanted")));
         }
         let preference = *driver.blas.preferences.get(preference)?;
         driver.describe(description, [a, b, c, d], [0; 4], [Scale::Value(1.0); 2])?;

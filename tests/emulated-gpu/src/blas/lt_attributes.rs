@@ -6,7 +6,7 @@ use super::cublas::{device_factors, transposed};
 use super::element::{Compute, Element};
 use super::epilogue::Attributes;
 use crate::driver::border::{HostPointer, Out};
-use crate::driver::error::{CudaError, Failure, Result};
+use crate::driver::error::{Failure, Result};
 use crate::driver::handles::Handle;
 
 /// How a matrix lies in memory.
@@ -61,7 +61,7 @@ impl Value {
     fn bytes<const N: usize>(&self) -> Result<[u8; N]> {
         if self.bytes != N {
             let reason = format!("a value of {} bytes for a {} that takes {N}", self.bytes, self.what);
-            return Err(Failure::new(CudaError::InvalidValue, reason));
+            return Err(Failure::invalid(reason));
         }
         let bytes = self.pointer.read(N)?;
         Ok(bytes.try_into().expect("as many bytes as were asked for"))
@@ -97,7 +97,7 @@ fn size(value: u64) -> Result<usize> {
     usize::try_from(value)
         .ok()
         .filter(|&size| size <= i32::MAX as usize)
-        .ok_or_else(|| Failure::new(CudaError::InvalidValue, format!("a dimension of {value}")))
+        .ok_or_else(|| Failure::invalid(format!("a dimension of {value}")))
 }
 
 impl Layout {

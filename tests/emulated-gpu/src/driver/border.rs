@@ -21,10 +21,7 @@ impl<T> Out<T> {
     /// Writes the result; refuses a null pointer.
     pub fn set(&self, value: T) -> Result {
         if self.0.is_null() {
-            return Err(Failure::new(
-                CudaError::InvalidValue,
-                "a null pointer where a result is to be written",
-            ));
+            return Err(Failure::invalid("a null pointer where a result is to be written"));
         }
         // SAFETY: not null, and the C caller promises room for one `T`, aligned or not.
         unsafe { self.0.write_unaligned(value) };
@@ -80,7 +77,7 @@ impl<T: Copy> Items<T> {
     /// The item at `index`, which the caller promises to be there; refuses a null array.
     pub fn get(&self, index: usize) -> Result<T> {
         if self.0.is_null() {
-            return Err(Failure::new(CudaError::InvalidValue, "a null pointer where a value is to be read"));
+            return Err(Failure::invalid("a null pointer where a value is to be read"));
         }
         // SAFETY: not null, and the C caller promises an array longer than `index`.
         Ok(unsafe { self.0.add(index).read_unaligned() })
@@ -152,7 +149,7 @@ impl HostPointer {
 
     fn refuse_null(self) -> Result {
         if self.0.is_null() {
-            return Err(Failure::new(CudaError::InvalidValue, "a null pointer to host memory"));
+            return Err(Failure::invalid("a null pointer to host memory"));
         }
         Ok(())
     }
@@ -166,7 +163,7 @@ impl Text {
     /// The text; refuses null. Bytes that are not UTF-8 come back as replacement characters.
     pub fn get(&self) -> Result<String> {
         if self.0.is_null() {
-            return Err(Failure::new(CudaError::InvalidValue, "a null pointer where a text is to be read"));
+            return Err(Failure::invalid("a null pointer where a text is to be read"));
         }
         // SAFETY: not null, and the C caller promises a terminating zero.
         Ok(unsafe { CStr::from_ptr(self.0) }.to_string_lossy().into_owned())
@@ -180,9 +177,7 @@ pub struct Callback(Option<extern "C" fn(HostPointer)>);
 impl Callback {
     /// The function; refuses null.
     pub fn get(&self) -> Result<extern "C" fn(HostPointer)> {
-        self.0.ok_or_else(|| {
-            Failure::new(CudaError::InvalidValue, "a null pointer where a function is to be called")
-        })
+        self.0.ok_or_else(|| Failure::invalid("a null pointer where a function is to be called"))
     }
 }
 

@@ -91,7 +91,7 @@ driver_calls! {
     /// Starts the driver.
     fn cuInit(_driver, flags: u32) {
         if flags != 0 {
-            return Err(Failure::new(CudaError::InvalidValue, "cuInit takes no flags"));
+            return Err(Failure::invalid("cuInit takes no flags"));
         }
         Ok(())
     }
@@ -117,7 +117,7 @@ driver_calls! {
         const NAME: &[u8] = b"Emulated GPU\0";
         driver.check_device(device)?;
         if (length as usize) < NAME.len() {
-            return Err(Failure::new(CudaError::InvalidValue, format!("no room for a name in {length} bytes")));
+            return Err(Failure::invalid(format!("no room for a name in {length} bytes")));
         }
         name.set_all(NAME)
     }

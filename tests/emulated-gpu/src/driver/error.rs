@@ -84,6 +84,11 @@ impl Failure {
         Self { code, reason: reason.into() }
     }
 
+    /// An argument that makes no sense.
+    pub fn invalid(reason: impl Into<String>) -> Self {
+        Self::new(CudaError::InvalidValue, reason)
+    }
+
     /// A call or option that this GPU does not have. Loud, so that nobody mistakes silence for support.
     pub fn not_emulated(what: impl fmt::Display) -> Self {
         Self::new(CudaError::NotSupported, format!("{what} is not emulated"))

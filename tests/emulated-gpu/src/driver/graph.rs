@@ -146,10 +146,10 @@ impl Driver {
             ));
         }
         if mode > RELAXED {
-            return Err(Failure::new(CudaError::InvalidValue, format!("capture mode {mode}")));
+            return Err(Failure::invalid(format!("capture mode {mode}")));
         }
         if self.streams.get(stream)?.capture.is_some() {
-            return Err(Failure::new(CudaError::InvalidValue, "the stream is being captured already"));
+            return Err(Failure::invalid("the stream is being captured already"));
         }
         let capturing = Capturing { origin: stream, mode, thread: thread::current().id(), invalid: false };
         let graph = self.graphs.insert(Graph { nodes: Vec::new(), capturing: Some(capturing) });
@@ -160,10 +160,10 @@ impl Driver {
     fn end_capture(&mut self, stream: Handle<Stream>) -> Result<Handle<Graph>> {
         let stream = self.stream(stream)?;
         let Some(Capture { graph, frontier }) = self.captured_point(stream)? else {
-            return Err(Failure::new(CudaError::InvalidValue, "the stream is not being captured"));
+            return Err(Failure::invalid("the stream is not being captured"));
         };
         let Some(capturing) = &self.graphs.get(graph)?.capturing else {
-            return Err(Failure::new(CudaError::InvalidValue, "the capture has ended"));
+            return Err(Failure::invalid("the capture has ended"));
         };
         let (invalid, origin) = (capturing.invalid, capturing.origin);
         if stream != origin {
@@ -293,7 +293,7 @@ driver_calls! {
         }
         let graph = driver.graphs.get(graph)?;
         if graph.capturing.is_some() {
-            return Err(Failure::new(CudaError::InvalidValue, "the graph is still being captured"));
+            return Err(Failure::invalid("the graph is still being captured"));
         }
         let nodes = Arc::new(graph.nodes.clone());
         executable.set(driver.executables.insert(nodes))

@@ -9,7 +9,7 @@ use super::device::{
     BLOCKS_OF_MULTIPROCESSOR, MAX_BLOCK, MAX_GRID, MAX_THREADS_PER_BLOCK, SHARED_MEMORY_OF_MULTIPROCESSOR,
     SHARED_MEMORY_RESERVED, THREADS_OF_MULTIPROCESSOR,
 };
-use super::error::{CudaError, Failure, Result};
+use super::error::{Failure, Result};
 use super::handles::Handle;
 use super::module::{Function, LoadedModule};
 use super::operation::Operation;
@@ -90,7 +90,7 @@ impl Function {
     /// Refuses what the driver refuses before a kernel runs.
     fn check_shape(&self, shape: &Shape) -> Result {
         let Shape { grid, block, dynamic_shared } = *shape;
-        let refuse = |code, what: String| Err(Failure::new(code, format!("kernel {}: {what}", self.name)));
+        let refuse = |what: String| Err(Failure::invalid(format!("kernel {}: {what}", self.name)));
         for axis in 0..3 {
             if grid[axis] == 0
                 || grid[axis] > MAX_GRID[axis]
@@ -100,23 +100,20 @@ impl Function {
                 let what = format!(
                     "grid {grid:?} and block {block:?}; at least 1, at most {MAX_GRID:?} and {MAX_BLOCK:?}"
                 );
-                return refuse(CudaError::InvalidValue, what);
+                return refuse(what);
             }
         }
         let threads: u32 = block.iter().product();
         let most = self.kernel().max_threads;
         if threads > MAX_THREADS_PER_BLOCK.min(most) {
-            return refuse(
-                CudaError::InvalidValue,
-                format!("{threads} threads a block; it was compiled for {most}"),
-            );
+            return refuse(format!("{threads} threads a block; it was compiled for {most}"));
         }
         if dynamic_shared > self.dynamic_shared_limit {
             let what = format!(
                 "{dynamic_shared} bytes of dynamic shared memory; the limit set by cuFuncSetAttribute is {}",
                 self.dynamic_shared_limit
             );
-            return refuse(CudaError::InvalidValue, what);
+            return refuse(what);
         }
         Ok(())
     }
@@ -149,15 +146,12 @@ impl Function {
             }
         }
         let (Some(buffer), Some(bytes)) = (buffer, bytes) else {
-            return Err(Failure::new(
-                CudaError::InvalidValue,
-                "arguments in `extra` need a buffer and its size",
-            ));
+            return Err(Failure::invalid("arguments in `extra` need a buffer and its size"));
         };
         let expected = self.kernel().parameter_bytes();
         if bytes != expected {
             let reason = format!("kernel {} takes {expected} bytes of arguments, not {bytes}", self.name);
-            return Err(Failure::new(CudaError::InvalidValue, reason));
+            return Err(Failure::invalid(reason));
         }
         buffer.read(bytes)
     }
@@ -177,7 +171,7 @@ impl Driver {
         function.check_shape(shape)?;
         let parameters = match (arguments.is_null(), extra.is_null()) {
             (false, false) => {
-                return Err(Failure::new(CudaError::InvalidValue, "arguments come one way, not two"));
+                return Err(Failure::invalid("arguments come one way, not two"));
             }
             (true, false) => function.unpack(extra)?,
             (_, true) => function.gather(arguments)?,
@@ -203,7 +197,7 @@ impl Driver {
     ) -> Result<i32> {
         let kernel = self.functions.get(function)?.kernel();
         let Some(threads) = u32::try_from(threads).ok().filter(|&threads| threads > 0) else {
-            return Err(Failure::new(CudaError::InvalidValue, format!("a block of {threads} threads")));
+            return Err(Failure::invalid(format!("a block of {threads} threads")));
         };
         let shared = kernel.static_shared + dynamic_shared + SHARED_MEMORY_RESERVED as usize;
         let by_shared = SHARED_MEMORY_OF_MULTIPROCESSOR as usize / shared;

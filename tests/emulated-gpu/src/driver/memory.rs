@@ -37,7 +37,7 @@ impl PinnedMemory {
             Some(_) => Ok(()),
             None => {
                 let reason = format!("{address:#x} is not pinned memory, or is freed already");
-                Err(Failure::new(CudaError::InvalidValue, reason))
+                Err(Failure::invalid(reason))
             }
         }
     }
@@ -55,7 +55,7 @@ impl PinnedMemory {
                         buffer.bytes,
                         bytes - left
                     );
-                    return Err(Failure::new(CudaError::InvalidValue, reason));
+                    return Err(Failure::invalid(reason));
                 }
                 Ok(true)
             }
@@ -68,7 +68,7 @@ impl Driver {
     fn allocate(&mut self, bytes: usize) -> Result<u64> {
         self.usable()?;
         if bytes == 0 {
-            return Err(Failure::new(CudaError::InvalidValue, "an allocation of 0 bytes"));
+            return Err(Failure::invalid("an allocation of 0 bytes"));
         }
         Ok(self.device.memory.alloc(bytes)?)
     }
@@ -101,7 +101,7 @@ impl Driver {
     fn fill(&mut self, address: u64, pattern: &[u8], count: usize, stream: Handle<Stream>) -> Result {
         if !address.is_multiple_of(pattern.len() as u64) {
             let reason = format!("{address:#x} is not a multiple of the pattern's {} bytes", pattern.len());
-            return Err(Failure::new(CudaError::InvalidValue, reason));
+            return Err(Failure::invalid(reason));
         }
         self.submit(stream, Operation::Fill { address, pattern: pattern.to_vec(), count })
     }
@@ -154,10 +154,10 @@ driver_calls! {
         const WRITE_COMBINED: u32 = 4;
         driver.usable()?;
         if flags & !(PORTABLE | DEVICE_MAP | WRITE_COMBINED) != 0 {
-            return Err(Failure::new(CudaError::InvalidValue, format!("host allocation flags {flags:#x}")));
+            return Err(Failure::invalid(format!("host allocation flags {flags:#x}")));
         }
         if bytes == 0 {
-            return Err(Failure::new(CudaError::InvalidValue, "an allocation of 0 bytes"));
+            return Err(Failure::invalid("an allocation of 0 bytes"));
         }
         pointer.set(driver.pinned.allocate(bytes))
     }

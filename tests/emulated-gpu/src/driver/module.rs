@@ -206,7 +206,7 @@ driver_calls! {
                 let most = SHARED_MEMORY_OPT_IN.saturating_sub(function.kernel().static_shared as u32);
                 let bytes = u32::try_from(value).ok().filter(|&bytes| bytes <= most).ok_or_else(|| {
                     let reason = format!("{}: {value} bytes of dynamic shared memory, at most {most}", function.name);
-                    Failure::new(CudaError::InvalidValue, reason)
+                    Failure::invalid(reason)
                 })?;
                 function.dynamic_shared_limit = bytes;
                 Ok(())
@@ -233,7 +233,7 @@ driver_calls! {
         let Some(parameter) = function.kernel().parameters.get(index) else {
             let count = function.kernel().parameters.len();
             let reason = format!("{} has {count} parameters, none of index {index}", function.name);
-            return Err(Failure::new(CudaError::InvalidValue, reason));
+            return Err(Failure::invalid(reason));
         };
         offset.set(parameter.offset)?;
         bytes.set_if_wanted(parameter.size);

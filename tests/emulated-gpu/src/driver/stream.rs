@@ -163,7 +163,7 @@ impl Driver {
         const NON_BLOCKING: u32 = 1;
         self.context()?;
         if flags & !NON_BLOCKING != 0 {
-            return Err(Failure::new(CudaError::InvalidValue, format!("stream flags {flags:#x}")));
+            return Err(Failure::invalid(format!("stream flags {flags:#x}")));
         }
         Ok(self.streams.insert(Stream { blocking: flags & NON_BLOCKING == 0, ..Stream::default() }))
     }
