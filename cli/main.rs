@@ -1,6 +1,9 @@
 //! The `albert-train` command line: one file per command.
 
+mod arguments;
+mod encode;
 mod farewell;
+mod fill_mask;
 mod pretrain;
 mod progress;
 mod settings;
@@ -24,11 +27,15 @@ struct Cli {
 enum Command {
     /// Pre-train a model: masked words and sentence order.
     Pretrain(pretrain::Arguments),
+    FillMask(fill_mask::Arguments),
+    Encode(encode::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Pretrain(arguments) => pretrain::run(arguments),
+        Command::FillMask(arguments) => fill_mask::run(&arguments),
+        Command::Encode(arguments) => encode::run(&arguments),
     };
     match result {
         Ok(code) => code.into(),

@@ -3,11 +3,16 @@
 use std::error::Error;
 use std::io;
 
+use kernels::cpu::CpuError;
+use model::ModelError;
+
 use crate::config::ConfigError;
 use crate::data::DataError;
+use crate::inference::InferenceError;
 use crate::run::checkpoint::{CheckpointError, TensorError};
 use crate::run::directory::DirectoryError;
 use crate::run::lock::LockError;
+use crate::tokenizer::TokenizerError;
 use crate::training::{SessionError, TrainError};
 
 /// How the program ended. The numbers are part of the program's interface.
@@ -111,6 +116,32 @@ impl Classify for io::Error {
     }
 }
 
+impl Classify for ModelError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            ModelError::Config(model::ConfigError::Value { .. }) => ExitCode::Usage,
+            ModelError::Config(model::ConfigError::Read { .. }) | ModelError::Io { .. } => ExitCode::Io,
+            _ => ExitCode::Checkpoint,
+        }
+    }
+}
+
+impl Classify for CpuError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Device
+    }
+}
+
+impl Classify for TokenizerError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            TokenizerError::Io { .. } => ExitCode::Io,
+            TokenizerError::Occupied { .. } => ExitCode::Usage,
+            _ => ExitCode::Data,
+        }
+    }
+}
+
 impl ExitCode {
     /// The exit code for an error of any kind, which may be wrapped in others: the outermost one that is known decides.
     pub fn of(error: &(dyn Error + 'static)) -> ExitCode {
@@ -136,6 +167,10 @@ const KNOWN: &[fn(&(dyn Error + 'static)) -> Option<ExitCode>] = &[
     classify::<DirectoryError>,
     classify::<LockError>,
     classify::<DataError>,
+    classify::<InferenceError>,
+    classify::<ModelError>,
+    classify::<TokenizerError>,
+    classify::<CpuError>,
     classify::<io::Error>,
 ];
 

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod data;
 pub mod exit;
+pub mod inference;
 pub mod optimization;
 pub mod run;
 pub mod stories;

@@ -196,6 +196,7 @@ impl Classify for DataError {
         match self {
             Self::Io { .. } => ExitCode::Io,
             Self::Interrupted { .. } => ExitCode::Interrupted,
+            Self::Tokenizer(error) => error.exit_code(),
             Self::NoSources
             | Self::ForeignFolder { .. }
             | Self::OtherPreparation { .. }
@@ -208,7 +209,6 @@ impl Classify for DataError {
             | Self::EndlessLine { .. }
             | Self::Json { .. }
             | Self::VocabularyTooLarge { .. }
-            | Self::Tokenizer(_)
             | Self::SourceChanged { .. }
             | Self::Damaged { .. }
             | Self::Padded { .. }

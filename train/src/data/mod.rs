@@ -66,5 +66,5 @@ pub use sampler::{Epoch, Origin, Pair, SampleOptions, Sampler, SingleSegment};
 pub use shard::{Document, Shard, ShardBuilder};
 pub use statistics::Statistics;
 pub use stream::{BatchStream, Step, next_step};
-pub use text::{Event, Format, LONGEST_DOCUMENT, LONGEST_LINE, read_documents};
+pub use text::{Event, Format, LONGEST_DOCUMENT, LONGEST_LINE, read_documents, read_lines};
 pub use words::WordStarts;

@@ -151,6 +151,23 @@ impl Sink<'_> {
     }
 }
 
+/// Shows `visit` every line of a file, blank ones too, without the white space around it, and its number from 1.
+///
+/// # Errors
+/// If the file cannot be read, holds something that is not text, or `visit` fails.
+pub fn read_lines(
+    path: &Path,
+    visit: &mut dyn FnMut(u64, &str) -> Result<(), DataError>,
+) -> Result<(), DataError> {
+    let mut lines = Lines::open(path, 0..u64::MAX)?;
+    let mut number = 0;
+    while let Some(line) = lines.next_line()? {
+        number += 1;
+        visit(number, line)?;
+    }
+    Ok(())
+}
+
 /// The lines of a part of a file.
 struct Lines<'p> {
     path: &'p Path,

@@ -4,6 +4,7 @@ use engine::{Bindings, Device, PlanId, PlanOptions, Recompute, RunError, Runtime
 use kernels::optimizer::Update;
 use model::{Albert, Capacity};
 
+use super::evaluate::{evaluate, tally};
 use super::metrics::{Evaluation, Tally};
 use crate::data::Batch;
 use crate::run::checkpoint::{NamedTensor, TensorError, Tensors};
@@ -87,8 +88,18 @@ impl Learner {
         let mut outcome = Outcome::default();
         let mut starts = [0; 3];
         for batch in micro_batches {
-            let lengths = self.run(self.training, batch, starts, step)?;
-            self.tally(self.training, batch, &mut outcome.masked_lm, &mut outcome.sentence_order);
+            let lengths = [batch.tokens(), batch.sequences(), batch.predictions()];
+            let bindings = Bindings {
+                lengths: &lengths,
+                starts: &starts,
+                integers: &batch.integers(),
+                reals: &batch.floats(),
+                seed: self.seed,
+                step: step as u32,
+            };
+            self.runtime.run(self.training, &bindings)?;
+            let tallies = [&mut outcome.masked_lm, &mut outcome.sentence_order];
+            tally(&self.runtime, self.training, batch, tallies, &mut self.scratch);
             self.runtime.read_output(self.training, "loss", &mut self.scratch[0]);
             outcome.loss += f64::from(self.scratch[0][0]);
             outcome.tokens += batch.tokens() as u64;
@@ -108,58 +119,9 @@ impl Learner {
     /// # Errors
     /// If a batch does not fit the plan.
     pub fn evaluate(&mut self, batches: &[Batch], step: u64) -> Result<Evaluation, RunError> {
-        let (mut masked_lm, mut sentence_order) = (Tally::default(), Tally::default());
-        for batch in batches {
-            self.run(self.evaluation, batch, [0; 3], step)?;
-            self.tally(self.evaluation, batch, &mut masked_lm, &mut sentence_order);
-        }
-        Ok(Evaluation {
-            global_step: step,
-            loss: masked_lm.mean_loss() + sentence_order.mean_loss(),
-            masked_lm_accuracy: masked_lm.accuracy(),
-            masked_lm_loss: masked_lm.mean_loss(),
-            sentence_order_accuracy: sentence_order.accuracy(),
-            sentence_order_loss: sentence_order.mean_loss(),
-            majority_masked_lm_accuracy: majority(batches, self.albert.config().vocab_size),
-            sequences: sentence_order.count,
-            masked_tokens: masked_lm.count,
-        })
-    }
-
-    fn run(
-        &mut self,
-        plan: PlanId,
-        batch: &Batch,
-        starts: [u64; 3],
-        step: u64,
-    ) -> Result<[usize; 3], RunError> {
-        let lengths = [batch.tokens(), batch.sequences(), batch.predictions()];
-        let bindings = Bindings {
-            lengths: &lengths,
-            starts: &starts,
-            integers: &batch.integers(),
-            reals: &batch.floats(),
-            seed: self.seed,
-            step: step as u32,
-        };
-        self.runtime.run(plan, &bindings)?;
-        Ok(lengths)
-    }
-
-    fn tally(&mut self, plan: PlanId, batch: &Batch, masked_lm: &mut Tally, sentence_order: &mut Tally) {
-        let [losses, predictions] = &mut self.scratch;
-        for (kind, labels, tally) in [
-            (["masked_lm_row_losses", "masked_lm_predictions"], &batch.masked_labels, masked_lm),
-            (
-                ["sentence_order_row_losses", "sentence_order_predictions"],
-                &batch.sentence_order_labels,
-                sentence_order,
-            ),
-        ] {
-            self.runtime.read_output(plan, kind[0], losses);
-            self.runtime.read_output(plan, kind[1], predictions);
-            tally.add(losses, predictions, labels);
-        }
+        let vocabulary_size = self.albert.config().vocab_size;
+        let evaluation = evaluate(&mut self.runtime, self.evaluation, batches, vocabulary_size)?;
+        Ok(Evaluation { global_step: step, ..evaluation })
     }
 
     /// Hands the weights and the moments to `save` as named tensors.
@@ -207,12 +169,4 @@ impl Learner {
         }
         Ok(())
     }
-}
-
-/// The share of the commonest masked token.
-fn majority(batches: &[Batch], vocabulary_size: usize) -> f64 {
-    let mut counts = vec![0_u64; vocabulary_size];
-    batches.iter().flat_map(|batch| &batch.masked_labels).for_each(|&label| counts[label as usize] += 1);
-    let most = counts.iter().max().copied().unwrap_or(0);
-    most as f64 / counts.iter().sum::<u64>() as f64
 }

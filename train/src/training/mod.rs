@@ -1,11 +1,13 @@
 //! Training: what a run learns from, a model that learns, what is measured of it, and the loop that drives it.
 
+mod evaluate;
 mod learner;
 mod materials;
 mod metrics;
 mod session;
 mod trainer;
 
+pub use evaluate::evaluate;
 pub use learner::{Learner, Outcome};
 pub use materials::{Materials, Workshop, dataset};
 pub use metrics::{Evaluation, Tally};

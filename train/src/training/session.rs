@@ -96,16 +96,14 @@ impl Classify for SessionError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Data(error) => error.exit_code(),
-            Self::Tokenizer(_) => ExitCode::Data,
-            Self::Model(ModelError::Config(_)) | Self::MixedSources { .. } | Self::Vocabulary { .. } => {
-                ExitCode::Usage
-            }
-            Self::Model(ModelError::Io { .. }) => ExitCode::Io,
-            Self::Model(_) => ExitCode::Checkpoint,
+            Self::Tokenizer(error) => error.exit_code(),
+            Self::Model(error) => error.exit_code(),
+            Self::MixedSources { .. } | Self::Vocabulary { .. } => ExitCode::Usage,
             Self::Directory(error) => error.exit_code(),
             Self::Checkpoint(error) => error.exit_code(),
             Self::Train(error) => error.exit_code(),
-            Self::Cpu(_) | Self::Device { .. } | Self::Precision => ExitCode::Device,
+            Self::Cpu(error) => error.exit_code(),
+            Self::Device { .. } | Self::Precision => ExitCode::Device,
             Self::Memory { .. } => ExitCode::Memory,
         }
     }

@@ -1,0 +1,50 @@
+//! `albert-train encode`: hidden states and logits of sequences.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use train::exit::ExitCode;
+use train::inference::{encode, read_sequences};
+
+use crate::arguments::ModelArguments;
+
+/// Encode sequences: hidden states, and logits if asked for, as safetensors.
+///
+/// The output holds last_hidden_state [B,S,H] (zero past the mask), pooler_output [B,H] where the model has a pooler, and
+/// with --logits also prediction_logits [B,S,V] and sop_logits [B,2].
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    /// .txt: one sequence a line; .jsonl: "text", and "text_pair" if there is one, a line; .safetensors: input_ids [B,S],
+    /// attention_mask and token_type_ids as i32
+    #[arg(short, long, value_name = "FILE")]
+    input: PathBuf,
+    /// Where to write
+    #[arg(short, long, value_name = "OUT.safetensors")]
+    output: PathBuf,
+    /// Also write prediction_logits and sop_logits
+    #[arg(long)]
+    logits: bool,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let Arguments { model, input, output, logits } = arguments;
+    let is_text = input.extension().is_none_or(|ending| ending != "safetensors");
+    let tokenizer = is_text.then(|| model.tokenizer()).transpose()?;
+    let mut model = model.load()?;
+    if let Some(tokenizer) = &tokenizer {
+        model.expect_tokenizer(tokenizer)?;
+    }
+    let sequences = read_sequences(input, tokenizer.as_ref())?;
+    encode(&mut model, &sequences, *logits, output)?;
+    eprintln!(
+        "{} sequences of at most {} tokens encoded into {}",
+        sequences.count(),
+        sequences.length,
+        output.display()
+    );
+    Ok(ExitCode::Done)
+}

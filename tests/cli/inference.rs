@@ -1,0 +1,130 @@
+//! fill-mask, encode, evaluate.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::{Dtype, tensor::TensorView};
+use train::exit::ExitCode;
+
+use crate::program::{Run, Scene, run, run_with, text};
+use crate::support::{Recorded, assert_close, golden_folders, recorded};
+
+/// The bound of the golden tests for the CPU.
+const TOLERANCE: f64 = 1e-4;
+
+/// Writes the inputs of a recorded model as `encode` takes them.
+fn write_inputs(tensors: &std::collections::BTreeMap<String, Recorded>, path: &Path) {
+    let names = ["input_ids", "attention_mask", "token_type_ids"];
+    let matrices = names.map(|name| {
+        let tensor = &tensors[&format!("in.{name}")];
+        let bytes: Vec<u8> = tensor.integer().iter().flat_map(|value| value.to_le_bytes()).collect();
+        (name, tensor.shape().to_vec(), bytes)
+    });
+    let views: HashMap<&str, TensorView<'_>> = (matrices.iter())
+        .map(|(name, shape, bytes)| (*name, TensorView::new(Dtype::I32, shape.clone(), bytes).unwrap()))
+        .collect();
+    safetensors::serialize_to_file(views, None, path).unwrap();
+}
+
+#[test]
+fn encode_gives_what_was_recorded() {
+    for folder in golden_folders("pretraining_") {
+        let scratch = tempfile::tempdir().unwrap();
+        let (input, output) = (scratch.path().join("in.safetensors"), scratch.path().join("out.safetensors"));
+        let golden = recorded(&folder.join("reference.safetensors"));
+        write_inputs(&golden, &input);
+        let arguments = ["encode", "--model", text(&folder), "--input", text(&input), "--logits", "--output"];
+        run(&[&arguments[..], &[text(&output)]].concat()).done();
+        let found = recorded(&output);
+        assert_eq!(found.len(), 4);
+        let mask = golden["in.attention_mask"].integer();
+        for name in ["last_hidden_state", "prediction_logits"] {
+            let expected = &golden[&format!("out.{name}")];
+            assert_eq!(found[name].shape(), expected.shape());
+            let width = expected.shape()[2];
+            let (mut of_tokens, mut recorded) = (Vec::new(), Vec::new());
+            for (cell, row) in found[name].real().chunks_exact(width).enumerate() {
+                if mask[cell] == 0 {
+                    assert!(row.iter().all(|&value| value == 0.0), "{name}: zero past the mask");
+                } else {
+                    of_tokens.extend(row.iter().map(|&value| f64::from(value)));
+                    recorded.extend_from_slice(&expected.real()[cell * width..(cell + 1) * width]);
+                }
+            }
+            assert_close(&of_tokens, &recorded, TOLERANCE, &format!("{}: {name}", folder.display()));
+        }
+        for name in ["pooler_output", "sop_logits"] {
+            let expected = &golden[&format!("out.{name}")];
+            assert_eq!(found[name].shape(), expected.shape());
+            let values: Vec<f64> = found[name].real().iter().map(|&value| f64::from(value)).collect();
+            assert_close(&values, expected.real(), TOLERANCE, &format!("{}: {name}", folder.display()));
+        }
+    }
+}
+
+/// Lines of text, JSONL with pairs, and many runs of the plan: each sequence comes out as it does alone.
+#[test]
+fn encode_takes_text() {
+    let scene = Scene::new();
+    let lines: Vec<String> =
+        (0..70).map(|n| format!("The cat saw {} trees.", "big ".repeat(n % 7))).collect();
+    let encode = |input: &str, name: &str| -> std::collections::BTreeMap<String, Recorded> {
+        let output = scene.arg(name);
+        run(&["encode", "--model", &scene.arg("model"), "--input", input, "--output", &output]).done();
+        recorded(Path::new(&output))
+    };
+    let all = encode(&scene.file("all.txt", lines.join("\n")), "all.safetensors");
+    assert_eq!(all.keys().collect::<Vec<_>>(), ["last_hidden_state", "pooler_output"]);
+    assert_eq!(all["pooler_output"].shape(), [70, 24]);
+    let one = encode(&scene.file("one.txt", &lines[69]), "one.safetensors");
+    assert_eq!(one["pooler_output"].real(), &all["pooler_output"].real()[69 * 24..]);
+    let pairs = r#"{"text": "The cat saw", "text_pair": "trees."}"#;
+    let pair = encode(&scene.file("pair.jsonl", pairs), "pair.safetensors");
+    assert_eq!(pair["last_hidden_state"].shape()[0], 1);
+    assert!(!scene.path("pair.partial").exists());
+}
+
+#[test]
+fn encode_refuses_what_does_not_fit() {
+    let scene = Scene::new();
+    let encode = |input: &str| -> Run {
+        run(&["encode", "--model", &scene.arg("model"), "--input", input, "--output", &scene.arg("out")])
+    };
+    let long = scene.file("long.txt", format!("short\n{}", "tree ".repeat(39)));
+    encode(&long).complains(ExitCode::Data, &["sequence 1 has 41 tokens", "40 positions"]);
+    encode(&scene.arg("missing.txt")).complains(ExitCode::Io, &["missing.txt", "No such file"]);
+    encode(&scene.file("empty.txt", "")).complains(ExitCode::Data, &["there is no text"]);
+    let bad = scene.file("bad.txt", b"fine\nna\xefve");
+    encode(&bad).complains(ExitCode::Data, &["bad.txt:2", "byte 3", "UTF-8"]);
+    let bad = scene.file("bad.jsonl", "{\"text\": \"a\"}\n{\"body\": \"b\"}");
+    encode(&bad).complains(ExitCode::Data, &["bad.jsonl:2", "missing field `text`"]);
+    let nonsense = scene.file("nonsense.safetensors", "nonsense");
+    encode(&nonsense).complains(ExitCode::Data, &["nonsense.safetensors", "not a whole safetensors file"]);
+    assert!(!scene.path("out").exists() && !scene.path("out.partial").exists());
+}
+
+#[test]
+fn masks_are_filled() {
+    let scene = Scene::new();
+    let fill = |arguments: &[&str], input: &str| {
+        run_with(&[&["fill-mask", "--model", &scene.arg("model")], arguments].concat(), input)
+    };
+    let text = "The [MASK] went to the [MASK].";
+    let shown = fill(&["--top", "3", text], "").done();
+    assert_eq!(shown.lines().count(), 1 + 2 * (1 + 3), "{shown}");
+    assert!(shown.starts_with(text));
+    let object: serde_json::Value = serde_json::from_str(&fill(&["--json", text], "").done()).unwrap();
+    let masks = object["masks"].as_array().unwrap();
+    assert_eq!(masks.len(), 2);
+    assert_eq!(masks[0]["position"], 2, "[CLS] and one word come first");
+    let of = |candidate: &serde_json::Value| candidate["probability"].as_f64().unwrap();
+    let candidates = masks[0]["candidates"].as_array().unwrap();
+    assert_eq!(candidates.len(), 5);
+    assert!(candidates.is_sorted_by(|a, b| of(a) >= of(b)));
+    // Several texts, as arguments and from standard input.
+    let both = fill(&["--top", "1", "a [MASK]", "the [MASK]"], "").done();
+    assert_eq!(both, fill(&["--top", "1"], "a [MASK]\n\nthe [MASK]\n").done());
+    fill(&["no mask here"], "").complains(ExitCode::Usage, &["there is no [MASK] in \"no mask here\""]);
+    let long = format!("{} [MASK]", "tree ".repeat(60));
+    fill(&[&long], "").complains(ExitCode::Data, &["63 tokens", "40 positions"]);
+}

@@ -1,0 +1,9 @@
+//! The program as a person meets it: what commands print, what they write, how they end.
+
+#![allow(clippy::unwrap_used)] // a panic is how a test fails, in its helper functions too
+
+mod inference;
+mod program;
+#[path = "../support/mod.rs"]
+#[allow(dead_code)]
+mod support;

@@ -1,0 +1,103 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+use engine::RunError;
+use model::ModelError;
+
+use crate::data::DataError;
+use crate::exit::{Classify, ExitCode};
+
+/// Why a model cannot be put to work on some input.
+#[derive(Debug, thiserror::Error)]
+pub enum InferenceError {
+    /// The model directory.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The text.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Numbers that the model has no row for.
+    #[error("the input does not fit the model: {0}")]
+    Run(#[from] RunError),
+    /// More tokens than positions.
+    #[error(
+        "{what} has {found} tokens, but the model has {positions} positions: shorten it, or split it into several"
+    )]
+    TooLong {
+        /// Which sequence.
+        what: String,
+        /// Its tokens, special ones included.
+        found: usize,
+        /// Rows of the position table.
+        positions: usize,
+    },
+    /// A tokenizer with more pieces than the model has rows.
+    #[error(
+        "the tokenizer has {pieces} pieces, but the model has rows for {rows}: they do not belong together; use the \
+         tokenizer that the model was trained with"
+    )]
+    Vocabulary {
+        /// Pieces of the tokenizer.
+        pieces: usize,
+        /// Rows of the word table.
+        rows: usize,
+    },
+    /// Text without a tokenizer.
+    #[error(
+        "the input is text, but there is no tokenizer to make ids of it: name one, or give ids in a safetensors file"
+    )]
+    NoTokenizer,
+    /// A model without what is asked of it.
+    #[error(
+        "the model has no {head} (its weights are not in model.safetensors): use a pre-trained model as saved by pretrain"
+    )]
+    MissingHead {
+        /// What is missing.
+        head: &'static str,
+    },
+    /// A text without a mask.
+    #[error("there is no [MASK] in \"{text}\": write [MASK] where a piece is to be filled in")]
+    NoMask {
+        /// The text.
+        text: String,
+    },
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was being done, as a verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The reason given by the system.
+        source: io::Error,
+    },
+    /// Not a safetensors file, or not one with sequences in it.
+    #[error("{}: {problem}", path.display())]
+    Tensors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what would be right.
+        problem: String,
+    },
+}
+
+impl InferenceError {
+    pub(super) fn io(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io { action, path: path.clone(), source }
+    }
+}
+
+impl Classify for InferenceError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Model(error) => error.exit_code(),
+            Self::Data(error) => error.exit_code(),
+            Self::Vocabulary { .. } | Self::NoTokenizer | Self::MissingHead { .. } | Self::NoMask { .. } => {
+                ExitCode::Usage
+            }
+            Self::Run(_) | Self::TooLong { .. } | Self::Tensors { .. } => ExitCode::Data,
+            Self::Io { .. } => ExitCode::Io,
+        }
+    }
+}

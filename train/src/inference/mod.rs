@@ -1,0 +1,135 @@
+//! A finished model at work: hidden states and logits of any sequences, and masks filled in.
+//!
+//! [`Inference`] holds a model on a device and runs [`Sequences`], padded matrices of token ids, as packed batches.
+//! [`fill_mask`] goes from a text with `[MASK]` in it to the likeliest pieces.
+
+mod encode;
+mod error;
+mod fill_mask;
+mod sequences;
+mod tensor_file;
+
+use std::path::Path;
+
+use engine::{Bindings, Device, PlanId, Runtime, State};
+use model::{Albert, Capacity, ModelError};
+
+pub use encode::encode;
+pub use error::InferenceError;
+pub use fill_mask::{Candidate, Filled, MASK, fill_mask};
+pub use sequences::{Sequences, read_sequences};
+
+use crate::data::Batch;
+use crate::tokenizer::Tokenizer;
+use crate::training::{Evaluation, evaluate};
+
+/// Tokens of one run, unless a single sequence has more.
+const RUN_TOKENS: usize = 1024;
+/// Tokens of one run of an evaluation: as many as a micro-batch of training has.
+const EVALUATION_TOKENS: usize = 4096;
+
+/// A model on a device, without what only training needs.
+#[derive(Debug)]
+pub struct Inference {
+    albert: Albert,
+    runtime: Runtime,
+    /// Plans without and with logits, made when they are first used.
+    plans: [Option<PlanId>; 2],
+}
+
+impl Inference {
+    /// A model with the parameters `values`, in the layout of [`engine::Parameters`], on `device`.
+    pub fn new(albert: Albert, values: &[f32], device: Device) -> Self {
+        let mut runtime = Runtime::new(device, albert.parameters().clone());
+        runtime.write(State::Values, values);
+        Self { albert, runtime, plans: [None; 2] }
+    }
+
+    /// The model in `directory`, in transformers' layout, on `device`.
+    ///
+    /// # Errors
+    /// If a file is missing, damaged or does not fit the configuration.
+    pub fn load(directory: &Path, device: Device) -> Result<Self, ModelError> {
+        let loaded = model::load(directory)?;
+        Ok(Self::new(loaded.albert, &loaded.values, device))
+    }
+
+    /// The model.
+    pub fn albert(&self) -> &Albert {
+        &self.albert
+    }
+
+    /// Refuses a tokenizer that makes ids which the model has no row for.
+    ///
+    /// # Errors
+    /// If it has more pieces than the model has rows.
+    pub fn expect_tokenizer(&self, tokenizer: &Tokenizer) -> Result<(), InferenceError> {
+        let (pieces, rows) = (tokenizer.vocabulary_size(), self.albert.config().vocab_size);
+        if pieces > rows { Err(InferenceError::Vocabulary { pieces, rows }) } else { Ok(()) }
+    }
+
+    /// How many sequences of `length` columns are run together.
+    fn sequences_per_run(&self, length: usize) -> usize {
+        (RUN_TOKENS / length.max(1)).max(1)
+    }
+
+    /// Runs the encoder, and its heads if `logits` are asked for, on the sequences of `batch`; `batch.masked_rows` are the
+    /// rows whose prediction logits are wanted.
+    fn run(&mut self, batch: &Batch, logits: bool) -> Result<Outputs<'_>, InferenceError> {
+        let plan = match self.plans[usize::from(logits)] {
+            Some(plan) => plan,
+            None => {
+                let tokens = RUN_TOKENS.max(self.albert.config().max_position_embeddings);
+                let capacity = Capacity { tokens, sequences: tokens, masked: tokens };
+                let plan = self.albert.encoding_plan(capacity, logits, self.runtime.precision());
+                *self.plans[usize::from(logits)].insert(self.runtime.load(plan))
+            }
+        };
+        let lengths = [batch.tokens(), batch.sequences(), batch.predictions()];
+        let integers = batch.integers();
+        self.runtime
+            .run(plan, &Bindings { lengths: &lengths, integers: &integers, ..Bindings::default() })?;
+        Ok(Outputs { runtime: &self.runtime, plan })
+    }
+
+    /// Held-out figures over `batches`, the same as training measures.
+    ///
+    /// # Errors
+    /// If the model lacks a head that pre-training trains, or a batch does not fit.
+    pub fn evaluate(&mut self, batches: &[Batch]) -> Result<Evaluation, InferenceError> {
+        let heads = self.albert.heads();
+        for (has, head) in
+            [(heads.masked_lm, "masked-word head"), (heads.sentence_order, "sentence-order head")]
+        {
+            if !has {
+                return Err(InferenceError::MissingHead { head });
+            }
+        }
+        let most = |count: fn(&Batch) -> usize| batches.iter().map(count).max().unwrap_or(0);
+        let capacity = Capacity {
+            tokens: most(Batch::tokens),
+            sequences: most(Batch::sequences),
+            masked: most(Batch::predictions),
+        };
+        let plan = self.albert.evaluation_plan(capacity, self.runtime.precision());
+        let plan = self.runtime.load(plan);
+        Ok(evaluate(&mut self.runtime, plan, batches, self.albert.config().vocab_size)?)
+    }
+
+    /// How many sequences of at most `length` tokens an evaluation computes together.
+    pub fn evaluation_batch(length: usize) -> usize {
+        (EVALUATION_TOKENS / length.max(1)).max(1)
+    }
+}
+
+/// What a run computed.
+struct Outputs<'a> {
+    runtime: &'a Runtime,
+    plan: PlanId,
+}
+
+impl Outputs<'_> {
+    fn read(&self, name: &str, into: &mut Vec<f32>) {
+        self.runtime.read_output(self.plan, name, into);
+    }
+}
