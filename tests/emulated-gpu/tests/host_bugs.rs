@@ -323,6 +323,12 @@ fn stale_handle() {
 }
 
 #[test]
+fn schedule_that_does_not_exist() {
+    let reports = ["EMULATED_GPU_STREAMS=sometimes: expected `eager` or `late`"];
+    bug("schedule_that_does_not_exist", "sometimes", &reports, || drop(gpu()));
+}
+
+#[test]
 fn call_that_is_not_there() {
     for_both("call_that_is_not_there", &["Missing symbol cuMemAllocManaged"], || {
         let (_context, _stream) = gpu();

@@ -249,3 +249,37 @@ fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic with no message")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The only test here that enters the driver: nobody gets in after a panic.
+    #[test]
+    fn a_panic_stops_at_the_border_and_nothing_works_afterwards() {
+        let failure = guarded("cuTest", |_| -> Result { panic!("of a test") }).unwrap_err();
+        assert_eq!(failure.code, CudaError::Unknown);
+        assert!(failure.reason.contains("a bug in the emulated GPU: of a test"), "{failure}");
+        assert_eq!(call("cuTest", |_| Ok(())), CudaError::Unknown as u32);
+    }
+
+    #[test]
+    fn null_pointers_are_refused() {
+        assert!(Out::<u32>(std::ptr::null_mut()).set(1).is_err());
+        assert!(Out::<u32>(std::ptr::null_mut()).set_all(&[1, 2]).is_err());
+        assert!(In::<u32>(std::ptr::null()).get().is_err());
+        assert!(Text(std::ptr::null()).get().is_err());
+        let null = HostPointer(std::ptr::null_mut());
+        assert!(null.read(1).is_err() && null.write(&[1]).is_err() && null.text().is_err());
+        assert!(null.starts_with(b"x").is_err());
+        assert!(null.read(0).is_ok() && null.write(&[]).is_ok(), "no bytes are nowhere");
+    }
+
+    #[test]
+    fn results_need_not_be_aligned() {
+        let mut bytes = [0u8; 13];
+        Out(bytes[1..].as_mut_ptr().cast::<u32>()).set_all(&[1, 2, 3]).unwrap();
+        assert_eq!(bytes, [0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0]);
+        assert_eq!(Items(bytes[5..].as_ptr().cast::<u32>()).get(1).unwrap(), 3);
+    }
+}
