@@ -18,38 +18,42 @@ use super::threads::{Grid, Pieces};
 use super::tile::{self, Product, Target};
 use crate::Store;
 
-/// How a product is cut: most and fewest rows and columns of a block of C, the depth of a piece, and the rows that are
-/// computed, then finished, at once.
+/// How a product is cut.
 struct Cut {
+    /// Fewest and most rows of a block of C.
     rows: [usize; 2],
+    /// Fewest and most columns of a block of C.
     columns: [usize; 2],
+    /// Depth of a piece at most.
     depth: usize,
+    /// Rows that are computed, then finished, at once.
     strip: usize,
+    /// What copying a column's number of A costs, in multiply-adds, and a row's of B.
+    copies: [usize; 2],
 }
 
 /// Where A is read in place: high blocks, since only B is copied for each. A piece of a block's B has a megabyte.
-const IN_PLACE: Cut = Cut { rows: [64, 1024], columns: [64, 256], depth: 1024, strip: 112 };
+const IN_PLACE: Cut = Cut { rows: [64, 1024], columns: [64, 256], depth: 1024, strip: 112, copies: [0, 24] };
 /// Where A's columns, far apart in memory, are copied: wide blocks, so that few need the same ones.
-const COPIED: Cut = Cut { rows: [192, 1024], columns: [64, 768], depth: 384, strip: 224 };
-/// Blocks for each thread, so that all of them end at about the same time.
-const BLOCKS_PER_THREAD: usize = 4;
+const COPIED: Cut = Cut { rows: [64, 1024], columns: [64, 768], depth: 384, strip: 224, copies: [40, 24] };
 
 impl Cut {
-    /// Rows and columns of C in equal blocks of whole tiles, enough of them for the threads.
+    /// Rows and columns of C in equal blocks of whole tiles: those with which the busiest thread has the least to do.
     fn blocks(&self, cpu: &Cpu, (m, n): (usize, usize), tile: (usize, usize)) -> (Grid, Grid) {
-        let enough = if cpu.threads() == 1 { 1 } else { BLOCKS_PER_THREAD * cpu.threads() };
-        let count = |length: usize, [least, most]: [usize; 2], wanted: usize| {
-            length.div_ceil(most).max(wanted.min(length.div_ceil(least))).max(1)
+        let counts = |length: usize, [least, most]: [usize; 2]| {
+            let fewest = length.div_ceil(most).max(1);
+            fewest..=(2 * fewest.max(cpu.threads())).min(length.div_ceil(least)).max(fewest)
         };
-        // First along the side that nothing is copied again for, or less.
-        let (rows, columns) = if self.rows[0] > self.columns[0] {
-            let rows = count(m, self.rows, enough);
-            (rows, count(n, self.columns, enough.div_ceil(rows)))
-        } else {
-            let columns = count(n, self.columns, enough);
-            (count(m, self.rows, enough.div_ceil(columns)), columns)
+        let grids = counts(m, self.rows).flat_map(|rows| {
+            let rows = Grid::equal(m, rows, tile.0);
+            counts(n, self.columns).map(move |columns| (rows, Grid::equal(n, columns, tile.1)))
+        });
+        let busiest = |(rows, columns): &(Grid, Grid)| {
+            let blocks = (rows.tasks() * columns.tasks()).div_ceil(cpu.threads());
+            let [a, b] = self.copies;
+            blocks * (rows.range(0).len() + b) * (columns.range(0).len() + a)
         };
-        (Grid::equal(m, rows, tile.0), Grid::equal(n, columns, tile.1))
+        grids.min_by_key(busiest).expect("there is always a fewest number")
     }
 }
 
