@@ -4,6 +4,11 @@
 
 use super::simd::{Floats, kernel};
 
+/// Numbers in a cache line.
+const LINE: usize = 16;
+/// How many rows early a row is asked for: rows are far apart, so that nothing else in the machine foresees the next.
+const AHEAD: usize = 8;
+
 kernel! {
     /// Fills panels from `rows` rows that start `stride` apart in `source`, all panels with one row after the other:
     /// neighbours in memory are read together.
@@ -11,6 +16,10 @@ kernel! {
         simd, source: &[f32], stride: usize, rows: usize, columns: usize, width: usize, panels: &mut [f32],
     ) {
         for row in 0..rows {
+            if row + AHEAD < rows {
+                let ahead = &source[(row + AHEAD) * stride..][..columns];
+                ahead.chunks(LINE).for_each(|line| simd.prefetch(line));
+            }
             let source = &source[row * stride..][..columns];
             for (source, panel) in source.chunks(width).zip(panels.chunks_exact_mut(rows * width)) {
                 let target = &mut panel[row * width..][..width];

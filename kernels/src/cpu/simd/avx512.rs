@@ -59,6 +59,10 @@ impl Simd for Avx512 {
         })
     }
     #[inline(always)]
+    fn prefetch(self, source: &[f32]) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(source.as_ptr().cast()) }
+    }
+    #[inline(always)]
     fn splat_u32(self, value: u32) -> U32 {
         U32(unsafe { _mm512_set1_epi32(value as i32) })
     }

@@ -36,6 +36,8 @@ impl Simd for Scalar {
         }
     }
     #[inline(always)]
+    fn prefetch(self, _source: &[f32]) {}
+    #[inline(always)]
     fn splat_u32(self, value: u32) -> U32 {
         U32([value; LANES])
     }
