@@ -7,15 +7,16 @@ use super::{Attention, Backward, Forward};
 use crate::Cpu;
 use crate::cpu::panels::{copy_columns, copy_rows};
 use crate::cpu::simd::{Floats, Token, kernel};
-use crate::cpu::threads::Pieces;
+use crate::cpu::threads::{Grid, Pieces};
 use crate::cpu::tile::{self, Product, Target};
 use crate::cpu::{math, scratch};
 use crate::dropout::cpu::row_factors;
 use crate::dropout::{Dropout, Randomness};
 use crate::sequences::Sequences;
 
-/// Tiles in a block of queries: enough that adding to dk and dv costs little, few enough to stay in the cache.
-const TILES_PER_BLOCK: usize = 4;
+/// Most rows of tiles in a block of queries: enough that adding to dk and dv costs little, few enough that its scores
+/// stay in the cache.
+const TILES_PER_BLOCK: usize = 6;
 
 /// See [`super`].
 pub fn forward(cpu: &Cpu, attention: &Attention, operands: Forward<'_, f32>) {
@@ -64,10 +65,12 @@ struct Head<'a> {
     head: usize,
     /// Rows and columns of a tile.
     tile: (usize, usize),
-    /// Number of tokens, then rounded up to what tiles read of them as rows and as columns.
+    /// Number of tokens.
     length: usize,
+    /// The queries in blocks.
+    blocks: Grid,
+    /// Number of tokens and the head's width, rounded up to whole tiles.
     padded: usize,
-    /// The head's width rounded up to whole tiles.
     padded_width: usize,
 }
 
@@ -93,14 +96,10 @@ impl<'a> Head<'a> {
     ) -> Self {
         let tile = tile::size(token);
         let length = rows.len();
-        let padded = length.next_multiple_of(tile.1) + tile.0;
+        let blocks = Grid::equal(length, length.div_ceil(TILES_PER_BLOCK * tile.0), tile.0);
+        let padded = length.next_multiple_of(tile.1);
         let padded_width = attention.head_width.next_multiple_of(tile.1);
-        Self { token, attention, qkv, randomness, rows, head, tile, length, padded, padded_width }
-    }
-
-    /// Queries of a block.
-    fn block(&self) -> usize {
-        TILES_PER_BLOCK * self.tile.0
+        Self { token, attention, qkv, randomness, rows, head, tile, length, blocks, padded, padded_width }
     }
 
     /// Numbers of a matrix with a row per token.
@@ -110,17 +109,17 @@ impl<'a> Head<'a> {
 
     /// Numbers of a matrix with a row per query of a block and a column per token.
     fn block_by_tokens(&self) -> usize {
-        scratch::padded(self.block() * self.padded)
+        scratch::padded(self.blocks.range(0).len() * self.padded)
     }
 
-    /// What [`Self::forward`] needs: q, k and v; scores; dropout.
+    /// What [`Self::forward`] needs: k and v; scores; dropout.
     fn forward_space(&self) -> usize {
-        3 * self.tokens_by_width() + self.block_by_tokens() + scratch::padded(self.length)
+        2 * self.tokens_by_width() + self.block_by_tokens() + scratch::padded(self.length)
     }
 
-    /// What [`Self::backward`] needs: q, k, v, k again, d_context, dk, dv; P, dP; dropout.
+    /// What [`Self::backward`] needs: q, k twice, v, d_context; P, dP; dropout.
     fn backward_space(&self) -> usize {
-        7 * self.tokens_by_width() + 2 * self.block_by_tokens() + scratch::padded(self.length)
+        5 * self.tokens_by_width() + 2 * self.block_by_tokens() + scratch::padded(self.length)
     }
 
     /// `1 / √head_width`
@@ -160,16 +159,17 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// `C = A · Bᵀ` for rows `queries` of A (`padded_width` wide) and a B from [`Self::copy_transposed`].
-    fn by_transposed(&self, queries: &Range<usize>, a: &[f32], b: &[f32], c: &mut [f32]) {
+    /// `C = A · Bᵀ` for rows of A that are `a_row` apart, one for each query of a block, and a B from
+    /// [`Self::copy_transposed`].
+    fn by_transposed(&self, queries: &Range<usize>, a: &[f32], a_row: usize, b: &[f32], c: &mut [f32]) {
         let product = Product {
             rows: queries.len(),
             columns: self.length,
             depth: self.attention.head_width,
-            a: &a[queries.start * self.padded_width..],
-            a_row: self.padded_width,
+            a,
+            a_row,
             a_step: 1,
-            a_panel: self.tile.0 * self.padded_width,
+            a_panel: self.tile.0 * a_row,
             b,
             b_step: self.tile.1,
             b_panel: self.tile.1 * self.attention.head_width,
@@ -199,7 +199,7 @@ impl<'a> Head<'a> {
     }
 
     /// `C += Aᵀ · B` for such an A and rows `queries` of a B from [`Self::copy`].
-    fn by_queries(&self, queries: &Range<usize>, a: &[f32], b: &[f32], c: &mut [f32]) {
+    fn by_queries(&self, queries: &Range<usize>, a: &[f32], b: &[f32], c: Target<'_>) {
         let product = Product {
             rows: self.length,
             columns: self.attention.head_width,
@@ -211,16 +211,10 @@ impl<'a> Head<'a> {
             b: &b[queries.start * self.padded_width..],
             b_step: self.padded_width,
             b_panel: self.tile.1,
-            c: Target::new(c, self.padded_width),
+            c,
             add: queries.start > 0,
         };
         tile::multiply(self.token, &product);
-    }
-
-    /// The head's queries in blocks.
-    fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let (block, length) = (self.block(), self.length);
-        (0..length).step_by(block).map(move |start| start..(start + block).min(length))
     }
 
     /// The dropout of a query's probabilities, if there is any.
@@ -233,13 +227,14 @@ impl<'a> Head<'a> {
     fn forward(&self, space: &mut [f32], context: &Pieces<'_, f32>, log_sum_exp: &Pieces<'_, f32>) {
         let Attention { heads, head_width, .. } = *self.attention;
         let mut space = Carver(space);
-        let [q, k, v] = std::array::from_fn(|_| space.cut(self.tokens_by_width()));
+        let (k, v) = (space.cut(self.tokens_by_width()), space.cut(self.tokens_by_width()));
         let (scores, factors) = (space.cut(self.block_by_tokens()), space.cut(self.length));
-        self.copy_part(0, q);
+        let stride = 3 * heads * head_width;
         self.copy_transposed(1, k);
         self.copy_part(2, v);
-        for queries in self.blocks() {
-            self.by_transposed(&queries, q, k, scores);
+        for queries in self.blocks.iter() {
+            let q = &self.qkv[self.start(0) + queries.start * stride..];
+            self.by_transposed(&queries, q, stride, k, scores);
             for (query, scores) in queries.clone().zip(scores.chunks_mut(self.padded)) {
                 let factors = &mut factors[..self.length];
                 let row = self.rows.start + query;
@@ -267,7 +262,7 @@ impl<'a> Head<'a> {
         let Attention { heads, head_width, .. } = *self.attention;
         let width = heads * head_width;
         let mut space = Carver(space);
-        let [q, k, k_transposed, v_transposed, d_out, dk, dv] =
+        let [q, k, k_transposed, v_transposed, d_out] =
             std::array::from_fn(|_| space.cut(self.tokens_by_width()));
         let [p, dp] = std::array::from_fn(|_| space.cut(self.block_by_tokens()));
         let factors = &mut space.cut(self.length)[..self.length];
@@ -276,9 +271,10 @@ impl<'a> Head<'a> {
         self.copy_transposed(1, k_transposed);
         self.copy_transposed(2, v_transposed);
         self.copy(&d_context[self.context_start(0)..], width, d_out);
-        for queries in self.blocks() {
-            self.by_transposed(&queries, q, k_transposed, p);
-            self.by_transposed(&queries, d_out, v_transposed, dp);
+        for queries in self.blocks.iter() {
+            let first = queries.start * self.padded_width;
+            self.by_transposed(&queries, &q[first..], self.padded_width, k_transposed, p);
+            self.by_transposed(&queries, &d_out[first..], self.padded_width, v_transposed, dp);
             let rows = p.chunks_mut(self.padded).zip(dp.chunks_mut(self.padded));
             for (query, (p, dp)) in queries.clone().zip(rows) {
                 let (start, row) = (self.context_start(query), self.rows.start + query);
@@ -292,20 +288,13 @@ impl<'a> Head<'a> {
                 };
                 softmax_backward(self.token, scores, &mut p[..self.length], &mut dp[..self.length], factors);
             }
-            let start = self.start(0) + queries.start * 3 * width;
-            // SAFETY: the head's columns of the sequence's rows belong to this task.
-            let dq = unsafe { Target::part(*d_qkv, start, 3 * width) };
-            self.by_tokens(&queries, dp, k, dq);
-            self.by_queries(&queries, dp, q, dk);
-            self.by_queries(&queries, p, d_out, dv);
-        }
-        for (part, gradient) in [(1, dk), (2, dv)] {
-            for (t, gradient) in gradient.chunks(self.padded_width).take(self.length).enumerate() {
-                let start = self.start(part) + t * 3 * width;
-                // SAFETY: as above.
-                let target = unsafe { d_qkv.piece(start..start + head_width) };
-                target.copy_from_slice(&gradient[..head_width]);
-            }
+            let target = |part: usize, t: usize| {
+                // SAFETY: the head's columns of the sequence's rows belong to this task.
+                unsafe { Target::part(*d_qkv, self.start(part) + t * 3 * width, 3 * width) }
+            };
+            self.by_tokens(&queries, dp, k, target(0, queries.start));
+            self.by_queries(&queries, dp, q, target(1, 0));
+            self.by_queries(&queries, p, d_out, target(2, 0));
         }
     }
 }

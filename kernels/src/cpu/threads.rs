@@ -43,6 +43,11 @@ impl Grid {
         let start = task * self.rows_per_task;
         start..(start + self.rows_per_task).min(self.rows)
     }
+
+    /// The ranges in order.
+    pub fn iter(self) -> impl Iterator<Item = Range<usize>> {
+        (0..self.tasks()).map(move |task| self.range(task))
+    }
 }
 
 impl Cpu {

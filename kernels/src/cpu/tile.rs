@@ -119,7 +119,8 @@ pub(crate) struct Tile {
 /// Computes a tile of `ROWS` rows.
 ///
 /// # Safety
-/// `depth` columns of A and `depth` whole rows of B can be read, also where C has fewer columns; of C what exists can be written, and read if it is added to, and nobody else uses it meanwhile.
+/// `depth` columns of A and `depth` whole rows of B can be read, also where C has fewer columns; of C what exists can be
+/// written, and read if it is added to, and nobody else uses it meanwhile.
 #[inline(always)]
 pub(crate) unsafe fn compute<S: Simd, const ROWS: usize>(simd: S, tile: &Tile) {
     // SAFETY: passed on. In the first case the compiler knows where the elements of a column of A are.
@@ -132,22 +133,35 @@ pub(crate) unsafe fn compute<S: Simd, const ROWS: usize>(simd: S, tile: &Tile) {
             sums(simd, tile, row_offsets::<ROWS>(ROWS, tile.a_row))
         }
     };
-    let put = |row: &mut [f32], sums: [S::F32; 2]| {
-        for (sum, target) in sums.into_iter().zip(row.chunks_mut(S::LANES)) {
-            let sum = if tile.add { sum + simd.load(target) } else { sum };
-            sum.store(target);
-        }
-    };
     if tile.rows == ROWS && tile.columns == width::<S>() {
         for (i, sums) in sums.into_iter().enumerate() {
             // SAFETY: a whole row of C, writable by the contract.
-            put(unsafe { slice::from_raw_parts_mut(tile.c.add(i * tile.c_row), width::<S>()) }, sums);
+            put(
+                simd,
+                unsafe { slice::from_raw_parts_mut(tile.c.add(i * tile.c_row), width::<S>()) },
+                sums,
+                tile.add,
+            );
         }
     } else {
         for (i, sums) in sums.into_iter().enumerate().take(tile.rows) {
             // SAFETY: what exists of a row of C, writable by the contract.
-            put(unsafe { slice::from_raw_parts_mut(tile.c.add(i * tile.c_row), tile.columns) }, sums);
+            put(
+                simd,
+                unsafe { slice::from_raw_parts_mut(tile.c.add(i * tile.c_row), tile.columns) },
+                sums,
+                tile.add,
+            );
         }
+    }
+}
+
+/// Stores two vectors in a row of C, or adds them.
+#[inline(always)]
+fn put<S: Simd>(simd: S, row: &mut [f32], sums: [S::F32; 2], add: bool) {
+    for (sum, target) in sums.into_iter().zip(row.chunks_mut(S::LANES)) {
+        let sum = if add { sum + simd.load(target) } else { sum };
+        sum.store(target);
     }
 }
 
