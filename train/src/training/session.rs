@@ -34,10 +34,10 @@ pub enum SessionError {
     Directory(#[from] DirectoryError),
     /// A checkpoint.
     #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
+    Checkpoint(Box<CheckpointError>),
     /// The loop.
     #[error(transparent)]
-    Train(#[from] TrainError),
+    Train(Box<TrainError>),
     /// The processor does not have what was asked for.
     #[error(transparent)]
     Cpu(#[from] CpuError),
@@ -90,6 +90,18 @@ pub enum SessionError {
         /// What to do.
         advice: String,
     },
+}
+
+impl From<CheckpointError> for SessionError {
+    fn from(error: CheckpointError) -> Self {
+        Self::Checkpoint(Box::new(error))
+    }
+}
+
+impl From<TrainError> for SessionError {
+    fn from(error: TrainError) -> Self {
+        Self::Train(Box::new(error))
+    }
 }
 
 impl Classify for SessionError {
