@@ -89,6 +89,20 @@ impl Reader {
         Position { epoch: self.epoch.number(), index: self.index }
     }
 
+    /// Passes over the next `count` examples without making them.
+    pub fn skip(&mut self, mut count: u64) {
+        loop {
+            let left = self.epoch.samples() - self.index;
+            if count < left {
+                self.index += count;
+                return;
+            }
+            count -= left;
+            self.epoch = self.dataset.epoch(self.epoch.number().wrapping_add(1));
+            self.index = 0;
+        }
+    }
+
     /// The next `count` examples.
     pub fn examples(&mut self, count: usize) -> Vec<Example> {
         (0..count).map(|_| self.next_example()).collect()
@@ -124,6 +138,20 @@ mod tests {
             let end = count.min(start + 5);
             let resumed = Reader::new(dataset.clone(), all[start].0).examples(end - start);
             assert!(resumed.iter().eq(all[start..end].iter().map(|(_, example)| example)));
+        }
+    }
+
+    /// Passing over examples leads to where reading them does.
+    #[test]
+    fn skipping_is_reading_without_looking() {
+        let dataset = Arc::new(synthetic::dataset(&Shape::default(), 64, 7));
+        let samples = dataset.epoch(0).samples();
+        for count in [0, 1, samples - 1, samples, samples + 1, 3 * samples] {
+            let mut skipping = Reader::new(dataset.clone(), Position::default());
+            let mut reading = Reader::new(dataset.clone(), Position::default());
+            skipping.skip(count);
+            reading.examples(count as usize);
+            assert_eq!(skipping.next_example(), reading.next_example(), "after {count}");
         }
     }
 

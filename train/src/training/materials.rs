@@ -94,11 +94,7 @@ impl Workshop<'_> {
         tokenizer: &Tokenizer,
     ) -> Result<Arc<Corpus>, SessionError> {
         match prepared_folder(paths)? {
-            Some(folder) => {
-                let corpus = Corpus::open(&folder)?;
-                corpus.expect_tokenizer(&folder, &hex(&tokenizer.fingerprint()))?;
-                Ok(Arc::new(corpus))
-            }
+            Some(folder) => Ok(Arc::new(open_prepared(&folder, tokenizer)?)),
             None => self.prepare(name, paths, format, tokenizer),
         }
     }
@@ -198,6 +194,28 @@ pub fn dataset(
     let word_starts = WordStarts::new(tokenizer.vocabulary_size(), |id| tokenizer.starts_word(id));
     let (samples, masking) = (settings.sampling, settings.masking);
     Ok(Arc::new(Dataset::new(corpus, word_starts, part, samples, masking, seed)?))
+}
+
+/// The text of `paths`, files or one prepared folder, as a corpus; nothing is written.
+///
+/// # Errors
+/// If it cannot be read, or was prepared with another tokenizer.
+pub fn read_corpus(
+    paths: &[PathBuf],
+    format: Format,
+    tokenizer: &Tokenizer,
+) -> Result<Arc<Corpus>, SessionError> {
+    Ok(Arc::new(match prepared_folder(paths)? {
+        Some(folder) => open_prepared(&folder, tokenizer)?,
+        None => Corpus::of_text(paths, format, tokenizer)?,
+    }))
+}
+
+/// A prepared folder, which `tokenizer` must have made.
+fn open_prepared(folder: &Path, tokenizer: &Tokenizer) -> Result<Corpus, SessionError> {
+    let corpus = Corpus::open(folder)?;
+    corpus.expect_tokenizer(folder, &hex(&tokenizer.fingerprint()))?;
+    Ok(corpus)
 }
 
 /// The prepared folder that `paths` are, or `None` for text files.

@@ -1,5 +1,6 @@
 //! Training: what a run learns from, a model that learns, what is measured of it, and the loop that drives it.
 
+mod benchmark;
 mod evaluate;
 mod learner;
 mod materials;
@@ -7,9 +8,10 @@ mod metrics;
 mod session;
 mod trainer;
 
+pub use benchmark::{RandomBatch, time_steps};
 pub use evaluate::evaluate;
 pub use learner::{Learner, Outcome};
-pub use materials::{Materials, Workshop, dataset};
+pub use materials::{Materials, Workshop, dataset, read_corpus};
 pub use metrics::{Evaluation, Tally};
 pub use session::{
     SessionError, albert_config, available_memory, bytes, capacity, cpu, held_out_batches, learner,
