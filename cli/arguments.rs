@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use engine::Device;
 use kernels::Cpu;
 use kernels::cpu::Isa;
+use train::config::{ConfigError, Layers, Pretrain};
+use train::data::Format;
 use train::inference::Inference;
 use train::tokenizer::{LoadOptions, Tokenizer};
 
@@ -56,4 +58,38 @@ impl ModelArguments {
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         Ok(Tokenizer::load(self.tokenizer.as_ref().unwrap_or(&self.model), &LoadOptions::default())?)
     }
+}
+
+/// How text is laid out.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum FormatArgument {
+    /// One sentence a line, a blank line between documents
+    Sentences,
+    /// Paragraphs with a blank line between them, two or more blank lines between documents
+    Prose,
+    /// One JSON object a line, its "text" a document
+    Jsonl,
+}
+
+impl FormatArgument {
+    /// What was given, or what the first file's name suggests.
+    pub fn or_guess(given: Option<Self>, files: &[PathBuf]) -> Format {
+        match given {
+            Some(Self::Sentences) => Format::Sentences,
+            Some(Self::Prose) => Format::Prose,
+            Some(Self::Jsonl) => Format::Jsonl,
+            None => files.first().map(|file| Format::of(file)).unwrap_or_default(),
+        }
+    }
+}
+
+/// The settings of `pretrain` where only a few are given: key, flag, value.
+pub fn few_settings(given: &[(&'static str, &'static str, Option<String>)]) -> Result<Pretrain, ConfigError> {
+    let mut layers = Layers::<Pretrain>::new();
+    for (key, flag, value) in given {
+        if let Some(value) = value {
+            layers.flag(key, flag, &[value]);
+        }
+    }
+    Ok(layers.resolve()?.settings)
 }

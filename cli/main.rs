@@ -1,12 +1,19 @@
 //! The `albert-train` command line: one file per command.
 
 mod arguments;
+mod bench;
 mod encode;
+mod evaluate;
 mod farewell;
 mod fill_mask;
+mod inspect;
+mod meter;
+mod plan;
+mod prepare;
 mod pretrain;
 mod progress;
 mod settings;
+mod tokenizer;
 
 use std::process::ExitCode;
 
@@ -17,7 +24,7 @@ use clap::{Parser, Subcommand};
 /// Without any text: `albert-train pretrain` trains a small model on built-in stories in a few minutes and shows what to try
 /// next.
 #[derive(Parser)]
-#[command(name = "albert-train", version, arg_required_else_help = true, max_term_width = 110)]
+#[command(name = "albert-train", version, arg_required_else_help = true, max_term_width = 110, after_long_help = exit_codes())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -27,21 +34,51 @@ struct Cli {
 enum Command {
     /// Pre-train a model: masked words and sentence order.
     Pretrain(pretrain::Arguments),
+    Prepare(prepare::Arguments),
+    Tokenizer(tokenizer::Arguments),
+    Evaluate(evaluate::Arguments),
     FillMask(fill_mask::Arguments),
     Encode(encode::Arguments),
+    Plan(plan::Arguments),
+    Inspect(inspect::Arguments),
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Pretrain(arguments) => pretrain::run(arguments),
+        Command::Prepare(arguments) => prepare::run(&arguments),
+        Command::Tokenizer(arguments) => tokenizer::run(&arguments),
+        Command::Evaluate(arguments) => evaluate::run(&arguments),
         Command::FillMask(arguments) => fill_mask::run(&arguments),
         Command::Encode(arguments) => encode::run(&arguments),
+        Command::Plan(arguments) => plan::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     };
     match result {
         Ok(code) => code.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("{}", complaint(&error));
             train::exit::ExitCode::of(error.as_ref()).into()
         }
     }
+}
+
+/// What the numbers mean that the program ends with.
+fn exit_codes() -> String {
+    let lines = train::exit::ExitCode::ALL.map(|code| format!("  {:3}  {}\n", code.code(), code.meaning()));
+    format!("Exit codes:\n{}", lines.concat())
+}
+
+/// An error with its causes, each said once: those that tell their cause themselves are not told again.
+fn complaint(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    // The settings' complaints come with a name of their own.
+    if text.starts_with("error") { text } else { format!("error: {text}") }
 }

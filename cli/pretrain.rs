@@ -17,7 +17,7 @@ use crate::progress::{Display, evaluated};
 use crate::settings::SettingsArguments;
 
 /// Where a run goes whose place nobody named.
-const DEFAULT_DIRECTORY: &str = "runs/pretrain";
+pub const DEFAULT_DIRECTORY: &str = "runs/pretrain";
 
 /// Pre-train a model: masked words and sentence order.
 ///

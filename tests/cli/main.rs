@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // a panic is how a test fails, in its helper functions too
 
+mod bad_input;
+mod data;
+mod help;
 mod inference;
+mod machine;
 mod program;
 #[path = "../support/mod.rs"]
 #[allow(dead_code)]

@@ -67,7 +67,7 @@ pub fn recorded(path: &Path) -> BTreeMap<String, Recorded> {
 
 /// Every device of this machine with the name it has in messages: the reference, and the CPU with each instruction set.
 pub fn devices() -> Vec<(String, Device)> {
-    let cpus = Isa::available().into_iter().map(|isa| {
+    let cpus = Isa::available().map(|isa| {
         let cpu = Cpu::new(Some(2), Some(isa)).expect("an instruction set that the machine has");
         (format!("cpu {isa:?}"), Device::Cpu(cpu))
     });

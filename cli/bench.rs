@@ -1,0 +1,219 @@
+//! `albert-train bench step`: the speed of a whole training step on this machine.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use kernels::cpu::Peak;
+use serde_json::json;
+use train::config::Pretrain;
+use train::exit::ExitCode;
+use train::training::{self, RandomBatch, bytes, time_steps};
+
+use crate::arguments::{CpuArguments, few_settings};
+
+/// Rows of the word table that is trained: as many as ALBERT's vocabularies have.
+const VOCABULARY_SIZE: usize = 30_000;
+
+/// Measure speed on this machine.
+#[derive(Args)]
+#[command(arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    Step(StepArguments),
+}
+
+/// Time whole training steps (forward, backward, clipping, update) on random sequences of full length.
+#[derive(Args)]
+struct StepArguments {
+    /// Model size: micro, tiny, small, base, large, xlarge, xxlarge, or base-v1 … with dropout
+    #[arg(long, default_value = "base")]
+    preset: String,
+    /// Tokens of each sequence
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    seq: usize,
+    /// Sequences of a step
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    batch: usize,
+    /// Sequences computed at a time; not given: as in training
+    #[arg(long, value_name = "N")]
+    micro_batch: Option<usize>,
+    /// f32 or bf16
+    #[arg(long, default_value = "f32")]
+    precision: String,
+    /// lamb or adamw
+    #[arg(long, default_value = "lamb")]
+    optimizer: String,
+    /// Steps timed, after two that are not
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    steps: u64,
+    /// Also show the time spent in each kind of kernel
+    #[arg(long)]
+    profile: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    cpu: CpuArguments,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let What::Step(arguments) = &arguments.what;
+    let settings = settings(arguments)?;
+    let measured = measure(arguments, &settings)?;
+    if arguments.json {
+        measured.print_json(arguments, &settings)
+    } else {
+        measured.print(arguments, &settings)
+    }
+    Ok(ExitCode::Done)
+}
+
+fn settings(arguments: &StepArguments) -> Result<Pretrain> {
+    let StepArguments { preset, seq, batch, micro_batch, precision, optimizer, cpu, .. } = arguments;
+    let number = |value: Option<usize>| value.map(|value| value.to_string());
+    Ok(few_settings(&[
+        ("model.preset", "--preset", Some(preset.clone())),
+        ("sampling.max_seq_length", "--seq", number(Some(*seq))),
+        ("training.batch", "--batch", number(Some(*batch))),
+        ("training.micro_batch", "--micro-batch", number(*micro_batch)),
+        ("device.precision", "--precision", Some(precision.clone())),
+        ("optimizer.optimizer", "--optimizer", Some(optimizer.clone())),
+        ("device.threads", "--threads", number(cpu.threads)),
+        ("device.isa", "--isa", cpu.isa.clone()),
+    ])?)
+}
+
+/// What was found out.
+struct Measured {
+    isa: String,
+    threads: usize,
+    peak: Peak,
+    /// In ascending order.
+    seconds: Vec<f64>,
+    /// Operations of one step.
+    flops: u64,
+    /// Bytes of all buffers.
+    memory: usize,
+    profile: Vec<(&'static str, Duration)>,
+}
+
+fn measure(arguments: &StepArguments, settings: &Pretrain) -> Result<Measured> {
+    let cpu = training::cpu(&settings.device)?;
+    let (isa, threads, peak) = (cpu.isa().to_string(), cpu.threads(), cpu.peak());
+    drop(cpu);
+    let config = settings.model.albert_config(VOCABULARY_SIZE);
+    let mut learner = training::learner(settings, config, training::available_memory())?;
+    let (length, micro_batch) = (arguments.seq, training::micro_batch(settings));
+    let batches: Vec<_> = (0..arguments.batch)
+        .step_by(micro_batch)
+        .map(|first| RandomBatch {
+            sequences: micro_batch.min(arguments.batch - first),
+            length,
+            predictions: settings.masking.predictions(length),
+            vocabulary_size: VOCABULARY_SIZE,
+        })
+        .zip(0..)
+        .map(|(shape, seed)| shape.draw(seed))
+        .collect();
+    let optimizer = settings.optimizer.optimizer();
+    let seconds = time_steps(&mut learner, &batches, &optimizer, arguments.steps, arguments.profile)?;
+    let id = learner.training_plan();
+    let runtime = learner.runtime();
+    let profile = if arguments.profile { runtime.profile_of(id) } else { Vec::new() };
+    let plan = runtime.plan(id);
+    let share = arguments.batch as f64 / micro_batch as f64;
+    let flops = (plan.cost().flops as f64 * share).round() as u64;
+    let memory = plan.arena_size() + plan.parameter_size();
+    Ok(Measured { isa, threads, peak, seconds, flops, memory, profile })
+}
+
+impl Measured {
+    fn median(&self) -> f64 {
+        self.seconds[self.seconds.len() / 2]
+    }
+
+    fn flops_per_second(&self) -> f64 {
+        self.flops as f64 / self.median()
+    }
+
+    /// Milliseconds of a step in each kind of kernel, and in what is none.
+    fn milliseconds(&self) -> Vec<(&'static str, f64)> {
+        let steps = self.seconds.len() as f64;
+        let mut rows: Vec<_> =
+            self.profile.iter().map(|(name, time)| (*name, 1e3 * time.as_secs_f64() / steps)).collect();
+        let total = 1e3 * self.seconds.iter().sum::<f64>() / steps;
+        if !rows.is_empty() {
+            rows.push(("norm, update and the rest", total - rows.iter().map(|row| row.1).sum::<f64>()));
+        }
+        rows
+    }
+
+    fn print_json(&self, arguments: &StepArguments, settings: &Pretrain) {
+        let StepArguments { preset, seq, batch, precision, optimizer, steps, .. } = arguments;
+        let mut object = json!({
+            "preset": preset,
+            "sequence_length": seq,
+            "batch": batch,
+            "micro_batch": training::micro_batch(settings),
+            "precision": precision,
+            "optimizer": optimizer,
+            "steps": steps,
+            "device": "cpu",
+            "isa": self.isa,
+            "threads": self.threads,
+            "seconds_per_step": self.median(),
+            "fastest_seconds_per_step": self.seconds[0],
+            "sequences_per_second": *batch as f64 / self.median(),
+            "tokens_per_second": (batch * seq) as f64 / self.median(),
+            "model_flops_per_step": self.flops,
+            "model_flops_per_second": self.flops_per_second(),
+            "peak_flops_per_second": self.peak.flops_per_second,
+            "share_of_peak": self.flops_per_second() / self.peak.flops_per_second,
+            "copy_bytes_per_second": self.peak.copy_bytes_per_second,
+            "memory_bytes": self.memory,
+        });
+        if arguments.profile {
+            object["profile_milliseconds"] = self.milliseconds().into_iter().collect();
+        }
+        println!("{object}");
+    }
+
+    fn print(&self, arguments: &StepArguments, settings: &Pretrain) {
+        let StepArguments { preset, seq, batch, precision, optimizer, .. } = arguments;
+        let (median, giga) = (self.median(), 1e-9);
+        println!(
+            "{preset}, {batch} sequences of {seq} tokens ({} at a time), {precision}, {optimizer}, {} threads, {}",
+            training::micro_batch(settings),
+            self.threads,
+            self.isa
+        );
+        let (fastest, slowest) = (self.seconds[0], self.seconds[self.seconds.len() - 1]);
+        println!(
+            "step        {median:.4} s, the median of {} ({fastest:.4} to {slowest:.4})",
+            self.seconds.len()
+        );
+        println!(
+            "speed       {:.2} sequences/s, {:.0} tokens/s",
+            *batch as f64 / median,
+            (batch * seq) as f64 / median
+        );
+        println!(
+            "arithmetic  {:.1} GFLOP a step, {:.1} GFLOP/s: {:.1}% of {:.1} GFLOP/s, the measured peak",
+            self.flops as f64 * giga,
+            self.flops_per_second() * giga,
+            100.0 * self.flops_per_second() / self.peak.flops_per_second,
+            self.peak.flops_per_second * giga
+        );
+        println!("memory      {}", bytes(self.memory));
+        for (name, milliseconds) in self.milliseconds() {
+            println!("  {milliseconds:9.3} ms {:5.1}%  {name}", milliseconds / median / 10.0);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! `albert-train evaluate`: the held-out figures of a finished model.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use train::config::{Layers, Pretrain};
+use train::data::Selection;
+use train::exit::ExitCode;
+use train::inference::Inference;
+use train::training::{self, Evaluation, read_corpus};
+
+use crate::arguments::{FormatArgument, ModelArguments};
+
+/// Sequences are no longer than this unless asked for.
+const LONGEST_BY_DEFAULT: usize = 512;
+
+/// Measure a model on held-out text: masked words and sentence order, as training does.
+#[derive(Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    /// Text files, or a folder made by prepare
+    #[arg(short, long, required = true, num_args = 1.., value_name = "PATH")]
+    data: Vec<PathBuf>,
+    /// Layout of text files; not given: by their names
+    #[arg(long, value_enum)]
+    format: Option<FormatArgument>,
+    /// Settings of a run (its config.toml): cut and mask the text as it does
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Evaluate only every so many-th document: those that a run on this data holds out
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..))]
+    held_out_every: Option<u64>,
+    /// Sequences evaluated
+    #[arg(long, default_value_t = 1024, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    sequences: u64,
+    /// Most tokens of a sequence; not given: as in --config, else as many as the model takes, up to 512
+    #[arg(long, value_name = "N")]
+    max_seq_length: Option<usize>,
+    /// Decides where sequences begin and what is masked; not given: as in --config, else 1
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Also write the JSON object to a file
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let (tokenizer, mut model) = (arguments.model.tokenizer()?, arguments.model.load()?);
+    model.expect_tokenizer(&tokenizer)?;
+    let settings = settings(arguments, model.albert().config().max_position_embeddings)?;
+    let format = FormatArgument::or_guess(arguments.format, &arguments.data);
+    let corpus = read_corpus(&arguments.data, format, &tokenizer)?;
+    let part = match arguments.held_out_every {
+        Some(every) => Selection::HeldOut { every: every as usize },
+        None => Selection::All,
+    };
+    let dataset = training::dataset(&tokenizer, corpus, part, &settings, settings.training.seed)?;
+    let together = Inference::evaluation_batch(settings.sampling.max_seq_length);
+    let batches = training::held_out_batches(dataset, arguments.sequences as usize, together);
+    let evaluation = model.evaluate(&batches)?;
+    let object = json(&evaluation)?;
+    if arguments.json {
+        println!("{object}");
+    } else {
+        print(&evaluation);
+    }
+    if let Some(path) = &arguments.output {
+        std::fs::write(path, format!("{object:#}\n"))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(ExitCode::Done)
+}
+
+fn settings(arguments: &Arguments, positions: usize) -> Result<Pretrain> {
+    let mut layers = Layers::<Pretrain>::new();
+    if let Some(path) = &arguments.config {
+        layers.file(path);
+    }
+    layers.flag("model.max_position_embeddings", "the model's configuration", &[&positions.to_string()]);
+    let guess = arguments.config.is_none().then_some(positions.min(LONGEST_BY_DEFAULT));
+    if let Some(length) = arguments.max_seq_length.or(guess) {
+        layers.flag("sampling.max_seq_length", "--max-seq-length", &[&length.to_string()]);
+    }
+    if let Some(seed) = arguments.seed {
+        layers.flag("training.seed", "--seed", &[&seed.to_string()]);
+    }
+    Ok(layers.resolve()?.settings)
+}
+
+/// The figures under the reference's names. How many steps the model was trained its files do not say.
+fn json(evaluation: &Evaluation) -> Result<serde_json::Value> {
+    let mut object = serde_json::to_value(evaluation)?;
+    object.as_object_mut().map(|object| object.remove("global_step"));
+    Ok(object)
+}
+
+fn print(evaluation: &Evaluation) {
+    let figures = [
+        ("masked_lm_accuracy", evaluation.masked_lm_accuracy),
+        ("majority_masked_lm_accuracy", evaluation.majority_masked_lm_accuracy),
+        ("masked_lm_loss", evaluation.masked_lm_loss),
+        ("sentence_order_accuracy", evaluation.sentence_order_accuracy),
+        ("sentence_order_loss", evaluation.sentence_order_loss),
+        ("loss", evaluation.loss),
+    ];
+    for (name, value) in figures {
+        println!("{name:28} {value:.4}");
+    }
+    println!("over {} sequences, {} masked tokens", evaluation.sequences, evaluation.masked_tokens);
+}

@@ -1,0 +1,82 @@
+//! `albert-train inspect batches`: what the trainer would see.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use train::data::{Position, Reader, Shown, Statistics, write_examples};
+use train::exit::ExitCode;
+use train::training::Workshop;
+
+use crate::pretrain::DEFAULT_DIRECTORY;
+use crate::settings::SettingsArguments;
+
+/// Look at what training is given.
+#[derive(Args)]
+#[command(arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    Batches(Batches),
+}
+
+/// Show the sequences of a training step with their masks, and statistics of the data.
+///
+/// Takes the settings of pretrain. With the folder of a run, its settings and its data are used; nothing in it is changed.
+#[derive(Args)]
+struct Batches {
+    /// Run directory; where there is none, the data are prepared in a temporary folder
+    #[arg(long, default_value = DEFAULT_DIRECTORY, value_name = "DIR")]
+    out: PathBuf,
+    /// The step whose batch is shown, from 0
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    step: u64,
+    /// Sequences shown
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    count: usize,
+    /// Sequences that the statistics are of
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    samples: u64,
+    /// Write the sequences as safetensors: input_ids, attention_mask, token_type_ids, labels, sentence_order_label
+    #[arg(long, value_name = "FILE.safetensors")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    settings: SettingsArguments,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let What::Batches(arguments) = &arguments.what;
+    let begun_with = arguments.out.join("config.toml");
+    let settings = arguments.settings.resolve(begun_with.is_file().then_some(begun_with.as_path()))?.settings;
+    let of_run = arguments.out.join("data");
+    let temporary = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let folder = if begun_with.is_file() && of_run.is_dir() { of_run } else { temporary.path().join("data") };
+    let workshop =
+        Workshop { folder: &folder, stop: &AtomicBool::new(false), announce: &|what| eprintln!("{what}") };
+    let materials = workshop.materials(&settings)?;
+    let dataset = materials.training;
+    let mut reader = Reader::new(dataset.clone(), Position::default());
+    reader.skip(arguments.step * settings.training.batch as u64);
+    let Position { epoch, index } = reader.position();
+    let examples = reader.examples(arguments.count);
+    match &arguments.output {
+        Some(path) => write_examples(&examples, materials.tokenizer.special().pad, path)?,
+        None => {
+            println!(
+                "step {}, epoch {epoch}, from sequence {index}; masked pieces in braces\n",
+                arguments.step
+            );
+            for example in &examples {
+                println!("{}", Shown { example, tokenizer: &materials.tokenizer });
+            }
+        }
+    }
+    println!("{}", Statistics::collect(&dataset, &dataset.epoch(epoch), arguments.samples));
+    Ok(ExitCode::Done)
+}

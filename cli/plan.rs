@@ -1,0 +1,130 @@
+//! `albert-train plan`: what a training step costs, without a device and without data.
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use engine::{Plan, PlanOptions, Precision};
+use model::{Albert, Capacity, Heads, ModelError};
+use serde_json::json;
+use train::exit::ExitCode;
+use train::training::bytes;
+
+use crate::arguments::few_settings;
+
+/// What backward computes again.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Recompute {
+    /// Nothing: every value is kept
+    None,
+    /// The activations of the feed-forward layers
+    Gelu,
+    /// Everything but each layer's input
+    Layer,
+}
+
+/// Plan a training step: kernel calls, arithmetic and memory, with no device and no data.
+#[derive(Args)]
+pub struct Arguments {
+    /// Model size: micro, tiny, small, base, large, xlarge, xxlarge, or base-v1 … with dropout
+    #[arg(long, default_value = "base")]
+    preset: String,
+    /// Tokens computed at a time
+    #[arg(long, default_value_t = 4096, value_name = "N")]
+    tokens: usize,
+    /// Tokens of each sequence
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    seq: usize,
+    /// Rows of the word table
+    #[arg(long, default_value_t = 30_000, value_name = "N")]
+    vocab_size: usize,
+    /// What backward computes again to need less memory
+    #[arg(long, value_enum, default_value_t = Recompute::None)]
+    recompute: Recompute,
+    /// Print every kernel call with its places in memory
+    #[arg(long)]
+    steps: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let Arguments { preset, tokens, seq, vocab_size, recompute, steps, json } = arguments;
+    let settings = few_settings(&[
+        ("model.preset", "--preset", Some(preset.clone())),
+        ("model.vocab_size", "--vocab-size", Some(vocab_size.to_string())),
+        ("sampling.max_seq_length", "--seq", Some(seq.to_string())),
+    ])?;
+    let config = settings.model.albert_config(*vocab_size);
+    let albert = Albert::new(config, Heads::PRETRAINING).map_err(ModelError::from)?;
+    let sequences = tokens.div_ceil(*seq).max(1);
+    let capacity = Capacity {
+        tokens: sequences * seq,
+        sequences,
+        masked: sequences * settings.masking.predictions(*seq),
+    };
+    let recompute = match recompute {
+        Recompute::None => engine::Recompute::None,
+        Recompute::Gelu => engine::Recompute::Gelu,
+        Recompute::Layer => engine::Recompute::Layer,
+    };
+    let plan = albert.pretraining_plan(capacity, PlanOptions { precision: Precision::F32, recompute })?;
+    if *steps {
+        print!("{plan}");
+    } else if *json {
+        print_json(&albert, &plan, capacity);
+    } else {
+        println!("{preset}: {:.2} M parameters", albert.parameters().count() as f64 / 1e6);
+        print_plan(&plan, capacity);
+    }
+    Ok(ExitCode::Done)
+}
+
+/// Bytes by what they are for. Gaps for alignment belong to what they follow.
+fn memory(plan: &Plan) -> [(&'static str, usize); 4] {
+    let buffer = plan.parameter_size() / 4;
+    [
+        ("parameters", buffer),
+        ("gradients", buffer),
+        ("moments", 2 * buffer),
+        ("activations", plan.arena_size()),
+    ]
+}
+
+fn print_json(albert: &Albert, plan: &Plan, capacity: Capacity) {
+    let by_kernel: Vec<_> = (plan.cost_by_operation().into_iter())
+        .map(|(name, calls, cost)| json!({ "kernel": name, "calls": calls, "flops": cost.flops, "bytes": cost.bytes }))
+        .collect();
+    let object = json!({
+        "parameters": albert.parameters().count(),
+        "tokens": capacity.tokens,
+        "sequences": capacity.sequences,
+        "masked_tokens": capacity.masked,
+        "kernel_calls": plan.step_count(),
+        "flops": plan.cost().flops,
+        "bytes_moved": plan.cost().bytes,
+        "memory_bytes": serde_json::Map::from_iter(memory(plan).map(|(name, size)| (name.into(), size.into()))),
+        "kernels": by_kernel,
+    });
+    println!("{object}");
+}
+
+fn print_plan(plan: &Plan, capacity: Capacity) {
+    let giga = |count: u64| count as f64 / 1e9;
+    println!(
+        "a training step over {} tokens: {} sequences, {} masked tokens, f32",
+        capacity.tokens, capacity.sequences, capacity.masked
+    );
+    println!("\n  {:24} {:>7} {:>12} {:>10}", "kernel", "calls", "GFLOP", "GB moved");
+    for (name, calls, cost) in plan.cost_by_operation() {
+        println!("  {name:24} {calls:7} {:12.3} {:10.3}", giga(cost.flops), giga(cost.bytes));
+    }
+    let cost = plan.cost();
+    println!("  {:24} {:7} {:12.3} {:10.3}", "all", plan.step_count(), giga(cost.flops), giga(cost.bytes));
+    println!("\n  memory");
+    let memory = memory(plan);
+    for (name, size) in memory {
+        println!("  {name:24} {:>10}", bytes(size));
+    }
+    println!("  {:24} {:>10}", "all", bytes(memory.iter().map(|(_, size)| size).sum()));
+}

@@ -1,0 +1,105 @@
+//! `albert-train prepare`: text to memory-mapped shards of token ids.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use train::data::{DataError, Manifest, Preparation, Prepared, with_sentences};
+use train::exit::ExitCode;
+use train::run::signals::StopRequests;
+use train::tokenizer::{LoadOptions, Tokenizer, TokenizerError, TrainOptions};
+
+use crate::arguments::FormatArgument;
+use crate::meter::Meter;
+
+/// Prepare text: make shards of token ids that training maps into memory.
+///
+/// Streams text of any size in memory that depends on the number of cores alone. When it is stopped, finished shards are
+/// kept, and the same command goes on from there.
+#[derive(Args)]
+pub struct Arguments {
+    /// Text files
+    #[arg(short, long, required = true, num_args = 1.., value_name = "FILE")]
+    input: Vec<PathBuf>,
+    /// Folder to write: a new one, an empty one, or one to continue
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+    /// Tokenizer file or folder: sentencepiece .model, tokenizer.json or vocab.txt
+    #[arg(long, value_name = "PATH", required_unless_present = "vocab_size", conflicts_with = "vocab_size")]
+    tokenizer: Option<PathBuf>,
+    /// In place of a tokenizer: train a vocabulary of so many pieces on the text first
+    #[arg(long, value_name = "N")]
+    vocab_size: Option<usize>,
+    /// Layout of the text; not given: by the first file's name
+    #[arg(long, value_enum)]
+    format: Option<FormatArgument>,
+    /// Processor threads; not given: all cores. The shards do not depend on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    threads: Option<u64>,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let threads = arguments.threads.unwrap_or(0) as usize; // 0 for all cores
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
+    pool.install(|| prepare(arguments))
+}
+
+fn prepare(arguments: &Arguments) -> Result<ExitCode> {
+    let Arguments { input: sources, out: folder, .. } = arguments;
+    let format = FormatArgument::or_guess(arguments.format, sources);
+    let tokenizer = match (&arguments.tokenizer, arguments.vocab_size) {
+        (Some(path), _) => Tokenizer::load(path, &LoadOptions::default())?,
+        (None, Some(vocabulary_size)) => {
+            eprintln!("training a vocabulary of {vocabulary_size} pieces on the text");
+            let options = TrainOptions { vocabulary_size, ..TrainOptions::default() };
+            with_sentences(sources, format, |sentences| Tokenizer::train(sentences, &options))??
+        }
+        (None, None) => bail!("neither a tokenizer nor the size of a vocabulary to train was given"),
+    };
+    let mut stop = StopRequests::install().context("cannot install signal handlers")?;
+    let meter = Meter::new("prepare");
+    let result = stop.during(|stop| {
+        let progress = |done, total| meter.show(done, total);
+        Preparation { sources, format, tokenizer: &tokenizer, folder, stop, progress: &progress }.run()
+    });
+    let time = meter.finish();
+    match result {
+        Err(DataError::Interrupted { done, total }) => {
+            eprintln!(
+                "stopped: {done} of {total} shards are finished and kept; the same command goes on from there"
+            );
+            Ok(ExitCode::Interrupted)
+        }
+        Err(DataError::Tokenizer(error @ TokenizerError::Occupied { .. })) => Err(error.into()),
+        result => {
+            report(&result?, arguments, time);
+            Ok(ExitCode::Done)
+        }
+    }
+}
+
+fn report(prepared: &Prepared, arguments: &Arguments, time: Duration) {
+    let Prepared { manifest, kept } = prepared;
+    let (input, output) = sizes(manifest);
+    println!("{}", manifest.summary());
+    println!("{:.3} of the input's {:.1} MB", output as f64 / input as f64, input as f64 / 1e6);
+    if *kept == manifest.shards.len() {
+        println!("everything was there already, and is as it should be");
+    } else if *kept > 0 {
+        println!("{kept} shards were there already");
+    } else {
+        println!("{:.2} MB/s", input as f64 / 1e6 / time.as_secs_f64());
+    }
+    println!("next: albert-train pretrain --train {}", arguments.out.display());
+}
+
+/// Bytes of text, and of shards.
+fn sizes(manifest: &Manifest) -> (u64, u64) {
+    (
+        manifest.sources.iter().map(|source| source.bytes).sum(),
+        manifest.shards.iter().map(|shard| shard.bytes).sum(),
+    )
+}

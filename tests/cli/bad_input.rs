@@ -1,0 +1,150 @@
+//! Input that cannot be used: a clear error, the right exit code, and nothing lost.
+
+use train::exit::ExitCode;
+use train::run::directory::RunDirectory;
+
+use crate::program::{Run, Scene, run};
+
+/// A run of `prepare` on one file of this content.
+fn prepare(scene: &Scene, content: impl AsRef<[u8]>) -> Run {
+    let (text, model, out) = (scene.file("bad.txt", content), scene.arg("model"), scene.arg("shards"));
+    run(&["prepare", "--input", &text, "--tokenizer", &model, "--out", &out])
+}
+
+fn fill(scene: &Scene) -> Run {
+    run(&["fill-mask", "--model", &scene.arg("model"), "the [MASK]"])
+}
+
+/// Cuts a file in half.
+fn truncate(scene: &Scene, name: &str) {
+    let bytes = std::fs::read(scene.path(name)).unwrap();
+    std::fs::write(scene.path(name), &bytes[..bytes.len() / 2]).unwrap();
+}
+
+#[test]
+fn text_that_is_none() {
+    let scene = Scene::new();
+    let missing = scene.arg("missing.txt");
+    let arguments =
+        ["prepare", "--input", &missing, "--tokenizer", &scene.arg("model"), "--out", &scene.arg("shards")];
+    let error = run(&arguments).failed(ExitCode::Io);
+    assert_eq!(error.matches("No such file").count(), 1, "said once: {error}");
+    let pretrain = ["pretrain", "--train", &missing, "--out", &scene.arg("run")];
+    run(&pretrain).complains(ExitCode::Io, &["missing.txt"]);
+    prepare(&scene, "").complains(ExitCode::Data, &["bad.txt", "no text to learn from"]);
+    prepare(&scene, "\n \n\n").complains(ExitCode::Data, &["no text to learn from"]);
+}
+
+#[test]
+fn bytes_that_are_no_text() {
+    let scene = Scene::new();
+    prepare(&scene, b"one\ntwo\nthr\xff\xfe").complains(ExitCode::Data, &["bad.txt:3", "byte 4", "iconv"]);
+    std::fs::remove_dir_all(scene.path("shards")).unwrap();
+    let endless = vec![b'a'; (16 << 20) + 1];
+    prepare(&scene, endless).complains(ExitCode::Data, &["bad.txt:1", "longer than 16 MiB"]);
+}
+
+#[test]
+fn shards_of_another_tokenizer() {
+    let scene = Scene::new();
+    let (text, out) = (scene.arg("text.txt"), scene.arg("shards"));
+    run(&["prepare", "--input", &text, "--vocab-size", "45", "--out", &out]).done();
+    let complaint = ["shards was prepared with tokenizer", "prepare it again"];
+    let model = scene.arg("model");
+    run(&["evaluate", "--model", &model, "--data", &out]).complains(ExitCode::Usage, &complaint);
+    let run_directory = scene.arg("run");
+    run(&["pretrain", "--train", &out, "--tokenizer", &model, "--out", &run_directory])
+        .complains(ExitCode::Usage, &complaint);
+    // The folder of one tokenizer's shards does not become another's.
+    run(&["prepare", "--input", &text, "--tokenizer", &model, "--out", &out])
+        .complains(ExitCode::Usage, &["prepared with another tokenizer"]);
+}
+
+#[test]
+fn tokenizers_that_do_not_fit() {
+    let scene = Scene::new();
+    let mut pieces: String =
+        ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].map(|piece| format!("{piece}\n")).concat();
+    pieces.extend((0..70_000).map(|n| format!("w{n}\n")));
+    let large = scene.file("vocab.txt", pieces);
+    let text = scene.arg("text.txt");
+    run(&["prepare", "--input", &text, "--tokenizer", &large, "--out", &scene.arg("shards")])
+        .complains(ExitCode::Data, &["70005 pieces", "65536"]);
+    assert!(!scene.path("shards").exists());
+    run(&["fill-mask", "--model", &scene.arg("model"), "--tokenizer", &large, "[MASK]"])
+        .complains(ExitCode::Usage, &["70005 pieces", "rows for 50", "do not belong together"]);
+}
+
+#[test]
+fn settings_that_do_not_fit() {
+    let scene = Scene::new();
+    let pretrain = |more: &[&str]| run(&[&["pretrain", "--out", &scene.arg("run")], more].concat());
+    pretrain(&["--num-attention-heads", "7"])
+        .complains(ExitCode::Usage, &["num_attention_heads", "the heads must divide hidden_size = 128"]);
+    pretrain(&["--max-seq-length", "1024"])
+        .complains(ExitCode::Usage, &["1024 tokens are longer than the model's 128 positions"]);
+    let config = scene.file("run.toml", "[training]\nsteps = 10\nbacth = 4\n");
+    pretrain(&["--config", &config])
+        .complains(ExitCode::Usage, &["unknown-key", "`bacth`", "run.toml:3", "`training.batch`"]);
+    assert!(!scene.path("run").exists(), "nothing is begun");
+}
+
+#[test]
+fn a_second_process_in_the_run_directory() {
+    let scene = Scene::new();
+    let _first = RunDirectory::open(&scene.path("run"), &[]).unwrap();
+    run(&["pretrain", "--train", &scene.arg("text.txt"), "--out", &scene.arg("run")])
+        .complains(ExitCode::Usage, &[&std::process::id().to_string()]);
+}
+
+#[test]
+fn damaged_models() {
+    let scene = Scene::new();
+    fill(&scene).done();
+    let whole = std::fs::read(scene.path("model/model.safetensors")).unwrap();
+    truncate(&scene, "model/model.safetensors");
+    fill(&scene).complains(ExitCode::Checkpoint, &["model.safetensors is not a whole safetensors file"]);
+    let mut flipped = whole.clone();
+    let last = flipped.len() - 1;
+    // The exponent of the last value: no number any more.
+    (flipped[last], flipped[last - 1]) = (0x7f, 0xc0);
+    std::fs::write(scene.path("model/model.safetensors"), flipped).unwrap();
+    fill(&scene).complains(ExitCode::Checkpoint, &["holds NaN at element", "damaged"]);
+    std::fs::write(scene.path("model/model.safetensors"), &whole).unwrap();
+
+    let config = std::fs::read_to_string(scene.path("model/config.json")).unwrap();
+    scene.file(
+        "model/config.json",
+        config.replace(r#""num_attention_heads": 3"#, r#""num_attention_heads": 5"#),
+    );
+    fill(&scene)
+        .complains(ExitCode::Usage, &["num_attention_heads = 5", "the heads must divide hidden_size = 24"]);
+    scene.file("model/config.json", config.replace("gelu_new", "gelu"));
+    let noted = fill(&scene);
+    assert!(noted.err.starts_with("warning: hidden_act is \"gelu\""), "{}", noted.err);
+    noted.done();
+    scene.file("model/config.json", &config);
+    truncate(&scene, "model/config.json");
+    fill(&scene).complains(ExitCode::Checkpoint, &["config.json is not a model configuration", "line"]);
+    std::fs::remove_file(scene.path("model/config.json")).unwrap();
+    fill(&scene).complains(ExitCode::Io, &["config.json", "No such file"]);
+}
+
+#[test]
+fn damaged_tokenizers_and_shards() {
+    let scene = Scene::new();
+    let (text, model, out) = (scene.arg("text.txt"), scene.arg("model"), scene.arg("shards"));
+    run(&["prepare", "--input", &text, "--tokenizer", &model, "--out", &out]).done();
+    let evaluate = ["evaluate", "--model", &model, "--data", &out];
+    let mut shard = std::fs::read(scene.path("shards/00000.shard")).unwrap();
+    let middle = shard.len() / 2;
+    shard[middle] ^= 1;
+    std::fs::write(scene.path("shards/00000.shard"), shard).unwrap();
+    run(&evaluate).complains(ExitCode::Data, &["00000.shard is damaged", "prepare the data again"]);
+    truncate(&scene, "shards/00000.shard");
+    run(&evaluate).complains(ExitCode::Data, &["00000.shard is damaged"]);
+    truncate(&scene, "model/tokenizer.json");
+    fill(&scene).complains(ExitCode::Data, &["tokenizer.json is not a usable tokenizer"]);
+    std::fs::remove_file(scene.path("model/tokenizer.json")).unwrap();
+    fill(&scene).complains(ExitCode::Data, &["holds no tokenizer"]);
+}

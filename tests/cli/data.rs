@@ -1,0 +1,147 @@
+//! prepare, tokenizer, evaluate, inspect batches.
+
+use train::exit::ExitCode;
+
+use crate::program::{Scene, run, run_with, sentences};
+use crate::support::recorded;
+
+#[test]
+fn text_is_prepared_once() {
+    let scene = Scene::new();
+    let (text, model, out) = (scene.arg("text.txt"), scene.arg("model"), scene.arg("shards"));
+    let prepare = ["prepare", "--input", &text, "--tokenizer", &model, "--out", &out, "--threads", "2"];
+    let first = run(&prepare).done();
+    assert!(first.starts_with("120 documents, 360 sentences, "), "{first}");
+    for part in
+        ["% unknown", "in 1 shards", "of the input's 0.0 MB", "MB/s", "next: albert-train pretrain --train"]
+    {
+        assert!(first.contains(part), "`{part}` is not in: {first}");
+    }
+    let again = run(&prepare).done();
+    assert!(again.contains("everything was there already"), "{again}");
+}
+
+#[test]
+fn a_vocabulary_is_trained_on_the_way() {
+    let scene = Scene::new();
+    let (text, out) = (scene.arg("text.txt"), scene.arg("shards"));
+    run(&["prepare", "--input", &text, "--vocab-size", "48", "--out", &out]).done();
+    let shown = run(&["tokenizer", "inspect", "--tokenizer", &scene.arg("shards/tokenizer")]).done();
+    assert!(shown.starts_with("pieces          48, of which "), "{shown}");
+    let neither = run(&["prepare", "--input", &text, "--out", &out]);
+    neither.complains(ExitCode::Usage, &["--tokenizer <PATH>"]);
+}
+
+#[test]
+fn a_vocabulary_is_trained_tried_and_looked_at() {
+    let scene = Scene::new();
+    let out = scene.arg("vocabulary");
+    let text = scene.arg("text.txt");
+    let trained = run(&["tokenizer", "train", "--input", &text, "--out", &out, "--vocab-size", "45"]).done();
+    assert!(trained.starts_with("a vocabulary of 45 pieces is in "), "{trained}");
+    let encode = |arguments: &[&str], input: &str| {
+        run_with(&[&["tokenizer", "encode", "--tokenizer", &out], arguments].concat(), input).done()
+    };
+    let pieces = encode(&["The cat slept."], "");
+    assert_eq!(pieces.replace(' ', "").trim(), "▁the▁cat▁slept.");
+    assert_eq!(encode(&[], "The cat slept.\n"), pieces, "from standard input");
+    let object: serde_json::Value = serde_json::from_str(&encode(&["--json", "The cat slept."], "")).unwrap();
+    let ids: Vec<String> = object["ids"].as_array().unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(encode(&["--ids", "The cat slept."], "").trim(), ids.join(" "));
+    let listed = run(&["tokenizer", "inspect", "--tokenizer", &out, "--pieces"]).done();
+    assert_eq!(listed.lines().count(), 45);
+    assert!(listed.starts_with("0\t<pad>\n1\t<unk>\n2\t[CLS]\n3\t[SEP]\n4\t[MASK]\n"), "{listed}");
+}
+
+/// Text and the shards made of it give the same figures, and nothing is written that was not asked for.
+#[test]
+fn a_model_is_evaluated() {
+    let scene = Scene::new();
+    let (text, model, out) = (scene.arg("text.txt"), scene.arg("model"), scene.arg("shards"));
+    run(&["prepare", "--input", &text, "--tokenizer", &model, "--out", &out]).done();
+    let files = || std::fs::read_dir(scene.path("")).unwrap().count();
+    let before = files();
+    let evaluate = |data: &str, more: &[&str]| {
+        run(&[&["evaluate", "--model", &model, "--data", data, "--sequences", "50"], more].concat()).done()
+    };
+    let of_text = evaluate(&text, &["--json"]);
+    assert_eq!(of_text, evaluate(&out, &["--json", "--threads", "1"]));
+    assert_eq!(files(), before);
+    let figures: serde_json::Value = serde_json::from_str(&of_text).unwrap();
+    let figure = |name: &str| figures[name].as_f64().unwrap_or_else(|| panic!("{name} is not in {figures}"));
+    assert_eq!(figure("sequences"), 50.0);
+    // With random weights about as good as guessing: ln(50) and ln(2).
+    assert!((figure("masked_lm_loss") - 50f64.ln()).abs() < 0.3, "{figures}");
+    assert!((figure("sentence_order_loss") - 2f64.ln()).abs() < 0.1, "{figures}");
+    assert!((figure("loss") - figure("masked_lm_loss") - figure("sentence_order_loss")).abs() < 1e-9);
+    for name in ["masked_lm_accuracy", "sentence_order_accuracy", "majority_masked_lm_accuracy"] {
+        assert!((0.0..=1.0).contains(&figure(name)), "{name}");
+    }
+    let shown = evaluate(&text, &["--output", &scene.arg("eval_results.json")]);
+    assert!(shown.contains("masked_lm_accuracy"), "{shown}");
+    let written = std::fs::read(scene.path("eval_results.json")).unwrap();
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&written).unwrap(), figures);
+    assert_ne!(evaluate(&text, &["--json", "--seed", "2"]), of_text);
+    let every: serde_json::Value =
+        serde_json::from_str(&evaluate(&text, &["--json", "--held-out-every", "60"])).unwrap();
+    assert!(every["sequences"].as_u64().unwrap() < 10, "two of 120 documents: {every}");
+}
+
+#[test]
+fn batches_are_shown_and_written() {
+    let scene = Scene::new();
+    let data =
+        ["--train", &scene.arg("text.txt"), "--tokenizer", &scene.arg("model"), "--max-seq-length", "32"];
+    let inspect = |more: &[&str]| {
+        let run_directory = scene.arg("no-such-run");
+        run(&[&["inspect", "batches", "--out", &run_directory], &data[..], more].concat()).done()
+    };
+    let shown = inspect(&["--count", "3", "--batch", "8"]);
+    assert_eq!(shown.matches("  A  [CLS]").count(), 3, "{shown}");
+    for part in [
+        "[MASK]{",
+        "step 0, epoch 0, from sequence 0",
+        "masked  ",
+        "swapped  ",
+        "single sentences",
+        "unknown",
+    ] {
+        assert!(shown.contains(part), "`{part}` is not in: {shown}");
+    }
+    assert!(!scene.path("no-such-run").exists());
+    // The second batch begins where the first ends.
+    let examples = |text: &str| -> Vec<String> {
+        text.split("document ").skip(1).map(|example| example.lines().take(3).collect::<String>()).collect()
+    };
+    let first = examples(&inspect(&["--count", "10", "--batch", "8"]));
+    let second = examples(&inspect(&["--count", "2", "--batch", "8", "--step", "1"]));
+    assert_eq!(second, first[8..]);
+
+    let output = scene.arg("batch.safetensors");
+    inspect(&["--count", "3", "--output", &output]);
+    let tensors = recorded(output.as_ref());
+    let shape = tensors["input_ids"].shape();
+    assert_eq!((shape[0], tensors["sentence_order_label"].shape()), (3, &[3][..]));
+    for name in ["attention_mask", "token_type_ids", "labels"] {
+        assert_eq!(tensors[name].shape(), shape, "{name}");
+    }
+    let (mask, labels) = (tensors["attention_mask"].integer(), tensors["labels"].integer());
+    let predicted = labels.iter().zip(mask).filter(|&(&label, &real)| label >= 0 && real == 1).count();
+    assert!(predicted > 3 && labels.iter().zip(mask).all(|(&label, &real)| label == -100 || real == 1));
+    // It is what `encode` reads.
+    let (model, encoded) = (scene.arg("model"), scene.arg("encoded.safetensors"));
+    run(&["encode", "--model", &model, "--input", &output, "--output", &encoded]).done();
+}
+
+#[test]
+fn jsonl_is_known_by_its_name() {
+    let scene = Scene::new();
+    let lines: String = sentences()
+        .split("\n\n")
+        .filter(|document| !document.is_empty())
+        .map(|document| format!("{}\n", serde_json::json!({ "text": document })))
+        .collect();
+    let (text, out) = (scene.file("text.jsonl", lines), scene.arg("shards"));
+    let report = run(&["prepare", "-i", &text, "--tokenizer", &scene.arg("model"), "-o", &out]).done();
+    assert!(report.starts_with("120 documents, 360 sentences, "), "{report}");
+}

@@ -1,0 +1,35 @@
+//! Every command's help.
+
+use crate::program::run;
+
+#[test]
+fn help_of_every_command() {
+    let commands: [&[&str]; 15] = [
+        &[],
+        &["pretrain"],
+        &["prepare"],
+        &["tokenizer"],
+        &["tokenizer", "train"],
+        &["tokenizer", "encode"],
+        &["tokenizer", "inspect"],
+        &["evaluate"],
+        &["fill-mask"],
+        &["encode"],
+        &["plan"],
+        &["inspect"],
+        &["inspect", "batches"],
+        &["bench"],
+        &["bench", "step"],
+    ];
+    for command in commands {
+        let help = run(&[command, &["--help"]].concat()).done();
+        insta::assert_snapshot!(["help"].iter().chain(command).copied().collect::<Vec<_>>().join("-"), help);
+    }
+}
+
+#[test]
+fn without_arguments_help_is_shown() {
+    let shown = run(&[]);
+    assert_eq!(shown.code, 2);
+    assert!(shown.err.contains("Usage: albert-train"), "{}", shown.err);
+}

@@ -1,0 +1,68 @@
+//! bench and plan.
+
+use train::exit::ExitCode;
+
+use crate::program::run;
+
+#[test]
+fn a_step_is_timed() {
+    let step = [
+        "bench",
+        "step",
+        "--preset",
+        "micro",
+        "--seq",
+        "16",
+        "--batch",
+        "3",
+        "--steps",
+        "2",
+        "--threads",
+        "1",
+    ];
+    let printed = run(&[&step[..], &["--json", "--profile", "--isa", "scalar"]].concat()).done();
+    assert_eq!(printed.lines().count(), 1);
+    let object: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    let figure = |name: &str| object[name].as_f64().unwrap_or_else(|| panic!("{name} is not in {object}"));
+    let seconds = figure("seconds_per_step");
+    assert!(seconds > 0.0 && figure("peak_flops_per_second") > 0.0);
+    let same =
+        |found: f64, expected: f64| assert!((found / expected - 1.0).abs() < 1e-9, "{found}, {expected}");
+    same(figure("sequences_per_second"), 3.0 / seconds);
+    same(figure("model_flops_per_second"), figure("model_flops_per_step") / seconds);
+    assert_eq!((figure("threads"), object["isa"].as_str()), (1.0, Some("scalar")));
+    let profile: f64 =
+        object["profile_milliseconds"].as_object().unwrap().values().map(|ms| ms.as_f64().unwrap()).sum();
+    assert!(profile > 0.0);
+    let shown = run(&step).done();
+    for part in ["micro, 3 sequences of 16 tokens", "the median of 2", "sequences/s", "measured peak"] {
+        assert!(shown.contains(part), "`{part}` is not in: {shown}");
+    }
+}
+
+#[test]
+fn a_plan_is_printed_without_a_device() {
+    let printed =
+        run(&["plan", "--preset", "micro", "--tokens", "256", "--seq", "64", "--vocab-size", "1000"]).done();
+    insta::assert_snapshot!("plan-micro", printed);
+    let json = |more: &[&str]| -> serde_json::Value {
+        let arguments = ["plan", "--preset", "micro", "--tokens", "256", "--json"];
+        serde_json::from_str(&run(&[&arguments[..], more].concat()).done()).unwrap()
+    };
+    let (kept, recomputed) = (json(&[]), json(&["--recompute", "layer"]));
+    let activations = |plan: &serde_json::Value| plan["memory_bytes"]["activations"].as_u64().unwrap();
+    assert!(activations(&recomputed) < activations(&kept));
+    assert!(recomputed["flops"].as_u64() > kept["flops"].as_u64());
+    let steps = run(&["plan", "--preset", "micro", "--tokens", "256", "--steps"]).done();
+    assert_eq!(steps.lines().count() as u64, kept["kernel_calls"].as_u64().unwrap() + 1);
+}
+
+#[test]
+fn what_the_machine_does_not_have_is_refused() {
+    let bench = |more: &[&str]| run(&[&["bench", "step"], more].concat());
+    bench(&["--isa", "sse"]).complains(ExitCode::Device, &["`sse` is no instruction set", "avx2"]);
+    bench(&["--precision", "bf16"]).complains(ExitCode::Device, &["bf16", "--precision f32"]);
+    bench(&["--preset", "bass"]).complains(ExitCode::Usage, &["no preset `bass`", "did you mean `base`?"]);
+    bench(&["--seq", "513"])
+        .complains(ExitCode::Usage, &["513 tokens are longer than the model's 512 positions"]);
+}
