@@ -177,8 +177,20 @@ fn fetch_nvrtc(target: &Path, python: &str) -> Result<PathBuf, SetupError> {
     if !pip.status.success() {
         return Err(SetupError::Fetch { reason: String::from_utf8_lossy(&pip.stderr).trim().to_owned() });
     }
+    remove_alternatives(&draft.join("nvidia/cu13/lib"))?;
     fs::rename(&draft, &home).map_err(at(&home))?;
     Ok(libraries)
+}
+
+/// The wheel holds every library twice, once built for older systems: 110 MB that nobody here opens.
+fn remove_alternatives(libraries: &Path) -> Result<(), SetupError> {
+    for entry in fs::read_dir(libraries).map_err(at(libraries))? {
+        let path = entry.map_err(at(libraries))?.path();
+        if path.to_string_lossy().contains(".alt.") {
+            fs::remove_file(&path).map_err(at(&path))?;
+        }
+    }
+    Ok(())
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> SetupError {
