@@ -85,7 +85,7 @@ fn session(
     settings: &Pretrain,
     directory: &RunDirectory,
     mut stop: StopRequests,
-) -> Result<Option<StopReason>, SessionError> {
+) -> Result<Option<StopReason>> {
     if settings.data.train.is_empty() {
         eprintln!("no text was given: learning from built-in stories (your own: --train FILE)");
     }
@@ -136,7 +136,7 @@ fn session(
                 Ok(materials.tokenizer.save(folder)?)
             })?;
             eprintln!("{}", evaluated(&evaluation));
-            crate::farewell::show(&model, &materials, &mut learner)?;
+            crate::farewell::show(&model, &materials)?;
             Ok(None)
         }
     }

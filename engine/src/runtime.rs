@@ -176,6 +176,11 @@ impl Runtime {
         });
     }
 
+    /// Fills the arena with `value`: a test's way to show that no run reads what it did not write.
+    pub fn poison(&mut self, value: f64) {
+        on_host!(&mut self.0, host => host.arena.fill(Real::from_f64(value)));
+    }
+
     /// Sets all gradients to zero.
     pub fn zero_gradients(&mut self) {
         on_host!(&mut self.0, host => bytemuck::fill_zeroes(&mut host.gradients));
@@ -306,13 +311,16 @@ impl<H: Host> HostRuntime<H> {
             starts,
             randomness: Randomness { philox, step: bindings.step, first_row: 0 },
         };
-        for (step, time) in plan.steps.iter().zip(times) {
-            let start = self.profiling.then(Instant::now);
-            execute(&self.kernels, step, &mut memory);
-            if let Some(start) = start {
-                *time += start.elapsed();
+        let (kernels, profiling) = (&self.kernels, self.profiling);
+        kernels.enter(|| {
+            for (step, time) in plan.steps.iter().zip(times) {
+                let start = profiling.then(Instant::now);
+                execute(kernels, step, &mut memory);
+                if let Some(start) = start {
+                    *time += start.elapsed();
+                }
             }
-        }
+        });
         Ok(())
     }
 
@@ -353,7 +361,8 @@ impl<H: Host> HostRuntime<H> {
             first_moments: &mut self.first_moments,
             second_moments: &mut self.second_moments,
         };
-        self.kernels.optimizer_update(update, operands);
+        let kernels = &self.kernels;
+        kernels.enter(|| kernels.optimizer_update(update, operands));
     }
 }
 

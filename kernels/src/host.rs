@@ -65,6 +65,12 @@ macro_rules! operations {
         pub trait Host: Send + Sync {
             /// What it computes with.
             type Real: Real;
+
+            /// Runs `work`, a list of kernel calls, where the device likes to be called from.
+            fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+                work()
+            }
+
             $($(#[$doc])* fn $method(&self, constants: &$constants, operands: $module::$operands<'_, Self::Real>);)*
         }
 
@@ -77,6 +83,11 @@ macro_rules! operations {
 
         impl Host for Cpu {
             type Real = f32;
+
+            fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+                Cpu::enter(self, work)
+            }
+
             $(fn $method(&self, constants: &$constants, operands: $module::$operands<'_, f32>) {
                 $module::cpu::$function(self, constants, operands);
             })*

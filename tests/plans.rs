@@ -1,0 +1,135 @@
+//! Plans of known shapes: their steps, memory and cost as snapshots, and what must hold of any plan.
+
+use std::fmt::Write;
+
+use engine::{Bindings, Device, Plan, PlanOptions, Precision, Recompute, Runtime, State};
+use model::{Albert, AlbertConfig, Capacity, Heads, preset};
+
+fn training_plan(config: AlbertConfig, capacity: Capacity, recompute: Recompute) -> (Albert, Plan) {
+    let albert = Albert::new(config, Heads::PRETRAINING).expect("valid");
+    let options = PlanOptions { precision: Precision::F32, recompute };
+    let plan = albert.pretraining_plan(capacity, options).expect("all are trained");
+    (albert, plan)
+}
+
+fn two_layers() -> AlbertConfig {
+    AlbertConfig {
+        vocab_size: 100,
+        embedding_size: 8,
+        hidden_size: 16,
+        num_hidden_layers: 2,
+        num_attention_heads: 2,
+        intermediate_size: 32,
+        max_position_embeddings: 16,
+        hidden_dropout_prob: 0.1,
+        ..AlbertConfig::default()
+    }
+}
+
+const SMALL: Capacity = Capacity { tokens: 32, sequences: 4, masked: 8 };
+
+#[test]
+fn the_steps_of_two_layers() {
+    insta::assert_snapshot!(training_plan(two_layers(), SMALL, Recompute::None).1.to_string());
+}
+
+#[test]
+fn memory_and_cost_of_known_shapes() {
+    let mut table = String::new();
+    for (name, sequences, length) in
+        [("tiny", 32, 128), ("base", 8, 128), ("base", 8, 512), ("xxlarge", 1, 512)]
+    {
+        let masked = sequences * (length * 15 / 100);
+        let capacity = Capacity { tokens: sequences * length, sequences, masked };
+        for recompute in [Recompute::None, Recompute::Gelu, Recompute::Layer] {
+            let (_, plan) = training_plan(preset(name).expect("known"), capacity, recompute);
+            let cost = plan.cost();
+            let shape = format!("{name} {sequences} x {length} {recompute:?}");
+            let (steps, arena) = (plan.step_count(), plan.arena_size());
+            writeln!(
+                table,
+                "{shape}: {steps} steps, {} flops, {} bytes, arena {arena}",
+                cost.flops, cost.bytes
+            )
+            .expect("a string takes everything");
+        }
+    }
+    insta::assert_snapshot!(table);
+}
+
+/// What lies in the arena when a run begins reaches nobody: every read follows a write of the same run, and recomputed
+/// values are the same bits.
+#[test]
+fn a_run_does_not_see_what_was_there_before() {
+    let albert = Albert::new(two_layers(), Heads::PRETRAINING).expect("valid");
+    let mut runtime = Runtime::new(Device::Reference, albert.parameters().clone());
+    runtime.write(State::Values, &albert.parameters().initial_values(4));
+    let plans = [Recompute::None, Recompute::Gelu, Recompute::Layer].map(|recompute| {
+        let options = PlanOptions { precision: Precision::F64, recompute };
+        runtime.load(albert.pretraining_plan(SMALL, options).expect("all are trained"))
+    });
+    let ids: Vec<i32> = (0..14).map(|i| (i * 31) % 100).collect();
+    let mut order: Vec<i32> = (0..14).collect();
+    order.sort_by_key(|&row| ids[row as usize]);
+    let positions = [0, 1, 2, 3, 4, 0, 0, 1, 2, 3, 4, 5, 6, 7];
+    let integers: [(&str, &[i32]); 9] = [
+        ("token_ids", &ids),
+        ("position_ids", &positions),
+        ("segment_ids", &[0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 1, 1, 1, 1]),
+        ("token_order", &order),
+        ("offsets", &[0, 5, 6, 14]),
+        ("first_rows", &[0, 5, 6]),
+        ("masked_rows", &[1, 3, 5, 9]),
+        ("masked_labels", &[7, 99, 0, 42]),
+        ("sentence_order_labels", &[0, 1, 1]),
+    ];
+    let reals: [(&str, &[f32]); 2] =
+        [("masked_weights", &[0.25; 4]), ("sentence_order_weights", &[0.5, 0.25, 0.25])];
+    let bindings = Bindings {
+        lengths: &[14, 3, 4],
+        integers: &integers,
+        reals: &reals,
+        seed: 2,
+        step: 5,
+        ..Bindings::default()
+    };
+    let mut results = Vec::new();
+    for poison in [0.0, f64::NAN] {
+        for plan in plans {
+            runtime.poison(poison);
+            runtime.zero_gradients();
+            runtime.run(plan, &bindings).expect("inputs that fit");
+            results.push((runtime.output(plan, "loss"), runtime.read::<f64>(State::Gradients)));
+        }
+    }
+    assert!(results[0].0[0].is_finite() && results[0].1.iter().all(|g| g.is_finite()));
+    assert!(results.iter().all(|result| *result == results[0]));
+}
+
+#[test]
+fn inputs_that_do_not_fit_are_refused() {
+    let albert = Albert::new(two_layers(), Heads::PRETRAINING).expect("valid");
+    let mut runtime = Runtime::new(Device::Reference, albert.parameters().clone());
+    let plan = runtime.load(albert.encoding_plan(SMALL, false, Precision::F64));
+    let mut run = |lengths: &[usize], ids: &[i32], offsets: &[i32]| {
+        let zeros = vec![0; ids.len()];
+        let integers: [(&str, &[i32]); 7] = [
+            ("token_ids", ids),
+            ("position_ids", &zeros),
+            ("segment_ids", &zeros),
+            ("token_order", &zeros),
+            ("offsets", offsets),
+            ("first_rows", &[0]),
+            ("masked_rows", &[]),
+        ];
+        let bindings = Bindings { lengths, integers: &integers, ..Bindings::default() };
+        runtime.run(plan, &bindings).map_err(|error| error.to_string())
+    };
+    assert_eq!(run(&[2, 1, 0], &[1, 2], &[0, 2]), Ok(()));
+    let error = |result: Result<(), String>| result.expect_err("refused");
+    assert!(error(run(&[33, 1, 0], &[1; 33], &[0, 33])).contains("33 tokens, but the plan holds at most 32"));
+    assert!(error(run(&[2, 1, 0], &[1], &[0, 2])).contains("`token_ids` has 1 numbers where 2 are needed"));
+    assert!(error(run(&[2, 1, 0], &[1, 100], &[0, 2])).contains("`token_ids` holds 100 at index 1"));
+    assert!(error(run(&[2, 1, 0], &[1, -1], &[0, 2])).contains("must lie in 0..100"));
+    assert!(error(run(&[2, 1, 0], &[1, 2], &[0, 1])).contains("the last border is 2"));
+}
