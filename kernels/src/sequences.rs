@@ -38,6 +38,11 @@ impl<'a> Sequences<'a> {
         (0..self.len()).map(move |s| self.rows(s))
     }
 
+    /// The rows of the longest sequence, none if there is no sequence.
+    pub fn longest(&self) -> Range<usize> {
+        self.iter().max_by_key(ExactSizeIterator::len).unwrap_or(0..0)
+    }
+
     /// The rows that belong to no sequence: a plan's capacity that this batch leaves unused.
     pub fn dead(&self) -> Range<usize> {
         self.offsets[self.len()] as usize..self.rows

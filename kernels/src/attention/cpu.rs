@@ -26,13 +26,10 @@ pub fn forward(cpu: &Cpu, attention: &Attention, operands: Forward<'_, f32>) {
     context[sequences.dead().start * width..].fill(0.0);
     log_sum_exp[sequences.dead().start * heads..].fill(0.0);
     let (context, log_sum_exp) = (Pieces::new(context), Pieces::new(log_sum_exp));
-    cpu.for_each(sequences.len() * heads, |task| {
-        let rows = sequences.rows(task / heads);
-        if rows.is_empty() {
-            return;
-        }
-        let head = Head::new(cpu.token(), attention, qkv, &randomness, rows, task % heads);
-        scratch::of_thread(head.forward_space(), |space| head.forward(space, &context, &log_sum_exp));
+    let head = |rows, head| Head::new(cpu.token(), attention, qkv, &randomness, rows, head);
+    let space = head(sequences.longest(), 0).forward_space();
+    cpu.for_each_with_space(sequences.len() * heads, space, |task, space| {
+        head(sequences.rows(task / heads), task % heads).forward(space, &context, &log_sum_exp);
     });
 }
 
@@ -43,15 +40,16 @@ pub fn backward(cpu: &Cpu, attention: &Attention, operands: Backward<'_, f32>) {
     let sequences = Sequences::new(offsets, log_sum_exp.len() / heads);
     d_qkv[sequences.dead().start * 3 * width..].fill(0.0);
     let d_qkv = Pieces::new(d_qkv);
-    cpu.for_each(sequences.len() * heads, |task| {
-        let rows = sequences.rows(task / heads);
-        if rows.is_empty() {
-            return;
-        }
-        let head = Head::new(cpu.token(), attention, qkv, &randomness, rows, task % heads);
-        scratch::of_thread(head.backward_space(), |space| {
-            head.backward(space, context, log_sum_exp, d_context, &d_qkv);
-        });
+    let head = |rows, head| Head::new(cpu.token(), attention, qkv, &randomness, rows, head);
+    let space = head(sequences.longest(), 0).backward_space();
+    cpu.for_each_with_space(sequences.len() * heads, space, |task, space| {
+        head(sequences.rows(task / heads), task % heads).backward(
+            space,
+            context,
+            log_sum_exp,
+            d_context,
+            &d_qkv,
+        );
     });
 }
 

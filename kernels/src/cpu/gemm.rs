@@ -81,7 +81,7 @@ impl<'a> Matrix<'a> {
 }
 
 /// `C (+)= A · B`, then `finish(row, columns, values)` once for every piece of a row of C, in the cache that it was
-/// computed in. `finish` has no work space of its thread.
+/// computed in.
 ///
 /// # Panics
 /// If the shapes do not match.
@@ -105,23 +105,23 @@ pub(crate) fn gemm(
     let (rows, columns) = cut.blocks(cpu, (m, n), tile);
     let pieces = Grid::equal(depth, depth.div_ceil(cut.depth), 1);
     let c = Pieces::new(c);
-    cpu.for_each(rows.tasks() * columns.tasks(), |task| {
-        let (rows, columns) = (rows.range(task % rows.tasks()), columns.range(task / rows.tasks()));
-        let strip = cut.strip.next_multiple_of(tile.0);
-        let block = Block { token: cpu.token(), tile, strip, a, b, rows, columns };
-        scratch::of_thread(block.space(pieces.range(0).len()), |space| {
-            // An empty sum is one piece too: it makes C zero.
-            for index in 0..pieces.tasks().max(1) {
-                let add = index > 0 || store == Store::Add;
-                block.add_piece(pieces.range(index), add, space, &c, |row| {
-                    if index + 1 >= pieces.tasks() {
-                        let values = row * n + block.columns.start..row * n + block.columns.end;
-                        // SAFETY: every block of C belongs to one task.
-                        finish(row, block.columns.clone(), unsafe { c.piece(values) });
-                    }
-                });
-            }
-        });
+    let strip = cut.strip.next_multiple_of(tile.0);
+    let token = cpu.token();
+    let block = |rows, columns| Block { token, tile, strip, a, b, rows, columns };
+    let space = block(rows.range(0), columns.range(0)).space(pieces.range(0).len());
+    cpu.for_each_with_space(rows.tasks() * columns.tasks(), space, |task, space| {
+        let block = block(rows.range(task % rows.tasks()), columns.range(task / rows.tasks()));
+        // An empty sum is one piece too: it makes C zero.
+        for index in 0..pieces.tasks().max(1) {
+            let add = index > 0 || store == Store::Add;
+            block.add_piece(pieces.range(index), add, space, &c, |row| {
+                if index + 1 >= pieces.tasks() {
+                    let values = row * n + block.columns.start..row * n + block.columns.end;
+                    // SAFETY: every block of C belongs to one task.
+                    finish(row, block.columns.clone(), unsafe { c.piece(values) });
+                }
+            });
+        }
     });
 }
 

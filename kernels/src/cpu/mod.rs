@@ -62,7 +62,10 @@ pub struct Cpu {
     isa: Isa,
     token: simd::Token,
     pool: rayon::ThreadPool,
-    shared: scratch::Shared,
+    /// For what the tasks of an operation share.
+    shared: scratch::Space,
+    /// For each thread's tasks, and for those that run on the caller's thread.
+    of_threads: Vec<scratch::Space>,
 }
 
 impl Cpu {
@@ -87,7 +90,9 @@ impl Cpu {
             .thread_name(|index| format!("cpu-{index}"))
             .build()
             .map_err(|source| CpuError::Threads { threads, source })?;
-        Ok(Self { isa, token, pool, shared: scratch::Shared::default() })
+        pool.broadcast(|_| ()); // every thread has started, and allocated what it needs for itself
+        let of_threads = std::iter::repeat_with(scratch::Space::default).take(threads + 1).collect();
+        Ok(Self { isa, token, pool, shared: scratch::Space::default(), of_threads })
     }
 
     /// Number of threads.
@@ -111,7 +116,7 @@ impl Cpu {
     }
 
     /// Work space that the tasks of one operation share.
-    pub(crate) fn shared(&self) -> &scratch::Shared {
+    pub(crate) fn shared(&self) -> &scratch::Space {
         &self.shared
     }
 }

@@ -1,6 +1,5 @@
-//! Work space that only grows: per thread for the tasks, one per device for what the tasks of an operation share.
+//! Work space that only grows.
 
-use std::cell::RefCell;
 use std::sync::Mutex;
 
 /// A cache line, the unit of allocation: every buffer starts on one.
@@ -24,23 +23,11 @@ fn take(lines: &mut Vec<Line>, length: usize) -> &mut [f32] {
     &mut bytemuck::cast_slice_mut(lines.as_mut_slice())[..length]
 }
 
-thread_local! {
-    static OF_THREAD: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Calls `work` with `length` numbers of this thread's own work space; what they are is left over from before.
-///
-/// # Panics
-/// If `work` asks for it again.
-pub(crate) fn of_thread<T>(length: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
-    OF_THREAD.with_borrow_mut(|lines| work(take(lines, length)))
-}
-
-/// Work space of the device.
+/// A space that is lent to one user at a time.
 #[derive(Debug, Default)]
-pub(crate) struct Shared(Mutex<Vec<Line>>);
+pub(crate) struct Space(Mutex<Vec<Line>>);
 
-impl Shared {
+impl Space {
     /// Calls `work` with `length` numbers; what they are is left over from before. If the space is in use, by an
     /// operation on another thread or further up on this one, `work` gets a fresh one.
     pub fn with<T>(&self, length: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
@@ -48,6 +35,11 @@ impl Shared {
             Ok(mut lines) => work(take(&mut lines, length)),
             Err(_) => work(take(&mut Vec::new(), length)),
         }
+    }
+
+    /// Grows to `length` numbers now, so that it need not later.
+    pub fn reserve(&self, length: usize) {
+        self.with(length, |_| ());
     }
 }
 
@@ -57,11 +49,11 @@ mod tests {
 
     #[test]
     fn grows_and_stays_aligned() {
-        let shared = Shared::default();
+        let space = Space::default();
         for length in [1, 100, 17] {
-            shared.with(length, |space| {
-                assert_eq!((space.len(), space.as_ptr() as usize % 64), (length, 0));
-                shared.with(3, |other| assert_ne!(other.as_ptr(), space.as_ptr()));
+            space.with(length, |numbers| {
+                assert_eq!((numbers.len(), numbers.as_ptr() as usize % 64), (length, 0));
+                space.with(3, |others| assert_ne!(others.as_ptr(), numbers.as_ptr()));
             });
         }
         assert_eq!([padded(0), padded(1), padded(16), padded(17)], [0, 16, 16, 32]);

@@ -60,6 +60,21 @@ impl Cpu {
         }
     }
 
+    /// As [`Self::for_each`], with `length` numbers of work space for each task, left over from earlier ones. All threads
+    /// get theirs before the first task: which of them runs what is chance, what is allocated when must not be.
+    pub(crate) fn for_each_with_space(
+        &self,
+        tasks: usize,
+        length: usize,
+        work: impl Fn(usize, &mut [f32]) + Sync + Send,
+    ) {
+        self.of_threads.iter().for_each(|space| space.reserve(length));
+        self.for_each(tasks, |task| {
+            let thread = self.pool.current_thread_index().unwrap_or(self.threads());
+            self.of_threads[thread].with(length, |space| work(task, space));
+        });
+    }
+
     /// Calls `work(task, range)` for every range of `grid`, on any thread, in any order.
     pub(crate) fn for_each_range(&self, grid: Grid, work: impl Fn(usize, Range<usize>) + Sync + Send) {
         self.for_each(grid.tasks(), |task| work(task, grid.range(task)));

@@ -1,7 +1,6 @@
 //! See the parent module.
 
 use super::{Backward, Dropout, Forward, Randomness};
-use crate::cpu::scratch;
 use crate::cpu::simd::{Floats, Simd, Words, kernel};
 use crate::cpu::threads::{Grid, Pieces};
 use crate::random::{MULTIPLIERS, Philox, ROUNDS, WEYL};
@@ -30,13 +29,12 @@ fn drop(
 ) {
     let grid = Grid::of_elements(x.len() / width.max(1), width);
     let y = Pieces::new(y);
-    cpu.for_each_range(grid, |_, rows| {
+    cpu.for_each_with_space(grid.tasks(), width, |task, factors| {
+        let rows = grid.range(task);
         // SAFETY: every row belongs to one task.
         let y = unsafe { y.rows(rows.clone(), width) };
         let x = &x[rows.start * width..rows.end * width];
-        scratch::of_thread(width, |factors| {
-            drop_rows(cpu.token(), dropout, randomness, rows.start, factors, x, y, store);
-        });
+        drop_rows(cpu.token(), dropout, randomness, rows.start, factors, x, y, store);
     });
 }
 

@@ -16,7 +16,8 @@ pub fn forward(cpu: &Cpu, layer_norm: &LayerNorm, operands: Forward<'_, f32>) {
     let grid = Grid::of_elements(mean.len(), width);
     let (mean, reciprocal_deviation) = (Pieces::new(mean), Pieces::new(reciprocal_deviation));
     let (sum, y) = (sum.map(Pieces::new), Pieces::new(y));
-    cpu.for_each_range(grid, |_, rows| {
+    cpu.for_each_with_space(grid.tasks(), width, |task, factors| {
+        let rows = grid.range(task);
         let elements = rows.start * width..rows.end * width;
         // SAFETY: every row belongs to one task.
         let (sum, mean, reciprocal_deviation, y) = unsafe {
@@ -40,7 +41,7 @@ pub fn forward(cpu: &Cpu, layer_norm: &LayerNorm, operands: Forward<'_, f32>) {
             reciprocal_deviation,
             y,
         };
-        scratch::of_thread(width, |factors| normalise(cpu.token(), &mut rows, factors));
+        normalise(cpu.token(), &mut rows, factors);
     });
 }
 
@@ -114,7 +115,8 @@ pub fn backward(cpu: &Cpu, layer_norm: &LayerNorm, operands: Backward<'_, f32>) 
     let stride = scratch::padded(width);
     cpu.shared().with(2 * stride * grid.tasks(), |sums| {
         let pieces = Pieces::new(sums);
-        cpu.for_each_range(grid, |task, rows| {
+        cpu.for_each_with_space(grid.tasks(), width, |task, factors| {
+            let rows = grid.range(task);
             let elements = rows.start * width..rows.end * width;
             // SAFETY: every row, and every pair of sums, belongs to one task.
             let (d_sum, d_x, sums) = unsafe {
@@ -141,7 +143,7 @@ pub fn backward(cpu: &Cpu, layer_norm: &LayerNorm, operands: Backward<'_, f32>) 
                 d_gamma: &mut d_gamma[..width],
                 d_beta: &mut d_beta[..width],
             };
-            scratch::of_thread(width, |factors| differentiate(cpu.token(), &mut rows, factors));
+            differentiate(cpu.token(), &mut rows, factors);
         });
         add_column_sums(cpu, sums, 2 * stride, d_gamma);
         add_column_sums(cpu, sums.get(stride..).unwrap_or_default(), 2 * stride, d_beta);
