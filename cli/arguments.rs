@@ -1,8 +1,9 @@
 //! Arguments that several commands share: a finished model, the processor.
 
+use std::io::BufRead;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use engine::Device;
 use kernels::Cpu;
@@ -57,6 +58,29 @@ impl ModelArguments {
     /// The tokenizer.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         Ok(Tokenizer::load(self.tokenizer.as_ref().unwrap_or(&self.model), &LoadOptions::default())?)
+    }
+}
+
+/// Texts to work on one by one.
+#[derive(Args)]
+pub struct TextArguments {
+    /// Texts; not given: read from standard input, one a line
+    #[arg(value_name = "TEXT")]
+    texts: Vec<String>,
+}
+
+impl TextArguments {
+    /// Works on each text, in order; blank lines of standard input are none.
+    pub fn for_each(&self, mut work: impl FnMut(&str) -> Result<()>) -> Result<()> {
+        if self.texts.is_empty() {
+            for line in std::io::stdin().lock().lines() {
+                let line = line.context("cannot read standard input")?;
+                if !line.trim().is_empty() {
+                    work(line.trim())?;
+                }
+            }
+        }
+        self.texts.iter().try_for_each(|text| work(text))
     }
 }
 

@@ -11,6 +11,7 @@ use train::exit::ExitCode;
 use train::training::{self, RandomBatch, bytes, time_steps};
 
 use crate::arguments::{CpuArguments, few_settings};
+use crate::output::say;
 
 /// Rows of the word table that is trained: as many as ALBERT's vocabularies have.
 const VOCABULARY_SIZE: usize = 30_000;
@@ -68,9 +69,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let settings = settings(arguments)?;
     let measured = measure(arguments, &settings)?;
     if arguments.json {
-        measured.print_json(arguments, &settings)
+        measured.print_json(arguments, &settings)?;
     } else {
-        measured.print(arguments, &settings)
+        measured.print(arguments, &settings)?;
     }
     Ok(ExitCode::Done)
 }
@@ -155,7 +156,7 @@ impl Measured {
         rows
     }
 
-    fn print_json(&self, arguments: &StepArguments, settings: &Pretrain) {
+    fn print_json(&self, arguments: &StepArguments, settings: &Pretrain) -> Result<()> {
         let StepArguments { preset, seq, batch, precision, optimizer, steps, .. } = arguments;
         let mut object = json!({
             "preset": preset,
@@ -182,38 +183,40 @@ impl Measured {
         if arguments.profile {
             object["profile_milliseconds"] = self.milliseconds().into_iter().collect();
         }
-        println!("{object}");
+        say!("{object}");
+        Ok(())
     }
 
-    fn print(&self, arguments: &StepArguments, settings: &Pretrain) {
+    fn print(&self, arguments: &StepArguments, settings: &Pretrain) -> Result<()> {
         let StepArguments { preset, seq, batch, precision, optimizer, .. } = arguments;
         let (median, giga) = (self.median(), 1e-9);
-        println!(
+        say!(
             "{preset}, {batch} sequences of {seq} tokens ({} at a time), {precision}, {optimizer}, {} threads, {}",
             training::micro_batch(settings),
             self.threads,
             self.isa
         );
         let (fastest, slowest) = (self.seconds[0], self.seconds[self.seconds.len() - 1]);
-        println!(
+        say!(
             "step        {median:.4} s, the median of {} ({fastest:.4} to {slowest:.4})",
             self.seconds.len()
         );
-        println!(
+        say!(
             "speed       {:.2} sequences/s, {:.0} tokens/s",
             *batch as f64 / median,
             (batch * seq) as f64 / median
         );
-        println!(
+        say!(
             "arithmetic  {:.1} GFLOP a step, {:.1} GFLOP/s: {:.1}% of {:.1} GFLOP/s, the measured peak",
             self.flops as f64 * giga,
             self.flops_per_second() * giga,
             100.0 * self.flops_per_second() / self.peak.flops_per_second,
             self.peak.flops_per_second * giga
         );
-        println!("memory      {}", bytes(self.memory));
+        say!("memory      {}", bytes(self.memory));
         for (name, milliseconds) in self.milliseconds() {
-            println!("  {milliseconds:9.3} ms {:5.1}%  {name}", milliseconds / median / 10.0);
+            say!("  {milliseconds:9.3} ms {:5.1}%  {name}", milliseconds / median / 10.0);
         }
+        Ok(())
     }
 }

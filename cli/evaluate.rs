@@ -11,6 +11,7 @@ use train::inference::Inference;
 use train::training::{self, Evaluation, read_corpus};
 
 use crate::arguments::{FormatArgument, ModelArguments};
+use crate::output::say;
 
 /// Sequences are no longer than this unless asked for.
 const LONGEST_BY_DEFAULT: usize = 512;
@@ -66,9 +67,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let evaluation = model.evaluate(&batches)?;
     let object = json(&evaluation)?;
     if arguments.json {
-        println!("{object}");
+        say!("{object}");
     } else {
-        print(&evaluation);
+        print(&evaluation)?;
     }
     if let Some(path) = &arguments.output {
         std::fs::write(path, format!("{object:#}\n"))
@@ -100,7 +101,7 @@ fn json(evaluation: &Evaluation) -> Result<serde_json::Value> {
     Ok(object)
 }
 
-fn print(evaluation: &Evaluation) {
+fn print(evaluation: &Evaluation) -> Result<()> {
     let figures = [
         ("masked_lm_accuracy", evaluation.masked_lm_accuracy),
         ("majority_masked_lm_accuracy", evaluation.majority_masked_lm_accuracy),
@@ -110,7 +111,8 @@ fn print(evaluation: &Evaluation) {
         ("loss", evaluation.loss),
     ];
     for (name, value) in figures {
-        println!("{name:28} {value:.4}");
+        say!("{name:28} {value:.4}");
     }
-    println!("over {} sequences, {} masked tokens", evaluation.sequences, evaluation.masked_tokens);
+    say!("over {} sequences, {} masked tokens", evaluation.sequences, evaluation.masked_tokens);
+    Ok(())
 }

@@ -9,6 +9,7 @@ use train::data::{Position, Reader, Shown, Statistics, write_examples};
 use train::exit::ExitCode;
 use train::training::Workshop;
 
+use crate::output::say;
 use crate::pretrain::DEFAULT_DIRECTORY;
 use crate::settings::SettingsArguments;
 
@@ -62,21 +63,18 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let materials = workshop.materials(&settings)?;
     let dataset = materials.training;
     let mut reader = Reader::new(dataset.clone(), Position::default());
-    reader.skip(arguments.step * settings.training.batch as u64);
+    reader.skip(arguments.step.saturating_mul(settings.training.batch as u64));
     let Position { epoch, index } = reader.position();
     let examples = reader.examples(arguments.count);
     match &arguments.output {
         Some(path) => write_examples(&examples, materials.tokenizer.special().pad, path)?,
         None => {
-            println!(
-                "step {}, epoch {epoch}, from sequence {index}; masked pieces in braces\n",
-                arguments.step
-            );
+            say!("step {}, epoch {epoch}, from sequence {index}; masked pieces in braces\n", arguments.step);
             for example in &examples {
-                println!("{}", Shown { example, tokenizer: &materials.tokenizer });
+                say!("{}", Shown { example, tokenizer: &materials.tokenizer });
             }
         }
     }
-    println!("{}", Statistics::collect(&dataset, &dataset.epoch(epoch), arguments.samples));
+    say!("{}", Statistics::collect(&dataset, &dataset.epoch(epoch), arguments.samples));
     Ok(ExitCode::Done)
 }

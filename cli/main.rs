@@ -8,6 +8,7 @@ mod farewell;
 mod fill_mask;
 mod inspect;
 mod meter;
+mod output;
 mod plan;
 mod prepare;
 mod pretrain;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(code) => code.into(),
+        Err(error) if output::is_unread(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}", complaint(&error));
             train::exit::ExitCode::of(error.as_ref()).into()

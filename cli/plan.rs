@@ -9,6 +9,10 @@ use train::exit::ExitCode;
 use train::training::bytes;
 
 use crate::arguments::few_settings;
+use crate::output::say;
+
+/// Rows are counted in 32 bits.
+const MOST_TOKENS: u64 = 1 << 30;
 
 /// What backward computes again.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -28,8 +32,8 @@ pub struct Arguments {
     #[arg(long, default_value = "base")]
     preset: String,
     /// Tokens computed at a time
-    #[arg(long, default_value_t = 4096, value_name = "N")]
-    tokens: usize,
+    #[arg(long, default_value_t = 4096, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MOST_TOKENS))]
+    tokens: u64,
     /// Tokens of each sequence
     #[arg(long, default_value_t = 128, value_name = "N")]
     seq: usize,
@@ -57,7 +61,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     ])?;
     let config = settings.model.albert_config(*vocab_size);
     let albert = Albert::new(config, Heads::PRETRAINING).map_err(ModelError::from)?;
-    let sequences = tokens.div_ceil(*seq).max(1);
+    let sequences = (*tokens as usize).div_ceil(*seq);
     let capacity = Capacity {
         tokens: sequences * seq,
         sequences,
@@ -70,12 +74,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     };
     let plan = albert.pretraining_plan(capacity, PlanOptions { precision: Precision::F32, recompute })?;
     if *steps {
-        print!("{plan}");
+        say!("{}", plan.to_string().trim_end());
     } else if *json {
-        print_json(&albert, &plan, capacity);
+        print_json(&albert, &plan, capacity)?;
     } else {
-        println!("{preset}: {:.2} M parameters", albert.parameters().count() as f64 / 1e6);
-        print_plan(&plan, capacity);
+        say!("{preset}: {:.2} M parameters", albert.parameters().count() as f64 / 1e6);
+        print_plan(&plan, capacity)?;
     }
     Ok(ExitCode::Done)
 }
@@ -91,7 +95,7 @@ fn memory(plan: &Plan) -> [(&'static str, usize); 4] {
     ]
 }
 
-fn print_json(albert: &Albert, plan: &Plan, capacity: Capacity) {
+fn print_json(albert: &Albert, plan: &Plan, capacity: Capacity) -> Result<()> {
     let by_kernel: Vec<_> = (plan.cost_by_operation().into_iter())
         .map(|(name, calls, cost)| json!({ "kernel": name, "calls": calls, "flops": cost.flops, "bytes": cost.bytes }))
         .collect();
@@ -106,25 +110,29 @@ fn print_json(albert: &Albert, plan: &Plan, capacity: Capacity) {
         "memory_bytes": serde_json::Map::from_iter(memory(plan).map(|(name, size)| (name.into(), size.into()))),
         "kernels": by_kernel,
     });
-    println!("{object}");
+    say!("{object}");
+    Ok(())
 }
 
-fn print_plan(plan: &Plan, capacity: Capacity) {
+fn print_plan(plan: &Plan, capacity: Capacity) -> Result<()> {
     let giga = |count: u64| count as f64 / 1e9;
-    println!(
+    say!(
         "a training step over {} tokens: {} sequences, {} masked tokens, f32",
-        capacity.tokens, capacity.sequences, capacity.masked
+        capacity.tokens,
+        capacity.sequences,
+        capacity.masked
     );
-    println!("\n  {:24} {:>7} {:>12} {:>10}", "kernel", "calls", "GFLOP", "GB moved");
+    say!("\n  {:24} {:>7} {:>12} {:>10}", "kernel", "calls", "GFLOP", "GB moved");
     for (name, calls, cost) in plan.cost_by_operation() {
-        println!("  {name:24} {calls:7} {:12.3} {:10.3}", giga(cost.flops), giga(cost.bytes));
+        say!("  {name:24} {calls:7} {:12.3} {:10.3}", giga(cost.flops), giga(cost.bytes));
     }
     let cost = plan.cost();
-    println!("  {:24} {:7} {:12.3} {:10.3}", "all", plan.step_count(), giga(cost.flops), giga(cost.bytes));
-    println!("\n  memory");
+    say!("  {:24} {:7} {:12.3} {:10.3}", "all", plan.step_count(), giga(cost.flops), giga(cost.bytes));
+    say!("\n  memory");
     let memory = memory(plan);
     for (name, size) in memory {
-        println!("  {name:24} {:>10}", bytes(size));
+        say!("  {name:24} {:>10}", bytes(size));
     }
-    println!("  {:24} {:>10}", "all", bytes(memory.iter().map(|(_, size)| size).sum()));
+    say!("  {:24} {:>10}", "all", bytes(memory.iter().map(|(_, size)| size).sum()));
+    Ok(())
 }

@@ -12,6 +12,7 @@ use train::tokenizer::{LoadOptions, Tokenizer, TokenizerError, TrainOptions};
 
 use crate::arguments::FormatArgument;
 use crate::meter::Meter;
+use crate::output::say;
 
 /// Prepare text: make shards of token ids that training maps into memory.
 ///
@@ -75,25 +76,26 @@ fn prepare(arguments: &Arguments) -> Result<ExitCode> {
         }
         Err(DataError::Tokenizer(error @ TokenizerError::Occupied { .. })) => Err(error.into()),
         result => {
-            report(&result?, arguments, time);
+            report(&result?, arguments, time)?;
             Ok(ExitCode::Done)
         }
     }
 }
 
-fn report(prepared: &Prepared, arguments: &Arguments, time: Duration) {
+fn report(prepared: &Prepared, arguments: &Arguments, time: Duration) -> Result<()> {
     let Prepared { manifest, kept } = prepared;
     let (input, output) = sizes(manifest);
-    println!("{}", manifest.summary());
-    println!("{:.3} of the input's {:.1} MB", output as f64 / input as f64, input as f64 / 1e6);
+    say!("{}", manifest.summary());
+    say!("{:.3} of the input's {:.1} MB", output as f64 / input as f64, input as f64 / 1e6);
     if *kept == manifest.shards.len() {
-        println!("everything was there already, and is as it should be");
+        say!("everything was there already, and is as it should be");
     } else if *kept > 0 {
-        println!("{kept} shards were there already");
+        say!("{kept} shards were there already");
     } else {
-        println!("{:.2} MB/s", input as f64 / 1e6 / time.as_secs_f64());
+        say!("{:.2} MB/s", input as f64 / 1e6 / time.as_secs_f64());
     }
-    println!("next: albert-train pretrain --train {}", arguments.out.display());
+    say!("next: albert-train pretrain --train {}", arguments.out.display());
+    Ok(())
 }
 
 /// Bytes of text, and of shards.

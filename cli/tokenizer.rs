@@ -1,16 +1,16 @@
 //! `albert-train tokenizer`: train a vocabulary, try one, look at one.
 
-use std::io::{BufRead, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use train::data::with_sentences;
 use train::exit::ExitCode;
 use train::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
 
-use crate::arguments::FormatArgument;
+use crate::arguments::{FormatArgument, TextArguments};
+use crate::output::{printable, say};
 
 /// Train a vocabulary, turn text into pieces with one, or look at one.
 #[derive(Args)]
@@ -56,9 +56,8 @@ struct Encode {
     /// Tokenizer file or folder
     #[arg(short, long, value_name = "PATH")]
     tokenizer: PathBuf,
-    /// Texts; not given: read from standard input, one a line
-    #[arg(value_name = "TEXT")]
-    texts: Vec<String>,
+    #[command(flatten)]
+    texts: TextArguments,
     /// Print ids in place of pieces
     #[arg(long)]
     ids: bool,
@@ -105,48 +104,41 @@ fn train(arguments: &Train) -> Result<()> {
             "warning: {pieces} pieces, not {vocab_size}: the text has not enough different words for more"
         );
     }
-    println!("a vocabulary of {pieces} pieces is in {}", out.display());
+    say!("a vocabulary of {pieces} pieces is in {}", out.display());
     Ok(())
 }
 
 fn encode(arguments: &Encode) -> Result<()> {
     let tokenizer = Tokenizer::load(&arguments.tokenizer, &LoadOptions::default())?;
-    let mut out = std::io::stdout().lock();
-    let mut show = |text: &str| {
+    arguments.texts.for_each(|text| {
         let ids = tokenizer.encode(text);
         let pieces = || ids.iter().map(|&id| tokenizer.piece(id).unwrap_or_default());
         if arguments.json {
             let pieces: Vec<_> = pieces().collect();
-            writeln!(out, "{}", json!({ "text": text, "pieces": pieces, "ids": ids }))
+            say!("{}", json!({ "text": text, "pieces": pieces, "ids": ids }));
         } else if arguments.ids {
-            let ids: Vec<_> = ids.iter().map(u32::to_string).collect();
-            writeln!(out, "{}", ids.join(" "))
+            say!("{}", ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" "));
         } else {
-            writeln!(out, "{}", pieces().collect::<Vec<_>>().join(" "))
+            say!("{}", printable(&pieces().collect::<Vec<_>>().join(" ")));
         }
-        .context("cannot write to standard output")
-    };
-    if arguments.texts.is_empty() {
-        for line in std::io::stdin().lock().lines() {
-            show(&line.context("cannot read standard input")?)?;
-        }
-    }
-    arguments.texts.iter().try_for_each(|text| show(text))
+        Ok(())
+    })
 }
 
 fn inspect(arguments: &Inspect) -> Result<()> {
     let tokenizer = Tokenizer::load(&arguments.tokenizer, &LoadOptions::default())?;
     let size = tokenizer.vocabulary_size();
-    let piece = |id: u32| tokenizer.piece(id).unwrap_or_default().escape_debug().to_string();
-    let mut out = std::io::stdout().lock();
-    let mut write = |line: String| writeln!(out, "{line}").context("cannot write to standard output");
+    let piece = |id: u32| printable(tokenizer.piece(id).unwrap_or_default());
     if arguments.pieces {
-        return (0..size as u32).try_for_each(|id| write(format!("{id}\t{}", piece(id))));
+        for id in 0..size as u32 {
+            say!("{id}\t{}", piece(id));
+        }
+        return Ok(());
     }
     let special = tokenizer.special();
     let starts = (0..size as u32).filter(|&id| tokenizer.starts_word(id)).count();
     let fingerprint: String = tokenizer.fingerprint().iter().map(|byte| format!("{byte:02x}")).collect();
-    write(format!("pieces          {size}, of which {starts} begin a word"))?;
+    say!("pieces          {size}, of which {starts} begin a word");
     for (name, id) in [
         ("padding", special.pad),
         ("unknown", special.unknown),
@@ -154,11 +146,11 @@ fn inspect(arguments: &Inspect) -> Result<()> {
         ("separator", special.separator),
         ("mask", special.mask),
     ] {
-        write(format!("{name:15} {id} {}", piece(id)))?;
+        say!("{name:15} {id} {}", piece(id));
     }
-    write(format!("fingerprint     {fingerprint}"))?;
+    say!("fingerprint     {fingerprint}");
     if let Err(error) = tokenizer.fits_u16() {
-        write(format!("prepared data   {error}"))?;
+        say!("prepared data   {error}");
     }
     Ok(())
 }

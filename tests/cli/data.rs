@@ -1,8 +1,11 @@
 //! prepare, tokenizer, evaluate, inspect batches.
 
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
 use train::exit::ExitCode;
 
-use crate::program::{Scene, run, run_with, sentences};
+use crate::program::{Scene, program, run, run_with, sentences};
 use crate::support::recorded;
 
 #[test]
@@ -144,4 +147,64 @@ fn jsonl_is_known_by_its_name() {
     let (text, out) = (scene.file("text.jsonl", lines), scene.arg("shards"));
     let report = run(&["prepare", "-i", &text, "--tokenizer", &scene.arg("model"), "-o", &out]).done();
     assert!(report.starts_with("120 documents, 360 sentences, "), "{report}");
+}
+
+/// What was finished before an interruption is kept, and the end is what it would have been.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_preparation_goes_on() {
+    let scene = Scene::new();
+    let text = scene.file("long.txt", sentences().repeat(15 * (1 << 20) / sentences().len()));
+    let prepare = |out: &str| {
+        let arguments =
+            ["prepare", "-i", &text, "--tokenizer", &scene.arg("model"), "--threads", "1", "-o", out];
+        let mut command = program();
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let out = scene.arg("stopped");
+    let process = prepare(&out).spawn().unwrap();
+    let start = Instant::now();
+    while !scene.path("stopped/00000.shard").exists() {
+        assert!(start.elapsed() < Duration::from_secs(60), "no shard is made");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(Command::new("kill").args(["-INT", &process.id().to_string()]).status().unwrap().success());
+    let stopped = process.wait_with_output().unwrap();
+    let message = String::from_utf8(stopped.stderr).unwrap();
+    assert_eq!(stopped.status.code(), Some(75), "{message}");
+    assert!(message.contains("stopped: 1 of 2 shards are finished and kept"), "{message}");
+    let resumed = String::from_utf8(prepare(&out).output().unwrap().stdout).unwrap();
+    assert!(resumed.contains("1 shards were there already"), "{resumed}");
+    assert!(prepare(&scene.arg("whole")).status().unwrap().success());
+    for file in ["manifest.json", "00000.shard", "00001.shard"] {
+        let read = |folder: &str| std::fs::read(scene.path(folder).join(file)).unwrap();
+        assert!(read("stopped") == read("whole"), "{file}");
+    }
+}
+
+/// At a limit of the file system: an error that names the file, and going on where there is room again.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_loses_nothing() {
+    let scene = Scene::new();
+    let binary = program().get_program().to_str().unwrap().to_owned();
+    let (text, model, out) = (scene.arg("text.txt"), scene.arg("model"), scene.arg("shards"));
+    let command = format!("ulimit -f 1; exec {binary} prepare -i {text} --tokenizer {model} -o {out}");
+    let full = Command::new("sh").args(["-c", &command]).output().unwrap();
+    let message = String::from_utf8(full.stderr).unwrap();
+    assert_eq!(full.status.code(), Some(i32::from(ExitCode::Io.code())), "{message}");
+    assert!(message.contains("shards/") && message.contains("File too large"), "{message}");
+    run(&["prepare", "-i", &text, "--tokenizer", &model, "-o", &out]).done();
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let scene = Scene::new();
+    let mut listing = program();
+    listing.args(["tokenizer", "inspect", "--pieces", "--tokenizer", &scene.arg("model")]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = listing.stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
 }

@@ -14,16 +14,21 @@ pub struct Run {
     pub err: String,
 }
 
-/// Runs the program with these arguments in an environment without settings.
+/// The program, in an environment without settings.
+pub fn program() -> std::process::Command {
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("albert-train"));
+    command.env_remove("ALBERT_ISA").env("RUST_BACKTRACE", "0");
+    command
+}
+
+/// Runs the program with these arguments.
 pub fn run(arguments: &[&str]) -> Run {
     run_with(arguments, "")
 }
 
 /// The same with text on standard input.
 pub fn run_with(arguments: &[&str], input: &str) -> Run {
-    let mut command = Command::cargo_bin("albert-train").unwrap();
-    command.env_remove("ALBERT_ISA").env("RUST_BACKTRACE", "0");
-    let output = command.args(arguments).write_stdin(input).output().unwrap();
+    let output = Command::from(program()).args(arguments).write_stdin(input).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let run =
         Run { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) };

@@ -25,7 +25,9 @@ pub struct Shown<'a> {
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Example { token_ids, second_segment, masking, sentence_order_label, origin } = self.example;
-        let piece = |id: u32| self.tokenizer.piece(id).unwrap_or("?").escape_debug().to_string();
+        // A piece must not command the terminal it is shown on.
+        let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+        let piece = |id: u32| self.tokenizer.piece(id).unwrap_or("?").chars().map(shown).collect::<String>();
         let labels: HashMap<usize, u32> =
             masking.positions.iter().map(|&at| at as usize).zip(masking.labels.iter().copied()).collect();
         let order = if *sentence_order_label == 1 { "swapped" } else { "in order" };

@@ -1,0 +1,32 @@
+//! Standard output, where results go.
+
+use std::fmt::Arguments;
+use std::io::{ErrorKind, Write};
+
+use anyhow::{Context, Result};
+
+/// Prints a line of a result and goes on, or returns the error of a function that may fail: `println!` would panic when
+/// the reader has closed our output, as `head` does.
+macro_rules! say {
+    ($($line:tt)*) => {
+        crate::output::line(format_args!($($line)*))?
+    };
+}
+pub(crate) use say;
+
+/// Prints a line.
+pub fn line(line: Arguments<'_>) -> Result<()> {
+    writeln!(std::io::stdout(), "{line}").context("cannot write to standard output")
+}
+
+/// Whether an error only says that nobody reads on.
+pub fn is_unread(error: &anyhow::Error) -> bool {
+    let kind =
+        |cause: &(dyn std::error::Error + 'static)| Some(cause.downcast_ref::<std::io::Error>()?.kind());
+    error.chain().any(|cause| kind(cause) == Some(ErrorKind::BrokenPipe))
+}
+
+/// Text from outside without what would command a terminal.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
