@@ -15,7 +15,7 @@ pub enum PtxError {
         /// What stands there.
         found: String,
     },
-    /// PTX that this emulator has no model for; add it to `src/ptx/families` (see the README).
+    /// PTX that this emulator has no model for; add it to `src/ptx/instructions` (see the README).
     #[error("PTX line {line}: {what} is not emulated: `{text}`")]
     Unsupported {
         /// Line of the PTX text, from 1.

@@ -121,7 +121,7 @@ impl Kernel {
 }
 
 /// What a register slot holds when a block starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fill {
     /// Nothing yet.
     Poison,
@@ -136,7 +136,7 @@ pub(crate) enum Fill {
 }
 
 /// Special registers; the number is the axis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Special {
     Thread(u8),
     BlockSize(u8),

@@ -23,7 +23,7 @@ pub struct Registers {
 }
 
 /// Which register file holds a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     Predicate,
     Word,
@@ -137,13 +137,6 @@ value!(f32, Word, words, u32, f32::from_bits, f32::to_bits);
 value!(f64, Long, longs, u64, f64::from_bits, f64::to_bits);
 value!(f16, Word, words, u32, |raw| f16::from_bits(raw as u16), |value| value.to_bits().into());
 value!(bf16, Word, words, u32, |raw| bf16::from_bits(raw as u16), |value| value.to_bits().into());
-value!([f16; 2], Word, words, u32, |raw| halves(raw).map(f16::from_bits), |value| join(
-    value.map(f16::to_bits)
-));
-value!([bf16; 2], Word, words, u32, |raw| halves(raw).map(bf16::from_bits), |value| join(
-    value.map(bf16::to_bits)
-));
-
 /// The two 16-bit halves of a word, lower first.
 pub fn halves(word: u32) -> [u16; 2] {
     [word as u16, (word >> 16) as u16]

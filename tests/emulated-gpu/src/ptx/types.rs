@@ -1,7 +1,7 @@
 //! The scalar types of PTX.
 
 /// A scalar type: how many bits, and how an instruction reads them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
     /// One bit.
     Predicate,

@@ -3,13 +3,21 @@
 use emulated_gpu::ptx::{DeviceMemory, Launch, Module, PtxError, run};
 use proptest::prelude::*;
 
+use super::support::{Gpu, arguments};
+
 /// A module with something of everything.
 const GOOD: &str = include_str!("everything.ptx");
 
 #[test]
-fn the_good_module_is_good() {
-    let module = Module::parse(GOOD).unwrap_or_else(|error| panic!("{error}"));
-    assert!(module.kernel("everything").is_some());
+fn the_good_module_runs() {
+    let mut gpu = Gpu::with(GOOD);
+    let out = gpu.alloc::<u32>(64);
+    let arguments = arguments![out, [0_u64; 2], 0_u32];
+    let statistics =
+        gpu.launch("everything", [1, 1, 1], 64, 16, &arguments).unwrap_or_else(|fault| panic!("{fault}"));
+    // Twice the sum of the thread indices of the warp.
+    assert_eq!(gpu.download::<u32>(out, 64), [[992; 32], [3040; 32]].concat());
+    assert_eq!(statistics.printed.lines().count(), 64);
 }
 
 #[test]
@@ -82,12 +90,19 @@ fn piece() -> impl Strategy<Value = String> {
 fn load_and_run(ptx: &str) {
     let Ok(module) = Module::parse(ptx) else { return };
     let mut memory = DeviceMemory::new(1 << 20);
-    let globals: Vec<u64> =
-        module.globals().iter().map(|global| memory.alloc(global.size.min(1000)).unwrap()).collect();
+    let addresses = module.globals().iter().map(|global| memory.alloc(global.size));
+    let Ok(globals) = addresses.collect::<Result<Vec<u64>, _>>() else { return };
+    for (global, &address) in module.globals().iter().zip(&globals) {
+        memory.write(address, &global.contents(&globals)).unwrap();
+    }
+    let out = memory.alloc(256).unwrap();
     for kernel in module.kernels() {
-        let parameters = vec![0x11; kernel.parameter_bytes()];
+        // Whatever the parameters are, pointers or not.
+        let words = out.to_le_bytes().into_iter().cycle();
+        let parameters: Vec<u8> = words.take(kernel.parameter_bytes()).collect();
         let launch = Launch {
-            block: [40, 1, 1],
+            block: [64, 1, 1],
+            dynamic_shared: 16,
             parameters: &parameters,
             globals: &globals,
             instruction_limit: 10_000,

@@ -103,6 +103,13 @@ fn collectives_want_all_their_lanes() {
     let (result, out) = run_body(halves, 32, &[0; 32]);
     result.unwrap();
     assert_eq!((out[0], out[31]), (120, 376));
+    // The first half may go on and set what a lane of the second half waits for.
+    let depends = "setp.lt.u32 %p1, %r2, 16;\nselp.b32 %r8, 0xffff, 0xffff0000, %p1;\nsetp.ne.u32 %p2, %r2, 31;\n\
+                   @%p2 bra MEET;\nSPIN: ld.volatile.global.u32 %r9, [%rd1];\nsetp.eq.u32 %p3, %r9, 0;\n@%p3 bra SPIN;\n\
+                   MEET: redux.sync.add.u32 %r7, %r2, %r8;\nst.volatile.global.u32 [%rd2], %r7;";
+    let (result, out) = run_body(depends, 32, &[0; 32]);
+    result.unwrap();
+    assert_eq!((out[0], out[31]), (120, 376));
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod function;
 mod instruction;
 mod scope;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::PtxError;
@@ -92,7 +92,7 @@ pub struct Slots {
     predicates: Vec<Fill>,
     words: Vec<Fill>,
     longs: Vec<Fill>,
-    constants: HashMap<(Class, Fill), Slot>,
+    constants: BTreeMap<(Class, Fill), Slot>,
 }
 
 impl Slots {

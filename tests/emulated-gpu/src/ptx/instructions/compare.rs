@@ -4,6 +4,7 @@ use super::super::PtxError;
 use super::super::decode::{Decoding, lanes};
 use super::super::operation::Operation;
 use super::super::registers::{Value, halves, join};
+use super::super::syntax::Operand;
 use super::super::types::Type;
 use super::{with_bits, with_integer};
 use ::half::{bf16, f16};
@@ -109,6 +110,9 @@ fn compare<T: Value>(
     further: Option<(Join, u32, bool)>,
     accepts: impl Fn(T, T) -> bool + Send + Sync + 'static,
 ) -> Result<Operation, PtxError> {
+    if let Operand::Pair(..) = d.operand(0)? {
+        return Err(d.unsupported("a second destination of `setp`"));
+    }
     let slots = [d.target::<bool>(0)?, d.source::<T>(1)?, d.source::<T>(2)?];
     let Some((join, further, negated)) = further else {
         return Ok(lanes(move |machine, mask| machine.registers.map2(mask, slots, &accepts)));

@@ -52,10 +52,18 @@ fn copy(d: &mut Decoding) -> Result<Operation, PtxError> {
     }
 }
 
+/// Bits of each of the parts that a register is made of.
+fn part_bits(d: &Decoding, kind: Type, parts: usize) -> Result<u32, PtxError> {
+    match (kind.bits(), parts) {
+        (bits @ (32 | 64), 2 | 4) => Ok(bits / parts as u32),
+        _ => Err(d.unknown()),
+    }
+}
+
 /// `mov.b32 {a, b}, c`
 fn unpack(d: &mut Decoding, kind: Type) -> Result<Operation, PtxError> {
     let elements = d.elements(0)?;
-    let bits = kind.bits() / elements.len() as u32;
+    let bits = part_bits(d, kind, elements.len())?;
     let class = Class::of(kind);
     let source = d.source_of(d.operand(1)?, class)?;
     let mut targets = Vec::new();
@@ -79,7 +87,7 @@ fn unpack(d: &mut Decoding, kind: Type) -> Result<Operation, PtxError> {
 /// `mov.b32 c, {a, b}`
 fn pack(d: &mut Decoding, kind: Type) -> Result<Operation, PtxError> {
     let elements = d.elements(1)?;
-    let bits = kind.bits() / elements.len() as u32;
+    let bits = part_bits(d, kind, elements.len())?;
     let class = Class::of(kind);
     let target = d.target_of(d.operand(0)?, class)?;
     let mut sources = Vec::new();

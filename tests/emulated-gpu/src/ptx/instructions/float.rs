@@ -161,10 +161,11 @@ fn single(d: &mut Decoding) -> Result<Operation, PtxError> {
 }
 
 fn double(d: &mut Decoding) -> Result<Operation, PtxError> {
-    d.ignore(&["approx"]);
-    // `.approx.ftz.f64` flushes what is left of the mantissa; the value here is the exact one.
-    let approximate = matches!(d.instruction.opcode, "rcp" | "rsqrt") && d.take("ftz");
-    if rounding(d) != Rounding::Nearest || (approximate && d.take("sat")) {
+    // `rcp.approx.ftz.f64` and `rsqrt.approx.ftz.f64` give some twenty bits; the value here has all.
+    if d.take("approx") {
+        d.ignore(&["ftz"]);
+    }
+    if rounding(d) != Rounding::Nearest {
         return Err(d.unknown());
     }
     match d.instruction.opcode {

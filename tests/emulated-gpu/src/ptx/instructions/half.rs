@@ -8,17 +8,17 @@ use ::half::{bf16, f16};
 use super::super::PtxError;
 use super::super::decode::Decoding;
 use super::super::operation::Operation;
-use super::super::registers::Value;
+use super::super::registers::{halves, join};
 use super::super::types::Type;
 use super::exact::Exact;
 use super::float::{maximum, minimum, saturate};
 
 pub fn decode(d: &mut Decoding, kind: Type) -> Result<Operation, PtxError> {
     match kind {
-        Type::F16 => family::<f16, 1>(d),
-        Type::Bf16 => family::<bf16, 1>(d),
-        Type::F16x2 => family::<f16, 2>(d),
-        Type::Bf16x2 => family::<bf16, 2>(d),
+        Type::F16 => family::<f16>(d, false),
+        Type::Bf16 => family::<bf16>(d, false),
+        Type::F16x2 => family::<f16>(d, true),
+        Type::Bf16x2 => family::<bf16>(d, true),
         _ => Err(d.unknown()),
     }
 }
@@ -33,6 +33,7 @@ pub trait Half: Copy + Send + Sync + 'static {
     /// Towards zero.
     fn truncate(value: f32) -> Self;
     fn bits(self) -> u16;
+    fn from_bits(bits: u16) -> Self;
 }
 
 impl Half for f16 {
@@ -42,6 +43,9 @@ impl Half for f16 {
     }
     fn narrow(value: f32) -> f16 {
         f16::from_f32(value)
+    }
+    fn from_bits(bits: u16) -> f16 {
+        f16::from_bits(bits)
     }
     fn truncate(value: f32) -> f16 {
         let nearest = f16::from_f32(value);
@@ -62,6 +66,9 @@ impl Half for bf16 {
     fn narrow(value: f32) -> bf16 {
         bf16::from_f32(value)
     }
+    fn from_bits(bits: u16) -> bf16 {
+        bf16::from_bits(bits)
+    }
     fn truncate(value: f32) -> bf16 {
         let nearest = bf16::from_f32(value);
         // The bits of a float grow with its magnitude; past the largest comes infinity.
@@ -73,57 +80,6 @@ impl Half for bf16 {
     }
 }
 
-/// One or two halves in a register.
-trait Packed<H, const N: usize>: Value {
-    fn unpack(self) -> [H; N];
-    fn pack(values: [H; N]) -> Self;
-}
-
-macro_rules! packed {
-    ($($half:ty),*) => {
-        $(
-            impl Packed<$half, 1> for $half {
-                fn unpack(self) -> [$half; 1] {
-                    [self]
-                }
-                fn pack([value]: [$half; 1]) -> $half {
-                    value
-                }
-            }
-            impl Packed<$half, 2> for [$half; 2] {
-                fn unpack(self) -> [$half; 2] {
-                    self
-                }
-                fn pack(values: [$half; 2]) -> [$half; 2] {
-                    values
-                }
-            }
-        )*
-    };
-}
-
-packed!(f16, bf16);
-
-/// The register type of `N` halves.
-trait Register<const N: usize>: Half {
-    type Packed: Packed<Self, N>;
-}
-
-macro_rules! register {
-    ($($half:ty),*) => {
-        $(
-            impl Register<1> for $half {
-                type Packed = $half;
-            }
-            impl Register<2> for $half {
-                type Packed = [$half; 2];
-            }
-        )*
-    };
-}
-
-register!(f16, bf16);
-
 /// What modifiers do to operands and results.
 #[derive(Clone, Copy)]
 struct Modes {
@@ -134,23 +90,20 @@ struct Modes {
 }
 
 impl Modes {
-    fn operand<H: Half>(self, value: H) -> f32 {
-        let value = value.widen();
+    fn operand<H: Half>(self, bits: u16) -> f32 {
+        let value = H::from_bits(bits).widen();
         if self.flush && value.abs() < H::SMALLEST { 0_f32.copysign(value) } else { value }
     }
 
-    fn result<H: Half>(self, value: f32) -> H {
+    fn result<H: Half>(self, value: f32) -> u16 {
         let value = if self.saturate { saturate(value) } else { value };
-        let value = if self.rectify && value < 0.0 { 0.0 } else { value };
-        let narrow = H::narrow(value);
-        if self.flush { H::narrow(self.operand(narrow)) } else { narrow }
+        let bits = H::narrow(if self.rectify && value < 0.0 { 0.0 } else { value }).bits();
+        if self.flush { H::narrow(self.operand::<H>(bits)).bits() } else { bits }
     }
 }
 
-fn family<H, const N: usize>(d: &mut Decoding) -> Result<Operation, PtxError>
-where
-    H: Register<N>,
-{
+/// All opcodes, for one half in a register or for `pairs`.
+fn family<H: Half>(d: &mut Decoding, pairs: bool) -> Result<Operation, PtxError> {
     d.ignore(&["rn", "approx"]);
     let modes = Modes {
         flush: d.take("ftz"),
@@ -159,16 +112,19 @@ where
         propagate: d.take("NaN"),
     };
     let unary = |d: &mut Decoding, f: fn(f32) -> f32| {
-        d.unary(move |a: H::Packed| {
-            let a = a.unpack();
-            H::Packed::pack(std::array::from_fn(|i| modes.result(f(modes.operand(a[i])))))
-        })
+        let one = move |a: u16| modes.result::<H>(f(modes.operand::<H>(a)));
+        if pairs { d.unary(move |a: u32| join(halves(a).map(one))) } else { d.unary(one) }
     };
     let binary = |d: &mut Decoding, f: fn(f32, f32, bool) -> f32| {
-        d.binary(move |a: H::Packed, b: H::Packed| {
-            let (a, b) = (a.unpack(), b.unpack());
-            let one = |i: usize| f(modes.operand(a[i]), modes.operand(b[i]), modes.propagate);
-            H::Packed::pack(std::array::from_fn(|i| modes.result(one(i))))
+        let one = move |a: u16, b: u16| {
+            modes.result::<H>(f(modes.operand::<H>(a), modes.operand::<H>(b), modes.propagate))
+        };
+        if !pairs {
+            return d.binary(one);
+        }
+        d.binary(move |a: u32, b: u32| {
+            let (a, b) = (halves(a), halves(b));
+            join([0, 1].map(|i| one(a[i], b[i])))
         })
     };
     match d.instruction.opcode {
@@ -177,12 +133,19 @@ where
         "mul" => binary(d, |a, b, _| a * b),
         "min" => binary(d, minimum),
         "max" => binary(d, maximum),
-        "fma" => d.ternary(move |a: H::Packed, b: H::Packed, c: H::Packed| {
-            let (a, b, c) = (a.unpack(), b.unpack(), c.unpack());
-            let wide = |value: H| f64::from(modes.operand(value));
-            let one = |i: usize| Exact::product_sum(wide(a[i]), wide(b[i]), wide(c[i])).round_to_odd();
-            H::Packed::pack(std::array::from_fn(|i| modes.result(one(i))))
-        }),
+        "fma" => {
+            let one = move |a: u16, b: u16, c: u16| {
+                let [a, b, c] = [a, b, c].map(|bits| f64::from(modes.operand::<H>(bits)));
+                modes.result::<H>(Exact::product_sum(a, b, c).round_to_odd())
+            };
+            if !pairs {
+                return d.ternary(one);
+            }
+            d.ternary(move |a: u32, b: u32, c: u32| {
+                let (a, b, c) = (halves(a), halves(b), halves(c));
+                join([0, 1].map(|i| one(a[i], b[i], c[i])))
+            })
+        }
         "abs" => unary(d, f32::abs),
         "neg" => unary(d, |a| -a),
         "ex2" => unary(d, f32::exp2),

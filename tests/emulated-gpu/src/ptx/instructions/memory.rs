@@ -60,7 +60,7 @@ fn shape(d: &mut Decoding, address: usize) -> Result<Shape, PtxError> {
     let mut space = space(d);
     let elements = d.choose(&[("v2", 2), ("v4", 4)]).unwrap_or(1);
     let kind = d.kind()?;
-    if elements * kind.bytes() > LONGEST {
+    if elements * kind.bytes() > LONGEST || kind == Type::Predicate {
         return Err(d.unknown());
     }
     let (address, variable) = d.address(address)?;

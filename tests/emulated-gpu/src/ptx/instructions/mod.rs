@@ -101,7 +101,7 @@ pub fn decode(decoding: &mut Decoding) -> Result<Operation, PtxError> {
         "mma" => mma::decode(decoding),
         "shfl" | "vote" | "match" | "redux" | "activemask" | "elect" => warp::decode(decoding),
         "bra" | "brx" | "call" | "ret" | "exit" | "trap" | "bar" | "barrier" | "membar" | "fence"
-        | "nanosleep" | "griddepcontrol" | "setmaxnreg" => control::decode(decoding),
+        | "nanosleep" => control::decode(decoding),
         _ => Err(decoding.unknown()),
     }
 }

@@ -45,9 +45,9 @@ fn render(machine: &mut Machine, lane: usize, format: &str, mut values: u64) -> 
         }
         let long = specification.contains(['l', 'z']) || matches!(conversion, 'f' | 'e' | 'g' | 's' | 'p');
         let size = if long { 8 } else { 4 };
-        values = values.next_multiple_of(size);
+        values = values.wrapping_add(size - 1) & !(size - 1);
         let bits = machine.generic(lane, values, size as usize);
-        values += size;
+        values = values.wrapping_add(size);
         let precision = specification.split_once('.').map(|(_, tail)| tail.trim_matches(char::is_alphabetic));
         let precision = precision.and_then(|digits| digits.parse().ok()).unwrap_or(6);
         text += &match conversion {

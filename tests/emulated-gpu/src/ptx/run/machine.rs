@@ -188,8 +188,8 @@ impl Machine<'_> {
 
     /// The C string at a global address.
     pub fn text(&self, address: u64) -> String {
-        let bytes = (address..).map_while(|address| self.device.load(address, 1).ok());
-        let text: Vec<u8> = bytes.map(|byte| byte[0]).take_while(|&byte| byte != 0).collect();
+        let byte = |index| Some(self.device.load(address.checked_add(index)?, 1).ok()?[0]);
+        let text: Vec<u8> = (0..).map_while(byte).take_while(|&byte| byte != 0).collect();
         String::from_utf8_lossy(&text).into_owned()
     }
 

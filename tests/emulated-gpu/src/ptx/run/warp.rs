@@ -165,15 +165,16 @@ impl Control {
         match &instruction.operation {
             Operation::Lanes(action) => action(machine, taken)?,
             Operation::Together { members, action } => {
-                if !self.gathered(*members, taken, machine)? {
-                    self.park(index, taken);
-                    return Ok(Step::Regroup);
-                }
-                let mut rest = taken;
+                let ready = self.gathered(*members, taken, machine)?;
+                let mut rest = ready;
                 while rest != 0 {
                     let part = same_members(*members, rest, machine);
                     action(machine, part)?;
                     rest &= !part;
+                }
+                if ready != taken {
+                    self.park(index, taken & !ready);
+                    return Ok(Step::Regroup);
                 }
             }
             Operation::Barrier(barrier) => {
@@ -194,24 +195,7 @@ impl Control {
                 return Ok(Step::Next);
             }
             Operation::BranchIndexed { index: selector, targets } => {
-                let selectors = &machine.registers.words[*selector as usize];
-                let first = taken.trailing_zeros() as usize;
-                let target = targets.get(selectors[first] as usize).ok_or_else(|| {
-                    Trouble::Operand(format!(
-                        "branch {} of {}, lane {first}",
-                        selectors[first],
-                        targets.len()
-                    ))
-                })?;
-                let same = active(taken).filter(|&lane| selectors[lane] == selectors[first]);
-                let same = same.fold(0, |mask, lane| mask | 1 << lane);
-                // The lanes that go elsewhere stay and come here again.
-                let rest = self.groups[index].clone();
-                self.groups[index].position = *target;
-                self.groups[index].lanes = same;
-                if same != lanes {
-                    self.groups.push(Group { lanes: lanes & !same, ..rest });
-                }
+                self.branch_indexed(index, taken, &machine.registers.words[*selector as usize], targets)?;
                 return Ok(Step::Regroup);
             }
             Operation::WarpBarrier { .. } | Operation::Call(_) | Operation::Return | Operation::Exit
@@ -230,26 +214,48 @@ impl Control {
                 self.groups[index].position = call.target;
                 return Ok(Step::Regroup);
             }
-            Operation::Return => match self.groups[index].callers.pop() {
-                Some(caller) => {
-                    if let Operation::Call(call) = &code[caller].operation {
-                        transfer(machine, taken, &call.results);
-                    }
-                    self.groups[index].position = caller + 1;
-                    return Ok(Step::Regroup);
-                }
-                None => {
+            Operation::Return | Operation::Exit => {
+                let returns = matches!(instruction.operation, Operation::Return);
+                let caller = self.groups[index].callers.pop().filter(|_| returns);
+                let Some(caller) = caller else {
                     self.exit(index);
                     return Ok(Step::Regroup);
+                };
+                if let Operation::Call(call) = &code[caller].operation {
+                    transfer(machine, taken, &call.results);
                 }
-            },
-            Operation::Exit => {
-                self.exit(index);
+                self.groups[index].position = caller + 1;
                 return Ok(Step::Regroup);
             }
         }
         self.groups[index].position += 1;
         Ok(Step::Next)
+    }
+
+    /// Sends the lanes that choose as the first of `taken` does to their target; the others come here again.
+    fn branch_indexed(
+        &mut self,
+        index: usize,
+        taken: u32,
+        choices: &[u32; LANES],
+        targets: &[usize],
+    ) -> Result<(), Box<Trouble>> {
+        let first = taken.trailing_zeros() as usize;
+        let choice = choices[first];
+        let Some(&target) = targets.get(choice as usize) else {
+            let text = format!("branch {choice} of {}, lane {first}", targets.len());
+            return Err(Box::new(Trouble::Operand(text)));
+        };
+        let same = active(taken).filter(|&lane| choices[lane] == choice);
+        let same = same.fold(0, |mask, lane| mask | 1 << lane);
+        let mut others = self.groups[index].clone();
+        others.lanes &= !same;
+        if others.lanes != 0 {
+            self.groups.push(others);
+        }
+        self.groups[index].lanes = same;
+        self.groups[index].position = target;
+        Ok(())
     }
 
     /// Leaves `taken` of a group where they are; its other lanes pass over the instruction.
@@ -278,31 +284,30 @@ impl Control {
         }
     }
 
-    /// Whether the lanes that each of `taken` names are all among `taken`.
-    fn gathered(&self, members: Members, taken: u32, machine: &Machine) -> Result<bool, Box<Trouble>> {
+    /// The lanes of `taken` for which all the lanes that they name are there.
+    fn gathered(&self, members: Members, taken: u32, machine: &Machine) -> Result<u32, Box<Trouble>> {
+        let refuse = |text: String| Err(Box::new(Trouble::Collective(text)));
         let Members::Mask(slot) = members else {
             if self.alive != u32::MAX {
-                let text = format!("needs all 32 lanes, only {} are there", ranges(self.alive));
-                return Err(Box::new(Trouble::Collective(text)));
+                return refuse(format!("needs all 32 lanes, only {} are there", ranges(self.alive)));
             }
-            return Ok(taken == self.alive);
+            return Ok(if taken == self.alive { taken } else { 0 });
         };
         let masks = &machine.registers.words[slot as usize];
-        let mut rest = taken;
+        let (mut ready, mut rest) = (0, taken);
         while rest != 0 {
             let part = same_members(members, rest, machine);
             let mask = masks[part.trailing_zeros() as usize];
             if part & !mask != 0 {
-                let text =
-                    format!("lanes {} are not in the mask {mask:#010x} they give", ranges(part & !mask));
-                return Err(Box::new(Trouble::Collective(text)));
+                let outside = ranges(part & !mask);
+                return refuse(format!("lanes {outside} are not in the mask {mask:#010x} they give"));
             }
-            if mask & self.alive & !part != 0 {
-                return Ok(false);
+            if mask & self.alive & !part == 0 {
+                ready |= part;
             }
             rest &= !part;
         }
-        Ok(true)
+        Ok(ready)
     }
 
     /// Releases the lanes whose `bar.warp.sync`, here or elsewhere, all lanes it names have now come to.
