@@ -11,14 +11,14 @@ use crate::arguments::ModelArguments;
 
 /// Encode sequences: hidden states, and logits if asked for, as safetensors.
 ///
-/// The output holds last_hidden_state [B,S,H] (zero past the mask), pooler_output [B,H] where the model has a pooler, and
-/// with --logits also prediction_logits [B,S,V] and sop_logits [B,2].
+/// The output holds `last_hidden_state [B,S,H]` (zero past the mask), `pooler_output [B,H]` where the model has a pooler,
+/// and with --logits also `prediction_logits [B,S,V]` and `sop_logits [B,2]`.
 #[derive(Args)]
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// .txt: one sequence a line; .jsonl: "text", and "text_pair" if there is one, a line; .safetensors: input_ids [B,S],
-    /// attention_mask and token_type_ids as i32
+    /// .txt: one sequence a line; .jsonl: "text", and "text_pair" if there is one, a line; .safetensors:
+    /// `input_ids [B,S]`, `attention_mask` and `token_type_ids` as i32
     #[arg(short, long, value_name = "FILE")]
     input: PathBuf,
     /// Where to write

@@ -9,7 +9,7 @@ use train::inference::{Candidate, Filled, fill_mask};
 use crate::arguments::{ModelArguments, TextArguments};
 use crate::output::{printable, say};
 
-/// Fill masks: the likeliest pieces for every [MASK] in a text.
+/// Fill masks: the likeliest pieces for every `[MASK]` in a text.
 #[derive(Args)]
 pub struct Arguments {
     #[command(flatten)]

@@ -8,7 +8,7 @@ use clap::Args;
 use train::data::{DataError, Manifest, Preparation, Prepared, with_sentences};
 use train::exit::ExitCode;
 use train::run::signals::StopRequests;
-use train::tokenizer::{LoadOptions, Tokenizer, TokenizerError, TrainOptions};
+use train::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
 
 use crate::arguments::FormatArgument;
 use crate::meter::Meter;
@@ -74,7 +74,6 @@ fn prepare(arguments: &Arguments) -> Result<ExitCode> {
             );
             Ok(ExitCode::Interrupted)
         }
-        Err(DataError::Tokenizer(error @ TokenizerError::Occupied { .. })) => Err(error.into()),
         result => {
             report(&result?, arguments, time)?;
             Ok(ExitCode::Done)

@@ -31,7 +31,8 @@ impl Sequences {
         };
         let length = texts.iter().map(tokens).max().unwrap_or(0);
         let mut sequences = Self { length, ..Self::default() };
-        for (first, second) in texts {
+        for text in texts {
+            let (first, second) = text;
             let mut push = |id: u32, mask: i32, segment: i32| {
                 sequences.input_ids.push(id as i32);
                 sequences.attention_mask.push(mask);
@@ -44,7 +45,7 @@ impl Sequences {
                 second.iter().for_each(|&id| push(id, 1, 1));
                 push(special.separator, 1, 1);
             }
-            (tokens(&(first.clone(), second.clone()))..length).for_each(|_| push(special.pad, 0, 0));
+            (tokens(text)..length).for_each(|_| push(special.pad, 0, 0));
         }
         sequences
     }
