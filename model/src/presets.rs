@@ -38,7 +38,7 @@ pub fn preset(name: &str) -> Option<AlbertConfig> {
         ..AlbertConfig::default()
     };
     let mut config = match (size, first_version) {
-        ("micro", false) => AlbertConfig { max_position_embeddings: 128, ..of(64, 128, 4, 4, 512) },
+        ("micro", false) => AlbertConfig { max_position_embeddings: 128, ..of(128, 128, 3, 4, 512) },
         ("tiny", false) => of(128, 312, 4, 12, 1248),
         ("small", false) => of(128, 384, 6, 12, 1536),
         ("base", _) => of(128, 768, 12, 12, 3072),

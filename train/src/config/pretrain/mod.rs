@@ -165,15 +165,15 @@ impl Settings for Pretrain {
             },
         ];
         if self.data.train.is_empty() {
-            implied.extend(BUILT_IN.map(|(key, value)| Implied {
+            implied.extend(BUILT_IN.iter().map(|&(key, value)| Implied {
                 key,
-                value: Value::from(value),
+                value: value.into(),
                 reason: "built-in stories".into(),
             }));
             implied.push(Implied {
-                key: "model.preset",
-                value: "micro".into(),
-                reason: "built-in stories".into(),
+                key: "optimizer.warmup_steps",
+                value: (self.training.steps / 25).into(),
+                reason: "built-in stories: a 25th of the steps".into(),
             });
         }
         implied.extend(self.model.implied());
@@ -199,10 +199,37 @@ impl Settings for Pretrain {
 }
 
 /// What the built-in run has in place of the defaults: small enough to be watched to its end.
-const BUILT_IN: [(&str, u64); 5] = [
-    ("training.steps", 600),
-    ("training.batch", 64),
-    ("training.eval_every", 100),
-    ("training.eval_sequences", 512),
-    ("sampling.max_seq_length", 128),
+const BUILT_IN: &[(&str, BuiltIn)] = &[
+    ("model.preset", BuiltIn::Text("micro")),
+    ("model.initializer_range", BuiltIn::Real(0.05)),
+    ("sampling.max_seq_length", BuiltIn::Count(64)),
+    ("sampling.short_seq_prob", BuiltIn::Real(0.0)),
+    ("masking.ngram", BuiltIn::Count(1)),
+    ("optimizer.learning_rate", BuiltIn::Real(6e-3)),
+    ("optimizer.beta2", BuiltIn::Real(0.98)),
+    ("optimizer.bias_correction", BuiltIn::Switch(true)),
+    ("training.steps", BuiltIn::Count(2000)),
+    ("training.batch", BuiltIn::Count(32)),
+    ("training.eval_every", BuiltIn::Count(200)),
+    ("training.eval_sequences", BuiltIn::Count(512)),
 ];
+
+/// A value of [`BUILT_IN`].
+#[derive(Clone, Copy)]
+enum BuiltIn {
+    Count(u64),
+    Real(f64),
+    Switch(bool),
+    Text(&'static str),
+}
+
+impl From<BuiltIn> for Value {
+    fn from(value: BuiltIn) -> Self {
+        match value {
+            BuiltIn::Count(value) => value.into(),
+            BuiltIn::Real(value) => value.into(),
+            BuiltIn::Switch(value) => value.into(),
+            BuiltIn::Text(value) => value.into(),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! A whole training step: forward, backward, clipping and LAMB update, f32, all cores.
+//!
+//! `cargo bench --bench step`; the same figure for other shapes, beside the machine's limits, is `albert-train bench step`.
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use engine::{Device, Recompute};
+use kernels::Cpu;
+use model::{Albert, Capacity, Heads, preset};
+use train::optimization::OptimizerSettings;
+use train::training::{Learner, RandomBatch};
+
+/// Preset, sequences, tokens of each.
+const SHAPES: [(&str, usize, usize); 3] = [("micro", 32, 64), ("tiny", 8, 128), ("base", 8, 128)];
+
+fn step(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("step");
+    group.sample_size(10);
+    for (name, sequences, length) in SHAPES {
+        let config = preset(name).expect("a preset");
+        let predictions = length * 15 / 100;
+        let capacity = Capacity { tokens: sequences * length, sequences, masked: sequences * predictions };
+        let batch =
+            RandomBatch { sequences, length, predictions, vocabulary_size: config.vocab_size }.draw(1);
+        let albert = Albert::new(config, Heads::PRETRAINING).expect("a preset is valid");
+        let cpu = Cpu::new(None, None).expect("this machine has a CPU");
+        let mut learner = Learner::new(albert, Device::Cpu(cpu), capacity, Recompute::None, 1);
+        let optimizer = OptimizerSettings::default();
+        let mut number = 0;
+        group.throughput(Throughput::Elements((sequences * length) as u64));
+        group.bench_function(format!("{name} {sequences} x {length}"), |bencher| {
+            bencher.iter(|| {
+                let outcome =
+                    learner.gradient(std::slice::from_ref(&batch), number).expect("a batch that fits");
+                number += 1;
+                learner.update(&optimizer.update(number, 1e-5, outcome.gradient_norm));
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, step);
+criterion_main!(benches);
