@@ -10,6 +10,8 @@ use train::inference::{Inference, MASK, fill_mask};
 use train::tokenizer::Tokenizer;
 use train::training::{Materials, SessionError};
 
+use crate::output::say;
+
 /// Held-out sentences that are shown with a word masked.
 const EXAMPLES: usize = 3;
 /// Candidates shown for each.
@@ -22,7 +24,7 @@ const CANDIDATES: usize = 3;
 pub fn show(directory: &Path, materials: &Materials) -> Result<()> {
     let device = Device::Cpu(Cpu::new(None, None).map_err(SessionError::Cpu)?);
     let mut model = Inference::load(directory, device)?;
-    println!("\nthree held-out sentences with a word masked:");
+    say!("\nthree held-out sentences with a word masked:");
     for (text, word) in sentences(&materials.held_out, &materials.tokenizer) {
         let Some(filled) = fill_mask(&mut model, &materials.tokenizer, &text, CANDIDATES)?.into_iter().next()
         else {
@@ -31,12 +33,12 @@ pub fn show(directory: &Path, materials: &Materials) -> Result<()> {
         let guesses: Vec<_> = (filled.candidates.iter())
             .map(|guess| format!("{} {:.2}", guess.piece.trim_start_matches('▁'), guess.probability))
             .collect();
-        println!("  {text}\n      {} (it was: {word})", guesses.join(", "));
+        say!("  {text}\n      {} (it was: {word})", guesses.join(", "));
     }
     let model = directory.display();
-    println!("\nthe model is in {model}\ntry next:");
-    println!("  albert-train fill-mask --model {model} \"She opened the {MASK}.\"");
-    println!("  albert-train pretrain --train your-text.txt --preset tiny --out runs/mine");
+    say!("\nthe model is in {model}\ntry next:");
+    say!("  albert-train fill-mask --model {model} \"She opened the {MASK}.\"");
+    say!("  albert-train pretrain --train your-text.txt --preset tiny --out runs/mine");
     Ok(())
 }
 

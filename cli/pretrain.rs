@@ -13,6 +13,7 @@ use train::training::{
     self, Finished, Materials, SessionError, Trainer, TrainerOptions, TrainingState, Workshop, bytes,
 };
 
+use crate::output::say;
 use crate::progress::{Display, evaluated};
 use crate::settings::SettingsArguments;
 
@@ -44,7 +45,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let is_continued = begun_with.is_file();
     let resolved = arguments.settings.resolve(is_continued.then_some(begun_with.as_path()))?;
     if arguments.print_config {
-        print!("{}", resolved.to_toml());
+        say!("{}", resolved.to_toml().trim_end());
         return Ok(ExitCode::Done);
     }
     let mut stop = StopRequests::install().context("cannot install signal handlers")?;
