@@ -5,7 +5,8 @@ use std::slice;
 use super::simd::{Floats, Simd, kernel};
 use super::threads::Pieces;
 
-/// `C (+)= A · B`, in tiles that stay in registers: as many rows high as the instruction set says and two vectors wide.
+/// `C (+)= A · B`, in tiles that stay in registers: as many rows high as the instruction set says and three vectors
+/// wide.
 ///
 /// Element (i, p) of A is at `p · a_step + i · a_row` of a panel of as many rows as a tile has; panels are `a_panel`
 /// apart. Row p of B is at `p · b_step` of a panel of as many columns; panels are `b_panel` apart.
@@ -49,9 +50,13 @@ impl<'a> Target<'a> {
     }
 }
 
+/// Vectors in a row of a tile. With three, a number of A is read for every three multiply-adds: the loads, of which a
+/// core can do as many as multiply-adds, leave room for misses.
+const VECTORS: usize = 3;
+
 /// Columns of a tile.
 pub(crate) const fn width<S: Simd>() -> usize {
-    2 * S::LANES
+    VECTORS * S::LANES
 }
 
 kernel! {
@@ -116,49 +121,53 @@ pub(crate) struct Tile {
     add: bool,
 }
 
-/// Computes a tile of `ROWS` rows.
+/// Computes a tile of `ROWS` rows, with as many vectors as it has columns for.
 ///
 /// # Safety
 /// `depth` columns of A and `depth` whole rows of B can be read, also where C has fewer columns; of C what exists can be
 /// written, and read if it is added to, and nobody else uses it meanwhile.
 #[inline(always)]
 pub(crate) unsafe fn compute<S: Simd, const ROWS: usize>(simd: S, tile: &Tile) {
-    // SAFETY: passed on. In the first case the compiler knows where the elements of a column of A are.
-    let sums = unsafe {
-        if tile.rows < ROWS {
-            sums(simd, tile, row_offsets::<ROWS>(tile.rows, tile.a_row))
-        } else if tile.a_row == 1 {
-            sums(simd, tile, row_offsets::<ROWS>(ROWS, 1))
-        } else {
-            sums(simd, tile, row_offsets::<ROWS>(ROWS, tile.a_row))
-        }
-    };
-    if tile.rows == ROWS && tile.columns == width::<S>() {
-        for (i, sums) in sums.into_iter().enumerate() {
-            // SAFETY: a whole row of C, writable by the contract.
-            put(
-                simd,
-                unsafe { slice::from_raw_parts_mut(tile.c.add(i * tile.c_row), width::<S>()) },
-                sums,
-                tile.add,
-            );
-        }
-    } else {
-        for (i, sums) in sums.into_iter().enumerate().take(tile.rows) {
-            // SAFETY: what exists of a row of C, writable by the contract.
-            put(
-                simd,
-                unsafe { slice::from_raw_parts_mut(tile.c.add(i * tile.c_row), tile.columns) },
-                sums,
-                tile.add,
-            );
+    // SAFETY: passed on.
+    unsafe {
+        match tile.columns.div_ceil(S::LANES) {
+            1 => compute_vectors::<S, ROWS, 1>(simd, tile),
+            2 => compute_vectors::<S, ROWS, 2>(simd, tile),
+            _ => compute_vectors::<S, ROWS, VECTORS>(simd, tile),
         }
     }
 }
 
-/// Stores two vectors in a row of C, or adds them.
+/// # Safety
+/// As [`compute`].
 #[inline(always)]
-fn put<S: Simd>(simd: S, row: &mut [f32], sums: [S::F32; 2], add: bool) {
+unsafe fn compute_vectors<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, tile: &Tile) {
+    // SAFETY: passed on. In the first case the compiler knows where the elements of a column of A are.
+    let sums: [[S::F32; VECTORS]; ROWS] = unsafe {
+        if tile.a_row == 1 && tile.rows == ROWS {
+            sums(simd, tile, row_offsets(ROWS, 1))
+        } else {
+            sums(simd, tile, row_offsets(tile.rows, tile.a_row))
+        }
+    };
+    if tile.rows == ROWS && tile.columns == VECTORS * S::LANES {
+        for (i, sums) in sums.into_iter().enumerate() {
+            // SAFETY: a whole row of C, writable by the contract.
+            let row = unsafe { slice::from_raw_parts_mut(tile.c.add(i * tile.c_row), VECTORS * S::LANES) };
+            put(simd, row, sums, tile.add);
+        }
+    } else {
+        for (i, sums) in sums.into_iter().enumerate().take(tile.rows) {
+            // SAFETY: what exists of a row of C, writable by the contract.
+            let row = unsafe { slice::from_raw_parts_mut(tile.c.add(i * tile.c_row), tile.columns) };
+            put(simd, row, sums, tile.add);
+        }
+    }
+}
+
+/// Stores vectors in a row of C, or adds them.
+#[inline(always)]
+fn put<S: Simd, const VECTORS: usize>(simd: S, row: &mut [f32], sums: [S::F32; VECTORS], add: bool) {
     for (sum, target) in sums.into_iter().zip(row.chunks_mut(S::LANES)) {
         let sum = if add { sum + simd.load(target) } else { sum };
         sum.store(target);
@@ -178,22 +187,25 @@ fn row_offsets<const ROWS: usize>(rows: usize, a_row: usize) -> [usize; ROWS] {
 /// # Safety
 /// As [`compute`], of A and B.
 #[inline(always)]
-unsafe fn sums<S: Simd, const ROWS: usize>(
+unsafe fn sums<S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     tile: &Tile,
     a_rows: [usize; ROWS],
-) -> [[S::F32; 2]; ROWS] {
-    let mut sums = [[simd.splat(0.0); 2]; ROWS];
+) -> [[S::F32; VECTORS]; ROWS] {
+    let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
     let (mut a, mut b) = (tile.a, tile.b);
     for _ in 0..tile.depth {
-        // SAFETY: row p of B, readable by the contract.
-        let row = unsafe { slice::from_raw_parts(b, width::<S>()) };
-        let (b0, b1) = (simd.load(&row[..S::LANES]), simd.load(&row[S::LANES..]));
+        let mut vectors = [simd.splat(0.0); VECTORS];
+        for (j, vector) in vectors.iter_mut().enumerate() {
+            // SAFETY: a part of row p of B, readable by the contract.
+            *vector = simd.load(unsafe { slice::from_raw_parts(b.add(j * S::LANES), S::LANES) });
+        }
         for (sums, a_row) in sums.iter_mut().zip(a_rows) {
             // SAFETY: element (i, p) of A, readable by the contract.
             let factor = simd.splat(unsafe { *a.add(a_row) });
-            sums[0] = factor.mul_add(b0, sums[0]);
-            sums[1] = factor.mul_add(b1, sums[1]);
+            for (sum, vector) in sums.iter_mut().zip(vectors) {
+                *sum = factor.mul_add(vector, *sum);
+            }
         }
         a = a.wrapping_add(tile.a_step);
         b = b.wrapping_add(tile.b_step);

@@ -38,7 +38,7 @@ fn first_lanes(count: usize) -> __m256i {
 
 impl Simd for Avx2 {
     const LANES: usize = LANES;
-    const TILE_ROWS: usize = 6;
+    const TILE_ROWS: usize = 4;
     type F32 = F32;
     type U32 = U32;
 

@@ -38,7 +38,7 @@ fn first_lanes(count: usize) -> __mmask16 {
 
 impl Simd for Avx512 {
     const LANES: usize = LANES;
-    const TILE_ROWS: usize = 14;
+    const TILE_ROWS: usize = 8;
     type F32 = F32;
     type U32 = U32;
 

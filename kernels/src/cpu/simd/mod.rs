@@ -29,7 +29,7 @@ use super::tile::Tile;
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Floats, or words, in a vector.
     const LANES: usize;
-    /// Rows of the block of a matrix product that stays in registers; it is two vectors wide.
+    /// Rows of the block of a matrix product that stays in registers; it is three vectors wide.
     const TILE_ROWS: usize;
     /// A vector of f32.
     type F32: Floats<U32 = Self::U32>;
