@@ -1,10 +1,10 @@
 //! The CPU device: instruction set, threads, and what the `cpu.rs` of every operation is written in.
 //!
-//! * [`simd`]: the vocabulary. A kernel is one generic function over it, written with the [`kernel!`](simd::kernel)
+//! * `simd`: the vocabulary. A kernel is one generic function over it, written with the `kernel!`
 //!   macro, which compiles it for every instruction set and enters the one that the [`Cpu`] was made for.
-//! * [`threads`]: tasks. How an operation is cut into tasks depends on its shape and never on the number of threads,
+//! * `threads`: tasks. How an operation is cut into tasks depends on its shape and never on the number of threads,
 //!   and no two tasks write the same element: results are the same bits for any number of threads.
-//! * [`gemm`]: matrix products; [`math`]: exp, tanh, erf.
+//! * `gemm`: matrix products; `math`: exp, tanh, erf.
 
 pub(crate) mod gemm;
 mod isa;
