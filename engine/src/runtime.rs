@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kernels::dropout::Randomness;
+use kernels::memory::Buffer;
 use kernels::optimizer::{Norm, Operands, Segment, Update};
 use kernels::random::Philox;
 use kernels::{Cpu, Host, Real, Reference};
 
-use crate::buffer::Buffer;
 use crate::error::RunError;
 use crate::graph::{Content, InputSpec};
 use crate::host::{Memory, execute};

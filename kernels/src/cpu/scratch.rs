@@ -2,11 +2,9 @@
 
 use std::sync::Mutex;
 
-/// A cache line, the unit of allocation: every buffer starts on one.
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(64))]
-struct Line([f32; LINE]);
+use crate::memory::Buffer;
 
+/// Numbers in a cache line.
 const LINE: usize = 16;
 
 /// `length` rounded up to whole cache lines: buffers cut from one space stay aligned.
@@ -14,26 +12,25 @@ pub(crate) fn padded(length: usize) -> usize {
     length.next_multiple_of(LINE)
 }
 
-fn take(lines: &mut Vec<Line>, length: usize) -> &mut [f32] {
-    let needed = length.div_ceil(LINE);
-    if lines.len() < needed {
-        *lines = Vec::new(); // what was in there need not be copied
-        lines.resize(needed, Line([0.0; LINE]));
+fn take(buffer: &mut Buffer<f32>, length: usize) -> &mut [f32] {
+    if buffer.len() < length {
+        *buffer = Buffer::default(); // what was in there need not be copied
+        *buffer = Buffer::new(length);
     }
-    &mut bytemuck::cast_slice_mut(lines.as_mut_slice())[..length]
+    &mut buffer[..length]
 }
 
 /// A space that is lent to one user at a time.
 #[derive(Debug, Default)]
-pub(crate) struct Space(Mutex<Vec<Line>>);
+pub(crate) struct Space(Mutex<Buffer<f32>>);
 
 impl Space {
     /// Calls `work` with `length` numbers; what they are is left over from before. If the space is in use, by an
     /// operation on another thread or further up on this one, `work` gets a fresh one.
     pub fn with<T>(&self, length: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
         match self.0.try_lock() {
-            Ok(mut lines) => work(take(&mut lines, length)),
-            Err(_) => work(take(&mut Vec::new(), length)),
+            Ok(mut buffer) => work(take(&mut buffer, length)),
+            Err(_) => work(take(&mut Buffer::default(), length)),
         }
     }
 
