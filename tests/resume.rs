@@ -1,8 +1,8 @@
 //! A run that is stopped or killed, again and again, ends with the bytes of one that was left alone.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use kernels::random::{Philox, below};
 use train::stories::{Split, story};
@@ -10,6 +10,8 @@ use train::stories::{Split, story};
 const STEPS: u64 = 48;
 /// Sessions that are ended by SIGKILL.
 const KILLS: u32 = 50;
+/// Sessions that are asked to end.
+const INTERRUPTIONS: u32 = 10;
 
 fn program(folder: &Path, run: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_albert-train"));
@@ -44,72 +46,69 @@ fn result(folder: &Path, run: &str) -> [Vec<u8>; 2] {
     })
 }
 
-fn uninterrupted(folder: &Path) -> [Vec<u8>; 2] {
+/// The result of a run that is left alone, and how long it takes on this machine.
+fn uninterrupted(folder: &Path) -> ([Vec<u8>; 2], Duration) {
+    let start = Instant::now();
     let output = program(folder, "whole").output().expect("the program starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    result(folder, "whole")
+    (result(folder, "whole"), start.elapsed())
 }
 
-fn signal(child: &Child, name: &str) {
-    // Its status is of no interest: the process may have ended by itself.
-    let _ = Command::new("kill").args([name, &child.id().to_string()]).stderr(Stdio::null()).status();
+/// Sends `signal` to sessions at random moments of a whole run's duration, until `ended` has accepted `endings` of
+/// them. Each run is continued until it finishes, and must then have the bytes of one that was left alone; a new one
+/// follows.
+fn sessions_ended_by(signal: &str, endings: u32, ended: impl Fn(Option<i32>, &str) -> bool) {
+    let folder = tempfile::tempdir().expect("a folder");
+    text(folder.path());
+    let (whole, duration) = uninterrupted(folder.path());
+    let moments = Philox::new(50, 0);
+    let (mut accepted, mut session) = (0, 0);
+    for run in 1.. {
+        let name = format!("run-{run}");
+        loop {
+            let child = program(folder.path(), &name).spawn().expect("the program starts");
+            let micros = u64::try_from(duration.as_micros()).expect("a short run");
+            std::thread::sleep(Duration::from_micros(below(moments.word(0, session), micros)));
+            session += 1;
+            if accepted < endings {
+                // Its status is of no interest: the process may have ended by itself.
+                let _ = Command::new("kill")
+                    .args([signal, &child.id().to_string()])
+                    .stderr(Stdio::null())
+                    .status();
+            }
+            let output = child.wait_with_output().expect("the program ends");
+            if output.status.success() {
+                break;
+            }
+            accepted += u32::from(ended(output.status.code(), &String::from_utf8_lossy(&output.stderr)));
+        }
+        assert!(result(folder.path(), &name) == whole, "{name} differs after {accepted} endings");
+        if accepted >= endings {
+            return;
+        }
+    }
 }
 
 #[cfg(unix)]
 #[test]
 fn killed_fifty_times_a_run_ends_with_the_same_bytes() {
-    let folder = tempfile::tempdir().expect("a folder");
-    text(folder.path());
-    let whole = uninterrupted(folder.path());
-    let (mut kills, mut run) = (0_u32, 0_u32);
-    while kills < KILLS {
-        run += 1;
-        let name = format!("killed-{run}");
-        loop {
-            let child = program(folder.path(), &name).spawn().expect("the program starts");
-            let word = Philox::new(u64::from(run), 50).word(0, u64::from(kills));
-            std::thread::sleep(Duration::from_millis(5 + below(word, 400)));
-            if kills < KILLS {
-                signal(&child, "-KILL");
-            }
-            let output = child.wait_with_output().expect("the program ends");
-            match output.status.code() {
-                None => kills += 1,
-                Some(0) => break,
-                Some(code) => {
-                    panic!("exit {code} after {kills} kills: {}", String::from_utf8_lossy(&output.stderr))
-                }
-            }
-        }
-        assert!(result(folder.path(), &name) == whole, "{name} differs after {kills} kills");
-    }
+    sessions_ended_by("-KILL", KILLS, |code, message| {
+        assert_eq!(code, None, "{message}");
+        true
+    });
 }
 
 #[cfg(unix)]
 #[test]
 fn interrupted_at_any_step_a_run_ends_with_the_same_bytes() {
-    let folder = tempfile::tempdir().expect("a folder");
-    text(folder.path());
-    let whole = uninterrupted(folder.path());
-    let mut interruptions = 0;
-    for session in 0_u64.. {
-        let child = program(folder.path(), "interrupted").spawn().expect("the program starts");
-        let word = Philox::new(session, 51).word(0, session);
-        std::thread::sleep(Duration::from_millis(150 + below(word, 500)));
-        signal(&child, "-INT");
-        let output = child.wait_with_output().expect("the program ends");
-        let message = String::from_utf8_lossy(&output.stderr);
-        match output.status.code() {
-            Some(75) => {
-                assert!(message.contains("run the same command again to continue"), "{message}");
-                interruptions += 1;
-            }
-            Some(0) => break,
-            // Before the handlers are installed the signal ends the process, as everywhere.
-            None => {}
-            Some(code) => panic!("exit {code}: {message}"),
+    sessions_ended_by("-INT", INTERRUPTIONS, |code, message| match code {
+        Some(75) => {
+            assert!(message.contains("run the same command again to continue"), "{message}");
+            true
         }
-    }
-    assert!(interruptions > 0, "the run was too short to be interrupted");
-    assert!(result(folder.path(), "interrupted") == whole);
+        // Before the handlers are installed the signal ends the process, as everywhere.
+        None => false,
+        Some(code) => panic!("exit {code}: {message}"),
+    });
 }
