@@ -34,12 +34,6 @@ pub enum SetupError {
         /// The test that looked.
         executable: PathBuf,
     },
-    /// No folder above the executable is cargo's target folder.
-    #[error("{executable} is in no cargo target folder (none above it has a CACHEDIR.TAG)")]
-    NoTarget {
-        /// The test that looked.
-        executable: PathBuf,
-    },
     /// NVRTC could not be fetched.
     #[error("cannot fetch {NVRTC} from PyPI with `python3 -m pip`: {reason}")]
     Fetch {
@@ -102,10 +96,9 @@ fn asked_for(variable: &str) -> bool {
 /// Where the library was not built, NVRTC cannot be fetched, or a folder cannot be written.
 pub fn install() -> Result<Installation, SetupError> {
     let executable = env::current_exe().map_err(at(Path::new("the test's own executable")))?;
-    Ok(Installation {
-        gpu: link_library(&executable)?,
-        nvrtc: fetch_nvrtc(&target_folder(&executable)?, "python3")?,
-    })
+    let gpu = link_library(&executable)?;
+    let nvrtc = fetch_nvrtc(target_folder(&gpu), "python3")?;
+    Ok(Installation { gpu, nvrtc })
 }
 
 impl Installation {
@@ -145,10 +138,10 @@ fn link_library(executable: &Path) -> Result<PathBuf, SetupError> {
     Ok(folder)
 }
 
-/// Cargo's target folder: the nearest folder above with the tag that cargo leaves there.
-fn target_folder(executable: &Path) -> Result<PathBuf, SetupError> {
-    let tagged = executable.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
-    tagged.map(Path::to_owned).ok_or_else(|| SetupError::NoTarget { executable: executable.to_owned() })
+/// The folder of all profiles, of which `gpu` is `<profile>/deps/emulated-gpu`. Not the folder with cargo's
+/// `CACHEDIR.TAG`: cargo leaves none in a target folder that somebody else made.
+fn target_folder(gpu: &Path) -> &Path {
+    gpu.ancestors().nth(3).expect("a path below a profile of a target folder")
 }
 
 /// The folder with NVRTC's libraries, fetched if it is not there yet. It appears whole or not at all.
