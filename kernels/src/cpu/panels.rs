@@ -18,7 +18,7 @@ kernel! {
         for row in 0..rows {
             if row + AHEAD < rows {
                 let ahead = &source[(row + AHEAD) * stride..][..columns];
-                ahead.chunks(LINE).for_each(|line| simd.prefetch(line));
+                ahead.chunks(LINE).for_each(|line| simd.prefetch(line.as_ptr()));
             }
             let source = &source[row * stride..][..columns];
             for (source, panel) in source.chunks(width).zip(panels.chunks_exact_mut(rows * width)) {

@@ -54,6 +54,9 @@ impl<'a> Target<'a> {
 /// core can do as many as multiply-adds, leave room for misses.
 const VECTORS: usize = 3;
 
+/// How many rows early a row of B is asked for: it comes from the second-level cache.
+const AHEAD: usize = 8;
+
 /// Columns of a tile.
 pub(crate) const fn width<S: Simd>() -> usize {
     VECTORS * S::LANES
@@ -142,6 +145,11 @@ pub(crate) unsafe fn compute<S: Simd, const ROWS: usize>(simd: S, tile: &Tile) {
 /// As [`compute`].
 #[inline(always)]
 unsafe fn compute_vectors<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, tile: &Tile) {
+    for i in 0..tile.rows {
+        for j in 0..VECTORS {
+            simd.prefetch(tile.c.wrapping_add(i * tile.c_row + j * S::LANES));
+        }
+    }
     // SAFETY: passed on. In the first case the compiler knows where the elements of a column of A are.
     let sums: [[S::F32; VECTORS]; ROWS] = unsafe {
         if tile.a_row == 1 && tile.rows == ROWS {
@@ -199,6 +207,7 @@ unsafe fn sums<S: Simd, const ROWS: usize, const VECTORS: usize>(
         for (j, vector) in vectors.iter_mut().enumerate() {
             // SAFETY: a part of row p of B, readable by the contract.
             *vector = simd.load(unsafe { slice::from_raw_parts(b.add(j * S::LANES), S::LANES) });
+            simd.prefetch(b.wrapping_add(AHEAD * tile.b_step + j * S::LANES));
         }
         for (sums, a_row) in sums.iter_mut().zip(a_rows) {
             // SAFETY: element (i, p) of A, readable by the contract.

@@ -61,8 +61,8 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
-    fn prefetch(self, source: &[f32]) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(source.as_ptr().cast()) }
+    fn prefetch(self, address: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
     #[inline(always)]
     fn splat_u32(self, value: u32) -> U32 {

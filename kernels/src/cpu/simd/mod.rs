@@ -45,8 +45,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn load(self, source: &[f32]) -> Self::F32 {
         self.load_or(source, 0.0)
     }
-    /// Hints that the cache line that `source` starts in will be read soon.
-    fn prefetch(self, source: &[f32]);
+    /// Hints that the cache line of `address` will be used soon; it need not be one.
+    fn prefetch(self, address: *const f32);
     /// `value` in every lane.
     fn splat_u32(self, value: u32) -> Self::U32;
     /// `first, first + 1, …`, modulo 2³².

@@ -36,7 +36,7 @@ impl Simd for Scalar {
         }
     }
     #[inline(always)]
-    fn prefetch(self, _source: &[f32]) {}
+    fn prefetch(self, _address: *const f32) {}
     #[inline(always)]
     fn splat_u32(self, value: u32) -> U32 {
         U32([value; LANES])
