@@ -5,8 +5,7 @@ use std::slice;
 use super::simd::{Floats, Simd, kernel};
 use super::threads::Pieces;
 
-/// `C (+)= A · B`, in tiles that stay in registers: as many rows high as the instruction set says and three vectors
-/// wide.
+/// `C (+)= A · B`, in tiles that stay in registers.
 ///
 /// Element (i, p) of A is at `p · a_step + i · a_row` of a panel of as many rows as a tile has; panels are `a_panel`
 /// apart. Row p of B is at `p · b_step` of a panel of as many columns; panels are `b_panel` apart.
@@ -50,16 +49,12 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Vectors in a row of a tile. With three, a number of A is read for every three multiply-adds: the loads, of which a
-/// core can do as many as multiply-adds, leave room for misses.
-const VECTORS: usize = 3;
-
-/// How many rows early a row of B is asked for: it comes from the second-level cache.
-const AHEAD: usize = 8;
+/// Steps of an unrolled loop: counting its rounds takes the place of multiply-adds.
+const UNROLLED: usize = 4;
 
 /// Columns of a tile.
 pub(crate) const fn width<S: Simd>() -> usize {
-    VECTORS * S::LANES
+    S::TILE_VECTORS * S::LANES
 }
 
 kernel! {
@@ -124,18 +119,19 @@ pub(crate) struct Tile {
     add: bool,
 }
 
-/// Computes a tile of `ROWS` rows, with as many vectors as it has columns for.
+/// Computes a tile of `ROWS` rows, with as many vectors as it has columns for, at most `VECTORS`.
 ///
 /// # Safety
 /// `depth` columns of A and `depth` whole rows of B can be read, also where C has fewer columns; of C what exists can be
 /// written, and read if it is added to, and nobody else uses it meanwhile.
 #[inline(always)]
-pub(crate) unsafe fn compute<S: Simd, const ROWS: usize>(simd: S, tile: &Tile) {
+pub(crate) unsafe fn compute<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, tile: &Tile) {
     // SAFETY: passed on.
     unsafe {
         match tile.columns.div_ceil(S::LANES) {
             1 => compute_vectors::<S, ROWS, 1>(simd, tile),
             2 => compute_vectors::<S, ROWS, 2>(simd, tile),
+            3 if VECTORS > 3 => compute_vectors::<S, ROWS, 3>(simd, tile),
             _ => compute_vectors::<S, ROWS, VECTORS>(simd, tile),
         }
     }
@@ -145,17 +141,22 @@ pub(crate) unsafe fn compute<S: Simd, const ROWS: usize>(simd: S, tile: &Tile) {
 /// As [`compute`].
 #[inline(always)]
 unsafe fn compute_vectors<S: Simd, const ROWS: usize, const VECTORS: usize>(simd: S, tile: &Tile) {
+    // C is needed when the sums are there.
     for i in 0..tile.rows {
         for j in 0..VECTORS {
             simd.prefetch(tile.c.wrapping_add(i * tile.c_row + j * S::LANES));
         }
     }
-    // SAFETY: passed on. In the first case the compiler knows where the elements of a column of A are.
+    // What the compiler knows of the steps saves registers, of which unrolled loops have none to spare.
+    let (rows, width) = (row_offsets(tile.rows, tile.a_row), width::<S>());
+    // SAFETY: passed on.
     let sums: [[S::F32; VECTORS]; ROWS] = unsafe {
-        if tile.a_row == 1 && tile.rows == ROWS {
-            sums(simd, tile, row_offsets(ROWS, 1))
+        if (tile.a_step, tile.b_step) == (1, width) {
+            sums::<S, ROWS, VECTORS, UNROLLED>(simd, tile, rows, 1, width)
+        } else if (tile.rows, tile.a_row, tile.a_step, tile.b_step) == (ROWS, 1, ROWS, width) {
+            sums::<S, ROWS, VECTORS, UNROLLED>(simd, tile, row_offsets(ROWS, 1), ROWS, width)
         } else {
-            sums(simd, tile, row_offsets(tile.rows, tile.a_row))
+            sums::<S, ROWS, VECTORS, 1>(simd, tile, rows, tile.a_step, tile.b_step)
         }
     };
     if tile.rows == ROWS && tile.columns == VECTORS * S::LANES {
@@ -192,32 +193,67 @@ fn row_offsets<const ROWS: usize>(rows: usize, a_row: usize) -> [usize; ROWS] {
     offsets
 }
 
+/// The sums of a tile, `STEPS` columns of A times rows of B a round.
+///
 /// # Safety
 /// As [`compute`], of A and B.
 #[inline(always)]
-unsafe fn sums<S: Simd, const ROWS: usize, const VECTORS: usize>(
+unsafe fn sums<S: Simd, const ROWS: usize, const VECTORS: usize, const STEPS: usize>(
     simd: S,
     tile: &Tile,
     a_rows: [usize; ROWS],
+    a_step: usize,
+    b_step: usize,
 ) -> [[S::F32; VECTORS]; ROWS] {
     let mut sums = [[simd.splat(0.0); VECTORS]; ROWS];
     let (mut a, mut b) = (tile.a, tile.b);
-    for _ in 0..tile.depth {
-        let mut vectors = [simd.splat(0.0); VECTORS];
-        for (j, vector) in vectors.iter_mut().enumerate() {
-            // SAFETY: a part of row p of B, readable by the contract.
-            *vector = simd.load(unsafe { slice::from_raw_parts(b.add(j * S::LANES), S::LANES) });
-            simd.prefetch(b.wrapping_add(AHEAD * tile.b_step + j * S::LANES));
+    for _ in 0..tile.depth / STEPS {
+        for step in 0..STEPS {
+            // SAFETY: column p of A and row p of B, readable by the contract.
+            unsafe {
+                add_product(
+                    simd,
+                    &mut sums,
+                    a.wrapping_add(step * a_step),
+                    a_rows,
+                    b.wrapping_add(step * b_step),
+                )
+            };
         }
-        for (sums, a_row) in sums.iter_mut().zip(a_rows) {
-            // SAFETY: element (i, p) of A, readable by the contract.
-            let factor = simd.splat(unsafe { *a.add(a_row) });
-            for (sum, vector) in sums.iter_mut().zip(vectors) {
-                *sum = factor.mul_add(vector, *sum);
-            }
-        }
-        a = a.wrapping_add(tile.a_step);
-        b = b.wrapping_add(tile.b_step);
+        a = a.wrapping_add(STEPS * a_step);
+        b = b.wrapping_add(STEPS * b_step);
+    }
+    for step in 0..tile.depth % STEPS {
+        // SAFETY: as above.
+        unsafe {
+            add_product(simd, &mut sums, a.wrapping_add(step * a_step), a_rows, b.wrapping_add(step * b_step))
+        };
     }
     sums
+}
+
+/// Adds a column of A times a row of B.
+///
+/// # Safety
+/// Elements `a_rows` of the column and all of the row can be read.
+#[inline(always)]
+unsafe fn add_product<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    sums: &mut [[S::F32; VECTORS]; ROWS],
+    column: *const f32,
+    a_rows: [usize; ROWS],
+    row: *const f32,
+) {
+    let mut vectors = [simd.splat(0.0); VECTORS];
+    for (j, vector) in vectors.iter_mut().enumerate() {
+        // SAFETY: readable by the contract.
+        *vector = simd.load(unsafe { slice::from_raw_parts(row.add(j * S::LANES), S::LANES) });
+    }
+    for (sums, a_row) in sums.iter_mut().zip(a_rows) {
+        // SAFETY: readable by the contract.
+        let factor = simd.splat(unsafe { *column.add(a_row) });
+        for (sum, vector) in sums.iter_mut().zip(vectors) {
+            *sum = factor.mul_add(vector, *sum);
+        }
+    }
 }

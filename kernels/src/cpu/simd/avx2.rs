@@ -38,7 +38,9 @@ fn first_lanes(count: usize) -> __m256i {
 
 impl Simd for Avx2 {
     const LANES: usize = LANES;
-    const TILE_ROWS: usize = 4;
+    // Sums, a row of B and a number of A: 15 of 16 registers.
+    const TILE_ROWS: usize = 6;
+    const TILE_VECTORS: usize = 2;
     type F32 = F32;
     type U32 = U32;
 
@@ -74,7 +76,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn tile(self, tile: &Tile) {
-        unsafe { tile::compute::<Self, { Self::TILE_ROWS }>(self, tile) }
+        unsafe { tile::compute::<Self, { Self::TILE_ROWS }, { Self::TILE_VECTORS }>(self, tile) }
     }
 }
 

@@ -38,7 +38,9 @@ fn first_lanes(count: usize) -> __mmask16 {
 
 impl Simd for Avx512 {
     const LANES: usize = LANES;
-    const TILE_ROWS: usize = 8;
+    // Sums, a row of B and a number of A: 29 of 32 registers. A head 64 wide is one tile.
+    const TILE_ROWS: usize = 6;
+    const TILE_VECTORS: usize = 4;
     type F32 = F32;
     type U32 = U32;
 
@@ -73,7 +75,7 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn tile(self, tile: &Tile) {
-        unsafe { tile::compute::<Self, { Self::TILE_ROWS }>(self, tile) }
+        unsafe { tile::compute::<Self, { Self::TILE_ROWS }, { Self::TILE_VECTORS }>(self, tile) }
     }
 }
 

@@ -29,8 +29,11 @@ use super::tile::Tile;
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Floats, or words, in a vector.
     const LANES: usize;
-    /// Rows of the block of a matrix product that stays in registers; it is three vectors wide.
+    /// Rows of the block of a matrix product that stays in registers.
     const TILE_ROWS: usize;
+    /// Vectors in each of them. A number of A is loaded for so many multiply-adds; loads, of which a core can do as many
+    /// as multiply-adds, must leave room for misses.
+    const TILE_VECTORS: usize;
     /// A vector of f32.
     type F32: Floats<U32 = Self::U32>;
     /// A vector of u32.
@@ -51,7 +54,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn splat_u32(self, value: u32) -> Self::U32;
     /// `first, first + 1, …`, modulo 2³².
     fn count_from(self, first: u32) -> Self::U32;
-    /// [`super::tile::compute`] for `TILE_ROWS`, of which a trait's constant cannot be the argument.
+    /// [`super::tile::compute`] for this tile, whose constants cannot be arguments in a trait.
     ///
     /// # Safety
     /// As there.

@@ -21,6 +21,7 @@ pub(crate) struct U32([u32; LANES]);
 impl Simd for Scalar {
     const LANES: usize = LANES;
     const TILE_ROWS: usize = 4;
+    const TILE_VECTORS: usize = 3;
     type F32 = F32;
     type U32 = U32;
 
@@ -48,7 +49,7 @@ impl Simd for Scalar {
     #[inline(always)]
     unsafe fn tile(self, tile: &Tile) {
         // SAFETY: passed on.
-        unsafe { tile::compute::<Self, { Self::TILE_ROWS }>(self, tile) }
+        unsafe { tile::compute::<Self, { Self::TILE_ROWS }, { Self::TILE_VECTORS }>(self, tile) }
     }
 }
 
