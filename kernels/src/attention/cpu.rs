@@ -105,9 +105,10 @@ impl<'a> Head<'a> {
         scratch::padded(self.padded * self.padded_width)
     }
 
-    /// Numbers of a matrix with a row per query of a block and a column per token.
+    /// Numbers of a matrix with a row per query of a block and a column per token. Of a block as high as can be: a shorter
+    /// sequence may have higher ones, and gets no more space than the longest.
     fn block_by_tokens(&self) -> usize {
-        scratch::padded(self.blocks.range(0).len() * self.padded)
+        scratch::padded((TILES_PER_BLOCK * self.tile.0).min(self.length) * self.padded)
     }
 
     /// What [`Self::forward`] needs: k and v; scores; dropout.
@@ -370,6 +371,30 @@ kernel! {
             }
             kept.store(&mut p[at..]);
             (probability * scale * (upstream - d)).store(&mut dp[at..]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::Isa;
+
+    #[test]
+    fn the_space_of_a_sequence_is_enough_for_every_shorter_one() {
+        let attention = Attention { heads: 1, head_width: 5, dropout: None };
+        let (qkv, philox) = (vec![0.0; 200 * 15], crate::random::Philox::new(0, 0));
+        let randomness = Randomness { philox, step: 0, first_row: 0 };
+        for token in Isa::available().filter_map(Token::new) {
+            let mut before = [0; 2];
+            for length in 1..200 {
+                let head = Head::new(token, &attention, &qkv, &randomness, 0..length, 0);
+                let space = [head.forward_space(), head.backward_space()];
+                let block = head.blocks.range(0).len() * head.padded;
+                assert!(space[0] >= before[0] && space[1] >= before[1], "{length} tokens");
+                assert!(head.block_by_tokens() >= block, "{length} tokens");
+                before = space;
+            }
         }
     }
 }
