@@ -3,6 +3,7 @@
 pub mod config;
 pub mod data;
 pub mod exit;
+pub mod files;
 pub mod inference;
 pub mod optimization;
 pub mod run;

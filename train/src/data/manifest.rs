@@ -7,9 +7,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
-use super::files::write_atomically;
 use super::shard::LARGEST_VOCABULARY;
 use super::text::Format;
+use crate::files::{Disk, replace};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 
 /// The file's name within the folder. It is written last: a folder that has it is complete.
@@ -130,7 +130,8 @@ impl Manifest {
         let sealed = Sealed { manifest: self.clone(), blake3: self.seal() };
         let mut text = serde_json::to_string_pretty(&sealed).expect("a manifest is plain data");
         text.push('\n');
-        write_atomically(&folder.join(name), text.as_bytes())
+        let path = folder.join(name);
+        replace(&Disk, &path, text.as_bytes()).map_err(DataError::io("write", &path))
     }
 
     /// Reads it from `folder`; `None` where there is no such file.

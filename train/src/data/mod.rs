@@ -35,7 +35,6 @@ mod dataset;
 mod draws;
 mod error;
 mod example;
-mod files;
 mod in_memory;
 mod manifest;
 mod masking;

@@ -15,10 +15,10 @@ use std::time::UNIX_EPOCH;
 use rayon::prelude::*;
 
 use super::error::DataError;
-use super::files::UNFINISHED;
 use super::manifest::{Counts, MANIFEST, Manifest, ShardEntry, Source, TokenizerIdentity};
 use super::shard::{Shard, ShardBuilder};
 use super::text::{Event, Format, parts, read_documents};
+use crate::files::beside;
 use crate::tokenizer::Tokenizer;
 
 /// Where in the folder the tokenizer is kept.
@@ -139,7 +139,7 @@ impl Preparation<'_> {
                 for entry in fs::read_dir(self.folder).map_err(DataError::io("list", self.folder))? {
                     let found = entry.map_err(DataError::io("list", self.folder))?.file_name();
                     // All that an interruption at the very beginning can leave.
-                    if found != Path::new(PREPARING).with_extension(UNFINISHED) {
+                    if found != beside(PREPARING.as_ref()) {
                         return Err(DataError::ForeignFolder {
                             path,
                             found: found.to_string_lossy().into_owned(),

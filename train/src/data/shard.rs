@@ -18,6 +18,7 @@ use std::path::Path;
 use bytemuck::{Pod, Zeroable};
 
 use super::error::DataError;
+use crate::files::{Disk, replace};
 
 #[cfg(target_endian = "big")]
 compile_error!("shards are little endian and are used as they lie on disk");
@@ -124,7 +125,7 @@ impl ShardBuilder {
     /// # Errors
     /// If the file cannot be written.
     pub fn write(self, path: &Path) -> Result<(), DataError> {
-        super::files::write_atomically(path, bytemuck::cast_slice(&self.words()))
+        replace(&Disk, path, bytemuck::cast_slice(&self.words())).map_err(DataError::io("write", path))
     }
 
     /// The shard in memory, for small corpora and tests.

@@ -21,10 +21,10 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{self, CheckpointError, Checkpoints};
 use super::clock;
-use super::files::{self, Disk};
 use super::journal::Journal;
 use super::lock::{self, Lock, LockError};
 use crate::exit::{Classify, ExitCode};
+use crate::files::{self, Disk};
 
 /// How a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -282,13 +282,12 @@ fn refuse_foreign(path: &Path) -> Result<(), DirectoryError> {
     let entries = fs::read_dir(path).map_err(io_error("cannot list", path))?;
     for entry in entries {
         let name = entry.map_err(io_error("cannot list", path))?.file_name();
-        let name = name.to_string_lossy();
-        if name != lock::NAME && name != format!("{INFO}.tmp") {
+        if name != lock::NAME && name != files::beside(INFO.as_ref()) {
             let mut suggestion = path.as_os_str().to_owned();
             suggestion.push("-run");
             return Err(DirectoryError::Foreign {
                 path: path.into(),
-                example: name.into_owned(),
+                example: name.to_string_lossy().into_owned(),
                 suggestion: suggestion.into(),
             });
         }

@@ -3,7 +3,6 @@
 pub mod checkpoint;
 pub mod clock;
 pub mod directory;
-pub mod files;
 pub mod journal;
 pub mod lock;
 pub mod progress;

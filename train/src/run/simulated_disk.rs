@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::files::Files;
+use crate::files::Files;
 
 /// What happens at the chosen operation.
 #[derive(Clone, Copy, Debug, PartialEq)]

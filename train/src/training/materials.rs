@@ -1,7 +1,6 @@
 //! What a run learns from: text or prepared folders, a tokenizer, and what is held out.
 
 use std::fs;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,6 +10,7 @@ use crate::data::{
     Corpus, DataError, Dataset, Format, MANIFEST, Preparation, Selection, TOKENIZER_FOLDER, WordStarts,
     with_sentences,
 };
+use crate::files::{Disk, replace};
 use crate::stories::{Split, story};
 use crate::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
 
@@ -142,21 +142,14 @@ impl Workshop<'_> {
 
     /// Writes stories to a file once, whole or not at all.
     fn stories(&self, split: Split, name: &str, count: u64) -> Result<PathBuf, SessionError> {
-        let (path, partial) = (self.folder.join(name), self.folder.join(format!("{name}.partial")));
-        if path.exists() {
-            return Ok(path);
+        let path = self.folder.join(name);
+        if !path.exists() {
+            let stories = (0..count).map(|index| story(0, split, index).join("\n") + "\n\n");
+            let text: String = stories.collect();
+            fs::create_dir_all(self.folder)
+                .and_then(|()| replace(&Disk, &path, text.as_bytes()))
+                .map_err(|source| DataError::Io { action: "write", path: path.clone(), source })?;
         }
-        let write = || {
-            fs::create_dir_all(self.folder)?;
-            let mut file = BufWriter::new(fs::File::create(&partial)?);
-            for index in 0..count {
-                story(0, split, index).iter().try_for_each(|sentence| writeln!(file, "{sentence}"))?;
-                writeln!(file)?;
-            }
-            file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
-            fs::rename(&partial, &path)
-        };
-        write().map_err(|source| DataError::Io { action: "write", path: path.clone(), source })?;
         Ok(path)
     }
 

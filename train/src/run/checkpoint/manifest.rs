@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::tensors::TensorError;
-use crate::run::files::{Files, Writer};
+use crate::files::{Files, Writer};
 
 /// The manifest's name inside a checkpoint.
 pub const MANIFEST: &str = "MANIFEST.json";

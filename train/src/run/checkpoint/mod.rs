@@ -49,7 +49,7 @@ pub use save::{Saved, Snapshot};
 pub use tensors::{NamedTensor, TensorError, Tensors, write_tensors};
 
 use crate::exit::{Classify, ExitCode};
-use crate::run::files::{self, Disk, Files};
+use crate::files::{self, Disk, Files};
 
 /// Never fewer verified checkpoints than this are left after pruning.
 pub const MIN_KEEP: usize = 2;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::manifest::{MANIFEST, Manifest};
 use super::{Checkpoints, io_error};
-use crate::run::files;
+use crate::files;
 
 impl Checkpoints {
     /// Removes verified checkpoints older than the newest `keep` verified ones, never the best. Damaged ones and those

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::manifest::{Fault, Manifest};
 use super::tensors::{NamedTensor, write_tensors};
 use super::{CheckpointError, Checkpoints, MIN_KEEP, MODEL, OPTIMIZER, STATE, io_error};
-use crate::run::files;
+use crate::files;
 
 /// What a checkpoint holds, borrowed from the trainer.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The few file-system operations that change a run directory, behind one trait.
+//! Files that are written whole or not at all, and the few operations that change a run directory, behind one trait.
 //!
 //! Everything that must survive a crash is written through [`Files`], so that a test can make any single operation
 //! fail, or be the last one before the power goes, and then look at what is left. Reading needs no such seam: what a
@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Operations that change files. [`Disk`] is the one used outside tests.
 pub trait Files: Send + Sync {
@@ -100,17 +100,30 @@ impl Write for Writer<'_> {
 /// Replaces a small file as one indivisible, durable act: written beside, synced, renamed, directory synced.
 /// Readers see the old content or the new, never a part.
 pub fn replace(files: &dyn Files, path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".tmp");
-    let beside = Path::new(&beside);
-    let mut writer = Writer::create(files, beside)?;
-    writer.write_all(content)?;
-    writer.sync()?;
-    files.rename(beside, path)?;
+    let beside = beside(path);
+    let write = || -> io::Result<()> {
+        let mut writer = Writer::create(files, &beside)?;
+        writer.write_all(content)?;
+        writer.sync()?;
+        files.rename(&beside, path)
+    };
+    if let Err(error) = write() {
+        // A full disk must not stay full of our remains; if this fails too, the first error is the one to tell.
+        let _ = files.remove_file(&beside);
+        return Err(error);
+    }
     files.sync_dir(match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     })
+}
+
+/// Where the new content of `path` is written before it takes its place. What a crash leaves there is never read, and
+/// replaced when its turn comes.
+pub fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    name.into()
 }
 
 /// Removes a directory of ours and the plain files in it; one that does not exist is fine.
