@@ -14,7 +14,7 @@ use train::training::{
 };
 
 use crate::output::say;
-use crate::progress::{Display, evaluated};
+use crate::progress::Display;
 use crate::settings::SettingsArguments;
 
 /// Where a run goes whose place nobody named.
@@ -136,7 +136,6 @@ fn session(
                 model::save(folder, albert, &values)?;
                 Ok(materials.tokenizer.save(folder)?)
             })?;
-            eprintln!("{}", evaluated(&evaluation));
             crate::farewell::show(&model, &materials)?;
             Ok(None)
         }

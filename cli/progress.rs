@@ -104,7 +104,7 @@ impl Display {
 }
 
 /// An evaluation in a line.
-pub fn evaluated(evaluation: &Evaluation) -> String {
+fn evaluated(evaluation: &Evaluation) -> String {
     format!(
         "held out at step {}: masked words {:.3} right (always guessing the commonest: {:.3}), loss {:.3}; \
          sentence order {:.3} right, loss {:.3}",

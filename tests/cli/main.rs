@@ -7,7 +7,8 @@ mod data;
 mod help;
 mod inference;
 mod machine;
+mod pretrain;
 mod program;
 #[path = "../support/mod.rs"]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "devices are for the tests that compute without the program")]
 mod support;

@@ -88,15 +88,16 @@ pub enum TrainError {
     },
     /// The guard gave up.
     #[error(
-        "training diverged: loss or gradient were not finite at steps {bad_steps:?}, although the run went back twice; \
-         the last good checkpoint is of step {last_good:?}\n  help: resume it in a new run directory with a lower \
-         learning rate or a longer warm-up; `albert-train inspect batches --step N` shows the batch of a step"
+        "training diverged: loss or gradient were not finite at steps {bad_steps:?}, although the run went back twice\n  \
+         help: the newest checkpoint is of step {newest}; go on from there with a lower --learning-rate and \
+         --allow-schedule-change, or begin a run with a longer warm-up; `albert-train inspect batches --step N` shows the \
+         batch of a step"
     )]
     Diverged {
         /// Steps whose batches led to it.
         bad_steps: Vec<u64>,
-        /// The newest checkpoint.
-        last_good: Option<u64>,
+        /// Step of the newest checkpoint.
+        newest: u64,
     },
 }
 
@@ -213,6 +214,7 @@ impl Trainer<'_> {
         let mut pace = Pace::default();
         let mut last_save = Instant::now();
         let mut batches = self.batches()?;
+        let mut evaluation = None;
         while self.state.step < self.options.steps {
             if let Some(reason) = self.stop.pending() {
                 self.save()?;
@@ -241,22 +243,32 @@ impl Trainer<'_> {
                         continue;
                     }
                     Action::Stop { bad_steps } => {
-                        let last_good = self.checkpoints.steps()?.last().copied();
+                        let newest = self.checkpoints.steps()?.last().copied().unwrap_or(0);
                         self.record(
                             Event::new("diverged")
                                 .at(step)
                                 .with("bad_steps", format!("{bad_steps:?}").as_str()),
                         );
-                        return Err(TrainError::Diverged { bad_steps, last_good });
+                        return Err(TrainError::Diverged { bad_steps, newest });
                     }
                 }
             }
             self.state.step += 1;
             self.state.position = batch.until;
-            self.keep_house(&mut pace, &mut last_save)?;
+            evaluation = self.keep_house(&mut pace, &mut last_save)?;
         }
         self.save()?;
-        Ok(Finished::Done(self.learner.evaluate(&self.held_out, self.state.step)?))
+        // A run that was finished before has made no step and is evaluated for the figures alone.
+        let evaluation = evaluation.map_or_else(|| self.evaluate(), Ok)?;
+        Ok(Finished::Done(evaluation))
+    }
+
+    /// Evaluates on what is held out, and tells.
+    fn evaluate(&mut self) -> Result<Evaluation, TrainError> {
+        let evaluation = self.learner.evaluate(&self.held_out, self.state.step)?;
+        self.record(evaluation_event(&evaluation));
+        (self.observe)(Happening::Evaluated(&evaluation));
+        Ok(evaluation)
     }
 
     fn batches(&self) -> Result<BatchStream, DataError> {
@@ -264,23 +276,27 @@ impl Trainer<'_> {
         BatchStream::start(self.dataset.clone(), self.state.position, batch_size, micro_batch_size)
     }
 
-    /// Evaluation and checkpoint, where they are due.
-    fn keep_house(&mut self, pace: &mut Pace, last_save: &mut Instant) -> Result<(), TrainError> {
+    /// Evaluation, which is returned, and checkpoint, where they are due.
+    fn keep_house(
+        &mut self,
+        pace: &mut Pace,
+        last_save: &mut Instant,
+    ) -> Result<Option<Evaluation>, TrainError> {
         let step = self.state.step;
         let is_last = step == self.options.steps;
-        let mut is_best = false;
         let every = self.options.evaluate_every;
+        let mut evaluation = None;
         if (every > 0 && step.is_multiple_of(every)) || is_last {
             let start = Instant::now();
-            let evaluation = self.learner.evaluate(&self.held_out, step)?;
+            evaluation = Some(self.evaluate()?);
             pace.evaluation(start.elapsed());
-            is_best =
-                self.state.best.is_none_or(|best| evaluation.masked_lm_accuracy > best.masked_lm_accuracy);
-            if is_best {
-                self.state.best = Some(evaluation);
-            }
-            self.record(evaluation_event(&evaluation));
-            (self.observe)(Happening::Evaluated(&evaluation));
+        }
+        let best = self.state.best.map_or(f64::NEG_INFINITY, |best| best.masked_lm_accuracy);
+        // Without numbers it is not the best of anything, and JSON could not hold it.
+        let is_best = evaluation
+            .is_some_and(|evaluation| evaluation.loss.is_finite() && evaluation.masked_lm_accuracy > best);
+        if is_best {
+            self.state.best = evaluation;
         }
         let is_asked = self.stop.take_save_request();
         if is_best || is_asked || self.options.save_every.is_due(step, last_save.elapsed()) {
@@ -305,7 +321,7 @@ impl Trainer<'_> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(evaluation)
     }
 
     fn save(&mut self) -> Result<Saved, TrainError> {

@@ -1,0 +1,57 @@
+//! pretrain, as far as a person sees it; that it resumes exactly is shown in `tests/resume.rs`.
+
+use crate::program::{Run, Scene, run, sentences};
+
+/// A small run on the scene's text.
+fn pretrain(scene: &Scene, more: &[&str]) -> Run {
+    let (text, tokenizer, out) = (scene.arg("text.txt"), scene.arg("model"), scene.arg("run"));
+    let data = ["pretrain", "--train", &text, "--tokenizer", &tokenizer, "--out", &out];
+    let sizes = "--preset micro --hidden-size 16 --embedding-size 8 --intermediate-size 24 --num-hidden-layers 1 \
+                 --max-seq-length 32 --batch 4 --steps 4 --eval-every 2 --eval-sequences 8 --held-out-every 4";
+    run(&[&data[..], &sizes.split_whitespace().collect::<Vec<_>>(), more].concat())
+}
+
+#[test]
+fn a_run_ends_with_its_figures_and_examples() {
+    let scene = Scene::new();
+    let finished = pretrain(&scene, &[]);
+    for step in [2, 4] {
+        let line = format!("held out at step {step}: ");
+        assert_eq!(finished.err.matches(&line).count(), 1, "{}", finished.err);
+    }
+    let shown = finished.done();
+    let text = sentences().to_lowercase();
+    let (mut masked, mut whole) = (0, 0);
+    for line in
+        shown.lines().filter_map(|line| line.strip_prefix("  ")).take_while(|line| line.ends_with('.'))
+    {
+        // The masked word may be any.
+        match line.split_once("[MASK]") {
+            Some((before, after)) => {
+                masked += 1;
+                let fits = |sentence: &str| sentence.starts_with(before) && sentence.ends_with(after);
+                assert!(text.lines().any(fits), "{line}");
+            }
+            None => {
+                whole += 1;
+                assert!(text.lines().any(|sentence| sentence == line), "{line}");
+            }
+        }
+    }
+    assert!(masked > 0 && whole > 0, "{shown}");
+    // A run that is finished says so again, with the same figures, and is no failure.
+    let again = pretrain(&scene, &[]);
+    assert_eq!(again.err.matches("held out at step 4: ").count(), 1, "{}", again.err);
+    assert_eq!(again.done(), shown);
+}
+
+/// A model that computes no numbers is no best one, and what is saved of it can be read back.
+#[test]
+fn a_run_without_numbers_can_be_continued() {
+    let scene = Scene::new();
+    let more = ["--initializer-range", "1.5e38"];
+    let first = pretrain(&scene, &more);
+    assert!(first.err.contains("step 0 was skipped") && first.err.contains("loss NaN;"), "{}", first.err);
+    first.done();
+    pretrain(&scene, &more).done();
+}
