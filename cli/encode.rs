@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use train::exit::ExitCode;
 use train::inference::{encode, read_sequences};
+use train::run::signals::StopRequests;
 
 use crate::arguments::ModelArguments;
 
@@ -39,7 +40,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         model.expect_tokenizer(tokenizer)?;
     }
     let sequences = read_sequences(input, tokenizer.as_ref())?;
-    encode(&mut model, &sequences, *logits, output)?;
+    let mut stop = StopRequests::install().context("cannot install signal handlers")?;
+    encode(&mut model, &sequences, *logits, output, &mut stop)?;
     eprintln!(
         "{} sequences of at most {} tokens encoded into {}",
         sequences.count(),

@@ -5,65 +5,121 @@ use std::path::Path;
 use anyhow::Result;
 use engine::Device;
 use kernels::Cpu;
-use train::data::Dataset;
-use train::inference::{Inference, MASK, fill_mask};
+use train::data::{Dataset, Epoch};
+use train::inference::{Inference, MASK, SEPARATOR, fill_mask};
 use train::tokenizer::Tokenizer;
 use train::training::{Materials, SessionError};
 
-use crate::output::say;
+use crate::output::{printable, say};
 
-/// Held-out sentences that are shown with a word masked.
-const EXAMPLES: usize = 3;
+/// Held-out passages that are shown with a word masked.
+const EXAMPLES: u64 = 3;
+/// Sentences of a passage, from which the word is to be told.
+const SENTENCES: usize = 3;
+/// A word of fewer letters is not masked: most are articles and the like.
+const LETTERS: usize = 4;
 /// Candidates shown for each.
 const CANDIDATES: usize = 3;
+/// Samples looked at in search of each passage.
+const TRIES: u64 = 100;
 
-/// Shows the model at work on held-out sentences, and what to do with it.
+/// Shows the model at work on held-out text, and what to do with it.
 ///
 /// # Errors
 /// If the model cannot be read back.
 pub fn show(directory: &Path, materials: &Materials) -> Result<()> {
     let device = Device::Cpu(Cpu::new(None, None).map_err(SessionError::Cpu)?);
     let mut model = Inference::load(directory, device)?;
-    say!("\nthree held-out sentences with a word masked:");
-    for (text, word) in sentences(&materials.held_out, &materials.tokenizer) {
-        let Some(filled) = fill_mask(&mut model, &materials.tokenizer, &text, CANDIDATES)?.into_iter().next()
-        else {
+    say!("\nheld-out text with a word masked, and what the model puts there:");
+    for passage in passages(&materials.held_out, &materials.tokenizer) {
+        // Text of a kind that does not read back into its own tokens is no example, and no failure of the run.
+        let Ok(filled) = fill_mask(&mut model, &materials.tokenizer, &passage.text(), CANDIDATES) else {
             continue;
         };
-        let guesses: Vec<_> = (filled.candidates.iter())
+        let guesses: Vec<_> = (filled.iter().flat_map(|mask| &mask.candidates))
             .map(|guess| format!("{} {:.2}", guess.piece.trim_start_matches('▁'), guess.probability))
             .collect();
-        say!("  {text}\n      {} (it was: {word})", guesses.join(", "));
+        for sentence in &passage.sentences {
+            say!("  {}", printable(sentence));
+        }
+        say!("      {} (it was: {})\n", printable(&guesses.join(", ")), printable(&passage.word));
     }
     let model = directory.display();
-    say!("\nthe model is in {model}\ntry next:");
-    say!("  albert-train fill-mask --model {model} \"She opened the {MASK}.\"");
+    say!("the model is in {model}\ntry next:");
+    say!(
+        "  albert-train fill-mask --model {model} \"She opened the door. {SEPARATOR} Then she {MASK} home.\""
+    );
     say!("  albert-train pretrain --train your-text.txt --preset tiny --out runs/mine");
     Ok(())
 }
 
-/// Sentences of held-out documents, the middle word of each masked, and that word.
-fn sentences(held_out: &Dataset, tokenizer: &Tokenizer) -> Vec<(String, String)> {
-    let epoch = held_out.epoch(0);
-    let stride = (epoch.samples() / EXAMPLES as u64).max(1);
-    let pairs =
-        (0..epoch.samples()).step_by(stride as usize).map(|index| held_out.sampler().pair(&epoch, index));
-    pairs.filter_map(|pair| masked(pair.first, tokenizer)).take(EXAMPLES).collect()
+/// Sentences that follow each other in a document, a word in one of them masked.
+#[derive(Debug, PartialEq)]
+struct Passage {
+    sentences: Vec<String>,
+    word: String,
 }
 
-/// The text of `ids` with a word of one piece in its middle masked, and the word; `None` if it has no such word.
-fn masked(ids: &[u16], tokenizer: &Tokenizer) -> Option<(String, String)> {
-    let ids: Vec<u32> = ids.iter().map(|&id| u32::from(id)).collect();
-    let is_word = |at: usize| {
-        let letters =
-            tokenizer.piece(ids[at]).unwrap_or_default().chars().filter(|c| c.is_alphabetic()).count();
-        letters >= 3
-            && tokenizer.starts_word(ids[at])
-            && ids.get(at + 1).is_none_or(|&next| tokenizer.starts_word(next))
-    };
-    let middle = ids.len() / 2;
-    let at = (0..ids.len()).filter(|&at| is_word(at)).min_by_key(|&at| at.abs_diff(middle))?;
-    let (before, after) = (tokenizer.decode(&ids[..at]), tokenizer.decode(&ids[at + 1..]));
+impl Passage {
+    /// The last sentence as the second segment, for in pre-training the model saw pairs.
+    fn text(&self) -> String {
+        match self.sentences.as_slice() {
+            [before @ .., last] if !before.is_empty() => format!("{} {SEPARATOR} {last}", before.join(" ")),
+            sentences => sentences.concat(),
+        }
+    }
+}
+
+/// Passages from all over the held-out text. Neither they nor the words depend on what a model makes of them.
+fn passages(held_out: &Dataset, tokenizer: &Tokenizer) -> Vec<Passage> {
+    let epoch = held_out.epoch(0);
+    let stride = (epoch.samples() / EXAMPLES).max(1);
+    (0..epoch.samples())
+        .step_by(stride as usize)
+        .take(EXAMPLES as usize)
+        .filter_map(|first| {
+            let samples = first..epoch.samples().min(first + stride.min(TRIES));
+            let with =
+                |least| samples.clone().find_map(|index| passage(held_out, &epoch, index, least, tokenizer));
+            with(2).or_else(|| with(1))
+        })
+        .collect()
+}
+
+/// The first whole sentences of a sample's text, at least `least`, as many as fit where the sample does, with the commonest
+/// of their words masked (vocabularies begin with the commonest): few steps of training teach those first.
+fn passage(
+    held_out: &Dataset,
+    epoch: &Epoch,
+    index: u64,
+    least: usize,
+    tokenizer: &Tokenizer,
+) -> Option<Passage> {
+    let pair = held_out.sampler().pair(epoch, index);
+    let (document, _) = held_out.sampler().corpus().document(pair.origin.document);
+    let (start, end) = (pair.origin.sentences.start, pair.origin.sentences.end);
+    let room = pair.first.len() + pair.second.len();
+    let count =
+        (least..=SENTENCES.min(end - start)).rev().find(|n| document.length(start..start + n) <= room)?;
+    let sentences: Vec<Vec<u32>> = (start..start + count)
+        .map(|number| document.tokens(number..number + 1).iter().map(|&id| id.into()).collect())
+        .collect();
+    let words = (0..count).flat_map(|number| (0..sentences[number].len()).map(move |at| (number, at)));
+    let (masked, at) = words
+        .filter(|&(number, at)| is_word(&sentences[number], at, tokenizer))
+        .min_by_key(|&(number, at)| sentences[number][at])?;
+    let mut texts: Vec<String> = sentences.iter().map(|sentence| tokenizer.decode(sentence)).collect();
+    let sentence = &sentences[masked];
+    let (before, after) = (tokenizer.decode(&sentence[..at]), tokenizer.decode(&sentence[at + 1..]));
     let gap = if after.starts_with(|c: char| c.is_ascii_punctuation()) { "" } else { " " };
-    Some((format!("{before} {MASK}{gap}{after}"), tokenizer.decode(&ids[at..=at])))
+    texts[masked] = format!("{before} {MASK}{gap}{after}").trim().to_owned();
+    Some(Passage { sentences: texts, word: tokenizer.decode(&sentence[at..=at]) })
+}
+
+/// Whether the piece at `at` is a word by itself, and long enough.
+fn is_word(ids: &[u32], at: usize, tokenizer: &Tokenizer) -> bool {
+    let piece = tokenizer.piece(ids[at]).unwrap_or_default();
+    piece.chars().filter(|c| c.is_alphabetic()).count() >= LETTERS
+        && tokenizer.starts_word(ids[at])
+        && ids.get(at + 1).is_none_or(|&next| tokenizer.starts_word(next))
 }

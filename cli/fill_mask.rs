@@ -10,6 +10,8 @@ use crate::arguments::{ModelArguments, TextArguments};
 use crate::output::{printable, say};
 
 /// Fill masks: the likeliest pieces for every `[MASK]` in a text.
+///
+/// `A [SEP] B` gives the model two segments, as it sees text in pre-training: a sentence and those before or after it.
 #[derive(Args)]
 pub struct Arguments {
     #[command(flatten)]

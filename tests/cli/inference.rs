@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use safetensors::{Dtype, tensor::TensorView};
 use train::exit::ExitCode;
 
-use crate::program::{Run, Scene, run, run_with, text};
+use crate::program::{Run, Scene, program, run, run_with, text};
 use crate::support::{Recorded, assert_close, golden_folders, recorded};
 
 /// The bound of the golden tests for the CPU.
@@ -81,7 +83,9 @@ fn encode_takes_text() {
     let pairs = r#"{"text": "The cat saw", "text_pair": "trees."}"#;
     let pair = encode(&scene.file("pair.jsonl", pairs), "pair.safetensors");
     assert_eq!(pair["last_hidden_state"].shape()[0], 1);
-    assert!(!scene.path("pair.partial").exists());
+    // Under any name, and nothing else is left.
+    encode(&scene.arg("pair.jsonl"), "pair.tmp");
+    assert!(!scene.path("pair.safetensors.tmp").exists() && !scene.path("pair.tmp.tmp").exists());
 }
 
 #[test]
@@ -100,7 +104,35 @@ fn encode_refuses_what_does_not_fit() {
     encode(&bad).complains(ExitCode::Data, &["bad.jsonl:2", "missing field `text`"]);
     let nonsense = scene.file("nonsense.safetensors", "nonsense");
     encode(&nonsense).complains(ExitCode::Data, &["nonsense.safetensors", "not a whole safetensors file"]);
-    assert!(!scene.path("out").exists() && !scene.path("out.partial").exists());
+    assert!(!scene.path("out").exists() && !scene.path("out.tmp").exists());
+}
+
+/// On a signal, and where the disk takes no more.
+#[cfg(unix)]
+#[test]
+fn encode_leaves_nothing_half_done() {
+    let scene = Scene::new();
+    let text = scene.file("long.txt", "The cat saw a tree.\n".repeat(200_000));
+    let arguments = ["encode", "--model", &scene.arg("model"), "--output", &scene.arg("out"), "--input"];
+    let mut process = program().args(arguments).arg(&text).stderr(Stdio::piped()).spawn().unwrap();
+    while !scene.path("out.tmp").exists() {
+        assert_eq!(process.try_wait().unwrap(), None, "ended before anything was written");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(Command::new("kill").args(["-INT", &process.id().to_string()]).status().unwrap().success());
+    let stopped = process.wait_with_output().unwrap();
+    let message = String::from_utf8(stopped.stderr).unwrap();
+    assert_eq!(stopped.status.code(), Some(130), "{message}");
+    assert!(message.contains("interrupted (SIGINT); nothing was written"), "{message}");
+    assert!(!scene.path("out").exists() && !scene.path("out.tmp").exists());
+
+    let binary = program().get_program().to_str().unwrap().to_owned();
+    let command = format!("ulimit -f 1; exec {binary} {} {}", arguments.join(" "), scene.arg("text.txt"));
+    let full = Command::new("sh").args(["-c", &command]).output().unwrap();
+    let message = String::from_utf8(full.stderr).unwrap();
+    assert_eq!(full.status.code(), Some(5), "{message}");
+    assert!(message.contains("File too large"), "{message}");
+    assert!(!scene.path("out").exists() && !scene.path("out.tmp").exists());
 }
 
 #[test]
@@ -126,5 +158,16 @@ fn masks_are_filled() {
     assert_eq!(both, fill(&["--top", "1"], "a [MASK]\n\nthe [MASK]\n").done());
     fill(&["no mask here"], "").complains(ExitCode::Usage, &["there is no [MASK] in \"no mask here\""]);
     let long = format!("{} [MASK]", "tree ".repeat(60));
+    // A second segment: a token more, and another type.
+    let object: serde_json::Value =
+        serde_json::from_str(&fill(&["--json", "The cat slept. [SEP] The [MASK] slept."], "").done())
+            .unwrap();
+    let single: serde_json::Value =
+        serde_json::from_str(&fill(&["--json", "The cat slept. The [MASK] slept."], "").done()).unwrap();
+    let position = |object: &serde_json::Value| object["masks"][0]["position"].as_u64().unwrap();
+    assert_eq!(position(&object), position(&single) + 1);
+    for text in ["a [SEP] [MASK] [SEP] b", "[MASK] [SEP]", "[SEP] [MASK]"] {
+        fill(&[text], "").complains(ExitCode::Usage, &["[SEP] stands between the two segments", text]);
+    }
     fill(&[&long], "").complains(ExitCode::Data, &["63 tokens", "40 positions"]);
 }

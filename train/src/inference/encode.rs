@@ -6,6 +6,7 @@ use super::Inference;
 use super::error::InferenceError;
 use super::sequences::Sequences;
 use super::tensor_file::TensorFile;
+use crate::run::signals::StopRequests;
 
 /// Encodes `sequences` and writes what came out as `output`, a safetensors file, in memory that does not depend on how
 /// many there are: `last_hidden_state` `[B, S, H]`, zero past the mask; `pooler_output` `[B, H]` where the model has a
@@ -13,12 +14,13 @@ use super::tensor_file::TensorFile;
 /// model has the heads.
 ///
 /// # Errors
-/// If a sequence does not fit the model, or the file cannot be written.
+/// If a sequence does not fit the model, the file cannot be written, or somebody asks to stop. Nothing is left behind then.
 pub fn encode(
     model: &mut Inference,
     sequences: &Sequences,
     logits: bool,
     output: &Path,
+    stop: &mut StopRequests,
 ) -> Result<(), InferenceError> {
     let (heads, config) = (model.albert().heads(), model.albert().config().clone());
     sequences.check_length(config.max_position_embeddings, |index| format!("sequence {index}"))?;
@@ -43,6 +45,9 @@ pub fn encode(
     let mut file = TensorFile::create(output, &shapes.collect::<Vec<_>>())?;
     let (mut values, step) = (Vec::new(), model.sequences_per_run(length));
     for first in (0..count).step_by(step) {
+        if let Some(reason) = stop.pending() {
+            return Err(InferenceError::Stopped(reason));
+        }
         let range = first..(first + step).min(count);
         let mut batch = sequences.batch(range.clone())?;
         batch.masked_rows = if logits { (0..batch.tokens() as i32).collect() } else { Vec::new() };

@@ -6,6 +6,7 @@ use model::ModelError;
 
 use crate::data::DataError;
 use crate::exit::{Classify, ExitCode};
+use crate::run::signals::StopReason;
 
 /// Why a model cannot be put to work on some input.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,15 @@ pub enum InferenceError {
         /// The text.
         text: String,
     },
+    /// A border between segments where none can be.
+    #[error("[SEP] stands between the two segments of a text, A [SEP] B, but \"{text}\" is not two segments")]
+    Segments {
+        /// The text.
+        text: String,
+    },
+    /// Somebody asked to stop; nothing was written.
+    #[error("stopped: {0}; nothing was written")]
+    Stopped(StopReason),
     /// The operating system refused.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -93,9 +103,13 @@ impl Classify for InferenceError {
         match self {
             Self::Model(error) => error.exit_code(),
             Self::Data(error) => error.exit_code(),
-            Self::Vocabulary { .. } | Self::NoTokenizer | Self::MissingHead { .. } | Self::NoMask { .. } => {
-                ExitCode::Usage
-            }
+            Self::Vocabulary { .. }
+            | Self::NoTokenizer
+            | Self::MissingHead { .. }
+            | Self::NoMask { .. }
+            | Self::Segments { .. } => ExitCode::Usage,
+            Self::Stopped(StopReason::Interrupt) => ExitCode::Killed,
+            Self::Stopped(_) => ExitCode::Terminated,
             Self::Run(_) | Self::TooLong { .. } | Self::Tensors { .. } => ExitCode::Data,
             Self::Io { .. } => ExitCode::Io,
         }

@@ -1,12 +1,14 @@
 //! Text with `[MASK]` in it to the likeliest pieces.
 
+use super::Inference;
 use super::error::InferenceError;
 use super::sequences::Sequences;
-use super::{Batch, Inference};
 use crate::tokenizer::Tokenizer;
 
 /// How a mask is written in text.
 pub const MASK: &str = "[MASK]";
+/// How the border between two segments is written in text.
+pub const SEPARATOR: &str = "[SEP]";
 /// What sentencepiece puts where a word begins.
 const WORD_START: char = '▁';
 
@@ -30,10 +32,12 @@ pub struct Candidate {
     pub probability: f64,
 }
 
-/// The `top` likeliest pieces for every `[MASK]` in `text`, each judged with all others masked.
+/// The `top` likeliest pieces for every `[MASK]` in `text`, each judged with all others masked. `A [SEP] B` is read as two
+/// segments, as a model sees text in pre-training.
 ///
 /// # Errors
-/// If there is no mask, the text is longer than the model's positions, or tokenizer and model do not belong together.
+/// If there is no mask, more than two segments or an empty one, the text is longer than the model's positions, or
+/// tokenizer and model do not belong together.
 pub fn fill_mask(
     model: &mut Inference,
     tokenizer: &Tokenizer,
@@ -44,16 +48,21 @@ pub fn fill_mask(
         return Err(InferenceError::MissingHead { head: "masked-word head" });
     }
     model.expect_tokenizer(tokenizer)?;
-    let ids = with_masks(tokenizer, text);
-    let mask = tokenizer.special().mask;
-    // `[CLS]` comes before them.
-    let positions: Vec<usize> = (0..ids.len()).filter(|&at| ids[at] == mask).map(|at| at + 1).collect();
+    let segments: Vec<_> = text.split(SEPARATOR).map(|part| with_masks(tokenizer, part)).collect();
+    let pair = match <[_; 2]>::try_from(segments) {
+        Ok([first, second]) if !first.is_empty() && !second.is_empty() => (first, Some(second)),
+        Err(mut one) if one.len() == 1 => (one.remove(0), None),
+        _ => return Err(InferenceError::Segments { text: text.into() }),
+    };
+    let sequences = Sequences::of(&[pair], tokenizer.special());
+    let mask = tokenizer.special().mask as i32;
+    let ids = &sequences.input_ids;
+    let positions: Vec<usize> = (0..ids.len()).filter(|&at| ids[at] == mask).collect();
     if positions.is_empty() {
         return Err(InferenceError::NoMask { text: text.into() });
     }
-    let sequences = Sequences::of(&[(ids, None)], tokenizer.special());
     sequences.check_length(model.albert().config().max_position_embeddings, |_| format!("\"{text}\""))?;
-    let mut batch: Batch = sequences.batch(0..1)?;
+    let mut batch = sequences.batch(0..1)?;
     batch.masked_rows = positions.iter().map(|&at| at as i32).collect();
     let mut logits = Vec::new();
     model.run(&batch, true)?.read("prediction_logits", &mut logits);

@@ -16,7 +16,7 @@ use model::{Albert, Capacity, ModelError};
 
 pub use encode::encode;
 pub use error::InferenceError;
-pub use fill_mask::{Candidate, Filled, MASK, fill_mask};
+pub use fill_mask::{Candidate, Filled, MASK, SEPARATOR, fill_mask};
 pub use sequences::{Sequences, read_sequences};
 
 use crate::data::Batch;

@@ -2,10 +2,11 @@
 //! tensor is ever whole in memory.
 
 use std::fs::{self, File};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::InferenceError;
+use crate::files::beside;
 
 /// A file being written beside the place where it will be; dropped unfinished, it leaves nothing.
 #[derive(Debug)]
@@ -43,15 +44,17 @@ impl TensorFile {
         header.resize(header.len().next_multiple_of(8), b' ');
         let data = 8 + header.len() as u64;
         places.iter_mut().for_each(|place| place.start += data);
-        let partial = path.with_extension("partial");
-        let mut file = File::create(&partial).map_err(InferenceError::io("create", &partial))?;
-        let mut begin = || {
-            file.write_all(&(header.len() as u64).to_le_bytes())?;
-            file.write_all(&header)?;
-            file.set_len(data + end)
-        };
-        begin().map_err(InferenceError::io("write", &partial))?;
-        Ok(Self { path: path.to_path_buf(), partial, file, tensors: places })
+        let partial = beside(path);
+        let file = File::create(&partial).map_err(InferenceError::io("create", &partial))?;
+        let mut begun = Self { path: path.to_path_buf(), partial, file, tensors: places };
+        begun.begin(&header, data + end).map_err(InferenceError::io("write", &begun.partial))?;
+        Ok(begun)
+    }
+
+    fn begin(&mut self, header: &[u8], length: u64) -> io::Result<()> {
+        self.file.write_all(&(header.len() as u64).to_le_bytes())?;
+        self.file.write_all(header)?;
+        self.file.set_len(length)
     }
 
     /// Writes `values` from row `row` of a tensor on.
