@@ -86,6 +86,11 @@ fn settings_that_do_not_fit() {
     let config = scene.file("run.toml", "[training]\nsteps = 10\nbacth = 4\n");
     pretrain(&["--config", &config])
         .complains(ExitCode::Usage, &["unknown-key", "`bacth`", "run.toml:3", "`training.batch`"]);
+    pretrain(&["--batch", "9000000000000"])
+        .complains(ExitCode::Usage, &["`training.batch`", "at most 1048576"]);
+    let long = ["--max-position-embeddings", "4096", "--max-seq-length", "4096"];
+    pretrain(&[&["--batch", "1000000", "--micro-batch", "1000000"], &long[..]].concat())
+        .complains(ExitCode::Usage, &["`training.micro_batch`", "too many", "at most 262144"]);
     assert!(!scene.path("run").exists(), "nothing is begun");
 }
 

@@ -190,6 +190,16 @@ fn memory(albert: &Albert, settings: &Pretrain, sequences: usize) -> (usize, usi
     (plan.arena_size() + plan.parameter_size(), plan.arena_size())
 }
 
+/// The most sequences that fit, fewer than `too_many`, where more need more.
+fn most_fitting(too_many: usize, fits: impl Fn(usize) -> bool) -> usize {
+    let (mut fitting, mut too_many) = (0, too_many);
+    while too_many - fitting > 1 {
+        let middle = fitting.midpoint(too_many);
+        *if fits(middle) { &mut fitting } else { &mut too_many } = middle;
+    }
+    fitting
+}
+
 /// A model with fresh parameters, ready for the micro-batches that `settings` ask for.
 ///
 /// # Errors
@@ -204,12 +214,9 @@ pub fn learner(
     let sequences = micro_batch(settings);
     let (needed, activations) = memory(&albert, settings, sequences);
     if let Some(available) = available.filter(|&available| available < needed) {
-        let fitting = (1..sequences).rev().find(|&fewer| memory(&albert, settings, fewer).0 <= available);
-        let advice = match fitting {
-            Some(fewer) => {
-                format!("--training.micro-batch {fewer} fits and gives the same result, only slower")
-            }
-            None => "not even one sequence fits: use a smaller model or shorter sequences".into(),
+        let advice = match most_fitting(sequences, |fewer| memory(&albert, settings, fewer).0 <= available) {
+            0 => "not even one sequence fits: use a smaller model or shorter sequences".into(),
+            fewer => format!("--micro-batch {fewer} fits and gives the same result, only slower"),
         };
         let length = settings.sampling.max_seq_length;
         return Err(SessionError::Memory {
@@ -241,4 +248,16 @@ pub fn held_out_batches(
     let within_epoch = dataset.epoch(0).samples().min(sequences as u64) as usize;
     let examples = Reader::new(dataset, Position::default()).examples(within_epoch);
     examples.chunks(micro_batch).map(|part| Batch::pack(part, Normalizers::of(part))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_that_fits_is_found() {
+        for (most, too_many) in [(0, 1), (0, 2), (1, 2), (5, 6), (5, 100), (0, 100), (98, 100), (99, 100)] {
+            assert_eq!(most_fitting(too_many, |sequences| sequences <= most), most, "of {too_many}");
+        }
+    }
 }

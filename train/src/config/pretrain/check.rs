@@ -5,6 +5,11 @@ use super::{LearningSettings, Pretrain, TrainingSettings};
 use crate::data::DataError;
 use crate::run::checkpoint::MIN_KEEP;
 
+/// Sequences of an optimizer step, all of which are in memory: far more than anybody trains with.
+const MOST_SEQUENCES: usize = 1 << 20;
+/// Tokens computed at a time: rows are counted in 32 bits.
+const MOST_TOKENS: usize = 1 << 30;
+
 impl Pretrain {
     pub(super) fn check_all(&self, objections: &mut Objections) {
         self.model.check(objections);
@@ -80,6 +85,22 @@ impl Pretrain {
             ("device.threads", self.device.threads.unwrap_or(1) as u64),
         ] {
             objections.require(value > 0, key, value, "at least 1");
+        }
+        objections.require(
+            batch <= MOST_SEQUENCES,
+            "training.batch",
+            batch,
+            format!("at most {MOST_SEQUENCES}"),
+        );
+        let length = self.sampling.max_seq_length;
+        if let Some(micro_batch) = micro_batch
+            && micro_batch.saturating_mul(length) > MOST_TOKENS
+        {
+            objections.add(
+                "training.micro_batch",
+                format!("{micro_batch} sequences of {length} tokens are too many to be computed together"),
+                format!("at most {}; the result does not depend on it", MOST_TOKENS / length.max(1)),
+            );
         }
         if let Some(micro_batch) = micro_batch
             && micro_batch > batch
