@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use train::config::{ConfigError, Interval, Layers, Pretrain, Resolved};
 use train::exit::ExitCode;
+use train::run::checkpoint::Checkpoints;
 use train::run::directory::{RunDirectory, Status};
 use train::run::signals::{StopReason, StopRequests};
 use train::training::{
@@ -56,20 +57,23 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let mut directory = RunDirectory::open(&arguments.out, &command)?;
     if is_continued {
         check_changes(&resolved, &begun_with, arguments.allow_schedule_change)?;
+    } else {
+        directory.write_config(&resolved.to_toml())?;
     }
-    directory.write_config(&resolved.to_toml())?;
     stop.watch(directory.path().to_path_buf());
-    let result = session(&resolved.settings, &directory, stop);
+    let result = session(&resolved, &mut directory, stop);
     let (status, reason) = match &result {
         Ok(None) => (Status::Finished, "all steps are done".to_owned()),
         Ok(Some(reason)) => (Status::Interrupted, reason.to_string()),
         Err(error) => (Status::Failed, error.to_string()),
     };
-    directory.finish(status, &reason)?;
-    match result? {
-        None => Ok(ExitCode::Done),
-        Some(_) => Ok(ExitCode::Interrupted),
-    }
+    let noted = directory.finish(status, &reason);
+    let code = match result? {
+        None => ExitCode::Done,
+        Some(_) => ExitCode::Interrupted,
+    };
+    noted?; // what ended the run is told first
+    Ok(code)
 }
 
 /// Refuses to continue a run with settings that make it another one.
@@ -83,10 +87,11 @@ fn check_changes(now: &Resolved<Pretrain>, begun_with: &Path, allow_schedule_cha
 
 /// One session of a run; the reason if it was stopped before its end.
 fn session(
-    settings: &Pretrain,
-    directory: &RunDirectory,
+    resolved: &Resolved<Pretrain>,
+    directory: &mut RunDirectory,
     mut stop: StopRequests,
 ) -> Result<Option<StopReason>> {
+    let settings = &resolved.settings;
     if settings.data.train.is_empty() {
         eprintln!("no text was given: learning from built-in stories (your own: --train FILE)");
     }
@@ -98,12 +103,16 @@ fn session(
         }
         materials => materials?,
     };
+    directory.expect_data(&materials.identity)?;
+    directory.write_config(&resolved.to_toml())?; // only now: a session that is refused changes nothing
     let config = training::albert_config(&settings.model, &materials.tokenizer)?;
     let mut learner = training::learner(settings, config, training::available_memory())?;
     let micro_batch = training::micro_batch(settings);
     let held_out =
         training::held_out_batches(materials.held_out.clone(), settings.training.eval_sequences, micro_batch);
     introduce(settings, &materials, &mut learner);
+    let checkpoints = directory.checkpoints(settings.training.keep)?;
+    warn_of_little_room(directory, &checkpoints, learner.albert().parameters().count())?;
     let display = RefCell::new(Display::new(settings.training.steps));
     let mut trainer = Trainer {
         learner: &mut learner,
@@ -111,7 +120,7 @@ fn session(
         held_out,
         options: options(settings, micro_batch),
         state: TrainingState::default(),
-        checkpoints: directory.checkpoints(settings.training.keep)?,
+        checkpoints,
         journal: directory.journal()?,
         failed_saves: 0,
         stop,
@@ -164,6 +173,23 @@ fn options(settings: &Pretrain, micro_batch_size: usize) -> TrainerOptions {
         schedule: settings.schedule(),
         optimizer: settings.optimizer.optimizer(),
     }
+}
+
+/// Warns where the disk has no room for what the run is going to write.
+fn warn_of_little_room(directory: &RunDirectory, checkpoints: &Checkpoints, parameters: usize) -> Result<()> {
+    let weights = (parameters * size_of::<f32>()) as u64;
+    // A checkpoint has two moments beside the weights; at the end there is the model.
+    let needed = checkpoints.growth(3 * weights)? + weights;
+    if let Some(free) = directory.shortage(needed) {
+        eprintln!(
+            "warning: the run is going to write {} of checkpoints and model, but only {} are free in {}: make room, or \
+             checkpoints will fail to be saved (--keep says how many are kept)",
+            bytes(needed as usize),
+            bytes(free as usize),
+            directory.path().display(),
+        );
+    }
+    Ok(())
 }
 
 /// Says what is about to be trained, on what, and how.

@@ -1,11 +1,17 @@
 //! pretrain, as far as a person sees it; that it resumes exactly is shown in `tests/resume.rs`.
 
+use train::exit::ExitCode;
+
 use crate::program::{Run, Scene, run, sentences};
 
 /// A small run on the scene's text.
 fn pretrain(scene: &Scene, more: &[&str]) -> Run {
-    let (text, tokenizer, out) = (scene.arg("text.txt"), scene.arg("model"), scene.arg("run"));
-    let data = ["pretrain", "--train", &text, "--tokenizer", &tokenizer, "--out", &out];
+    pretrain_on(scene, &scene.arg("text.txt"), more)
+}
+
+fn pretrain_on(scene: &Scene, text: &str, more: &[&str]) -> Run {
+    let (tokenizer, out) = (scene.arg("model"), scene.arg("run"));
+    let data = ["pretrain", "--train", text, "--tokenizer", &tokenizer, "--out", &out];
     let sizes = "--preset micro --hidden-size 16 --embedding-size 8 --intermediate-size 24 --num-hidden-layers 1 \
                  --max-seq-length 32 --batch 4 --steps 4 --eval-every 2 --eval-sequences 8 --held-out-every 4";
     run(&[&data[..], &sizes.split_whitespace().collect::<Vec<_>>(), more].concat())
@@ -43,6 +49,20 @@ fn a_run_ends_with_its_figures_and_examples() {
     let again = pretrain(&scene, &[]);
     assert_eq!(again.err.matches("held out at step 4: ").count(), 1, "{}", again.err);
     assert_eq!(again.done(), shown);
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_text() {
+    let scene = Scene::new();
+    pretrain(&scene, &[]).done();
+    let other = scene.file("other.txt", sentences().replace("moon", "tree"));
+    let complaint = ["was begun with other training text", "--out"];
+    let (model, shards) = (scene.arg("model"), scene.arg("other"));
+    run(&["prepare", "--input", &other, "--tokenizer", &model, "--out", &shards]).done();
+    pretrain_on(&scene, &shards, &[]).complains(ExitCode::Usage, &complaint);
+    // With text of its own to measure with, nothing of the training text is held out any more.
+    pretrain(&scene, &["--held-out", &other]).complains(ExitCode::Usage, &complaint);
+    pretrain(&scene, &[]).done();
 }
 
 /// A model that computes no numbers is no best one, and what is saved of it can be read back.

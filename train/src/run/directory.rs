@@ -63,6 +63,9 @@ pub struct RunInfo {
     pub updated: String,
     /// How often the run was started.
     pub sessions: u32,
+    /// A hash that tells the text it learns from apart from any other; none before that was found out.
+    #[serde(default)]
+    pub data: Option<String>,
 }
 
 /// Why a run directory cannot be used.
@@ -93,6 +96,15 @@ pub enum DirectoryError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// The run goes on with other text than it was begun with.
+    #[error(
+        "the run in {} was begun with other training text, or held out other documents of it\n  help: give the data that \
+         it was begun with (they are in its config.toml), or start another run with --out", .path.display()
+    )]
+    OtherData {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The file system refused something.
     #[error("{action} {}: {source}", .path.display())]
     Io {
@@ -108,7 +120,7 @@ pub enum DirectoryError {
 impl Classify for DirectoryError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            DirectoryError::Foreign { .. } => ExitCode::Usage,
+            DirectoryError::Foreign { .. } | DirectoryError::OtherData { .. } => ExitCode::Usage,
             DirectoryError::Lock(error) => error.exit_code(),
             DirectoryError::RunInfo { .. } => ExitCode::Checkpoint,
             DirectoryError::Io { .. } => ExitCode::Io,
@@ -147,6 +159,7 @@ impl RunDirectory {
             created: before.as_ref().map_or(now.clone(), |info| info.created.clone()),
             updated: now,
             sessions: before.as_ref().map_or(0, |info| info.sessions) + 1,
+            data: before.as_ref().and_then(|info| info.data.clone()),
         };
         let directory = RunDirectory { path: path.into(), info, is_new: before.is_none(), _lock: lock };
         directory.write_json(INFO, &directory.info)?;
@@ -179,6 +192,26 @@ impl RunDirectory {
     /// Writes `config.toml`.
     pub fn write_config(&self, toml: &str) -> Result<(), DirectoryError> {
         self.replace(CONFIG, toml.as_bytes())
+    }
+
+    /// The bytes that are free on its disk, if they are fewer than `needed`.
+    pub fn shortage(&self, needed: u64) -> Option<u64> {
+        free_space(&self.path).filter(|&free| free < needed)
+    }
+
+    /// Notes what the run learns from, or refuses what it was not begun with: the place in the data that a checkpoint
+    /// remembers would mean other text.
+    pub fn expect_data(&mut self, identity: &str) -> Result<(), DirectoryError> {
+        match &self.info.data {
+            Some(begun_with) if begun_with != identity => {
+                Err(DirectoryError::OtherData { path: self.path.clone() })
+            }
+            Some(_) => Ok(()),
+            None => {
+                self.info.data = Some(identity.into());
+                self.write_json(INFO, &self.info)
+            }
+        }
     }
 
     /// Path of `config.toml`, where a resumed run finds its settings.
@@ -260,7 +293,7 @@ const INFO: &str = "run.json";
 const CONFIG: &str = "config.toml";
 
 /// Bytes that can still be written to the file system of `path`, where the system tells.
-pub fn free_space(path: &Path) -> Option<u64> {
+fn free_space(path: &Path) -> Option<u64> {
     #[cfg(unix)]
     {
         let space = rustix::fs::statvfs(path).ok()?;
@@ -393,7 +426,26 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn free_space_is_known() {
-        assert!(free_space(Path::new(".")).is_some_and(|bytes| bytes > 0));
+    fn a_disk_without_room_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDirectory::open(folder.path(), &command()).unwrap();
+        assert_eq!(run.shortage(0), None);
+        assert!(run.shortage(u64::MAX).is_some_and(|free| free > 0));
+        let mut checkpoints = run.checkpoints(3).unwrap();
+        assert_eq!(checkpoints.growth(100).unwrap(), 500);
+        let snapshot = checkpoint::Snapshot { step: 0, state: &(), model: &[], optimizer: &[] };
+        checkpoints.save(&snapshot).unwrap();
+        assert_eq!(checkpoints.growth(100).unwrap(), 400);
+        assert_eq!(checkpoints.growth(u64::MAX).unwrap(), u64::MAX);
+    }
+
+    #[test]
+    fn a_run_goes_on_with_the_text_it_was_begun_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || RunDirectory::open(folder.path(), &command()).unwrap();
+        open().expect_data("stories").unwrap();
+        let error = open().expect_data("news").unwrap_err();
+        assert!(matches!(error, DirectoryError::OtherData { .. }), "{error}");
+        open().expect_data("stories").unwrap();
     }
 }

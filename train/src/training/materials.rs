@@ -33,6 +33,8 @@ pub struct Materials {
     pub training: Arc<Dataset>,
     /// Examples to measure with.
     pub held_out: Arc<Dataset>,
+    /// Tells the text to learn from apart from any other, in hexadecimal.
+    pub identity: String,
 }
 
 /// Where the materials of a run are made and found again.
@@ -165,11 +167,14 @@ impl Workshop<'_> {
             Some(corpus) => (Selection::All, (corpus, Selection::All)),
             None => (Selection::Training { every }, (training.clone(), Selection::HeldOut { every })),
         };
+        let mut identity = blake3::Hasher::new();
+        identity.update(training.identity().as_bytes()).update(format!("{training_part:?}").as_bytes());
+        let identity = identity.finalize().to_hex().to_string();
         let seed = settings.training.seed;
         let examples = |corpus, part| dataset(&tokenizer, corpus, part, settings, seed);
         let training = examples(training, training_part)?;
         let held_out = examples(held_out.0, held_out.1)?;
-        Ok(Materials { training, held_out, tokenizer })
+        Ok(Materials { tokenizer, training, held_out, identity })
     }
 }
 

@@ -192,6 +192,13 @@ impl Checkpoints {
         read().map_err(io_error("cannot list", &directory))
     }
 
+    /// Bytes that the checkpoints may still take, each being of `size` bytes: there will be the newest ones to keep, the best,
+    /// and one that is being written.
+    pub fn growth(&self, size: u64) -> Result<u64, CheckpointError> {
+        let most = self.keep as u64 + 2;
+        Ok(most.saturating_sub(self.steps()?.len() as u64).saturating_mul(size))
+    }
+
     /// The step that the pointer `best` names, if that checkpoint is there.
     pub fn best(&self) -> Option<u64> {
         let pointer = fs::read_to_string(self.run.join("best")).ok()?;
