@@ -7,6 +7,7 @@ mod evaluate;
 mod farewell;
 mod fill_mask;
 mod inspect;
+mod log;
 mod meter;
 mod output;
 mod plan;
@@ -16,6 +17,7 @@ mod progress;
 mod settings;
 mod tokenizer;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -46,6 +48,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // What the libraries warn of.
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .without_time()
+        .with_target(false)
+        .init();
     let result = match Cli::parse().command {
         Command::Pretrain(arguments) => pretrain::run(arguments),
         Command::Prepare(arguments) => prepare::run(&arguments),

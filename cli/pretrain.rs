@@ -14,6 +14,7 @@ use train::training::{
     self, Finished, Materials, SessionError, Trainer, TrainerOptions, TrainingState, Workshop, bytes,
 };
 
+use crate::log::Log;
 use crate::output::say;
 use crate::progress::Display;
 use crate::settings::SettingsArguments;
@@ -61,12 +62,15 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         directory.write_config(&resolved.to_toml())?;
     }
     stop.watch(directory.path().to_path_buf());
-    let result = session(&resolved, &mut directory, stop);
+    let log = Log::open(&directory.log())?;
+    log.note(&command.join(" "));
+    let result = session(&resolved, &mut directory, stop, &log);
     let (status, reason) = match &result {
         Ok(None) => (Status::Finished, "all steps are done".to_owned()),
         Ok(Some(reason)) => (Status::Interrupted, reason.to_string()),
         Err(error) => (Status::Failed, error.to_string()),
     };
+    log.note(&reason);
     let noted = directory.finish(status, &reason);
     let code = match result? {
         None => ExitCode::Done,
@@ -90,15 +94,18 @@ fn session(
     resolved: &Resolved<Pretrain>,
     directory: &mut RunDirectory,
     mut stop: StopRequests,
+    log: &Log,
 ) -> Result<Option<StopReason>> {
     let settings = &resolved.settings;
     if settings.data.train.is_empty() {
-        eprintln!("no text was given: learning from built-in stories (your own: --train FILE)");
+        log.say("no text was given: learning from built-in stories (your own: --train FILE)");
     }
-    let materials = match gather(settings, directory, &mut stop) {
+    let materials = match gather(settings, directory, &mut stop, log) {
         Err(SessionError::Data(train::data::DataError::Interrupted { .. })) => {
             let reason = stop.pending().unwrap_or(StopReason::Interrupt);
-            eprintln!("stopped: {reason}; what was prepared is kept, run the same command again to continue");
+            log.say(&format!(
+                "stopped: {reason}; what was prepared is kept, run the same command again to continue"
+            ));
             return Ok(Some(reason));
         }
         materials => materials?,
@@ -110,10 +117,10 @@ fn session(
     let micro_batch = training::micro_batch(settings);
     let held_out =
         training::held_out_batches(materials.held_out.clone(), settings.training.eval_sequences, micro_batch);
-    introduce(settings, &materials, &mut learner);
+    introduce(settings, &materials, &mut learner, log);
     let checkpoints = directory.checkpoints(settings.training.keep)?;
-    warn_of_little_room(directory, &checkpoints, learner.albert().parameters().count())?;
-    let display = RefCell::new(Display::new(settings.training.steps));
+    warn_of_little_room(directory, &checkpoints, learner.albert().parameters().count(), log)?;
+    let display = RefCell::new(Display::new(settings.training.steps, log));
     let mut trainer = Trainer {
         learner: &mut learner,
         dataset: materials.training.clone(),
@@ -127,7 +134,7 @@ fn session(
         observe: Box::new(|happening| display.borrow_mut().show(&happening)),
     };
     if let Some(step) = trainer.resume()? {
-        eprintln!("continuing from step {step}");
+        log.say(&format!("continuing from step {step}"));
     }
     let finished = trainer.run();
     drop(trainer);
@@ -135,7 +142,9 @@ fn session(
     let finished = finished?;
     match finished {
         Finished::Stopped(reason, step) => {
-            eprintln!("stopped: {reason}; step {step} is saved, run the same command again to continue");
+            log.say(&format!(
+                "stopped: {reason}; step {step} is saved, run the same command again to continue"
+            ));
             Ok(Some(reason))
         }
         Finished::Done(evaluation) => {
@@ -155,9 +164,10 @@ fn gather(
     settings: &Pretrain,
     directory: &RunDirectory,
     stop: &mut StopRequests,
+    log: &Log,
 ) -> Result<Materials, SessionError> {
     let folder = directory.path().join("data");
-    let announce = |what: &str| eprintln!("{what}");
+    let announce = |what: &str| log.say(what);
     stop.during(|stop| Workshop { folder: &folder, stop, announce: &announce }.materials(settings))
 }
 
@@ -176,50 +186,55 @@ fn options(settings: &Pretrain, micro_batch_size: usize) -> TrainerOptions {
 }
 
 /// Warns where the disk has no room for what the run is going to write.
-fn warn_of_little_room(directory: &RunDirectory, checkpoints: &Checkpoints, parameters: usize) -> Result<()> {
+fn warn_of_little_room(
+    directory: &RunDirectory,
+    checkpoints: &Checkpoints,
+    parameters: usize,
+    log: &Log,
+) -> Result<()> {
     let weights = (parameters * size_of::<f32>()) as u64;
     // A checkpoint has two moments beside the weights; at the end there is the model.
     let needed = checkpoints.growth(3 * weights)? + weights;
     if let Some(free) = directory.shortage(needed) {
-        eprintln!(
+        log.say(&format!(
             "warning: the run is going to write {} of checkpoints and model, but only {} are free in {}: make room, or \
              checkpoints will fail to be saved (--keep says how many are kept)",
             bytes(needed as usize),
             bytes(free as usize),
             directory.path().display(),
-        );
+        ));
     }
     Ok(())
 }
 
 /// Says what is about to be trained, on what, and how.
-fn introduce(settings: &Pretrain, materials: &Materials, learner: &mut training::Learner) {
+fn introduce(settings: &Pretrain, materials: &Materials, learner: &mut training::Learner, log: &Log) {
     let (training, schedule) = (&settings.training, settings.schedule());
     let parameters = learner.albert().parameters().count();
     let plan = learner.training_plan();
     let plan = learner.runtime().plan(plan);
     let (activations, persistent) = (bytes(plan.arena_size()), bytes(plan.parameter_size()));
-    eprintln!(
+    log.say(&format!(
         "model: {:.2} M parameters, vocabulary {}; memory: {persistent} for parameters, {activations} for activations",
         parameters as f64 / 1e6,
         learner.albert().config().vocab_size,
-    );
+    ));
     let corpus = materials.training.sampler();
-    eprintln!(
+    log.say(&format!(
         "data: {} documents, {} samples an epoch of at most {} tokens",
         corpus.documents(),
         materials.training.epoch(0).samples(),
         settings.sampling.max_seq_length,
-    );
-    eprintln!(
+    ));
+    log.say(&format!(
         "training: {} steps of {} sequences, {:?}, learning rate {:.2e} after {} steps of warm-up",
         training.steps,
         training.batch,
         settings.optimizer.kind,
         schedule.learning_rate,
         schedule.warmup_steps,
-    );
+    ));
     if let Interval::Time(every) = training.save_every {
-        eprintln!("checkpoints: every {} and at the end", train::run::clock::format_duration(every));
+        log.say(&format!("checkpoints: every {} and at the end", train::run::clock::format_duration(every)));
     }
 }

@@ -8,42 +8,58 @@ use train::run::clock::format_duration;
 use train::run::progress::{Figure, Form, Line, LineClock, Pace, Remaining};
 use train::training::{Evaluation, Happening, Outcome};
 
-/// Time between plain lines.
+use crate::log::Log;
+
+/// Time between lines of the log, and of a display that is no terminal.
 const INTERVAL: Duration = Duration::from_secs(30);
 /// Time between redrawings of the bar.
 const FRAME: Duration = Duration::from_millis(200);
 
 /// Shows a run.
-pub struct Display {
+pub struct Display<'a> {
     steps: u64,
-    clock: LineClock,
-    bar: Option<ProgressBar>,
+    log: &'a Log,
+    lines: LineClock,
+    /// On a terminal, with the clock of its frames.
+    bar: Option<(ProgressBar, LineClock)>,
 }
 
-impl Display {
+impl<'a> Display<'a> {
     /// A display of a run of `steps` steps.
-    pub fn new(steps: u64) -> Self {
+    pub fn new(steps: u64, log: &'a Log) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(steps);
             let style = ProgressStyle::with_template("{bar:24} {msg}").expect("the template is well-formed");
             bar.set_style(style);
-            bar
+            (bar, LineClock::new(FRAME))
         });
-        let interval = if bar.is_some() { FRAME } else { INTERVAL };
-        Self { steps, clock: LineClock::new(interval), bar }
+        Self { steps, log, lines: LineClock::new(INTERVAL), bar }
     }
 
     /// Shows what happened.
     pub fn show(&mut self, happening: &Happening<'_>) {
         match happening {
             Happening::Step { step, outcome, learning_rate, pace, remaining } => {
-                if self.clock.is_due(Instant::now()) {
-                    self.line(*step, outcome, *learning_rate, pace, *remaining);
+                let now = Instant::now();
+                let is_line_due = self.lines.is_due(now);
+                let is_frame_due = self.bar.as_mut().is_some_and(|(_, frames)| frames.is_due(now));
+                if is_line_due || is_frame_due {
+                    let line = self.line(*step, outcome, *learning_rate, pace, *remaining);
+                    match &self.bar {
+                        Some((bar, _)) => {
+                            bar.set_position(*step);
+                            bar.set_message(line.clone());
+                        }
+                        None => eprintln!("{line}"),
+                    }
+                    if is_line_due {
+                        self.log.note(&line);
+                    }
                 }
             }
             Happening::Evaluated(evaluation) => self.say(&evaluated(evaluation)),
             Happening::Saved { step, time } => {
-                tracing::debug!("checkpoint of step {step} saved in {}", format_duration(*time));
+                self.log.note(&format!("checkpoint of step {step} saved in {}", format_duration(*time)));
             }
             Happening::NotSaved(error) => self.say(&format!("warning: {error}\n  training goes on from memory")),
             Happening::Skipped { step, loss, gradient_norm } => self.say(&format!(
@@ -58,7 +74,14 @@ impl Display {
         }
     }
 
-    fn line(&self, step: u64, outcome: &Outcome, learning_rate: f64, pace: &Pace, remaining: Remaining) {
+    fn line(
+        &self,
+        step: u64,
+        outcome: &Outcome,
+        learning_rate: f64,
+        pace: &Pace,
+        remaining: Remaining,
+    ) -> String {
         let figure = |name, value, form| Figure { name, value, form };
         let figures = [
             figure("loss", outcome.loss, Form::Loss),
@@ -69,7 +92,7 @@ impl Display {
             figure("lr", learning_rate, Form::Rate),
             figure("gnorm", outcome.gradient_norm, Form::Norm),
         ];
-        let line = Line {
+        Line {
             task: "pretrain",
             step,
             steps: self.steps,
@@ -77,27 +100,22 @@ impl Display {
             tokens_per_second: pace.tokens_per_second(),
             waiting_share: pace.waiting_share(),
             time_left: pace.time_left(remaining),
-        };
-        match &self.bar {
-            Some(bar) => {
-                bar.set_position(step);
-                bar.set_message(line.to_string());
-            }
-            None => eprintln!("{line}"),
         }
+        .to_string()
     }
 
     /// Prints a line of its own, above the bar if there is one.
     pub fn say(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.println(text),
+            Some((bar, _)) => bar.println(text),
             None => eprintln!("{text}"),
         }
+        self.log.note(text);
     }
 
     /// Takes the bar away.
     pub fn finish(&self) {
-        if let Some(bar) = &self.bar {
+        if let Some((bar, _)) = &self.bar {
             bar.finish_and_clear();
         }
     }

@@ -165,27 +165,35 @@ fn fill<const N: usize>(values: &mut [f32], bytes: &[u8], decode: impl Fn([u8; N
 /// # Errors
 /// If a file cannot be written.
 pub fn save(directory: &Path, albert: &Albert, values: &[f32]) -> Result<(), ModelError> {
-    let io = |action, path: &Path| {
-        let path = path.to_owned();
-        move |source| ModelError::Io { action, path, source }
-    };
-    std::fs::create_dir_all(directory).map_err(io("create", directory))?;
+    std::fs::create_dir_all(directory).map_err(io_error("create", directory))?;
     let views = albert.parameters().placed_parts().map(|(part, range)| {
         let bytes = bytemuck::cast_slice(&values[range]);
         let view = TensorView::new(Dtype::F32, part.shape.clone(), bytes);
         (part.name.clone(), view.expect("a part's range has its shape's length"))
     });
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let weights = directory.join(WEIGHTS_FILE);
-    let staged = directory.join(".model.safetensors.partial");
-    safetensors::serialize_to_file(views, Some(metadata), &staged)
-        .map_err(|source| ModelError::Damaged { path: staged.clone(), source })?;
-    let written = File::open(&staged).map_err(io("read", &staged))?;
-    written.sync_all().map_err(io("write", &staged))?;
-    std::fs::rename(&staged, &weights).map_err(io("write", &weights))?;
-    let (config, staged) = (directory.join(CONFIG_FILE), directory.join(".config.json.partial"));
-    let mut file = File::create(&staged).map_err(io("write", &staged))?;
-    file.write_all(albert.config().to_json().as_bytes()).map_err(io("write", &staged))?;
-    file.sync_all().map_err(io("write", &staged))?;
-    std::fs::rename(&staged, &config).map_err(io("write", &config))
+    let path = directory.join(WEIGHTS_FILE);
+    let weights = safetensors::serialize(views, Some(metadata))
+        .map_err(|error| io_error("write", &path)(std::io::Error::other(error)))?;
+    write(&path, &weights)?;
+    write(&directory.join(CONFIG_FILE), albert.config().to_json().as_bytes())
+}
+
+/// Writes a file beside its place, syncs it, and puts it there.
+fn write(path: &Path, content: &[u8]) -> Result<(), ModelError> {
+    let mut staged = path.as_os_str().to_owned();
+    staged.push(".tmp");
+    let staged = Path::new(&staged);
+    let write = || {
+        let mut file = File::create(staged)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(staged, path)
+    };
+    write().map_err(io_error("write", path))
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> ModelError {
+    let path = path.to_owned();
+    move |source| ModelError::Io { action, path, source }
 }

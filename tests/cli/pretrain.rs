@@ -25,6 +25,7 @@ fn a_run_ends_with_its_figures_and_examples() {
         let line = format!("held out at step {step}: ");
         assert_eq!(finished.err.matches(&line).count(), 1, "{}", finished.err);
     }
+    let finished_err = finished.err.clone();
     let shown = finished.done();
     let text = sentences().to_lowercase();
     let (mut masked, mut whole) = (0, 0);
@@ -45,6 +46,18 @@ fn a_run_ends_with_its_figures_and_examples() {
         }
     }
     assert!(masked > 0 && whole > 0, "{shown}");
+    let log = std::fs::read_to_string(scene.path("run/train.log")).unwrap();
+    for line in finished_err.lines() {
+        assert_eq!(log.matches(line).count(), 1, "{line}");
+    }
+    assert!(log.ends_with("all steps are done\n"), "{log}");
+    let permissions =
+        |file: &str| std::fs::metadata(scene.path("run/model").join(file)).unwrap().permissions();
+    assert_eq!(
+        permissions("model.safetensors"),
+        permissions("config.json"),
+        "both are for whom the system says"
+    );
     // A run that is finished says so again, with the same figures, and is no failure.
     let again = pretrain(&scene, &[]);
     assert_eq!(again.err.matches("held out at step 4: ").count(), 1, "{}", again.err);
