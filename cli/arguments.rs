@@ -13,6 +13,8 @@ use train::data::Format;
 use train::inference::Inference;
 use train::tokenizer::{LoadOptions, Tokenizer};
 
+use crate::output::tell;
+
 /// A finished model.
 #[derive(Args)]
 pub struct ModelArguments {
@@ -50,7 +52,7 @@ impl ModelArguments {
     pub fn load(&self) -> Result<Inference> {
         let model = Inference::load(&self.model, self.cpu.device()?)?;
         for note in model.albert().config().notes() {
-            eprintln!("warning: {note}");
+            tell(format_args!("warning: {note}"));
         }
         Ok(model)
     }

@@ -9,6 +9,7 @@ use train::inference::{encode, read_sequences};
 use train::run::signals::StopRequests;
 
 use crate::arguments::ModelArguments;
+use crate::output::tell;
 
 /// Encode sequences: hidden states, and logits if asked for, as safetensors.
 ///
@@ -42,11 +43,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let sequences = read_sequences(input, tokenizer.as_ref())?;
     let mut stop = StopRequests::install().context("cannot install signal handlers")?;
     encode(&mut model, &sequences, *logits, output, &mut stop)?;
-    eprintln!(
+    tell(format_args!(
         "{} sequences of at most {} tokens encoded into {}",
         sequences.count(),
         sequences.length,
         output.display()
-    );
+    ));
     Ok(ExitCode::Done)
 }

@@ -7,6 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use train::run::clock::{unix_seconds, utc};
 
+use crate::output::tell;
+
 /// The log of a run.
 pub struct Log(File);
 
@@ -19,7 +21,7 @@ impl Log {
 
     /// Tells the terminal and the log.
     pub fn say(&self, text: &str) {
-        eprintln!("{text}");
+        tell(text);
         self.note(text);
     }
 

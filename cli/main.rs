@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         Ok(code) => code.into(),
         Err(error) if output::is_unread(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}", complaint(&error));
+            output::tell(complaint(&error));
             train::exit::ExitCode::of(error.as_ref()).into()
         }
     }

@@ -8,6 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use train::run::clock::format_duration;
 use train::run::progress::LineClock;
 
+use crate::output::tell;
+
 /// Time between plain lines.
 const INTERVAL: Duration = Duration::from_secs(30);
 /// Time between redrawings of the bar.
@@ -53,7 +55,7 @@ impl Meter {
                 bar.set_position((1000.0 * share) as u64);
                 bar.set_message(line);
             }
-            None => eprintln!("{line}"),
+            None => tell(line),
         }
     }
 

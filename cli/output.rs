@@ -1,6 +1,6 @@
-//! Standard output, where results go.
+//! Standard output, where results go, and standard error, where everything else goes.
 
-use std::fmt::Arguments;
+use std::fmt::{Arguments, Display};
 use std::io::{ErrorKind, Write};
 
 use anyhow::{Context, Result};
@@ -17,6 +17,12 @@ pub(crate) use say;
 /// Prints a line.
 pub fn line(line: Arguments<'_>) -> Result<()> {
     writeln!(std::io::stdout(), "{line}").context("cannot write to standard output")
+}
+
+/// Tells a person something on standard error. That nobody listens any more, as when a pager was left, is no reason to end
+/// work that takes days: `eprintln!` would panic.
+pub fn tell(text: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Whether an error only says that nobody reads on.

@@ -15,7 +15,7 @@ use train::training::{
 };
 
 use crate::log::Log;
-use crate::output::say;
+use crate::output::{is_unread, say};
 use crate::progress::Display;
 use crate::settings::SettingsArguments;
 
@@ -154,8 +154,10 @@ fn session(
                 model::save(folder, albert, &values)?;
                 Ok(materials.tokenizer.save(folder)?)
             })?;
-            crate::farewell::show(&model, &materials)?;
-            Ok(None)
+            match crate::farewell::show(&model, &materials) {
+                Err(error) if !is_unread(&error) => Err(error),
+                _ => Ok(None),
+            }
         }
     }
 }

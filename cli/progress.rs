@@ -9,6 +9,7 @@ use train::run::progress::{Figure, Form, Line, LineClock, Pace, Remaining};
 use train::training::{Evaluation, Happening, Outcome};
 
 use crate::log::Log;
+use crate::output::tell;
 
 /// Time between lines of the log, and of a display that is no terminal.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -50,7 +51,7 @@ impl<'a> Display<'a> {
                             bar.set_position(*step);
                             bar.set_message(line.clone());
                         }
-                        None => eprintln!("{line}"),
+                        None => tell(&line),
                     }
                     if is_line_due {
                         self.log.note(&line);
@@ -108,7 +109,7 @@ impl<'a> Display<'a> {
     pub fn say(&self, text: &str) {
         match &self.bar {
             Some((bar, _)) => bar.println(text),
-            None => eprintln!("{text}"),
+            None => tell(text),
         }
         self.log.note(text);
     }

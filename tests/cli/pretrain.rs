@@ -2,7 +2,11 @@
 
 use train::exit::ExitCode;
 
-use crate::program::{Run, Scene, run, sentences};
+use crate::program::{Run, Scene, program, run, sentences};
+
+/// Of a small run.
+const SIZES: &str = "--preset micro --hidden-size 16 --embedding-size 8 --intermediate-size 24 --num-hidden-layers 1 \
+                 --max-seq-length 32 --batch 4 --steps 4 --eval-every 2 --eval-sequences 8 --held-out-every 4";
 
 /// A small run on the scene's text.
 fn pretrain(scene: &Scene, more: &[&str]) -> Run {
@@ -12,9 +16,7 @@ fn pretrain(scene: &Scene, more: &[&str]) -> Run {
 fn pretrain_on(scene: &Scene, text: &str, more: &[&str]) -> Run {
     let (tokenizer, out) = (scene.arg("model"), scene.arg("run"));
     let data = ["pretrain", "--train", text, "--tokenizer", &tokenizer, "--out", &out];
-    let sizes = "--preset micro --hidden-size 16 --embedding-size 8 --intermediate-size 24 --num-hidden-layers 1 \
-                 --max-seq-length 32 --batch 4 --steps 4 --eval-every 2 --eval-sequences 8 --held-out-every 4";
-    run(&[&data[..], &sizes.split_whitespace().collect::<Vec<_>>(), more].concat())
+    run(&[&data[..], &SIZES.split_whitespace().collect::<Vec<_>>(), more].concat())
 }
 
 #[test]
@@ -62,6 +64,24 @@ fn a_run_ends_with_its_figures_and_examples() {
     let again = pretrain(&scene, &[]);
     assert_eq!(again.err.matches("held out at step 4: ").count(), 1, "{}", again.err);
     assert_eq!(again.done(), shown);
+}
+
+#[test]
+fn a_run_goes_on_when_nobody_listens() {
+    let scene = Scene::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let (text, out) = (scene.arg("text.txt"), scene.arg("run"));
+    let status = program()
+        .args(["pretrain", "--train", &text, "--out", &out, "--vocab-size", "50"])
+        .args(SIZES.split_whitespace())
+        .stdout(writer.try_clone().unwrap())
+        .stderr(writer)
+        .status();
+    assert_eq!(status.unwrap().code(), Some(0));
+    assert!(scene.path("run/eval_results.json").exists());
+    let info = std::fs::read_to_string(scene.path("run/run.json")).unwrap();
+    assert!(info.contains("\"status\": \"finished\""), "{info}");
 }
 
 #[test]
