@@ -31,10 +31,12 @@ pub enum Recompute {
 /// Appends the gradient of `loss` to the graph.
 ///
 /// # Errors
-/// If a parameter receives no gradient.
+/// If a parameter receives no gradient, or only a part of it.
 pub(crate) fn differentiate(graph: &Graph, loss: Tensor<'_>, recompute: Recompute) -> Result<(), PlanError> {
     assert_eq!(loss.shape(), Shape::SCALAR, "a loss is a single number");
     let mut record = graph.record.borrow_mut();
+    let recorded = |node: &Node| matches!(node.operation, Operation::Forward(_));
+    assert!(record.nodes.iter().all(recorded), "a graph serves one training plan");
     let forward_nodes = record.nodes.len();
     let needs_gradient = needs_gradient(&record);
     let escapes = escapes(&record);
@@ -51,7 +53,7 @@ pub(crate) fn differentiate(graph: &Graph, loss: Tensor<'_>, recompute: Recomput
     d.gradients.insert(loss.id, seed);
     for index in (0..forward_nodes).rev() {
         let node = d.record.nodes[index].clone();
-        let Operation::Forward(op) = &node.operation else { unreachable!("a graph is differentiated once") };
+        let Operation::Forward(op) = &node.operation else { unreachable!("checked above") };
         for (position, output) in node.outputs.iter().enumerate().skip(1) {
             assert!(
                 !d.gradients.contains_key(output),
@@ -63,16 +65,22 @@ pub(crate) fn differentiate(graph: &Graph, loss: Tensor<'_>, recompute: Recomput
             vjp(&mut d, &node, op, dy);
         }
     }
-    every_parameter_is_trained(&graph.parameters, &d.trained)
+    every_parameter_is_trained(&graph.parameters, &d)
 }
 
-fn every_parameter_is_trained(
-    parameters: &Parameters,
-    trained: &BTreeSet<ParameterId>,
-) -> Result<(), PlanError> {
-    let untrained: Vec<_> =
-        parameters.ids().filter(|id| !trained.contains(id)).map(|id| parameters.name(id)).collect();
-    if untrained.is_empty() { Ok(()) } else { Err(PlanError::Untrained { parameters: untrained }) }
+/// Gradients of parameters are added up in the flat buffer, by the operations that have weights; what would flow into a
+/// parameter anywhere else is lost.
+fn every_parameter_is_trained(parameters: &Parameters, d: &Differentiation<'_>) -> Result<(), PlanError> {
+    let names = |of: &dyn Fn(ParameterId) -> bool| -> Vec<String> {
+        parameters.ids().filter(|&id| of(id)).map(|id| parameters.name(id)).collect()
+    };
+    let lost: BTreeSet<_> = d.gradients.keys().filter_map(|&value| d.record.as_parameter(value)).collect();
+    let (untrained, operands) = (names(&|id| !d.trained.contains(&id)), names(&|id| lost.contains(&id)));
+    match (untrained.is_empty(), operands.is_empty()) {
+        (_, false) => Err(PlanError::NoWeight { parameters: operands }),
+        (false, true) => Err(PlanError::Untrained { parameters: untrained }),
+        (true, true) => Ok(()),
+    }
 }
 
 /// Whether a value depends on a parameter through differentiable operations.
@@ -80,7 +88,8 @@ fn needs_gradient(record: &Record) -> Vec<bool> {
     let mut needs: Vec<bool> =
         (0..record.values.len()).map(|v| record.as_parameter(ValueId(v)).is_some()).collect();
     for node in &record.nodes {
-        needs[node.outputs[0].0] = node.inputs.iter().any(|input| needs[input.0]);
+        let needed = node.inputs.iter().any(|input| needs[input.0]);
+        node.outputs.iter().for_each(|output| needs[output.0] = needed);
     }
     needs
 }
@@ -141,12 +150,25 @@ impl Differentiation<'_> {
 
     /// The same for an operation that contributes to two values at once.
     pub fn contribute_two(&mut self, op: GradientOp, inputs: &[ValueId], values: [ValueId; 2]) {
-        let into = values.map(|value| self.gradients.get(&value).copied());
-        let (name, shapes) = (self.name_of(values[0]), values.map(|value| self.shape(value)));
-        let totals = self.push(&name, op, inputs, &shapes, into.to_vec(), &[]);
-        for (value, total) in values.into_iter().zip(totals) {
-            self.gradients.insert(value, total);
+        let [first, second] = values;
+        let mut into = values.map(|value| self.gradients.get(&value).copied());
+        if first == second {
+            into[1] = None; // the two outputs are added up below
         }
+        let (name, shapes) = (self.name_of(first), values.map(|value| self.shape(value)));
+        let totals = self.push(&name, op, inputs, &shapes, into.to_vec(), &[]);
+        self.gradients.insert(first, totals[0]);
+        if first == second {
+            self.flow(totals[1], second);
+        } else {
+            self.gradients.insert(second, totals[1]);
+        }
+    }
+
+    /// Stops the program where a gradient would be cut: losses have none for their targets and weights.
+    pub fn constants(&self, node: &Node, operands: &[ValueId]) {
+        let constant = operands.iter().all(|operand| !self.needs_gradient[operand.0]);
+        assert!(constant, "{}: targets and weights must not depend on parameters", node.name);
     }
 
     /// Lets `gradient` pass unchanged into the gradient of `value`.

@@ -9,18 +9,25 @@ pub enum PlanError {
         /// Their names.
         parameters: Vec<String>,
     },
+    /// A parameter that is an operand where no gradient is collected.
+    #[error(
+        "only the weights of embeddings, linear maps and layer norms are trained, but the model uses these parameters \
+         as other operands: {}", parameters.join(", ")
+    )]
+    NoWeight {
+        /// Their names.
+        parameters: Vec<String>,
+    },
 }
 
 /// Inputs that do not fit a plan.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RunError {
-    /// A name the plan does not know, or one that was not bound.
-    #[error("input `{name}` is {problem}")]
-    Binding {
+    /// An input that was not bound.
+    #[error("input `{name}` is not bound")]
+    NotBound {
         /// The input.
         name: String,
-        /// What is wrong with it.
-        problem: &'static str,
     },
     /// An axis with more members than planned for.
     #[error(

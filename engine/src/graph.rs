@@ -93,6 +93,14 @@ impl Record {
         self.values[value.0].shape
     }
 
+    /// What may be bound to a value; anything real where nothing is bound.
+    pub fn content(&self, value: ValueId) -> Content {
+        match self.values[value.0].source {
+            Source::Input(input) => self.inputs[input].content,
+            Source::Parameter(_) | Source::Node(_) => Content::Real,
+        }
+    }
+
     /// The parameter that a value is, if it is one.
     pub fn as_parameter(&self, value: ValueId) -> Option<ParameterId> {
         match self.values[value.0].source {
@@ -146,24 +154,38 @@ impl Graph {
     }
 
     /// Declares a dimension with at most `capacity` members.
+    ///
+    /// # Panics
+    /// If an `i32`, which is what rows are named by, cannot count them.
+    #[track_caller]
     pub fn axis(&self, name: &str, capacity: usize) -> Axis {
+        assert!(i32::try_from(capacity).is_ok(), "axis {name}: {capacity} is more than 2³¹ − 1");
         let axes = &mut self.record.borrow_mut().axes;
         axes.push(AxisSpec { name: name.to_owned(), capacity });
         Axis(axes.len() - 1)
     }
 
     /// Declares an input of real numbers.
+    ///
+    /// # Panics
+    /// If the name is taken.
+    #[track_caller]
     pub fn input(&self, name: &str, shape: Shape) -> Tensor<'_> {
         self.tensor(self.declare_input(name, shape, Content::Real))
     }
 
     /// Declares an input of integers, one per row.
+    ///
+    /// # Panics
+    /// If the name is taken, or `content` is real.
+    #[track_caller]
     pub fn indices(&self, name: &str, rows: Rows, content: Content) -> Indices<'_> {
         assert!(content != Content::Real, "input {name}: indices are integers");
         let id = self.declare_input(name, Shape::new(rows, 1), content);
         Indices { graph: self, id }
     }
 
+    #[track_caller]
     fn declare_input(&self, name: &str, shape: Shape, content: Content) -> ValueId {
         let mut record = self.record.borrow_mut();
         assert!(record.inputs.iter().all(|known| known.name != name), "input {name} is declared twice");
@@ -253,8 +275,14 @@ impl Graph {
     #[track_caller]
     pub(crate) fn require(&self, holds: bool, operation: &str, message: impl FnOnce() -> String) {
         if !holds {
-            let name = self.record.borrow().scoped(operation);
-            panic!("{name}: {}", message());
+            self.refuse(operation, &message());
         }
+    }
+
+    /// The same where there is nothing to go on with.
+    #[track_caller]
+    pub(crate) fn refuse(&self, operation: &str, message: &str) -> ! {
+        let name = self.record.borrow().scoped(operation);
+        panic!("{name}: {message}");
     }
 }

@@ -8,7 +8,7 @@ use kernels::{
     layer_norm, linear, scale, sequence_softmax, sequence_sum, squared_error,
 };
 
-use crate::op::{GradientOp, Op, Operation, placement};
+use crate::op::{GradientOp, Op, Operation};
 use crate::plan::{Location, Operand, Step};
 use crate::shape::Rows;
 
@@ -21,7 +21,7 @@ pub(crate) struct Memory<'a, R> {
     pub integers: &'a [&'a [i32]],
     /// Length of every axis in this run.
     pub lengths: &'a [usize],
-    /// What earlier micro-batches held along every axis.
+    /// What earlier micro-batches held along every axis; empty for nothing.
     pub starts: &'a [u64],
     /// Source of the dropout coins of row 0.
     pub randomness: Randomness,
@@ -63,18 +63,12 @@ impl<R: Real> Memory<'_, R> {
     /// The coins of rows like those of `operand`.
     fn randomness(&self, operand: &Operand) -> Randomness {
         match operand.shape.rows {
-            Rows::Along(axis) => Randomness { first_row: self.starts[axis.0], ..self.randomness },
-            Rows::Fixed(_) | Rows::Borders(_) => self.randomness,
+            Rows::Along(axis) if !self.starts.is_empty() => {
+                Randomness { first_row: self.starts[axis.0], ..self.randomness }
+            }
+            Rows::Along(_) | Rows::Fixed(_) | Rows::Borders(_) => self.randomness,
         }
     }
-}
-
-fn some<T>(slice: &[T]) -> Option<&[T]> {
-    (!slice.is_empty()).then_some(slice)
-}
-
-fn some_mut<T>(slice: &mut [T]) -> Option<&mut [T]> {
-    (!slice.is_empty()).then_some(slice)
 }
 
 /// Runs one step.
@@ -108,14 +102,15 @@ fn forward<H: Host>(host: &H, op: &Op, step: &Step, memory: &mut Memory<'_, H::R
         }
         Op::Linear(op) => {
             let ([x, weight, bias], [y, preactivation], []) = memory.operands(step, [0, 1, 2]);
-            let (bias, preactivation) = (some(bias), some_mut(preactivation));
+            let (bias, preactivation) =
+                (step.has_read(2).then_some(bias), step.has_write(1).then_some(preactivation));
             host.linear_forward(op, linear::Forward { x, weight, bias, preactivation, y });
         }
         Op::LayerNorm(op) => {
             let randomness = memory.randomness(&step.reads[0]);
             let ([x, gamma, beta, residual], [y, mean, reciprocal_deviation, sum], []) =
                 memory.operands(step, [0, 1, 2, 3]);
-            let (residual, sum) = (some(residual), some_mut(sum));
+            let (residual, sum) = (step.has_read(3).then_some(residual), step.has_write(3).then_some(sum));
             let operands = layer_norm::Forward {
                 x,
                 residual,
@@ -172,7 +167,7 @@ fn forward<H: Host>(host: &H, op: &Op, step: &Step, memory: &mut Memory<'_, H::R
             for (index, operand) in step.reads.iter().enumerate() {
                 let width = operand.shape.columns;
                 let block = Columns { width, x_width: width, from: 0, y_width: total, to };
-                copy_columns(host, &block, placement(index == 0), step, index, memory);
+                copy_columns(host, &block, columns::Place::Keep, step, index, memory);
                 to += width;
             }
         }
@@ -233,14 +228,14 @@ fn backward<H: Host>(host: &H, op: &GradientOp, step: &Step, memory: &mut Memory
         }
         GradientOp::LinearWeight(op) => {
             let ([x, du], [], [d_weight, d_bias]) = memory.operands(step, [0, 1]);
-            let d_bias = some_mut(d_bias);
+            let d_bias = step.accumulates.get(1).map(|_| d_bias);
             host.linear_weight_gradient(op, linear::WeightGradient { x, du, d_weight, d_bias });
         }
         GradientOp::LayerNorm(op) => {
             let randomness = memory.randomness(&step.reads[0]);
             let ([sum, mean, reciprocal_deviation, gamma, dy], [d_sum, d_x], [d_gamma, d_beta]) =
                 memory.operands(step, [0, 1, 2, 3, 4]);
-            let d_x = some_mut(d_x);
+            let d_x = step.has_write(1).then_some(d_x);
             let operands = layer_norm::Backward {
                 sum,
                 mean,

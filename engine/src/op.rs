@@ -6,7 +6,7 @@
 use kernels::activation::Activation;
 use kernels::add::Add;
 use kernels::attention::Attention;
-use kernels::columns::{Columns, Place};
+use kernels::columns::Columns;
 use kernels::cross_entropy::CrossEntropy;
 use kernels::dropout::Dropout;
 use kernels::embedding::Embedding;
@@ -181,9 +181,4 @@ pub(crate) fn reversed(columns: &Columns) -> Columns {
         y_width: columns.x_width,
         to: columns.from,
     }
-}
-
-/// What happens to the destination of the first of several placements into one matrix, and of the others.
-pub(crate) fn placement(first: bool) -> Place {
-    if first { Place::Clear } else { Place::Keep }
 }

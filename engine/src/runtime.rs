@@ -122,7 +122,7 @@ impl Runtime {
     /// Takes a plan and makes room for it. All plans of a runtime share one arena.
     ///
     /// # Panics
-    /// If the plan was made in another precision or over other parameters.
+    /// If the plan was made in another precision or over other parameters, or has more than 32 inputs.
     pub fn load(&mut self, plan: Plan) -> PlanId {
         assert_eq!(plan.precision, self.precision(), "a plan is made in its device's precision");
         on_host!(&mut self.0, host => host.load(plan))
@@ -137,14 +137,17 @@ impl Runtime {
     ///
     /// # Errors
     /// If the inputs do not fit the plan; nothing has run then.
+    ///
+    /// # Panics
+    /// If `lengths` or `starts` are not those of the plan's axes.
     pub fn run(&mut self, plan: PlanId, bindings: &Bindings<'_>) -> Result<(), RunError> {
         on_host!(&mut self.0, host => host.run(plan, bindings))
     }
 
-    /// An output of the last run, which must have been of this plan.
+    /// An output of the last run.
     ///
     /// # Panics
-    /// If the plan has no output of that name.
+    /// If the last run was of another plan, or the plan has no output of that name.
     pub fn output(&self, plan: PlanId, name: &str) -> Vec<f64> {
         let mut values = Vec::new();
         self.read_output(plan, name, &mut values);
@@ -237,6 +240,8 @@ struct HostRuntime<H: Host> {
     second_moments: Buffer<H::Real>,
     arena: Buffer<H::Real>,
     plans: Vec<Loaded>,
+    /// Whose values lie in the arena.
+    ran: Option<PlanId>,
     profiling: bool,
 }
 
@@ -254,6 +259,7 @@ impl<H: Host> HostRuntime<H> {
             second_moments: Buffer::new(0),
             arena: Buffer::new(0),
             plans: Vec::new(),
+            ran: None,
             profiling: false,
             parameters,
         }
@@ -270,6 +276,7 @@ impl<H: Host> HostRuntime<H> {
         }
         if plan.arena_size > size_of_val(&*self.arena) {
             self.arena = Buffer::new(plan.arena_size / size_of::<H::Real>());
+            self.ran = None;
         }
         self.plans.push(Loaded {
             times: vec![Duration::ZERO; plan.steps.len()],
@@ -281,8 +288,8 @@ impl<H: Host> HostRuntime<H> {
 
     fn run(&mut self, id: PlanId, bindings: &Bindings<'_>) -> Result<(), RunError> {
         let Loaded { plan, times, lengths } = &mut self.plans[id.0];
-        check_lengths(plan, bindings.lengths)?;
-        lengths.copy_from_slice(bindings.lengths);
+        self.ran = None;
+        check_lengths(plan, bindings)?;
         let mut integers: [&[i32]; MOST_INPUTS] = [&[]; MOST_INPUTS];
         for (position, input) in plan.inputs.iter().enumerate() {
             if input.content == Content::Real {
@@ -299,8 +306,7 @@ impl<H: Host> HostRuntime<H> {
                 integers[position] = values;
             }
         }
-        const NO_STARTS: [u64; MOST_INPUTS] = [0; MOST_INPUTS];
-        let starts = if bindings.starts.is_empty() { &NO_STARTS } else { bindings.starts };
+        lengths.copy_from_slice(bindings.lengths);
         let philox = Philox::new(bindings.seed, purpose::DROPOUT);
         let mut memory = Memory {
             arena: &mut self.arena,
@@ -308,7 +314,7 @@ impl<H: Host> HostRuntime<H> {
             gradients: &mut self.gradients,
             integers: &integers,
             lengths: bindings.lengths,
-            starts,
+            starts: bindings.starts,
             randomness: Randomness { philox, step: bindings.step, first_row: 0 },
         };
         let (kernels, profiling) = (&self.kernels, self.profiling);
@@ -321,10 +327,12 @@ impl<H: Host> HostRuntime<H> {
                 }
             }
         });
+        self.ran = Some(id);
         Ok(())
     }
 
     fn output(&self, id: PlanId, name: &str) -> &[H::Real] {
+        assert_eq!(self.ran, Some(id), "output `{name}` is gone: another plan has run, or this one has not");
         let Loaded { plan, lengths, .. } = &self.plans[id.0];
         let output = plan.outputs.iter().find(|output| output.name == name);
         let output = output.unwrap_or_else(|| panic!("the plan has no output `{name}`"));
@@ -373,8 +381,9 @@ fn range<R>(operand: &Operand, lengths: &[usize]) -> std::ops::Range<usize> {
     start..start + operand.shape.elements(lengths)
 }
 
-fn check_lengths(plan: &Plan, lengths: &[usize]) -> Result<(), RunError> {
+fn check_lengths(plan: &Plan, &Bindings { lengths, starts, .. }: &Bindings<'_>) -> Result<(), RunError> {
     assert_eq!(lengths.len(), plan.axes.len(), "a run names the length of every axis");
+    assert!(starts.is_empty() || starts.len() == plan.axes.len(), "a start for every axis, or none");
     for (axis, &found) in plan.axes.iter().zip(lengths) {
         if found > axis.capacity {
             return Err(RunError::Capacity { axis: axis.name.clone(), found, capacity: axis.capacity });
@@ -391,7 +400,7 @@ fn bound<'a, T>(
 ) -> Result<&'a [T], RunError> {
     let found = bindings.iter().find(|(name, _)| *name == input.name);
     let Some((_, values)) = found else {
-        return Err(RunError::Binding { name: input.name.clone(), problem: "not bound" });
+        return Err(RunError::NotBound { name: input.name.clone() });
     };
     let expected = input.shape.elements(lengths);
     if values.len() != expected {

@@ -17,9 +17,9 @@ use kernels::sequence_softmax::SequenceSoftmax;
 use kernels::sequence_sum::SequenceSum;
 use kernels::squared_error::SquaredError;
 
-use crate::graph::{Graph, ValueId};
+use crate::graph::{Content, Graph, ValueId};
 use crate::op::Op;
-use crate::shape::{Rows, Shape};
+use crate::shape::{Axis, Rows, Shape};
 
 /// A matrix of real numbers in a graph under construction: copy it around like a number.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +39,33 @@ impl Indices<'_> {
     /// How many there are.
     pub fn rows(&self) -> Rows {
         self.graph.record.borrow().shape(self.id).rows
+    }
+
+    /// What they may be, checked at every run.
+    fn content(&self) -> Content {
+        self.graph.record.borrow().content(self.id)
+    }
+
+    /// Requires that whatever may be bound names one of `rows` rows, so that no kernel reads beyond them.
+    #[track_caller]
+    fn require_within(&self, operation: &str, rows: Rows) {
+        let within = match (self.content(), rows) {
+            (Content::Below(limit), Rows::Fixed(rows)) => limit <= rows,
+            (Content::RowOf(axis), Rows::Along(of)) => axis == of,
+            _ => false,
+        };
+        self.graph.require(within, operation, || format!("{:?} may lie outside {rows:?}", self.content()));
+    }
+
+    /// Requires that these are the borders of sequences in `rows`, and returns the axis of the sequences.
+    #[track_caller]
+    fn require_borders(&self, operation: &str, rows: Rows) -> Axis {
+        match (self.rows(), self.content(), rows) {
+            (Rows::Borders(sequences), Content::BordersOf(axis), Rows::Along(of)) if axis == of => sequences,
+            (_, content, _) => {
+                self.graph.refuse(operation, &format!("{content:?} are no borders of {rows:?}"))
+            }
+        }
     }
 }
 
@@ -97,6 +124,10 @@ impl Graph {
         self.require(indices.iter().all(|i| i.rows() == rows), "embedding", || {
             "index lists differ in length".into()
         });
+        tokens.order.require_within("embedding", rows);
+        for (table, indices) in tables.iter().zip(indices) {
+            indices.require_within("embedding", table.shape().rows);
+        }
         let inputs: Vec<_> = tables.iter().map(|t| t.id).chain(indices.iter().map(|i| i.id)).collect();
         self.tensor(
             self.forward(
@@ -198,9 +229,10 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn attention(self, offsets: Indices<'g>, heads: usize, dropout: f32) -> Self {
         let Shape { rows, columns } = self.shape();
-        self.graph.require(columns % (3 * heads) == 0, "attention", || {
+        self.graph.require(heads > 0 && columns % (3 * heads) == 0, "attention", || {
             format!("{columns} columns are not q, k and v of {heads} heads")
         });
+        offsets.require_borders("attention", rows);
         let op = Attention { heads, head_width: columns / 3 / heads, dropout: self.coins(dropout) };
         let shapes = [Shape::new(rows, columns / 3), Shape::new(rows, heads)];
         self.record("attention", Op::Attention(op), &[self.id, offsets.id], &shapes)[0]
@@ -218,6 +250,7 @@ impl<'g> Tensor<'g> {
     /// The rows that `rows` names.
     #[track_caller]
     pub fn gather(self, rows: Indices<'g>) -> Self {
+        rows.require_within("gather", self.shape().rows);
         let shape = Shape::new(rows.rows(), self.columns());
         self.record("gather", Op::Gather(Gather { width: self.columns() }), &[self.id, rows.id], &[shape])[0]
     }
@@ -227,6 +260,7 @@ impl<'g> Tensor<'g> {
     pub fn cross_entropy(self, labels: Indices<'g>, weights: Tensor<'g>) -> Classified<'g> {
         let per_row = Shape::new(self.shape().rows, 1);
         self.same("cross_entropy", "number of rows and labels", per_row.rows, labels.rows());
+        labels.require_within("cross_entropy", Rows::Fixed(self.columns()));
         self.same("cross_entropy", "shape of weights", per_row, weights.shape());
         let op = Op::CrossEntropy(CrossEntropy { classes: self.columns() });
         let shapes = [Shape::SCALAR, per_row, per_row, per_row];
@@ -271,6 +305,7 @@ impl<'g> Tensor<'g> {
     /// Softmax over the tokens of each sequence, column by column.
     #[track_caller]
     pub fn sequence_softmax(self, offsets: Indices<'g>) -> Self {
+        offsets.require_borders("sequence_softmax", self.shape().rows);
         let op = Op::SequenceSoftmax(SequenceSoftmax { width: self.columns() });
         self.record("sequence_softmax", op, &[self.id, offsets.id], &[self.shape()])[0]
     }
@@ -279,9 +314,7 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn sequence_sum(self, weights: Tensor<'g>, offsets: Indices<'g>) -> Self {
         self.same("sequence_sum", "shape of weights", weights.shape(), Shape::new(self.shape().rows, 1));
-        let Rows::Borders(sequences) = offsets.rows() else {
-            panic!("sequence_sum: offsets are the borders of an axis");
-        };
+        let sequences = offsets.require_borders("sequence_sum", self.shape().rows);
         let shape = Shape::new(Rows::Along(sequences), self.columns());
         let op = Op::SequenceSum(SequenceSum { width: self.columns() });
         self.record("sequence_sum", op, &[weights.id, self.id, offsets.id], &[shape])[0]
@@ -291,8 +324,11 @@ impl<'g> Tensor<'g> {
         self.graph.forward(name, op, inputs, shapes).into_iter().map(|id| self.graph.tensor(id)).collect()
     }
 
+    #[track_caller]
     fn coins(self, probability: f32) -> Option<Dropout> {
-        assert!((0.0..1.0).contains(&probability), "dropout probability {probability} is not in [0, 1)");
+        self.graph.require((0.0..1.0).contains(&probability), "dropout", || {
+            format!("probability {probability} is not in [0, 1)")
+        });
         (probability > 0.0).then(|| Dropout { probability, stream: self.graph.next_dropout() })
     }
 

@@ -44,11 +44,13 @@ pub(crate) fn vjp(d: &mut Differentiation<'_>, node: &Node, op: &Op, dy: ValueId
         Op::Dropout(op) => d.contribute(GradientOp::Dropout(*op), &[dy], inputs[0]),
         Op::Gather(op) => d.contribute(GradientOp::Gather(*op), &[inputs[1], dy], inputs[0]),
         Op::CrossEntropy(op) => {
+            d.constants(node, &inputs[2..]);
             let reads = [d.saved(inputs[0]), inputs[1], inputs[2], d.saved(outputs[2]), dy];
             let d_logits = d.fresh(GradientOp::CrossEntropy(*op), &reads, inputs[0]);
             d.flow(d_logits, inputs[0]);
         }
         Op::SquaredError(op) => {
+            d.constants(node, &inputs[1..]);
             let reads = [d.saved(inputs[0]), inputs[1], inputs[2], dy];
             d.contribute(GradientOp::SquaredError(*op), &reads, inputs[0]);
         }

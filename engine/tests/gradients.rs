@@ -138,6 +138,10 @@ const CASES: &[Case] = &[
             g.x.sequence_sum(scores, g.offsets).weighted_add(1.0, g.x.sequence_sum(scores, g.offsets), 0.5),
         )
     }),
+    ("sum over a sequence, each token weighted with itself", &[("w", [1, WIDTH])], |g, p| {
+        let y = g.x.linear(p[0], None, Activation::Identity);
+        total(g, y.sequence_sum(y, g.offsets))
+    }),
 ];
 
 fn numbers(count: usize, stream: u64) -> Vec<f32> {
@@ -242,31 +246,4 @@ fn gradients_are_those_of_central_differences() {
     }
     let missing: Vec<_> = operation_names().filter(|name| !covered.contains(*name)).collect();
     assert!(missing.is_empty(), "operations without a gradient case: {missing:?}");
-}
-
-#[test]
-fn a_parameter_without_gradient_is_named() {
-    let mut parameters = Parameters::default();
-    let [used, forgotten] = ["used", "forgotten"].map(|name| parameter(&mut parameters, name, [1, 2]));
-    let graph = Graph::new(Arc::new(parameters));
-    let rows = Rows::Along(graph.axis("rows", 4));
-    let x = graph.input("x", Shape::new(rows, 2));
-    let [y, w] = ["y", "w"].map(|name| graph.input(name, Shape::new(rows, 1)));
-    let _ = graph.parameter(forgotten);
-    let loss = x.linear(graph.parameter(used), None, Activation::Identity).squared_error(y, w);
-    let options = PlanOptions { precision: Precision::F64, recompute: Recompute::None };
-    let error = Plan::training(&graph, loss, &[], options).expect_err("one is forgotten");
-    assert_eq!(error, PlanError::Untrained { parameters: vec!["forgotten".into()] });
-}
-
-#[test]
-#[should_panic(expected = "encoder/layer.3/linear: columns of input and weight: 5 and 2")]
-fn a_wrong_shape_is_found_where_it_is_recorded() {
-    let mut parameters = Parameters::default();
-    let w = parameter(&mut parameters, "w", [3, 2]);
-    let graph = Graph::new(Arc::new(parameters));
-    let x = graph.input("x", Shape::new(Rows::Along(graph.axis("rows", 4)), 5));
-    graph.scope("encoder", || {
-        graph.scope("layer.3", || x.linear(graph.parameter(w), None, Activation::Identity))
-    });
 }

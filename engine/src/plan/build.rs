@@ -23,7 +23,7 @@ pub(super) fn build(
     trains: bool,
 ) -> Plan {
     let record = graph.record.borrow();
-    let nodes = needed(&record, outputs);
+    let nodes = needed(&record, outputs, trains);
     let last_read = last_reads(&record, &nodes, outputs);
     let mut buffers = Buffers::new(&record, precision, nodes.len());
     let calls: Vec<_> = nodes
@@ -120,13 +120,14 @@ pub(super) fn build(
     }
 }
 
-/// The nodes whose results are wanted, in order.
-fn needed<'r>(record: &'r Record, outputs: &[(String, ValueId)]) -> Vec<&'r Node> {
+/// The nodes whose results are wanted, in order. Gradients of parameters are, if the plan trains.
+fn needed<'r>(record: &'r Record, outputs: &[(String, ValueId)], trains: bool) -> Vec<&'r Node> {
     let mut wanted = vec![false; record.values.len()];
     outputs.iter().for_each(|(_, value)| wanted[value.0] = true);
     let mut nodes: Vec<_> = (record.nodes.iter().rev())
         .filter(|node| {
-            let needed = !node.accumulates.is_empty() || node.outputs.iter().any(|output| wanted[output.0]);
+            let trained = trains && !node.accumulates.is_empty();
+            let needed = trained || node.outputs.iter().any(|output| wanted[output.0]);
             if needed {
                 node.inputs.iter().chain(node.into.iter().flatten()).for_each(|input| wanted[input.0] = true);
             }

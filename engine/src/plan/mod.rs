@@ -85,6 +85,18 @@ pub(crate) struct Step {
     pub cost: Cost,
 }
 
+impl Step {
+    /// Whether there is an operand to read at `position`.
+    pub fn has_read(&self, position: usize) -> bool {
+        self.reads.len() > position
+    }
+
+    /// Whether there is an operand to write at `position`.
+    pub fn has_write(&self, position: usize) -> bool {
+        self.writes.get(position).is_some_and(Option::is_some)
+    }
+}
+
 /// A value that the caller can read after a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Output {
@@ -113,7 +125,10 @@ impl Plan {
     /// The graph's backward is appended to it, so a graph serves one training plan.
     ///
     /// # Errors
-    /// If a parameter would receive no gradient.
+    /// If a parameter would receive no gradient, or only a part of it.
+    ///
+    /// # Panics
+    /// If the loss is not a single number, or the graph has served a training plan before.
     pub fn training(
         graph: &Graph,
         loss: Tensor<'_>,

@@ -1,0 +1,187 @@
+//! What a model's code or its caller can do wrong, and how it is told.
+
+use std::sync::Arc;
+
+use engine::*;
+
+const OPTIONS: PlanOptions = PlanOptions { precision: Precision::F64, recompute: Recompute::None };
+
+/// A graph over `w` `[1, 2]` and `v` `[4, 2]`, with rows of its one axis.
+struct Ground {
+    parameters: Arc<Parameters>,
+    graph: Graph,
+    w: ParameterId,
+    v: ParameterId,
+    axis: Axis,
+}
+
+impl Ground {
+    fn new() -> Self {
+        let mut parameters = Parameters::default();
+        let [w, v] = [("w", 1), ("v", 4)].map(|(name, rows)| {
+            parameters.declare(Declaration {
+                columns: 2,
+                parts: vec![Part { name: name.into(), shape: vec![rows, 2] }],
+                initializer: Initializer::Ones,
+                decays: true,
+                adapts: true,
+            })
+        });
+        let parameters = Arc::new(parameters);
+        let graph = Graph::new(parameters.clone());
+        let axis = graph.axis("rows", 4);
+        Self { parameters, graph, w, v, axis }
+    }
+
+    /// `x · wᵀ`, `x · vᵀ`
+    fn products(&self) -> [Tensor<'_>; 2] {
+        let x = self.input("x", 2);
+        [self.w, self.v].map(|weight| x.linear(self.graph.parameter(weight), None, Activation::Identity))
+    }
+
+    fn input(&self, name: &str, columns: usize) -> Tensor<'_> {
+        self.graph.input(name, Shape::new(Rows::Along(self.axis), columns))
+    }
+
+    fn indices(&self, name: &str, content: Content) -> Indices<'_> {
+        self.graph.indices(name, Rows::Along(self.axis), content)
+    }
+
+    /// The squared error of one column.
+    fn error<'g>(&'g self, column: Tensor<'g>) -> Tensor<'g> {
+        column.squared_error(self.input("y", 1), self.input("weights", 1))
+    }
+
+    fn train(&self, loss: Tensor<'_>) -> Result<Plan, PlanError> {
+        Plan::training(&self.graph, loss, &[("loss", loss)], OPTIONS)
+    }
+}
+
+#[test]
+fn a_parameter_without_gradient_is_named() {
+    let ground = Ground::new();
+    let loss = ground.error(ground.products()[0]);
+    let error = ground.train(loss).expect_err("v is forgotten");
+    assert_eq!(error, PlanError::Untrained { parameters: vec!["v".into()] });
+}
+
+/// It would be trained by one of its uses only.
+#[test]
+fn a_parameter_that_is_no_weight_is_named() {
+    let ground = Ground::new();
+    let [a, b] = ground.products();
+    let weight =
+        ground.graph.parameter(ground.w).linear(ground.graph.parameter(ground.v), None, Activation::Tanh);
+    let fixed = ground.graph.input("z", Shape::new(Rows::Fixed(1), 1));
+    let other = weight.slice_columns(0, 1).squared_error(fixed, ground.graph.input("u", Shape::SCALAR));
+    let loss = ground.error(a.weighted_add(1.0, b.slice_columns(1, 1), 1.0)).weighted_add(1.0, other, 1.0);
+    let error = ground.train(loss).expect_err("w is an operand");
+    assert_eq!(error, PlanError::NoWeight { parameters: vec!["w".into()] });
+}
+
+#[test]
+#[should_panic(expected = "squared_error: targets and weights must not depend on parameters")]
+fn targets_are_constants() {
+    let ground = Ground::new();
+    let [a, b] = ground.products();
+    let loss = a.squared_error(b.slice_columns(0, 1), ground.input("weights", 1));
+    let _ = ground.train(loss);
+}
+
+#[test]
+#[should_panic(expected = "cross_entropy: output 1 is not differentiable")]
+fn the_losses_of_rows_are_no_way_to_train() {
+    let ground = Ground::new();
+    let [a, b] = ground.products();
+    let labels = ground.indices("labels", Content::Below(4));
+    let losses = b.cross_entropy(labels, ground.input("label_weights", 1)).row_losses;
+    let _ = ground.train(ground.error(a.weighted_add(1.0, losses, 1.0)));
+}
+
+#[test]
+#[should_panic(expected = "a graph serves one training plan")]
+fn a_graph_is_differentiated_once() {
+    let ground = Ground::new();
+    let [a, b] = ground.products();
+    let loss = ground.error(a.weighted_add(1.0, b.slice_columns(0, 1), 1.0));
+    ground.train(loss).expect("both are trained");
+    let _ = ground.train(loss);
+}
+
+#[test]
+fn a_graph_that_was_differentiated_still_computes() {
+    let plan = |trained: bool| {
+        let ground = Ground::new();
+        let [a, b] = ground.products();
+        let sum = a.weighted_add(1.0, b.slice_columns(0, 1), 1.0);
+        let loss = ground.error(sum);
+        if trained {
+            ground.train(loss).expect("both are trained");
+        }
+        Plan::inference(&ground.graph, &[("sum", sum)], Precision::F64).to_string()
+    };
+    assert_eq!(plan(true), plan(false));
+}
+
+#[test]
+#[should_panic(expected = "encoder/layer.3/linear: columns of input and weight: 5 and 2")]
+fn a_wrong_shape_is_found_where_it_is_recorded() {
+    let ground = Ground::new();
+    let (x, w) = (ground.input("x", 5), ground.graph.parameter(ground.w));
+    ground
+        .graph
+        .scope("encoder", || ground.graph.scope("layer.3", || x.linear(w, None, Activation::Identity)));
+}
+
+#[test]
+#[should_panic(expected = "cross_entropy: Below(5) may lie outside Fixed(4)")]
+fn labels_are_classes() {
+    let ground = Ground::new();
+    let labels = ground.indices("labels", Content::Below(5));
+    ground.products()[1].cross_entropy(labels, ground.input("label_weights", 1));
+}
+
+#[test]
+#[should_panic(expected = "gather: RowOf(Axis(1)) may lie outside Along(Axis(0))")]
+fn selected_rows_are_rows_of_what_is_selected_from() {
+    let ground = Ground::new();
+    let other = ground.graph.axis("other", 9);
+    ground.products()[1].gather(ground.indices("selected", Content::RowOf(other)));
+}
+
+#[test]
+#[should_panic(expected = "attention: BordersOf(Axis(1)) are no borders of Along(Axis(0))")]
+fn sequences_are_of_the_rows_that_attend() {
+    let ground = Ground::new();
+    let other = ground.graph.axis("other", 9);
+    let offsets = ground.graph.indices("offsets", Rows::Borders(ground.axis), Content::BordersOf(other));
+    ground.input("qkv", 6).attention(offsets, 1, 0.0);
+}
+
+#[test]
+fn what_is_not_bound_is_named() {
+    let (mut runtime, plan) = loaded();
+    let error = runtime.run(plan, &Bindings { lengths: &[1], ..Bindings::default() });
+    assert_eq!(error, Err(RunError::NotBound { name: "x".into() }));
+}
+
+#[test]
+#[should_panic(expected = "output `sum` is gone")]
+fn plans_do_not_read_the_outputs_of_others() {
+    let (mut runtime, first) = loaded();
+    let second = runtime.load(runtime.plan(first).clone());
+    let bindings = Bindings { lengths: &[1], reals: &[("x", &[2.0, 3.0])], ..Bindings::default() };
+    runtime.run(first, &bindings).expect("x is bound");
+    assert_eq!(runtime.output(first, "sum"), [0.0]);
+    runtime.run(second, &bindings).expect("x is bound");
+    runtime.output(first, "sum");
+}
+
+/// `x · wᵀ` on the reference device.
+fn loaded() -> (Runtime, PlanId) {
+    let ground = Ground::new();
+    let plan = Plan::inference(&ground.graph, &[("sum", ground.products()[0])], Precision::F64);
+    let mut runtime = Runtime::new(Device::Reference, ground.parameters.clone());
+    let plan = runtime.load(plan);
+    (runtime, plan)
+}
