@@ -62,6 +62,8 @@ macro_rules! operations {
         pub const KERNELS: &[&str] = &[$(stringify!($method)),*];
 
         /// A device that lives in host memory.
+        ///
+        /// Every method panics, and names the operand, if one does not have the shape that its contract gives it.
         pub trait Host: Send + Sync {
             /// What it computes with.
             type Real: Real;
@@ -77,6 +79,7 @@ macro_rules! operations {
         impl Host for Reference {
             type Real = f64;
             $(fn $method(&self, constants: &$constants, operands: $module::$operands<'_, f64>) {
+                operands.check(constants);
                 $module::reference::$function(constants, operands);
             })*
         }
@@ -89,6 +92,7 @@ macro_rules! operations {
             }
 
             $(fn $method(&self, constants: &$constants, operands: $module::$operands<'_, f32>) {
+                operands.check(constants);
                 $module::cpu::$function(self, constants, operands);
             })*
         }

@@ -24,6 +24,7 @@ pub mod activation;
 pub mod add;
 pub mod attention;
 pub mod columns;
+mod contract;
 mod cost;
 pub mod cpu;
 pub mod cross_entropy;

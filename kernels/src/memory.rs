@@ -63,9 +63,9 @@ fn prefer_large_pages(lines: &Vec<Line>) {
         const PAGE: usize = 1 << 12;
         let (start, length) = (lines.as_ptr() as usize, lines.capacity() * size_of::<Line>());
         if length >= WORTHWHILE {
-            let first = start.next_multiple_of(PAGE);
+            let (first, end) = (start.next_multiple_of(PAGE), (start + length) / PAGE * PAGE);
             // SAFETY: whole pages within an allocation of ours; the advice changes no content.
-            unsafe { libc::madvise(first as *mut _, start + length - first, libc::MADV_HUGEPAGE) };
+            unsafe { libc::madvise(first as *mut _, end - first, libc::MADV_HUGEPAGE) };
         }
     }
     #[cfg(not(target_os = "linux"))]

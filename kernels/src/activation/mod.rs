@@ -9,10 +9,11 @@
 //! | `Tanh` | tanh x | f(x) |
 
 use crate::Cost;
+use crate::contract::shapes;
 
-pub mod cpu;
+pub(crate) mod cpu;
 pub(crate) mod erf;
-pub mod reference;
+pub(crate) mod reference;
 
 /// A function applied to every element of a linear map's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,4 +63,19 @@ pub struct Backward<'a, R> {
     pub dy: &'a [R],
     /// Gradient of u, stored.
     pub du: &'a mut [R],
+}
+
+impl<R> Forward<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, _: &Activation) {
+        shapes!(self; x: [self.y.len()]);
+    }
+}
+
+impl<R> Backward<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, _: &Activation) {
+        let length = self.du.len();
+        shapes!(self; saved: [length], dy: [length]);
+    }
 }

@@ -1,7 +1,9 @@
 //! Weighted sum of two matrices: `y = alpha · a + beta · b`.
 
-pub mod cpu;
-pub mod reference;
+pub(crate) mod cpu;
+pub(crate) mod reference;
+
+use crate::contract::shapes;
 
 /// The two factors.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,4 +23,12 @@ pub struct Forward<'a, R> {
     pub b: &'a [R],
     /// Length of `a`, stored.
     pub y: &'a mut [R],
+}
+
+impl<R> Forward<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, _: &Add) {
+        let length = self.y.len();
+        shapes!(self; a: [length], b: [length]);
+    }
 }

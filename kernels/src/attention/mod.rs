@@ -9,10 +9,11 @@
 //! are dead: they are never read, and every result is 0 there.
 
 use crate::Cost;
+use crate::contract::{rows, shapes};
 use crate::dropout::{Dropout, Randomness};
 
-pub mod cpu;
-pub mod reference;
+pub(crate) mod cpu;
+pub(crate) mod reference;
 
 /// Shape of an attention.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,4 +79,35 @@ pub struct Backward<'a, R> {
     pub d_context: &'a [R],
     /// `[rows, 3 · width]`, stored.
     pub d_qkv: &'a mut [R],
+}
+
+impl Attention {
+    /// Panics unless every probability has a coin of its own.
+    fn check(&self, offsets: &[i32]) {
+        assert!(self.heads > 0 && self.head_width > 0, "an attention has heads");
+        if let Some(dropout) = &self.dropout {
+            let longest = offsets.windows(2).map(|pair| i64::from(pair[1]) - i64::from(pair[0])).max();
+            assert!(longest <= Some(1 << 16), "a sequence of {longest:?} tokens has more than 2¹⁶ keys");
+            dropout.check(self.heads << 16);
+        }
+    }
+}
+
+impl<R> Forward<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, attention: &Attention) {
+        attention.check(self.offsets);
+        let (width, rows) = (attention.width(), rows(self.log_sum_exp.len(), attention.heads));
+        shapes!(self; qkv: [rows, 3, width], context: [rows, width], log_sum_exp: [rows, attention.heads]);
+    }
+}
+
+impl<R> Backward<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, attention: &Attention) {
+        attention.check(self.offsets);
+        let (width, rows) = (attention.width(), rows(self.log_sum_exp.len(), attention.heads));
+        shapes!(self; qkv: [rows, 3, width], context: [rows, width], log_sum_exp: [rows, attention.heads]);
+        shapes!(self; d_context: [rows, width], d_qkv: [rows, 3, width]);
+    }
 }

@@ -2,8 +2,10 @@
 //!
 //! Slicing columns, placing them, and the gradients of both are this one kernel: concatenation is two placements.
 
-pub mod cpu;
-pub mod reference;
+pub(crate) mod cpu;
+pub(crate) mod reference;
+
+use crate::contract::{rows, shapes};
 
 /// Which columns go where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,4 +42,15 @@ pub struct Copy<'a, R> {
     pub y: &'a mut [R],
     /// What happens to `y`.
     pub place: Place,
+}
+
+impl<R> Copy<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, columns: &Columns) {
+        let Columns { width, x_width, from, y_width, to } = *columns;
+        let inside = |start: usize, total| start.checked_add(width).is_some_and(|end| end <= total);
+        assert!(inside(from, x_width) && inside(to, y_width), "{columns:?} do not fit");
+        let rows = rows(self.y.len(), y_width);
+        shapes!(self; x: [rows, x_width], y: [rows, y_width]);
+    }
 }

@@ -4,10 +4,11 @@
 //! losses and gradients of micro-batches simply add up. Gradient: `d logit_ic = d_loss · weight_i · (softmax_ic − [c = label_i])`.
 //! A row of weight 0 adds nothing and gets a gradient of 0, whatever its logits are: it fills up a batch.
 
-pub mod cpu;
-pub mod reference;
+pub(crate) mod cpu;
+pub(crate) mod reference;
 
 use crate::Cost;
+use crate::contract::shapes;
 
 /// Shape of a cross-entropy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,4 +58,31 @@ pub struct Backward<'a, R> {
     pub d_loss: &'a [R],
     /// `[rows, classes]`, stored.
     pub d_logits: &'a mut [R],
+}
+
+impl CrossEntropy {
+    fn check(&self) {
+        let exact = 1..=1 << 24; // what f32 can number
+        assert!(exact.contains(&self.classes), "{} classes are not in {exact:?}", self.classes);
+    }
+}
+
+impl<R> Forward<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, cross_entropy: &CrossEntropy) {
+        cross_entropy.check();
+        let rows = self.labels.len();
+        shapes!(self; logits: [rows, cross_entropy.classes], weights: [rows], loss: [1]);
+        shapes!(self; row_loss: [rows], log_sum_exp: [rows], prediction: [rows]);
+    }
+}
+
+impl<R> Backward<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, cross_entropy: &CrossEntropy) {
+        cross_entropy.check();
+        let (rows, classes) = (self.labels.len(), cross_entropy.classes);
+        shapes!(self; logits: [rows, classes], weights: [rows], log_sum_exp: [rows], d_loss: [1]);
+        shapes!(self; d_logits: [rows, classes]);
+    }
 }

@@ -14,8 +14,9 @@ pub fn forward(cross_entropy: &CrossEntropy, operands: Forward<'_, f64>) {
             }
         }
         let max = logits[best];
-        log_sum_exp[i] = max + logits.iter().map(|logit| (logit - max).exp()).sum::<f64>().ln();
-        row_loss[i] = log_sum_exp[i] - logits[labels[i] as usize];
+        let log_sum = logits.iter().map(|logit| (logit - max).exp()).sum::<f64>().ln();
+        log_sum_exp[i] = max + log_sum;
+        row_loss[i] = log_sum + (max - logits[labels[i] as usize]); // large logits drown nothing
         prediction[i] = best as f64;
         if weights[i] != 0.0 {
             loss[0] += weights[i] * row_loss[i];

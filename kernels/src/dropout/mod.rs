@@ -4,10 +4,11 @@
 //! whole optimisation batch, so neither micro-batches nor threads nor devices change it, and backward draws it again
 //! instead of reading a stored mask.
 
+use crate::contract::{rows, shapes};
 use crate::random::Philox;
 
-pub mod cpu;
-pub mod reference;
+pub(crate) mod cpu;
+pub(crate) mod reference;
 
 /// Where a kernel's dropout coins come from in one run of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +57,16 @@ impl Dropout {
         randomness.philox.block(self.counter(randomness, row, quad))
     }
 
-    /// Whether the element at (`row`, `column`) is kept; `column < 2²⁶`. Attention's column is
-    /// `head << 16 | key`.
+    /// Whether the element at (`row`, `column`) is kept; `column < 2²⁶`.
     #[inline(always)]
     pub fn keeps(&self, randomness: &Randomness, row: usize, column: usize) -> bool {
         self.words(randomness, row, column >> 2)[column & 3] >= self.threshold()
+    }
+
+    /// Panics unless every element of rows of so many columns has a coin of its own.
+    pub(crate) fn check(&self, columns: usize) {
+        assert!((0.0..1.0).contains(&self.probability), "probability {} is not in [0, 1)", self.probability);
+        assert!(columns <= 1 << 26, "{columns} columns are more than the 2²⁶ that have coins");
     }
 }
 
@@ -90,4 +96,22 @@ pub struct Backward<'a, R> {
     pub dx: &'a mut [R],
     /// Whether `dx` is stored or added to.
     pub store: crate::Store,
+}
+
+impl<R> Forward<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, dropout: &Dropout) {
+        dropout.check(self.width);
+        let rows = rows(self.y.len(), self.width);
+        shapes!(self; x: [rows, self.width], y: [rows, self.width]);
+    }
+}
+
+impl<R> Backward<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, dropout: &Dropout) {
+        dropout.check(self.width);
+        let rows = rows(self.dx.len(), self.width);
+        shapes!(self; dy: [rows, self.width], dx: [rows, self.width]);
+    }
 }

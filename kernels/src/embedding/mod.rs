@@ -1,9 +1,10 @@
 //! Sum of three table look-ups: `y[t] = words[token[t]] + positions[position[t]] + segments[segment[t]]`.
 
-pub mod cpu;
-pub mod reference;
+pub(crate) mod cpu;
+pub(crate) mod reference;
 
 use crate::Cost;
+use crate::contract::{rows, shapes};
 
 /// Shape of an embedding. The tables' heights come from the operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,4 +61,34 @@ pub struct Backward<'a, R> {
     pub d_positions: &'a mut [R],
     /// `[segments, width]`, added to.
     pub d_segments: &'a mut [R],
+}
+
+impl Indices<'_> {
+    /// Panics unless all have `rows` entries.
+    fn check(&self, rows: usize) {
+        shapes!(self; tokens: [rows], positions: [rows], segments: [rows]);
+    }
+}
+
+impl<R> Forward<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, &Embedding { width }: &Embedding) {
+        self.indices.check(rows(self.y.len(), width));
+        let [words, positions, segments] =
+            [self.words, self.positions, self.segments].map(|table| rows(table.len(), width));
+        shapes!(self; words: [words, width], positions: [positions, width], segments: [segments, width]);
+        shapes!(self; y: [self.indices.tokens.len(), width]);
+    }
+}
+
+impl<R> Backward<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, &Embedding { width }: &Embedding) {
+        let rows_of_dy = rows(self.dy.len(), width);
+        self.indices.check(rows_of_dy);
+        let [words, positions, segments] =
+            [&self.d_words, &self.d_positions, &self.d_segments].map(|table| rows(table.len(), width));
+        shapes!(self; d_words: [words, width], d_positions: [positions, width], d_segments: [segments, width]);
+        shapes!(self; dy: [rows_of_dy, width], token_order: [rows_of_dy]);
+    }
 }

@@ -1,8 +1,9 @@
 //! Row selection: `y[i] = x[rows[i]]`. Heads read the rows they want: masked tokens, first tokens.
 
-pub mod cpu;
-pub mod reference;
+pub(crate) mod cpu;
+pub(crate) mod reference;
 
+use crate::contract::{rows, shapes};
 use crate::{Cost, Store};
 
 /// Shape of a selection.
@@ -41,4 +42,18 @@ pub struct Backward<'a, R> {
     pub dx: &'a mut [R],
     /// Whether `dx` is stored or added to.
     pub store: Store,
+}
+
+impl<R> Forward<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, &Gather { width }: &Gather) {
+        shapes!(self; x: [rows(self.x.len(), width), width], y: [self.rows.len(), width]);
+    }
+}
+
+impl<R> Backward<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, &Gather { width }: &Gather) {
+        shapes!(self; dx: [rows(self.dx.len(), width), width], dy: [self.rows.len(), width]);
+    }
 }

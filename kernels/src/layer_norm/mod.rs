@@ -4,11 +4,12 @@
 //! μ and σ² are mean and biased variance of a row (Ba et al. 2016; spec §1.4: ε = 1e-12 inside the root, statistics in
 //! f32 at least). Without residual and dropout `z` is `x` itself and is not written.
 
+use crate::contract::{rows, shapes};
 use crate::dropout::{Dropout, Randomness};
 use crate::{Cost, Store};
 
-pub mod cpu;
-pub mod reference;
+pub(crate) mod cpu;
+pub(crate) mod reference;
 
 /// Shape and constants of a layer norm. Rows come from the operands.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,4 +80,40 @@ pub struct Backward<'a, R> {
     pub d_gamma: &'a mut [R],
     /// `[width]`, added to.
     pub d_beta: &'a mut [R],
+}
+
+impl LayerNorm {
+    fn check(&self) {
+        if let Some(dropout) = &self.dropout {
+            dropout.check(self.width);
+        }
+    }
+}
+
+impl<R> Forward<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, layer_norm: &LayerNorm) {
+        layer_norm.check();
+        let (width, rows) = (layer_norm.width, rows(self.y.len(), layer_norm.width));
+        let sums = self.residual.is_some() || layer_norm.dropout.is_some();
+        assert_eq!(self.sum.is_some(), sums, "z is wanted where it is not x itself");
+        shapes!(self; x: [rows, width], residual: [rows, width], gamma: [width], beta: [width]);
+        shapes!(self; sum: [rows, width], mean: [rows], reciprocal_deviation: [rows], y: [rows, width]);
+    }
+}
+
+impl<R> Backward<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, layer_norm: &LayerNorm) {
+        layer_norm.check();
+        let (width, rows) = (layer_norm.width, rows(self.dy.len(), layer_norm.width));
+        assert_eq!(
+            self.d_x.is_some(),
+            layer_norm.dropout.is_some(),
+            "dx is wanted where it is not dz itself"
+        );
+        shapes!(self; sum: [rows, width], mean: [rows], reciprocal_deviation: [rows], gamma: [width]);
+        shapes!(self; dy: [rows, width], d_sum: [rows, width], d_x: [rows, width]);
+        shapes!(self; d_gamma: [width], d_beta: [width]);
+    }
 }

@@ -3,10 +3,11 @@
 //! `W` is `[outputs, inputs]`, as in transformers' files. Backward is two kernels, because one gradient may be wanted
 //! without the other: `dx = du · W` and `dW += duᵀ · x`, `db += Σ du`; `du = dy · f'(u)` is [`crate::activation`]'s.
 
+use crate::contract::{rows, shapes};
 use crate::{Activation, Cost, Store};
 
-pub mod cpu;
-pub mod reference;
+pub(crate) mod cpu;
+pub(crate) mod reference;
 
 /// Shape of a linear map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,4 +67,29 @@ pub struct WeightGradient<'a, R> {
     pub d_weight: &'a mut [R],
     /// `[outputs]`
     pub d_bias: Option<&'a mut [R]>,
+}
+
+impl<R> Forward<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, &Linear { inputs, outputs, .. }: &Linear) {
+        let rows = rows(self.y.len(), outputs);
+        shapes!(self; x: [rows, inputs], weight: [outputs, inputs], bias: [outputs]);
+        shapes!(self; preactivation: [rows, outputs], y: [rows, outputs]);
+    }
+}
+
+impl<R> InputGradient<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, &Linear { inputs, outputs, .. }: &Linear) {
+        let rows = rows(self.dx.len(), inputs);
+        shapes!(self; du: [rows, outputs], weight: [outputs, inputs], dx: [rows, inputs]);
+    }
+}
+
+impl<R> WeightGradient<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, &Linear { inputs, outputs, .. }: &Linear) {
+        let rows = rows(self.x.len(), inputs);
+        shapes!(self; x: [rows, inputs], du: [rows, outputs], d_weight: [outputs, inputs], d_bias: [outputs]);
+    }
 }

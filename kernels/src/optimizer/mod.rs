@@ -5,8 +5,10 @@
 //! `w ← w − lr · r · u`. For AdamW, and for LAMB's segments that do not adapt, r = 1; otherwise r = ‖w‖ / ‖u‖ over the
 //! segment, 1 if either norm is 0. The LAMB paper (You et al. 2020, algorithm 2) differs by bias correction of m and v.
 
-pub mod cpu;
-pub mod reference;
+pub(crate) mod cpu;
+pub(crate) mod reference;
+
+use crate::contract::shapes;
 
 /// A stretch of the flat buffers that is one tensor to the optimizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,4 +75,28 @@ pub struct Norm<'a, R> {
     pub gradients: &'a [R],
     /// `[1]`, stored.
     pub norm: &'a mut [f64],
+}
+
+impl<R> Operands<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, _: &Update) {
+        let length = self.parameters.len();
+        shapes!(self; gradients: [length], first_moments: [length], second_moments: [length]);
+        let mut end = 0;
+        for segment in self.segments {
+            let after = segment.offset.checked_add(segment.length).filter(|&after| after <= length);
+            assert!(
+                segment.offset >= end && after.is_some(),
+                "{segment:?} after {end} of {length} parameters"
+            );
+            end = after.unwrap_or(end);
+        }
+    }
+}
+
+impl<R> Norm<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, (): &()) {
+        shapes!(self; norm: [1]);
+    }
 }

@@ -1,7 +1,9 @@
 //! Product with a constant: `y = factor · x`, stored or added. Also how a gradient passes through [`crate::add`].
 
-pub mod cpu;
-pub mod reference;
+pub(crate) mod cpu;
+pub(crate) mod reference;
+
+use crate::contract::shapes;
 
 /// The constant.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,4 +21,11 @@ pub struct Forward<'a, R> {
     pub y: &'a mut [R],
     /// Whether `y` is stored or added to.
     pub store: crate::Store,
+}
+
+impl<R> Forward<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, _: &Scale) {
+        shapes!(self; x: [self.y.len()]);
+    }
 }

@@ -2,8 +2,10 @@
 //! Backward: `dx = y ∘ (dy − Σ_{t' in sequence} y ∘ dy)`.
 //! Rows past the last offset are dead: they are never read, and every result is 0 there.
 
-pub mod cpu;
-pub mod reference;
+pub(crate) mod cpu;
+pub(crate) mod reference;
+
+use crate::contract::{rows, shapes};
 
 /// Shape of a softmax over sequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,4 +38,20 @@ pub struct Backward<'a, R> {
     pub dx: &'a mut [R],
     /// Whether `dx` is stored or added to.
     pub store: crate::Store,
+}
+
+impl<R> Forward<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, &SequenceSoftmax { width }: &SequenceSoftmax) {
+        let rows = rows(self.y.len(), width);
+        shapes!(self; x: [rows, width], y: [rows, width]);
+    }
+}
+
+impl<R> Backward<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, &SequenceSoftmax { width }: &SequenceSoftmax) {
+        let rows = rows(self.dx.len(), width);
+        shapes!(self; y: [rows, width], dy: [rows, width], dx: [rows, width]);
+    }
 }

@@ -2,8 +2,10 @@
 //! Backward: `dx[t] = weight[t] · dy[s]`, `d weight[t] = x[t] · dy[s]`.
 //! Rows past the last offset are dead: they are never read, and every gradient is 0 there.
 
-pub mod cpu;
-pub mod reference;
+pub(crate) mod cpu;
+pub(crate) mod reference;
+
+use crate::contract::shapes;
 
 /// Shape of a sum over sequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,4 +46,22 @@ pub struct Backward<'a, R> {
     pub dx: &'a mut [R],
     /// Whether `dx` is stored or added to.
     pub store: crate::Store,
+}
+
+impl<R> Forward<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, &SequenceSum { width }: &SequenceSum) {
+        assert!(width > 0, "a matrix has columns");
+        let (rows, sequences) = (self.weights.len(), self.offsets.len().saturating_sub(1));
+        shapes!(self; x: [rows, width], y: [sequences, width]);
+    }
+}
+
+impl<R> Backward<'_, R> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, &SequenceSum { width }: &SequenceSum) {
+        assert!(width > 0, "a matrix has columns");
+        let (rows, sequences) = (self.weights.len(), self.offsets.len().saturating_sub(1));
+        shapes!(self; x: [rows, width], dy: [sequences, width], d_weights: [rows], dx: [rows, width]);
+    }
 }

@@ -54,7 +54,8 @@ impl<'a, H: Host> Step<'a, H> {
         Self { kernel, reduced, run: Box::new(run) }
     }
 
-    fn run(&self, host: &H, pool: &Pool<H::Real>) {
+    /// Calls it.
+    pub fn run(&self, host: &H, pool: &Pool<H::Real>) {
         (self.run)(host, pool);
     }
 }
@@ -69,7 +70,8 @@ macro_rules! step {
     };
 }
 
-fn pool(case: &impl Case) -> Pool<f64> {
+/// A case's operands.
+pub fn pool(case: &impl Case) -> Pool<f64> {
     let mut operands = Operands::new();
     case.operands(&mut operands);
     operands.into_pool()

@@ -1,16 +1,18 @@
 //! Every operation: its gradients against finite differences, every instruction set against the reference, every number
-//! of threads against one.
+//! of threads against one, and no operand of a wrong length.
 
 mod case;
 mod cases;
+mod contract;
 mod devices;
+mod extremes;
 mod pool;
 mod tolerance;
 mod weightless;
 
 use std::collections::BTreeSet;
 
-/// The cases, each of which becomes three tests. A kernel that no case calls is an error.
+/// The cases, each of which becomes four tests. A kernel that no case calls is an error.
 macro_rules! cases {
     ($($name:ident: $case:ty;)*) => {
         mod gradients {
@@ -21,6 +23,9 @@ macro_rules! cases {
         }
         mod threads {
             $(#[test] fn $name() { crate::case::check_threads::<$case>(); })*
+        }
+        mod lengths {
+            $(#[test] fn $name() { crate::contract::check::<$case>(); })*
         }
 
         #[test]

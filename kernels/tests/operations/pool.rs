@@ -53,6 +53,11 @@ impl<R: Real> Pool<R> {
         self.read(name).iter().map(|value| value.to_f64()).collect()
     }
 
+    /// Makes a buffer longer or shorter.
+    pub fn resize(&mut self, name: &'static str, length: usize) {
+        self.cell(name).borrow_mut().resize(length, R::from_f64(0.0));
+    }
+
     /// What was written since the last call, and how.
     pub fn take_written(&self) -> BTreeMap<&'static str, Store> {
         self.written.take()

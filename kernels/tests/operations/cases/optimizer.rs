@@ -51,7 +51,7 @@ impl Case for Optimizer {
     }
 
     fn small() -> Vec<Self> {
-        Vec::new()
+        Self::each(&[7, 1])
     }
 
     fn operands(&self, operands: &mut Operands) {
