@@ -3,6 +3,8 @@
 use std::fmt::Write;
 
 use engine::{Bindings, Device, Plan, PlanOptions, Precision, Recompute, Runtime, State};
+use kernels::Cpu;
+use kernels::cpu::Isa;
 use model::{Albert, AlbertConfig, Capacity, Heads, preset};
 
 fn training_plan(config: AlbertConfig, capacity: Capacity, recompute: Recompute) -> (Albert, Plan) {
@@ -104,6 +106,50 @@ fn a_run_does_not_see_what_was_there_before() {
     }
     assert!(results[0].0[0].is_finite() && results[0].1.iter().all(|g| g.is_finite()));
     assert!(results.iter().all(|result| *result == results[0]));
+}
+
+/// Nothing masked, sequences of one token, no sequence at all: every device agrees, and nothing stale is read.
+#[test]
+fn lists_may_be_empty() {
+    let albert = Albert::new(two_layers(), Heads::PRETRAINING).expect("valid");
+    let values = albert.parameters().initial_values(4);
+    let run = |device: Device, rows: &[i32]| {
+        let mut runtime = Runtime::new(device, albert.parameters().clone());
+        runtime.write(State::Values, &values);
+        let options = PlanOptions { precision: runtime.precision(), recompute: Recompute::None };
+        let plan = runtime.load(albert.pretraining_plan(SMALL, options).expect("all are trained"));
+        runtime.poison(f64::NAN);
+        let count = rows.len();
+        let (zeros, borders) = (vec![0; count], (0..=count as i32).collect::<Vec<_>>());
+        let integers: [(&str, &[i32]); 9] = [
+            ("token_ids", rows),
+            ("position_ids", &zeros),
+            ("segment_ids", &zeros),
+            ("token_order", rows),
+            ("offsets", &borders),
+            ("first_rows", rows),
+            ("masked_rows", &[]),
+            ("masked_labels", &[]),
+            ("sentence_order_labels", &zeros),
+        ];
+        let reals: [(&str, &[f32]); 2] =
+            [("masked_weights", &[]), ("sentence_order_weights", &vec![0.25; count])];
+        let lengths = [count, count, 0];
+        let bindings =
+            Bindings { lengths: &lengths, integers: &integers, reals: &reals, ..Bindings::default() };
+        runtime.run(plan, &bindings).expect("inputs that fit");
+        (runtime.output(plan, "loss")[0], runtime.gradient_norm())
+    };
+    for rows in [&[][..], &[0, 1, 2]] {
+        let (loss, norm) = run(Device::Reference, rows);
+        assert_eq!((loss > 0.0, norm > 0.0), (!rows.is_empty(), !rows.is_empty()));
+        for isa in Isa::available() {
+            let cpu = Cpu::new(Some(2), Some(isa)).expect("available");
+            let found = run(Device::Cpu(cpu), rows);
+            let close = |found: f64, expected: f64| (found - expected).abs() <= 1e-4 * expected;
+            assert!(close(found.0, loss) && close(found.1, norm), "{isa}: {found:?}, not {:?}", (loss, norm));
+        }
+    }
 }
 
 #[test]
