@@ -229,13 +229,8 @@ impl Graph {
         result
     }
 
-    /// The capacity of every axis, in the order of their declaration.
-    pub fn capacities(&self) -> Vec<usize> {
-        self.record.borrow().axes.iter().map(|axis| axis.capacity).collect()
-    }
-
     /// A shape as a person reads it.
-    pub fn describe(&self, shape: Shape) -> String {
+    pub(crate) fn describe(&self, shape: Shape) -> String {
         Named(shape, &self.record.borrow().axes).to_string()
     }
 

@@ -1,6 +1,6 @@
 //! What an operation costs: the floor that its speed is judged against.
 
-use std::ops::{Add, AddAssign, Mul};
+use std::ops::{Add, AddAssign};
 
 /// Floating-point operations and bytes moved to and from memory if every operand is touched once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,12 +28,5 @@ impl Add for Cost {
 impl AddAssign for Cost {
     fn add_assign(&mut self, other: Self) {
         *self = *self + other;
-    }
-}
-
-impl Mul<u64> for Cost {
-    type Output = Self;
-    fn mul(self, times: u64) -> Self {
-        Self { flops: self.flops * times, bytes: self.bytes * times }
     }
 }

@@ -81,7 +81,7 @@ fn logits_of_any_size_have_a_loss() {
     assert_eq!(expected[6..11], [3.0, 4.0, 0.0, 5.0, 36.0]);
     assert_eq!(expected[1..4], [0.0, 1e4, (CLASSES as f64).ln()]);
     for (cpu, found) in cpus {
-        for part in (0..11).map(|i| i..i + 1).chain([11..expected.len()]) {
+        for part in (0..11).map(|i| i..i + 1).chain(std::iter::once(11..expected.len())) {
             let what = format!("cross entropy on {}, {part:?}", cpu.isa());
             assert_close(&what, &expected[part.clone()], &found[part], bound(CLASSES));
         }
