@@ -2,27 +2,20 @@
 
 #![allow(clippy::unwrap_used)] // a panic is how a test fails, in its helper functions too
 
+#[path = "support/data_folder.rs"]
+mod data_folder;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use data_folder::data;
 use train::data::{
     Corpus, DataError, Dataset, Format, Manifest, MaskingOptions, Preparation, SampleOptions, Selection,
     Statistics, WordStarts,
 };
 use train::tokenizer::{LoadOptions, Tokenizer};
-
-/// A file of the data folder, or `None` and a word about it where there is no such folder.
-fn data(name: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let path = std::env::var_os("ALBERT_DATA").map_or_else(beside, PathBuf::from).join(name);
-    if !path.exists() {
-        eprintln!("SKIPPED: {} is not there; set ALBERT_DATA to the data folder", path.display());
-        return None;
-    }
-    Some(path)
-}
 
 /// The most memory this process ever had, in bytes; `None` where the system does not tell.
 fn peak_memory() -> Option<u64> {

@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // a panic is how a test fails, in its helper functions too
 
-use std::path::{Path, PathBuf};
+#[path = "support/data_folder.rs"]
+mod data_folder;
+
+use data_folder::data;
+use std::path::Path;
 use train::tokenizer::{LoadOptions, Style, Tokenizer, TokenizerError, TrainOptions};
 
 /// A line of the recording: the reference's preprocessing and ids under the released vocabulary.
@@ -18,17 +22,6 @@ fn recording() -> Vec<Recorded> {
     let lines: Vec<_> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 724);
     lines
-}
-
-/// A file of the data folder, or `None` and a word about it where there is no such folder.
-fn data(name: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let path = std::env::var_os("ALBERT_DATA").map_or_else(beside, PathBuf::from).join(name);
-    if !path.exists() {
-        eprintln!("SKIPPED: {} is not there; set ALBERT_DATA to the data folder", path.display());
-        return None;
-    }
-    Some(path)
 }
 
 fn released() -> Option<Tokenizer> {

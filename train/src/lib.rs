@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod data;
+mod draws;
 pub mod exit;
 pub mod files;
 pub mod inference;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::corpus::{Corpus, Selection};
-use super::draws::{Draws, Purpose};
 use super::error::DataError;
 use super::example::Example;
 use super::masking::{Masker, MaskingOptions};
 use super::sampler::{Epoch, SampleOptions, Sampler};
 use super::words::WordStarts;
+use crate::draws::{Draws, Purpose};
 
 /// A place in the sequence of examples: all that a checkpoint has to remember of the data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -19,9 +19,9 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::draws::Draws;
 use super::error::DataError;
 use super::words::WordStarts;
+use crate::draws::Draws;
 use crate::tokenizer::SpecialTokens;
 
 /// The longest spans that can be asked for, in words.
@@ -282,9 +282,9 @@ impl Words {
 
 #[cfg(test)]
 mod tests {
-    use super::super::draws::Purpose;
     use super::super::synthetic::{SPECIAL, VOCABULARY, words};
     use super::*;
+    use crate::draws::Purpose;
 
     /// `[CLS] A [SEP] B [SEP]` of random ordinary pieces.
     fn sequence(first: usize, second: usize, draws: &mut Draws) -> Vec<u32> {

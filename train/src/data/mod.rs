@@ -32,7 +32,6 @@
 mod batch;
 mod corpus;
 mod dataset;
-mod draws;
 mod error;
 mod example;
 mod in_memory;

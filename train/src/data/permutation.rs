@@ -2,7 +2,7 @@
 
 use kernels::random::Philox;
 
-use super::draws::Purpose;
+use crate::draws::Purpose;
 
 /// A keyed bijection of `0..length`: a balanced Feistel network over the next even number of bits, walked until it
 /// lands inside the range (Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002).

@@ -6,11 +6,11 @@ use rayon::prelude::*;
 
 use super::corpus::Selection;
 use super::dataset::Dataset;
-use super::draws::{Draws, Purpose};
 use super::example::Example;
 use super::masking::{Masker, MaskingOptions};
 use super::synthetic::{self, SPECIAL, Shape, VOCABULARY};
 use super::words::WordStarts;
+use crate::draws::{Draws, Purpose};
 
 const SAMPLES: u64 = 1_000_000;
 /// Deviations allowed, in standard deviations. The chance that a right program exceeds one of the few hundred bounds

@@ -36,11 +36,11 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::corpus::{Corpus, Selection};
-use super::draws::{Draws, Purpose};
 use super::error::DataError;
 use super::permutation::Permutation;
 use super::shard::Document;
 use super::words::WordStarts;
+use crate::draws::{Draws, Purpose};
 pub use options::{SampleOptions, SingleSegment};
 
 /// Documents counted together; finding a sample walks over at most this many.

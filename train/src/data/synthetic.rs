@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::corpus::{Corpus, Selection};
 use super::dataset::Dataset;
-use super::draws::{Draws, Purpose};
 use super::manifest::TokenizerIdentity;
 use super::masking::MaskingOptions;
 use super::sampler::SampleOptions;
 use super::shard::ShardBuilder;
 use super::words::WordStarts;
+use crate::draws::{Draws, Purpose};
 use crate::tokenizer::SpecialTokens;
 
 pub(crate) const VOCABULARY: usize = 200;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::draws::Draws;
+use crate::draws::Draws;
 
 /// For each token id, whether it begins a word (spec §3.4); the rest continue one.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! Casting: the words that stand for a plot's roles, drawn anew for each story.
 
-use super::draws::Draws;
 use super::words::{self, Kind, List};
 use super::world::RoleId;
+use crate::draws::Draws;
 
 /// Where a role's words come from.
 #[derive(Debug)]

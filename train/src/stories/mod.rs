@@ -9,7 +9,6 @@
 //! memory. The text is part of what a run can be compared by, so tests pin it.
 
 mod cast;
-mod draws;
 mod grammar;
 mod narrator;
 mod script;
@@ -19,7 +18,7 @@ mod tests;
 mod words;
 mod world;
 
-use draws::Draws;
+use crate::draws::{Draws, Purpose};
 
 /// The two disjoint halves of the corpus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,9 +31,18 @@ pub enum Split {
 
 /// The sentences of story number `index`: capitalised, each ending with `.`, `!` or `?`.
 pub fn story(seed: u64, split: Split, index: u64) -> Vec<String> {
-    let mut draws = Draws::new(seed, split, index);
+    let mut draws = draws(seed, split, index);
     let plot = draws.pick(script::plots());
     narrator::tell(plot, &mut draws).0
+}
+
+/// The random choices of a story. Splits have purposes of their own, so they share no stream.
+fn draws(seed: u64, split: Split, index: u64) -> Draws {
+    let purpose = match split {
+        Split::Training => Purpose::TrainingStory,
+        Split::HeldOut => Purpose::HeldOutStory,
+    };
+    Draws::of_story(seed, purpose, index)
 }
 
 /// The stories of a split from the first on, without end: take as many as you need.

@@ -1,12 +1,12 @@
 //! Telling a plot: letting its beats happen, and putting them into words.
 
 use super::cast::{self, Gender, Portrait};
-use super::draws::Draws;
 use super::grammar;
 use super::script::{Beat, Plot, Verb};
 use super::template::{Form, Piece};
 use super::words::{self, Kind, List};
 use super::world::{RoleId, World};
+use crate::draws::Draws;
 
 /// How often to draw again for a word that the story has not had: short lists may have no other.
 const FRESH_WORD_TRIES: usize = 8;

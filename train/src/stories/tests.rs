@@ -75,7 +75,7 @@ fn pronouns_agree_with_the_cast() {
     let men = ["he", "him", "his", "himself"];
     let mut checked = 0;
     for index in 0..3_000 {
-        let mut draws = Draws::new(SEED, Split::Training, index);
+        let mut draws = draws(SEED, Split::Training, index);
         let plot = draws.pick(script::plots());
         let (sentences, cast) = narrator::tell(plot, &mut draws);
         let mut genders = cast.iter().filter(|portrait| portrait.is_person()).map(|portrait| portrait.gender);
@@ -142,7 +142,7 @@ fn no_lead_in_stands_before_a_quotation() {
 fn every_plot_is_told() {
     let mut told: BTreeMap<&str, usize> = BTreeMap::new();
     for index in 0..2_000 {
-        let plot = Draws::new(SEED, Split::Training, index).pick(script::plots());
+        let plot = draws(SEED, Split::Training, index).pick(script::plots());
         *told.entry(plot.title).or_default() += 1;
     }
     assert_eq!(told.len(), script::plots().len(), "two plots share a title, or one is never told");
