@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use train::data::{Position, Reader, Shown, Statistics, write_examples};
+use train::data::{DataError, Position, Reader, Shown, Statistics, write_examples};
 use train::exit::ExitCode;
 use train::training::Workshop;
 
@@ -38,8 +38,8 @@ struct Batches {
     #[arg(long, default_value_t = 0, value_name = "N")]
     step: u64,
     /// Sequences shown
-    #[arg(long, default_value_t = 4, value_name = "N")]
-    count: usize,
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(..=100_000))]
+    count: u32,
     /// Sequences that the statistics are of
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     samples: u64,
@@ -55,6 +55,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let What::Batches(arguments) = &arguments.what;
     let begun_with = arguments.out.join("config.toml");
     let settings = arguments.settings.resolve(begun_with.is_file().then_some(begun_with.as_path()))?.settings;
+    if arguments.step >= settings.training.steps {
+        let reason = "the settings have no such step: they are numbered from 0 to training.steps, exclusive";
+        return Err(DataError::Option { option: "step", value: arguments.step.to_string(), reason }.into());
+    }
     let of_run = arguments.out.join("data");
     let temporary = tempfile::tempdir().context("cannot make a temporary folder")?;
     let folder = if begun_with.is_file() && of_run.is_dir() { of_run } else { temporary.path().join("data") };
@@ -65,7 +69,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut reader = Reader::new(dataset.clone(), Position::default());
     reader.skip(arguments.step.saturating_mul(settings.training.batch as u64));
     let Position { epoch, index } = reader.position();
-    let examples = reader.examples(arguments.count);
+    let examples = reader.examples(arguments.count as usize);
     match &arguments.output {
         Some(path) => write_examples(&examples, materials.tokenizer.special().pad, path)?,
         None => {

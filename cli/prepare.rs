@@ -30,8 +30,8 @@ pub struct Arguments {
     #[arg(long, value_name = "PATH", required_unless_present = "vocab_size", conflicts_with = "vocab_size")]
     tokenizer: Option<PathBuf>,
     /// In place of a tokenizer: train a vocabulary of so many pieces on the text first
-    #[arg(long, value_name = "N")]
-    vocab_size: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
+    vocab_size: Option<u32>,
     /// Layout of the text; not given: by the first file's name
     #[arg(long, value_enum)]
     format: Option<FormatArgument>,
@@ -55,6 +55,7 @@ fn prepare(arguments: &Arguments) -> Result<ExitCode> {
         (Some(path), _) => Tokenizer::load(path, &LoadOptions::default())?,
         (None, Some(vocabulary_size)) => {
             eprintln!("training a vocabulary of {vocabulary_size} pieces on the text");
+            let vocabulary_size = vocabulary_size as usize;
             let options = TrainOptions { vocabulary_size, ..TrainOptions::default() };
             with_sentences(sources, format, |sentences| Tokenizer::train(sentences, &options))??
         }

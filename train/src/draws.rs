@@ -121,14 +121,14 @@ impl Draws {
     /// are frequent and many are rare. Integers only: the same on every machine.
     pub(crate) fn pick_early<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         let uniform = u64::from(self.word());
-        let early = (uniform * uniform >> 32) as u32;
+        let early = ((uniform * uniform) >> 32) as u32;
         &items[scale(early, items.len())]
     }
 }
 
 /// Maps 32 random bits to `0..count`.
 fn scale(word: u32, count: usize) -> usize {
-    (u64::from(word) * count as u64 >> 32) as usize
+    ((u64::from(word) * count as u64) >> 32) as usize
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::error::DataError;
 use super::manifest::{MANIFEST, Manifest, TokenizerIdentity};
 use super::shard::{Document, Shard};
-use crate::tokenizer::SpecialTokens;
+use crate::tokenizer::{SpecialTokens, Tokenizer};
 
 /// Verified shards, one after the other.
 #[derive(Debug)]
@@ -72,14 +72,15 @@ impl Corpus {
     ///
     /// # Errors
     /// Naming both; `folder` is only for the message.
-    pub fn expect_tokenizer(&self, folder: &Path, fingerprint: &str) -> Result<(), DataError> {
-        if self.tokenizer.fingerprint == fingerprint {
+    pub fn expect_tokenizer(&self, folder: &Path, tokenizer: &Tokenizer) -> Result<(), DataError> {
+        let given = TokenizerIdentity::of(tokenizer);
+        if self.tokenizer == given {
             return Ok(());
         }
         Err(DataError::OtherTokenizer {
             path: folder.to_path_buf(),
             prepared: self.tokenizer.fingerprint.clone(),
-            given: fingerprint.to_string(),
+            given: given.fingerprint,
         })
     }
 

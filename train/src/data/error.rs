@@ -34,6 +34,16 @@ pub enum DataError {
         /// The path.
         path: PathBuf,
     },
+    /// A JSONL file, by its name, that is to be read as plain text.
+    #[error(
+        "{} is JSON lines by its name, but is to be read as plain text: give it with the format jsonl and apart from \
+         plain text, or name it otherwise",
+        path.display()
+    )]
+    OtherFormat {
+        /// The file.
+        path: PathBuf,
+    },
     /// A line is not UTF-8.
     #[error(
         "{}:{line}: byte {column} of the line is not valid UTF-8; convert the file first, for example with \
@@ -201,6 +211,7 @@ impl Classify for DataError {
             | Self::ForeignFolder { .. }
             | Self::OtherPreparation { .. }
             | Self::Busy { .. }
+            | Self::OtherFormat { .. }
             | Self::OtherTokenizer { .. }
             | Self::Option { .. } => ExitCode::Usage,
             Self::EmptyText { .. }

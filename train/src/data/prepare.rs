@@ -7,7 +7,8 @@
 //! The folder holds `preparing.json` (what it is being prepared from) until all shards are there, then `manifest.json`;
 //! and the tokenizer, so that shards and tokenizer cannot be separated.
 
-use std::fs::{self, File, TryLockError};
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::UNIX_EPOCH;
@@ -116,6 +117,7 @@ impl Preparation<'_> {
         // Refuses a vocabulary too large before the first folder is made.
         ShardBuilder::new(self.tokenizer.vocabulary_size())?;
         let identity = TokenizerIdentity::of(self.tokenizer);
+        self.sources.iter().try_for_each(|path| self.format.expect_of(path))?;
         let sources = self.sources.iter().map(|path| source(path)).collect::<Result<_, _>>()?;
         Ok(Manifest::new(identity, self.format, sources))
     }
@@ -149,7 +151,7 @@ impl Preparation<'_> {
                 plan.write(self.folder, PREPARING)?;
             }
         }
-        // A folder that is complete is only read from here on, unless a shard of it is damaged.
+        // Of a folder that is complete only what is missing or damaged is written anew.
         let name = if self.folder.join(PREPARING).exists() { PREPARING } else { MANIFEST };
         let lock_path = self.folder.join(name);
         let lock = File::open(&lock_path).map_err(DataError::io("open", &lock_path))?;
@@ -211,7 +213,10 @@ impl Preparation<'_> {
             return Err(DataError::EmptyText { what });
         }
         self.tokenizer.save(&self.folder.join(TOKENIZER_FOLDER))?;
-        manifest.write(self.folder, MANIFEST)?;
+        // Written last; a folder that is complete keeps the file by which it is locked.
+        if Manifest::read(self.folder, MANIFEST)?.as_ref() != Some(&manifest) {
+            manifest.write(self.folder, MANIFEST)?;
+        }
         let preparing = self.folder.join(PREPARING);
         if preparing.exists() {
             fs::remove_file(&preparing).map_err(DataError::io("remove", &preparing))?;
@@ -235,8 +240,8 @@ fn summary(part: &Part, shard: &Shard, unknown: u32) -> (ShardEntry, Counts) {
     (entry, counts)
 }
 
-/// Looks at a text file.
-fn source(path: &Path) -> Result<Source, DataError> {
+/// Looks at a file that should hold text.
+pub(crate) fn text_file(path: &Path) -> Result<Metadata, DataError> {
     let metadata = fs::metadata(path).map_err(DataError::io("read", path))?;
     if !metadata.is_file() {
         return Err(DataError::NotAFile { path: path.to_path_buf() });
@@ -244,6 +249,11 @@ fn source(path: &Path) -> Result<Source, DataError> {
     if metadata.len() == 0 {
         return Err(DataError::EmptyText { what: path.display().to_string() });
     }
+    Ok(metadata)
+}
+
+fn source(path: &Path) -> Result<Source, DataError> {
+    let metadata = text_file(path)?;
     let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     Ok(Source {
         path: path.to_string_lossy().into_owned(),
@@ -252,7 +262,8 @@ fn source(path: &Path) -> Result<Source, DataError> {
     })
 }
 
-/// What an earlier preparation of the folder does not share with this one, in words.
+/// What an earlier preparation of the folder does not share with this one, in words. The text may have moved: its files
+/// are known by their names, sizes and times.
 fn difference(earlier: &Manifest, plan: &Manifest) -> Option<String> {
     if earlier.tokenizer != plan.tokenizer {
         Some("tokenizer".into())
@@ -261,11 +272,11 @@ fn difference(earlier: &Manifest, plan: &Manifest) -> Option<String> {
     } else if earlier.sources.len() != plan.sources.len() {
         Some(format!("text ({} files)", earlier.sources.len()))
     } else {
-        let changed = earlier
-            .sources
-            .iter()
-            .zip(&plan.sources)
-            .find(|(before, now)| (before.bytes, before.modified) != (now.bytes, now.modified));
+        fn known_by(source: &Source) -> (Option<&OsStr>, u64, u64) {
+            (Path::new(&source.path).file_name(), source.bytes, source.modified)
+        }
+        let mut pairs = earlier.sources.iter().zip(&plan.sources);
+        let changed = pairs.find(|(before, now)| known_by(before) != known_by(now));
         changed.map(|(before, _)| format!("text ({}, of {} bytes)", before.path, before.bytes))
     }
 }
@@ -275,6 +286,7 @@ mod tests {
     use super::*;
     use crate::data::Corpus;
     use crate::tokenizer::TrainOptions;
+    use std::collections::BTreeMap;
     use tempfile::TempDir;
 
     const WORDS: [&str; 7] = ["cat", "dog", "mat", "house", "garden", "river", "moon"];
@@ -356,7 +368,7 @@ mod tests {
         assert_eq!(sentence(39, 0), scene.tokenizer.encode("The garden sat by the moon."));
         assert_eq!(sentence(40, 1), scene.tokenizer.encode("The mat was warm."));
         let saved = Tokenizer::load(&scene.output().join(TOKENIZER_FOLDER), &Default::default()).unwrap();
-        assert!(corpus.expect_tokenizer(&scene.output(), &TokenizerIdentity::of(&saved).fingerprint).is_ok());
+        assert!(corpus.expect_tokenizer(&scene.output(), &saved).is_ok());
     }
 
     #[test]
@@ -393,6 +405,27 @@ mod tests {
             assert_eq!(prepared.kept, stop_after);
             assert_eq!(scene.shards(), uninterrupted.shards());
             assert_eq!(scene.prepare().unwrap().kept, total, "a complete folder is only verified");
+        }
+    }
+
+    /// Killed while it saved the tokenizer, after any of its files.
+    #[test]
+    fn a_tokenizer_half_saved_is_finished() {
+        let scene = Scene::new();
+        scene.prepare().unwrap();
+        let files = || -> BTreeMap<_, _> {
+            let entries = fs::read_dir(scene.output().join(TOKENIZER_FOLDER)).unwrap();
+            entries
+                .map(|entry| entry.unwrap().path())
+                .map(|path| (path.clone(), fs::read(path).unwrap()))
+                .collect()
+        };
+        let whole = files();
+        assert!(whole.len() >= 3);
+        for lost in whole.keys().filter(|path| !path.ends_with("tokenizer_config.json")) {
+            fs::remove_file(lost).unwrap();
+            scene.prepare().unwrap();
+            assert_eq!(files(), whole);
         }
     }
 
@@ -458,6 +491,16 @@ mod tests {
         let own = std::mem::replace(&mut scene.tokenizer, other);
         assert!(scene.refused().contains("another tokenizer"));
         scene.tokenizer = own;
+        let moved = scene.folder.path().join("elsewhere");
+        fs::create_dir(&moved).unwrap();
+        fs::rename(&scene.sources[1], moved.join("b.txt")).unwrap();
+        let before = std::mem::replace(&mut scene.sources[1], moved.join("b.txt"));
+        scene.prepare().unwrap();
+        // Of the same size and time, as the parts of an archive may be.
+        fs::rename(moved.join("b.txt"), moved.join("c.txt")).unwrap();
+        scene.sources[1] = moved.join("c.txt");
+        assert!(scene.refused().contains("another text"), "{}", scene.refused());
+        scene.sources[1] = before;
         fs::write(&scene.sources[1], "Another text.").unwrap();
         assert!(scene.refused().contains("another text"));
         scene.sources.pop();
@@ -481,7 +524,14 @@ mod tests {
         let scene = Scene::new();
         scene.prepare().unwrap();
         let corpus = Corpus::open(&scene.output()).unwrap();
-        let error = corpus.expect_tokenizer(&scene.output(), "f00d").unwrap_err().to_string();
-        assert!(error.contains("this run uses f00d"), "{error}");
+        let options = TrainOptions { vocabulary_size: 50, ..TrainOptions::default() };
+        let other = Tokenizer::train(["Some other text."], &options).unwrap();
+        let error = corpus.expect_tokenizer(&scene.output(), &other).unwrap_err().to_string();
+        let given = TokenizerIdentity::of(&other).fingerprint;
+        assert!(error.contains(&format!("this run uses {given}")), "{error}");
+        // Forged, it must not pass for the tokenizer whose hash it bears.
+        let forged = TokenizerIdentity { vocabulary_size: 7, ..TokenizerIdentity::of(&scene.tokenizer) };
+        let corpus = Corpus::new(Vec::new(), forged);
+        assert!(corpus.expect_tokenizer(&scene.output(), &scene.tokenizer).is_err());
     }
 }

@@ -5,23 +5,25 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use super::error::DataError;
+use super::prepare::text_file;
 use super::text::{Event, Format, read_documents};
 
 /// Gives all sentences of `sources`, file after file, to `work`; they are read on a thread of their own.
 ///
 /// # Errors
-/// If a file cannot be read; what `work` made of the text before it is dropped.
+/// If a file cannot be read, or is empty; what `work` made of the text before it is dropped.
 pub fn with_sentences<T>(
     sources: &[PathBuf],
     format: Format,
     work: impl FnOnce(&mut dyn Iterator<Item = String>) -> T,
 ) -> Result<T, DataError> {
+    // What `work` does may take an hour: what can be seen at once is said at once.
+    sources.iter().try_for_each(|source| format.expect_of(source).and(text_file(source).map(drop)))?;
     let (sender, receiver) = sync_channel::<String>(1024);
     thread::scope(|scope| {
         let reading = scope.spawn(move || {
             for source in sources {
-                let length = std::fs::metadata(source).map_err(DataError::io("read", source))?.len();
-                read_documents(source, 0..length, format, &mut |event| {
+                read_documents(source, 0..u64::MAX, format, &mut |event| {
                     if let Event::Sentence(sentence) = event {
                         // Sending fails once nobody listens any more.
                         let _ = sender.send(sentence.to_owned());

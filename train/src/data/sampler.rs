@@ -203,9 +203,13 @@ impl Sampler {
         }
         let sampler = Self { corpus, word_starts, selection, options, seed };
         if sampler.epoch(0).samples() == 0 {
-            let reason = match (sampler.documents(), options.single_segment) {
-                (0, _) => "no document is left; give more text or hold out less",
-                (_, SingleSegment::Skip) => {
+            let reason = match (sampler.documents(), selection, options.single_segment) {
+                (0, Selection::HeldOut { .. }, _) => {
+                    "none of its documents is held out: it has fewer than held_out_every; give more text, lower \
+                     held_out_every, or give held-out text of its own"
+                }
+                (0, ..) => "it has no documents",
+                (.., SingleSegment::Skip) => {
                     "every chunk is a single sentence; single_segment = \"split\" uses them"
                 }
                 _ => "no sentence has two tokens",

@@ -249,7 +249,8 @@ impl Shard {
         let file = File::open(path).map_err(DataError::io("open", path))?;
         // SAFETY: the mapping is read-only and lives as long as the shard. Should another process change the file
         // meanwhile, ids would change under us; every access stays within the mapping because the parsed lengths are
-        // kept here and not read again, and slices into it are bounds-checked.
+        // kept here and not read again, and slices into it are bounds-checked. Should it cut the file short, the
+        // system ends us. We ourselves only ever replace shards by renaming.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(DataError::io("map", path))?;
         let layout = Layout::parse(&map).map_err(|what| DataError::damaged(path, what))?;
         Ok(Self { bytes: Bytes::Mapped(map), layout })

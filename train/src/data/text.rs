@@ -31,7 +31,8 @@ pub enum Format {
     /// One sentence a line, a blank line between documents (the reference).
     #[default]
     Sentences,
-    /// Paragraphs with a blank line between them, two or more blank lines between documents.
+    /// Paragraphs with a blank line between them, two or more blank lines between documents. A paragraph of more than
+    /// [`LONGEST_LINE`] bytes is several.
     Prose,
     /// One JSON object a line, its `text` a document in prose.
     Jsonl,
@@ -43,6 +44,19 @@ impl Format {
         match path.extension().and_then(|ending| ending.to_str()) {
             Some("jsonl" | "ndjson" | "json") => Self::Jsonl,
             _ => Self::Sentences,
+        }
+    }
+
+    /// Refuses a JSONL file that is to be read as plain text: its braces and keys would be learnt.
+    ///
+    /// # Errors
+    /// If the file's name says that it is JSONL, and this is another format.
+    pub(crate) fn expect_of(self, path: &Path) -> Result<(), DataError> {
+        match (Self::of(path), self) {
+            (Self::Jsonl, Self::Sentences | Self::Prose) => {
+                Err(DataError::OtherFormat { path: path.to_path_buf() })
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -60,13 +74,15 @@ pub enum Event<'a> {
 /// a document.
 ///
 /// # Errors
-/// If the file cannot be read, holds something that is not text, or `visit` fails.
+/// If the file cannot be read, is JSONL by its name but not by `format`, holds something that is not text, or `visit`
+/// fails.
 pub fn read_documents(
     path: &Path,
     part: Range<u64>,
     format: Format,
     visit: &mut dyn FnMut(Event<'_>) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
+    format.expect_of(path)?;
     let mut lines = Lines::open(path, part)?;
     let mut sink = Sink { visit, sentences: 0 };
     let mut paragraph = String::new();
@@ -85,13 +101,17 @@ pub fn read_documents(
             Format::Prose => {
                 blank_lines = 0;
                 push_line(&mut paragraph, line);
+                if paragraph.len() > LONGEST_LINE {
+                    sink.end_paragraph(&mut paragraph)?;
+                }
             }
             Format::Jsonl if line.is_empty() => (),
             Format::Jsonl => {
                 let record: Record = serde_json::from_str(line).map_err(|error| DataError::Json {
                     path: path.to_path_buf(),
                     line: line_number(path, lines.line_start),
-                    reason: error.to_string(),
+                    // It says in which line of what it was given, which was one.
+                    reason: error.to_string().replace(" at line 1 column ", " at column "),
                 })?;
                 for line in record.text.lines().map(str::trim) {
                     match line {
@@ -369,6 +389,28 @@ mod tests {
         assert_eq!(lengths(10_000), [4096, 4096, 1808]);
     }
 
+    /// A text without blank lines is not held in memory as one paragraph.
+    #[test]
+    fn endless_paragraphs_become_several() {
+        let line = format!("{}\n", "a".repeat((1 << 20) - 1));
+        let sentences = read(line.repeat(35), Format::Prose).unwrap().concat();
+        let lengths: Vec<usize> = sentences.iter().map(String::len).collect();
+        assert_eq!(lengths, [17 << 20, 17 << 20, 1 << 20].map(|length: usize| length - 1));
+    }
+
+    #[test]
+    fn jsonl_is_not_read_as_plain_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text.jsonl");
+        std::fs::write(&path, "{\"text\": \"a\"}\n").unwrap();
+        let read = |format| read_parts(&path, whole(14), format);
+        assert_eq!(read(Format::Jsonl).unwrap(), [["a"]]);
+        for format in [Format::Sentences, Format::Prose] {
+            let message = read(format).unwrap_err().to_string();
+            assert!(message.contains("text.jsonl") && message.contains("jsonl"), "{message}");
+        }
+    }
+
     #[test]
     fn errors_name_the_line() {
         let error = |content: &[u8], format| read(content, format).unwrap_err().to_string();
@@ -378,7 +420,8 @@ mod tests {
         assert!(message.contains(":1: byte 4 of the line"), "{message}");
         let message = error(b"{\"text\": \"a\"}\n{\"txt\": \"b\"}\n", Format::Jsonl);
         assert!(
-            message.contains(":2: expected a JSON object") && message.contains("missing field `text`"),
+            message.contains(":2: expected a JSON object")
+                && message.ends_with("missing field `text` at column 12"),
             "{message}"
         );
         let mut endless = b"a line\n".to_vec();

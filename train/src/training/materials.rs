@@ -212,7 +212,7 @@ pub fn read_corpus(
 /// A prepared folder, which `tokenizer` must have made.
 fn open_prepared(folder: &Path, tokenizer: &Tokenizer) -> Result<Corpus, SessionError> {
     let corpus = Corpus::open(folder)?;
-    corpus.expect_tokenizer(folder, &hex(&tokenizer.fingerprint()))?;
+    corpus.expect_tokenizer(folder, tokenizer)?;
     Ok(corpus)
 }
 
@@ -224,8 +224,4 @@ fn prepared_folder(paths: &[PathBuf]) -> Result<Option<PathBuf>, SessionError> {
         ([folder], 1) => Ok(Some((*folder).clone())),
         _ => Err(SessionError::MixedSources { folder: folders[0].clone() }),
     }
-}
-
-fn hex(bytes: &[u8; 32]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
