@@ -90,6 +90,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn train(arguments: &Train) -> Result<()> {
     let Train { input, out, vocab_size, keep_case, keep_accents, format } = arguments;
     let format = FormatArgument::or_guess(*format, input);
+    Tokenizer::expect_none(out)?; // said now, not after the training
     let options = TrainOptions {
         vocabulary_size: *vocab_size,
         lower_case: !keep_case,

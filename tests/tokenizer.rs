@@ -165,6 +165,45 @@ fn choices_are_saved() {
     assert_ne!(reference.fingerprint(), tokenizer.fingerprint());
 }
 
+/// A save that was cut short after any of its files is finished by the next.
+#[test]
+fn a_save_cut_short_is_finished() {
+    let Some(path) = data("vocab/30k-clean.model") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let options = LoadOptions { style: Some(Style::Transformers), ..LoadOptions::default() };
+    let tokenizer = Tokenizer::load(&path, &options).unwrap();
+    let order = ["tokenizer_config.json", "special_tokens_map.json", "spiece.model", "tokenizer.json"];
+    for saved in 0..=order.len() {
+        tokenizer.save(directory.path()).unwrap();
+        for name in &order[saved..] {
+            std::fs::remove_file(directory.path().join(name)).unwrap();
+        }
+    }
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), order.len());
+}
+
+/// A piece like `▁2014,` is less likely in `tokenizer.json` than it is; read and written again, it does not become ever
+/// less likely.
+#[test]
+fn an_imported_json_is_saved_as_the_same_tokenizer() {
+    let directory = tempfile::tempdir().unwrap();
+    trained().save(directory.path()).unwrap();
+    let path = directory.path().join("tokenizer.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let pieces = json["model"]["vocab"].as_array_mut().unwrap();
+    pieces.push(serde_json::json!(["▁2014,", -112.5]));
+    std::fs::write(&path, json.to_string()).unwrap();
+    let imported = Tokenizer::load(&path, &LoadOptions::default()).unwrap();
+    let (first, second) = (directory.path().join("first"), directory.path().join("second"));
+    imported.save(&first).unwrap();
+    let again = Tokenizer::load(&first, &LoadOptions::default()).unwrap();
+    assert_eq!(again.fingerprint(), imported.fingerprint());
+    again.save(&second).unwrap();
+    let written = std::fs::read_to_string(first.join("tokenizer.json")).unwrap();
+    assert_eq!(written, std::fs::read_to_string(second.join("tokenizer.json")).unwrap());
+    assert!(written.contains("-112.5"));
+}
+
 /// Python's `tokenizers` loads a vocabulary trained here on real text and gives the same ids.
 #[test]
 fn python_reads_a_trained_vocabulary() {

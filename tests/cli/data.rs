@@ -149,6 +149,48 @@ fn jsonl_is_known_by_its_name() {
     assert!(report.starts_with("120 documents, 360 sentences, "), "{report}");
 }
 
+/// JSON is not learnt as if it were text.
+#[test]
+fn jsonl_is_not_read_as_plain_text() {
+    let scene = Scene::new();
+    let (model, text, out) = (scene.arg("model"), scene.arg("text.txt"), scene.arg("shards"));
+    let lines = scene.file("text.jsonl", "{\"text\": \"The cat slept.\"}\n");
+    let complaint = ["text.jsonl is JSON lines by its name", "jsonl"];
+    run(&["prepare", "-i", &text, &lines, "--tokenizer", &model, "-o", &out])
+        .complains(ExitCode::Usage, &complaint);
+    run(&["prepare", "-i", &text, &lines, "--vocab-size", "48", "-o", &out])
+        .complains(ExitCode::Usage, &complaint);
+    assert!(!scene.path("shards").exists());
+    let run_directory = scene.arg("run");
+    run(&["pretrain", "--train", &lines, "--tokenizer", &model, "--out", &run_directory])
+        .complains(ExitCode::Usage, &complaint);
+}
+
+/// What cannot be is said before the work, not after it or never.
+#[test]
+fn what_cannot_be_is_said_at_once() {
+    let scene = Scene::new();
+    let (text, out) = (scene.arg("text.txt"), scene.arg("new"));
+    run(&["prepare", "-i", &text, "--vocab-size", "70000", "-o", &out])
+        .complains(ExitCode::Usage, &["70000 is not in 1..=65536"]);
+    let train = |out: &str, text: &str| {
+        run(&["tokenizer", "train", "-i", &scene.arg("text.txt"), text, "-o", out, "--vocab-size", "1000000"])
+    };
+    train(&scene.arg("model"), &text).complains(ExitCode::Usage, &["model/tokenizer.json is in the way"]);
+    train(&out, &scene.file("empty.txt", "")).complains(ExitCode::Data, &["empty.txt: there is no text"]);
+    train(&out, &scene.arg("")).complains(ExitCode::Data, &["is not a regular file"]);
+    let inspect = |more: [&str; 2]| {
+        let arguments = ["inspect", "batches", "--train", &text, "--out", &scene.arg("no-run")];
+        run(&[&arguments[..], &more].concat())
+    };
+    inspect(["--step", "1000000000000"])
+        .complains(ExitCode::Usage, &["step = 1000000000000", "training.steps"]);
+    inspect(["--count", "1000000000000"]).complains(ExitCode::Usage, &["1000000000000 is not in 0..=100000"]);
+    inspect(["--held-out-every", "121"])
+        .complains(ExitCode::Data, &["fewer than held_out_every", "lower held_out_every"]);
+    assert!(!scene.path("new").exists());
+}
+
 /// What was finished before an interruption is kept, and the end is what it would have been.
 #[cfg(unix)]
 #[test]

@@ -399,7 +399,7 @@ mod tests {
             let unprepared = Corpus::open(&scene.output()).unwrap_err().to_string();
             assert!(unprepared.contains("`prepare` did not finish here"), "{unprepared}");
             // What a crash may leave of a shard being written.
-            fs::write(scene.output().join("00003.unfinished"), "half a shard").unwrap();
+            fs::write(scene.output().join("00003.shard.tmp"), "half a shard").unwrap();
             scene.stop.store(false, Relaxed);
             let prepared = scene.prepare().unwrap();
             assert_eq!(prepared.kept, stop_after);

@@ -34,7 +34,7 @@ pub enum TokenizerError {
         path: PathBuf,
     },
     /// Saving would leave files of two different tokenizers side by side.
-    #[error("{path} belongs to another tokenizer; save into an empty directory")]
+    #[error("{path} is in the way: save into an empty directory, or delete the tokenizer that is there")]
     Occupied {
         /// The file in the way.
         path: PathBuf,

@@ -5,8 +5,9 @@ use super::preprocess::Preprocess;
 use super::unigram::Unigram;
 use super::wordpiece::WordPiece;
 use super::{LoadOptions, Model, Style, Tokenizer, json, sentencepiece};
+use crate::files::{Disk, replace};
 use serde_json::{Value, json};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 const SENTENCEPIECE: &str = "spiece.model";
@@ -16,7 +17,7 @@ const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_MAP: &str = "special_tokens_map.json";
 
 /// A vocabulary of a million long pieces stays below this; nothing larger is read.
-const MAX_BYTES: u64 = 256 << 20;
+const MAX_BYTES: u64 = 64 << 20;
 
 impl Tokenizer {
     /// Loads a tokenizer from a sentencepiece `.model`, a `tokenizer.json`, a WordPiece `vocab.txt`, or a
@@ -40,32 +41,40 @@ impl Tokenizer {
     pub fn save(&self, directory: &Path) -> Result<(), TokenizerError> {
         std::fs::create_dir_all(directory)
             .map_err(|source| TokenizerError::Io { path: directory.to_owned(), source })?;
-        match find(directory) {
-            Err(TokenizerError::Missing { .. }) => {}
-            found => {
-                let same = Self::load(directory, &LoadOptions::default())
-                    .is_ok_and(|other| other.fingerprint == self.fingerprint);
-                if !same {
-                    let path = found.unwrap_or_else(|_| directory.to_owned());
-                    return Err(TokenizerError::Occupied { path });
-                }
+        if let Err(occupied) = Self::expect_none(directory) {
+            let same = |other: Self| other.fingerprint == self.fingerprint;
+            if !Self::load(directory, &LoadOptions::default()).is_ok_and(same) {
+                return Err(occupied);
             }
         }
-        write(directory, JSON, json::write(self).as_bytes())?;
-        if let Some(source) = &self.source {
-            write(directory, SENTENCEPIECE, source)?;
-        }
-        if let Model::WordPiece(wordpiece) = &self.model {
-            let lines: String = wordpiece.vocabulary.texts().flat_map(|text| [text, "\n"]).collect();
-            write(directory, WORDPIECE, lines.as_bytes())?;
-        }
+        // In this order each file that `find` may come upon is this tokenizer, with what was written before it: a
+        // save that was cut short is finished by the next.
         let special = self.special_map();
         let mut config = self.config();
         config.extend(special.clone());
         for (name, map) in [(CONFIG, config), (SPECIAL_MAP, special)] {
             write(directory, name, format!("{:#}\n", Value::Object(map)).as_bytes())?;
         }
+        if let Some(source) = &self.source {
+            write(directory, SENTENCEPIECE, source)?;
+        }
+        write(directory, JSON, json::write(self).as_bytes())?;
+        if let Model::WordPiece(wordpiece) = &self.model {
+            let lines: String = wordpiece.vocabulary.texts().flat_map(|text| [text, "\n"]).collect();
+            write(directory, WORDPIECE, lines.as_bytes())?;
+        }
         Ok(())
+    }
+
+    /// Refuses a directory that holds a tokenizer, whole or not; one that is not there holds none.
+    pub fn expect_none(directory: &Path) -> Result<(), TokenizerError> {
+        match find(directory) {
+            Ok(path) => Err(TokenizerError::Occupied { path }),
+            Err(TokenizerError::Ambiguous { path }) => Err(TokenizerError::Occupied { path }),
+            Err(TokenizerError::Missing { .. }) => Ok(()),
+            Err(TokenizerError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     fn special_map(&self) -> serde_json::Map<String, Value> {
@@ -140,13 +149,9 @@ fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
     Ok(bytes)
 }
 
-/// Writes beside, then renames: a reader never sees half a file.
 fn write(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), TokenizerError> {
     let path = directory.join(name);
-    let partial = directory.join(format!("{name}.partial"));
-    std::fs::write(&partial, bytes)
-        .and_then(|()| std::fs::rename(&partial, &path))
-        .map_err(|source| TokenizerError::Io { path, source })
+    replace(&Disk, &path, bytes).map_err(|source| TokenizerError::Io { path, source })
 }
 
 fn parse(bytes: Vec<u8>, options: &LoadOptions, config: &Config) -> Result<Tokenizer, Invalid> {
@@ -154,9 +159,8 @@ fn parse(bytes: Vec<u8>, options: &LoadOptions, config: &Config) -> Result<Token
         return Err(Invalid::new("it is empty"));
     }
     let lower_case = options.lower_case.or(config.lower_case).unwrap_or(true);
-    let keep_accents = options.keep_accents.or(config.keep_accents).unwrap_or(false);
+    let keep_accents = options.keep_accents.or(config.keep_accents);
     let style = options.style.or(config.style).unwrap_or_default();
-    let preprocess = Preprocess { lower_case, keep_accents, plain_quotes: style == Style::Transformers };
     match std::str::from_utf8(&bytes) {
         // Text has no NUL; a sentencepiece model has them in its scores.
         Ok(text) if !text.contains('\0') => {
@@ -169,6 +173,11 @@ fn parse(bytes: Vec<u8>, options: &LoadOptions, config: &Config) -> Result<Token
         }
         _ => {
             let file = sentencepiece::read(&bytes)?;
+            let preprocess = Preprocess {
+                lower_case,
+                keep_accents: keep_accents.unwrap_or(false),
+                plain_quotes: style == Style::Transformers,
+            };
             let unigram = Unigram::new(file.pieces, preprocess, file.normalizer, style)?;
             Ok(Tokenizer::new(Model::Unigram(unigram), Some(bytes)))
         }

@@ -11,6 +11,10 @@ use super::{LoadOptions, Model, Style, Tokenizer};
 use serde_json::{Map, Value, json};
 use unicode_normalization::char::canonical_combining_class;
 
+/// A piece like `▁2014,` is made so unlikely in a `tokenizer.json` that its parts win: as near to the digit-comma rule
+/// as a list of scores comes, and what transformers does. No log-probability of its own comes near.
+const DIGIT_COMMA_PENALTY: f64 = 100.0;
+
 /// The content of a `tokenizer.json`.
 pub(super) fn write(tokenizer: &Tokenizer) -> String {
     let mut file = match &tokenizer.model {
@@ -53,10 +57,8 @@ fn write_unigram(unigram: &Unigram) -> Value {
     }
     steps.extend([replace_regex(" {2,}", " "), strip]);
 
-    // A piece like "▁2014," is made so unlikely that its parts win: as near to the digit-comma rule as a list
-    // of scores comes, and what transformers does.
     let scores = unigram.pieces.iter().map(|piece| {
-        let penalty = if is_digit_comma(&piece.text) { 100.0 } else { 0.0 };
+        let penalty = if is_digit_comma(&piece.text) { DIGIT_COMMA_PENALTY } else { 0.0 };
         json!([piece.text, f64::from(piece.score) - penalty])
     });
     let metaspace = json!({
@@ -181,6 +183,8 @@ fn read_unigram(file: &Value, options: &LoadOptions, style: Style) -> Result<Uni
         }) else {
             return Err(Invalid(format!("piece {id} is not a text with a score")));
         };
+        let penalised = is_digit_comma(text) && score <= -DIGIT_COMMA_PENALTY;
+        let score = if penalised { score + DIGIT_COMMA_PENALTY } else { score };
         // Certain, therefore never in competition: a user-defined piece.
         let kind = if score == 0.0 { Kind::UserDefined } else { Kind::Normal };
         pieces.push(Piece { text: text.to_owned(), score: score as f32, kind });
@@ -267,9 +271,14 @@ fn read_wordpiece(file: &Value, options: &LoadOptions) -> Result<WordPiece, Inva
     if normalizer["type"] != "BertNormalizer" {
         return Err(Invalid(format!("normalizer {} is not BERT's", normalizer["type"])));
     }
+    for step in ["clean_text", "handle_chinese_chars"] {
+        if normalizer[step] == false {
+            return Err(Invalid(format!("its normalizer has {step} switched off; BERT's has it on")));
+        }
+    }
     let lower_case = options.lower_case.unwrap_or(normalizer["lowercase"] == true);
-    let strip_accents = normalizer["strip_accents"].as_bool().unwrap_or(lower_case);
-    WordPiece::new(texts, lower_case, options.keep_accents.unwrap_or(!strip_accents))
+    let keep_accents = options.keep_accents.or(normalizer["strip_accents"].as_bool().map(|strip| !strip));
+    WordPiece::new(texts, lower_case, keep_accents)
 }
 
 /// A step, or the steps of a sequence of them under `list`.

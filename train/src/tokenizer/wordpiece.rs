@@ -19,6 +19,9 @@ pub(super) const CONTINUATION: &str = "##";
 /// Longer words are unknown.
 pub(super) const MAX_WORD_CHARS: usize = 200;
 
+/// Text is looked at in stretches of this many bytes and a little more.
+const STRETCH: usize = 4096;
+
 /// A WordPiece vocabulary with BERT's treatment of text before it.
 #[derive(Debug)]
 pub(super) struct WordPiece {
@@ -28,7 +31,8 @@ pub(super) struct WordPiece {
 }
 
 impl WordPiece {
-    pub fn new(texts: Vec<String>, lower_case: bool, keep_accents: bool) -> Result<Self, Invalid> {
+    /// Accents go with the case, unless `keep_accents` says otherwise.
+    pub fn new(texts: Vec<String>, lower_case: bool, keep_accents: Option<bool>) -> Result<Self, Invalid> {
         let ids: Vec<_> = texts.iter().cloned().zip(0..).collect();
         let vocabulary = Vocabulary::new(texts, SPECIAL)?;
         let segmenter = Segmenter::builder()
@@ -37,7 +41,8 @@ impl WordPiece {
             .max_input_chars_per_word(MAX_WORD_CHARS)
             .build()
             .map_err(|e| Invalid(e.to_string()))?;
-        let normalizer = BertNormalizer::new(true, true, Some(lower_case && !keep_accents), lower_case);
+        let strip_accents = keep_accents.map_or(lower_case, |keep| !keep);
+        let normalizer = BertNormalizer::new(true, true, Some(strip_accents), lower_case);
         Ok(Self { vocabulary, normalizer, segmenter })
     }
 
@@ -66,13 +71,15 @@ impl WordPiece {
 
     /// Calls `visit` with each word: a run without white space, or one punctuation mark or ideograph.
     pub fn for_each_word(&self, text: &str, mut visit: impl FnMut(&str)) {
-        let mut normalized = NormalizedString::from(text);
-        self.normalizer.normalize(&mut normalized).expect("BERT's normalizer has no way to fail");
-        let mut words = PreTokenizedString::from(normalized);
-        BertPreTokenizer.pre_tokenize(&mut words).expect("BERT's splitting has no way to fail");
-        for (word, _, _) in words.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
-            if !word.is_empty() {
-                visit(word);
+        for stretch in stretches(text) {
+            let mut normalized = NormalizedString::from(stretch);
+            self.normalizer.normalize(&mut normalized).expect("BERT's normalizer has no way to fail");
+            let mut words = PreTokenizedString::from(normalized);
+            BertPreTokenizer.pre_tokenize(&mut words).expect("BERT's splitting has no way to fail");
+            for (word, _, _) in words.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
+                if !word.is_empty() {
+                    visit(word);
+                }
             }
         }
     }
@@ -108,13 +115,31 @@ impl WordPiece {
     }
 }
 
+/// Whether a character is no part of the word before it: some of those for which that is so.
+fn begins_anew(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\r' | '。' | '，' | '\u{4E00}'..='\u{9FFF}')
+}
+
+/// Cuts a text before characters that are no part of the word before them. The library needs a hundred times the memory
+/// of what it is given at once, and a text may be a line of many MiB.
+fn stretches(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let earliest = rest.floor_char_boundary(STRETCH);
+        let cut = rest[earliest..].find(begins_anew);
+        let (stretch, after) = rest.split_at(cut.map_or(rest.len(), |place| earliest + place));
+        rest = after;
+        (!stretch.is_empty()).then_some(stretch)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn wordpiece(normal: &[&str]) -> WordPiece {
         let texts = ["[UNK]", "[CLS]", "[SEP]"].iter().chain(normal).chain(&["[PAD]", "[MASK]"]);
-        WordPiece::new(texts.map(|&text| text.to_owned()).collect(), true, false).unwrap()
+        WordPiece::new(texts.map(|&text| text.to_owned()).collect(), true, None).unwrap()
     }
 
     fn words(text: &str) -> Vec<String> {
@@ -141,6 +166,49 @@ mod tests {
             wordpiece.decode(["un", "##want", "##ed", "runn", "##ing"].into_iter()),
             "unwanted running"
         );
+    }
+
+    #[test]
+    fn accents_go_with_the_case_unless_asked() {
+        let words = |lower_case, keep_accents| {
+            let texts = SPECIAL.map(str::to_owned).to_vec();
+            let mut words = Vec::new();
+            WordPiece::new(texts, lower_case, keep_accents)
+                .unwrap()
+                .for_each_word("É", |word| words.push(word.to_owned()));
+            words.concat()
+        };
+        assert_eq!((words(true, None), words(false, None)), ("e".to_owned(), "É".to_owned()));
+        assert_eq!((words(true, Some(true)), words(false, Some(true))), ("é".to_owned(), "É".to_owned()));
+        assert_eq!((words(true, Some(false)), words(false, Some(false))), ("e".to_owned(), "E".to_owned()));
+    }
+
+    /// Where a long text is cut makes no difference to its words.
+    #[test]
+    fn long_texts_are_looked_at_in_stretches() {
+        for unit in [
+            "Élan e\u{301} \u{301}x ",
+            "漢字。\u{301}漢，",
+            "漢\u{301}字a",
+            "かな。",
+            "unbroken",
+            "a\u{85}b c",
+        ] {
+            let text = unit.repeat(3 * STRETCH / unit.len());
+            let parts: Vec<_> = stretches(&text).collect();
+            assert_eq!(parts.concat(), text);
+            assert_eq!(parts.len() > 1, unit != "unbroken");
+            assert!(parts.len() == 1 || parts.iter().all(|part| part.len() < STRETCH + 2 * unit.len()));
+            let mut whole = NormalizedString::from(text.as_str());
+            wordpiece(&[]).normalizer.normalize(&mut whole).unwrap();
+            let mut whole = PreTokenizedString::from(whole);
+            BertPreTokenizer.pre_tokenize(&mut whole).unwrap();
+            let whole = whole.get_splits(OffsetReferential::Normalized, OffsetType::Byte);
+            let whole: Vec<_> =
+                whole.into_iter().map(|(word, _, _)| word).filter(|word| !word.is_empty()).collect();
+            assert_eq!(words(&text), whole);
+        }
+        assert_eq!(stretches("").count(), 0);
     }
 
     #[test]
