@@ -1,5 +1,7 @@
 //! From a graph to steps: what is read, in which buffer it lives, and for how long.
 
+use std::ops::Range;
+
 use kernels::Store;
 use kernels::scale::Scale;
 
@@ -22,87 +24,15 @@ pub(super) fn build(
     precision: Precision,
     trains: bool,
 ) -> Plan {
-    let record = graph.record.borrow();
-    let nodes = needed(&record, outputs, trains);
-    let last_read = last_reads(&record, &nodes, outputs);
-    let mut buffers = Buffers::new(&record, precision, nodes.len());
-    let calls: Vec<_> = nodes
-        .iter()
-        .enumerate()
-        .map(|(step, &node)| {
-            let mut copies = Vec::new();
-            for (&output, &into) in node.outputs.iter().zip(&node.into) {
-                match into {
-                    Some(into) if last_read[into.0] == step && !node.inputs.contains(&into) => {
-                        buffers.share(into, output)
-                    }
-                    Some(into) => {
-                        buffers.own(output);
-                        copies.push((into, output));
-                    }
-                    None => buffers.own(output),
-                }
-                buffers.live(output, step, last_read[output.0].max(step));
-            }
-            Call { node, copies }
-        })
-        .collect();
-    for (value, declared) in record.values.iter().enumerate() {
-        if let Source::Input(input) = declared.source
-            && record.inputs[input].content == Content::Real
-            && last_read[value] != NEVER
-        {
-            buffers.own(ValueId(value));
-            buffers.live(ValueId(value), 0, last_read[value]);
-        }
-    }
+    let record = &*graph.record.borrow();
+    let nodes = needed(record, outputs, trains);
+    let (buffers, calls) = Buffers::assign(record, precision, &nodes, &last_reads(record, &nodes, outputs));
     let (offsets, arena_size) = place(&buffers.lifetimes);
-    let operand = |value: ValueId| {
-        let shape = record.shape(value);
-        let location = match (record.values[value.0].source, buffers.of_value[value.0]) {
-            (Source::Parameter(id), _) => Location::Parameter(graph.parameters.range(id).start),
-            (_, Some(buffer)) => Location::Arena(offsets[buffer]),
-            (Source::Input(input), None) => Location::Input(input),
-            (Source::Node(_), None) => unreachable!("every computed value has a buffer"),
-        };
-        Operand { location, shape }
-    };
-    let is_read = |value: ValueId| last_read[value.0] != NEVER;
-    let capacities: Vec<usize> = record.axes.iter().map(|axis| axis.capacity).collect();
-    let mut steps = Vec::new();
-    for Call { node, copies } in &calls {
-        for &(from, to) in copies {
-            let copy = Operation::Backward(GradientOp::Scale(Scale { factor: 1.0 }));
-            let (reads, writes) = (vec![operand(from)], vec![Some(operand(to))]);
-            let cost = cost(&copy, &reads, &writes, &capacities, precision);
-            let stores = vec![Store::Assign];
-            let name = node.name.clone();
-            steps.push(Step { name, operation: copy, reads, writes, stores, accumulates: Vec::new(), cost });
-        }
-        let reads: Vec<_> = node.inputs.iter().map(|&input| operand(input)).collect();
-        let optional =
-            |position| position == 1 && matches!(node.operation, Operation::Forward(Op::Linear(_)));
-        let writes: Vec<_> = (node.outputs.iter().enumerate())
-            .map(|(position, &output)| (is_read(output) || !optional(position)).then(|| operand(output)))
-            .collect();
-        steps.push(Step {
-            name: node.name.clone(),
-            cost: cost(&node.operation, &reads, &writes, &capacities, precision),
-            operation: node.operation.clone(),
-            reads,
-            writes,
-            stores: node
-                .into
-                .iter()
-                .map(|into| if into.is_some() { Store::Add } else { Store::Assign })
-                .collect(),
-            accumulates: node.accumulates.iter().map(|&id| graph.parameters.range(id)).collect(),
-        });
-    }
+    let places = Places { graph, record, buffers, offsets };
     let mut input_places = vec![None; record.inputs.len()];
     for (value, declared) in record.values.iter().enumerate() {
-        if let (Source::Input(input), Some(_)) = (declared.source, buffers.of_value[value]) {
-            input_places[input] = Some(operand(ValueId(value)));
+        if let (Source::Input(input), Some(_)) = (declared.source, places.buffers.of_value[value]) {
+            input_places[input] = Some(places.operand(ValueId(value)));
         }
     }
     Plan {
@@ -112,11 +42,63 @@ pub(super) fn build(
         inputs: record.inputs.clone(),
         input_places,
         outputs: (outputs.iter())
-            .map(|(name, value)| Output { name: name.clone(), operand: operand(*value) })
+            .map(|(name, value)| Output { name: name.clone(), operand: places.operand(*value) })
             .collect(),
-        steps,
+        steps: calls.iter().flat_map(|call| places.steps(call)).collect(),
         arena_size,
         trains,
+    }
+}
+
+/// Where everything lies.
+struct Places<'r> {
+    graph: &'r Graph,
+    record: &'r Record,
+    buffers: Buffers<'r>,
+    offsets: Vec<usize>,
+}
+
+impl Places<'_> {
+    fn operand(&self, value: ValueId) -> Operand {
+        let shape = self.record.shape(value);
+        let location = match (self.record.values[value.0].source, self.buffers.of_value[value.0]) {
+            (Source::Parameter(id), _) => Location::Parameter(self.graph.parameters.range(id).start),
+            (_, Some(buffer)) => Location::Arena(self.offsets[buffer]),
+            (Source::Input(input), None) => Location::Input(input),
+            (Source::Node(_), None) => unreachable!("every value that is read has a buffer"),
+        };
+        Operand { location, shape }
+    }
+
+    /// The copies that a call needs, then the call.
+    fn steps<'a>(&'a self, Call { node, copies }: &'a Call<'_>) -> impl Iterator<Item = Step> + 'a {
+        let copies = copies.iter().map(|&(from, to)| {
+            let copy = Operation::Backward(GradientOp::Scale(Scale { factor: 1.0 }));
+            let (reads, writes) = (vec![self.operand(from)], vec![Some(self.operand(to))]);
+            self.step(node, copy, reads, writes, vec![Store::Assign], Vec::new())
+        });
+        let reads = node.inputs.iter().map(|&input| self.operand(input)).collect();
+        let write = |&output: &ValueId| self.buffers.of_value[output.0].map(|_| self.operand(output));
+        let writes = node.outputs.iter().map(write).collect();
+        let store = |into: &Option<_>| if into.is_some() { Store::Add } else { Store::Assign };
+        let stores = node.into.iter().map(store).collect();
+        let accumulates = node.accumulates.iter().map(|&id| self.graph.parameters.range(id)).collect();
+        let call = self.step(node, node.operation.clone(), reads, writes, stores, accumulates);
+        copies.chain([call])
+    }
+
+    fn step(
+        &self,
+        node: &Node,
+        operation: Operation,
+        reads: Vec<Operand>,
+        writes: Vec<Option<Operand>>,
+        stores: Vec<Store>,
+        accumulates: Vec<Range<usize>>,
+    ) -> Step {
+        let Buffers { capacities, precision, .. } = &self.buffers;
+        let cost = cost(&operation, &reads, &writes, capacities, *precision);
+        Step { name: node.name.clone(), operation, reads, writes, stores, accumulates, cost }
     }
 }
 
@@ -151,43 +133,107 @@ fn last_reads(record: &Record, nodes: &[&Node], outputs: &[(String, ValueId)]) -
     last
 }
 
-/// Buffers under construction: several values may share one, each adding to the one before.
+/// Which value is in which buffer: several may share one, each adding to the one before.
 struct Buffers<'r> {
     record: &'r Record,
     precision: Precision,
     capacities: Vec<usize>,
+    /// One past the last step.
     end: usize,
     of_value: Vec<Option<usize>>,
     lifetimes: Vec<Lifetime>,
 }
 
 impl<'r> Buffers<'r> {
-    fn new(record: &'r Record, precision: Precision, end: usize) -> Self {
-        let capacities = record.axes.iter().map(|axis| axis.capacity).collect();
-        Self {
+    fn assign(
+        record: &'r Record,
+        precision: Precision,
+        nodes: &[&'r Node],
+        last_read: &[usize],
+    ) -> (Self, Vec<Call<'r>>) {
+        let mut buffers = Self {
             record,
             precision,
-            capacities,
-            end,
+            capacities: record.axes.iter().map(|axis| axis.capacity).collect(),
+            end: nodes.len(),
             of_value: vec![None; record.values.len()],
             lifetimes: Vec::new(),
+        };
+        let calls =
+            (nodes.iter().enumerate()).map(|(step, &node)| buffers.call(step, node, last_read)).collect();
+        for (value, declared) in record.values.iter().enumerate() {
+            if let Source::Input(input) = declared.source
+                && record.inputs[input].content == Content::Real
+                && last_read[value] != NEVER
+            {
+                buffers.own(ValueId(value));
+                buffers.live(ValueId(value), 0, last_read[value]);
+            }
         }
+        (buffers, calls)
     }
 
+    /// Gives the outputs of a node their buffers.
+    fn call(&mut self, step: usize, node: &'r Node, last_read: &[usize]) -> Call<'r> {
+        let mut copies = Vec::new();
+        for (position, (&output, &into)) in node.outputs.iter().zip(&node.into).enumerate() {
+            // Kernels write everything, but not a preactivation that nobody reads.
+            let optional = position == 1 && matches!(node.operation, Operation::Forward(Op::Linear(_)));
+            match into {
+                None if optional && last_read[output.0] == NEVER => continue,
+                None => self.own(output),
+                Some(into) if last_read[into.0] == step && !node.inputs.contains(&into) => {
+                    self.of_value[output.0] = self.of_value[into.0];
+                }
+                Some(into) => {
+                    self.own(output);
+                    copies.push((into, output));
+                }
+            }
+            self.live(output, step, last_read[output.0].max(step));
+        }
+        Call { node, copies }
+    }
+
+    /// Gives a value a buffer of its own.
     fn own(&mut self, value: ValueId) {
         let size = self.record.shape(value).elements(&self.capacities) * self.precision.size();
         self.of_value[value.0] = Some(self.lifetimes.len());
         self.lifetimes.push(Lifetime { size, first: self.end, last: 0 });
     }
 
-    fn share(&mut self, earlier: ValueId, value: ValueId) {
-        self.of_value[value.0] = self.of_value[earlier.0];
-    }
-
+    /// Keeps a value's buffer from step `first` to step `last`.
     fn live(&mut self, value: ValueId, first: usize, last: usize) {
         let buffer = self.of_value[value.0].expect("a value gets its buffer before its lifetime");
         let lifetime = &mut self.lifetimes[buffer];
         lifetime.first = lifetime.first.min(first);
         lifetime.last = lifetime.last.max(if last == NEVER { first } else { last });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kernels::Activation;
+
+    use super::*;
+    use crate::{Declaration, Initializer, Parameters, Part, Rows, Shape};
+
+    #[test]
+    fn a_preactivation_that_nobody_reads_takes_no_memory() {
+        let mut parameters = Parameters::default();
+        let weight = parameters.declare(Declaration {
+            columns: 16,
+            parts: vec![Part { name: "w".into(), shape: vec![64, 16] }],
+            initializer: Initializer::Ones,
+            decays: true,
+            adapts: true,
+        });
+        let graph = Graph::new(Arc::new(parameters));
+        let x = graph.input("x", Shape::new(Rows::Along(graph.axis("rows", 8)), 16));
+        let y = x.linear(graph.parameter(weight), None, Activation::Gelu);
+        let plan = Plan::inference(&graph, &[("y", y)], Precision::F32);
+        assert_eq!(plan.arena_size(), 8 * (16 + 64) * size_of::<f32>());
     }
 }
