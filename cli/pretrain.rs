@@ -54,7 +54,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     if let Some(limit) = resolved.settings.training.max_time {
         stop.limit_time(limit.0);
     }
-    let command: Vec<String> = std::env::args().collect();
+    let command: Vec<String> = std::env::args_os().map(|text| text.to_string_lossy().into_owned()).collect();
     let mut directory = RunDirectory::open(&arguments.out, &command)?;
     if is_continued {
         check_changes(&resolved, &begun_with, arguments.allow_schedule_change)?;

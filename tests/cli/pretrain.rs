@@ -66,6 +66,19 @@ fn a_run_ends_with_its_figures_and_examples() {
     assert_eq!(again.done(), shown);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_run_directory_may_have_any_name() {
+    use std::os::unix::ffi::OsStrExt;
+    let scene = Scene::new();
+    let out = scene.path("").join(std::ffi::OsStr::from_bytes(b"run-\xff"));
+    let (text, model) = (scene.arg("text.txt"), scene.arg("model"));
+    let mut command = program();
+    command.args(["pretrain", "--train", &text, "--tokenizer", &model]).args(SIZES.split_whitespace());
+    assert_eq!(command.arg("--out").arg(&out).output().unwrap().status.code(), Some(0));
+    assert!(out.join("eval_results.json").exists());
+}
+
 #[test]
 fn a_run_goes_on_when_nobody_listens() {
     let scene = Scene::new();
