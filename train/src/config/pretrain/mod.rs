@@ -205,12 +205,12 @@ const BUILT_IN: &[(&str, BuiltIn)] = &[
     ("sampling.max_seq_length", BuiltIn::Count(64)),
     ("sampling.short_seq_prob", BuiltIn::Real(0.0)),
     ("masking.ngram", BuiltIn::Count(1)),
-    ("optimizer.learning_rate", BuiltIn::Real(6e-3)),
+    ("optimizer.learning_rate", BuiltIn::Real(5e-3)),
     ("optimizer.beta2", BuiltIn::Real(0.98)),
     ("optimizer.bias_correction", BuiltIn::Switch(true)),
-    ("training.steps", BuiltIn::Count(2000)),
-    ("training.batch", BuiltIn::Count(32)),
-    ("training.eval_every", BuiltIn::Count(200)),
+    ("training.steps", BuiltIn::Count(4000)),
+    ("training.batch", BuiltIn::Count(16)),
+    ("training.eval_every", BuiltIn::Count(400)),
     ("training.eval_sequences", BuiltIn::Count(512)),
 ];
 
