@@ -100,7 +100,9 @@ fn derivative<S: Simd>(simd: S, activation: Activation, saved: S::F32) -> S::F32
             saved.mul_add(density, normal_distribution(simd, saved))
         }
         // s + x · s(1 − s) · 2u' with s = 1 / (1 + e⁻²ᵘ); with the small one of e²ᵘ and e⁻²ᵘ, 1 − s keeps its digits.
+        // Beyond 16 the derivative is 0 or 1 to the last digit; its factors would become 0 · ∞.
         Activation::GeluNew => {
+            let saved = saved.max(simd.splat(-16.0)).min(simd.splat(16.0));
             let square = saved * saved;
             let two_u = square.mul_add(simd.splat(CUBE), one) * saved * simd.splat(2.0 * ROOT_2_OVER_PI);
             let two_u_slope = square.mul_add(simd.splat(3.0 * CUBE), one) * simd.splat(2.0 * ROOT_2_OVER_PI);

@@ -17,7 +17,14 @@ impl Activation {
             Self::Identity => x,
             Self::Gelu => x * normal_distribution(x),
             Self::GeluNew => 0.5 * x * (1.0 + (SLOPE * (x + CUBIC * x.powi(3))).tanh()),
-            Self::Relu => x.max(0.0),
+            // Not `max`, which would make 0 of NaN.
+            Self::Relu => {
+                if x < 0.0 {
+                    0.0
+                } else {
+                    x
+                }
+            }
             Self::Tanh => x.tanh(),
         }
     }

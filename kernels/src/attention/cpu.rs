@@ -175,7 +175,7 @@ impl<'a> Head<'a> {
             c: Target::new(c, self.padded),
             add: false,
         };
-        tile::multiply(self.token, &product);
+        tile::multiply(self.token, product);
     }
 
     /// `C = A · B` for an A with a row per query of a block and a column per token, and a B from [`Self::copy`].
@@ -194,7 +194,7 @@ impl<'a> Head<'a> {
             c,
             add: false,
         };
-        tile::multiply(self.token, &product);
+        tile::multiply(self.token, product);
     }
 
     /// `C += Aᵀ · B` for such an A and rows `queries` of a B from [`Self::copy`].
@@ -213,7 +213,7 @@ impl<'a> Head<'a> {
             c,
             add: queries.start > 0,
         };
-        tile::multiply(self.token, &product);
+        tile::multiply(self.token, product);
     }
 
     /// The dropout of a query's probabilities, if there is any.
@@ -224,6 +224,9 @@ impl<'a> Head<'a> {
     }
 
     fn forward(&self, space: &mut [f32], context: &Pieces<'_, f32>, log_sum_exp: &Pieces<'_, f32>) {
+        if self.length == 0 {
+            return; // the last sequence, if empty, starts behind the last row
+        }
         let Attention { heads, head_width, .. } = *self.attention;
         let mut space = Carver(space);
         let (k, v) = (space.cut(self.tokens_by_width()), space.cut(self.tokens_by_width()));
@@ -258,6 +261,9 @@ impl<'a> Head<'a> {
         d_context: &[f32],
         d_qkv: &Pieces<'_, f32>,
     ) {
+        if self.length == 0 {
+            return; // as in the forward pass
+        }
         let Attention { heads, head_width, .. } = *self.attention;
         let width = heads * head_width;
         let mut space = Carver(space);

@@ -182,7 +182,7 @@ impl Block<'_> {
                 c: unsafe { Target::part(*c, first * self.b.columns + self.columns.start, self.b.columns) },
                 add,
             };
-            tile::multiply(self.token, &product);
+            tile::multiply(self.token, product);
             rows.for_each(&finish);
         }
     }

@@ -67,8 +67,8 @@ kernel! {
     ///
     /// # Panics
     /// If A, B or C ends too early.
-    pub(crate) fn multiply<S>(simd, product: &Product<'_>) {
-        let &Product { rows, columns, depth, ref c, .. } = product;
+    pub(crate) fn multiply<S>(simd, product: Product<'_>) {
+        let Product { rows, columns, depth, ref c, .. } = product;
         if rows == 0 || columns == 0 {
             return;
         }

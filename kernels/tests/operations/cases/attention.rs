@@ -34,7 +34,7 @@ impl Case for Attention {
     fn small() -> Vec<Self> {
         vec![
             Self::new(Packed::new(&[4, 1, 0, 3], 0), 2, 3, None),
-            Self::new(Packed::new(&[6, 2], 0), 2, 5, Some(0.3)),
+            Self::new(Packed::new(&[6, 2, 0], 0), 2, 5, Some(0.3)),
         ]
     }
 
