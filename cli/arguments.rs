@@ -9,7 +9,7 @@ use engine::Device;
 use kernels::Cpu;
 use kernels::cpu::Isa;
 use train::config::{ConfigError, Layers, Pretrain};
-use train::data::Format;
+use train::data::{DataError, Format};
 use train::inference::Inference;
 use train::tokenizer::{LoadOptions, Tokenizer};
 
@@ -75,10 +75,15 @@ impl TextArguments {
     /// Works on each text, in order; blank lines of standard input are none.
     pub fn for_each(&self, mut work: impl FnMut(&str) -> Result<()>) -> Result<()> {
         if self.texts.is_empty() {
-            for line in std::io::stdin().lock().lines() {
+            for (index, line) in std::io::stdin().lock().split(b'\n').enumerate() {
                 let line = line.context("cannot read standard input")?;
-                if !line.trim().is_empty() {
-                    work(line.trim())?;
+                let text = std::str::from_utf8(&line).map_err(|error| DataError::InvalidUtf8 {
+                    path: "standard input".into(),
+                    line: index as u64 + 1,
+                    column: error.valid_up_to() + 1,
+                })?;
+                if !text.trim().is_empty() {
+                    work(text.trim())?;
                 }
             }
         }

@@ -9,7 +9,7 @@ use train::data::{DataError, Position, Reader, Shown, Statistics, write_examples
 use train::exit::ExitCode;
 use train::training::Workshop;
 
-use crate::output::say;
+use crate::output::{say, tell};
 use crate::pretrain::DEFAULT_DIRECTORY;
 use crate::settings::SettingsArguments;
 
@@ -62,8 +62,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let of_run = arguments.out.join("data");
     let temporary = tempfile::tempdir().context("cannot make a temporary folder")?;
     let folder = if begun_with.is_file() && of_run.is_dir() { of_run } else { temporary.path().join("data") };
-    let workshop =
-        Workshop { folder: &folder, stop: &AtomicBool::new(false), announce: &|what| eprintln!("{what}") };
+    let workshop = Workshop { folder: &folder, stop: &AtomicBool::new(false), announce: &|what| tell(what) };
     let materials = workshop.materials(&settings)?;
     let dataset = materials.training;
     let mut reader = Reader::new(dataset.clone(), Position::default());

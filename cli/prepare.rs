@@ -12,7 +12,7 @@ use train::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
 
 use crate::arguments::FormatArgument;
 use crate::meter::Meter;
-use crate::output::say;
+use crate::output::{say, tell};
 
 /// Prepare text: make shards of token ids that training maps into memory.
 ///
@@ -54,7 +54,7 @@ fn prepare(arguments: &Arguments) -> Result<ExitCode> {
     let tokenizer = match (&arguments.tokenizer, arguments.vocab_size) {
         (Some(path), _) => Tokenizer::load(path, &LoadOptions::default())?,
         (None, Some(vocabulary_size)) => {
-            eprintln!("training a vocabulary of {vocabulary_size} pieces on the text");
+            tell(format_args!("training a vocabulary of {vocabulary_size} pieces on the text"));
             let vocabulary_size = vocabulary_size as usize;
             let options = TrainOptions { vocabulary_size, ..TrainOptions::default() };
             with_sentences(sources, format, |sentences| Tokenizer::train(sentences, &options))??
@@ -70,9 +70,9 @@ fn prepare(arguments: &Arguments) -> Result<ExitCode> {
     let time = meter.finish();
     match result {
         Err(DataError::Interrupted { done, total }) => {
-            eprintln!(
+            tell(format_args!(
                 "stopped: {done} of {total} shards are finished and kept; the same command goes on from there"
-            );
+            ));
             Ok(ExitCode::Interrupted)
         }
         result => {

@@ -10,7 +10,7 @@ use train::exit::ExitCode;
 use train::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
 
 use crate::arguments::{FormatArgument, TextArguments};
-use crate::output::{printable, say};
+use crate::output::{printable, say, tell};
 
 /// Train a vocabulary, turn text into pieces with one, or look at one.
 #[derive(Args)]
@@ -101,9 +101,9 @@ fn train(arguments: &Train) -> Result<()> {
     tokenizer.save(out)?;
     let pieces = tokenizer.vocabulary_size();
     if pieces < *vocab_size {
-        eprintln!(
+        tell(format_args!(
             "warning: {pieces} pieces, not {vocab_size}: the text has not enough different words for more"
-        );
+        ));
     }
     say!("a vocabulary of {pieces} pieces is in {}", out.display());
     Ok(())

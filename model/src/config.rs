@@ -119,6 +119,8 @@ pub enum ConfigError {
 
 /// No size of a configuration exceeds this: larger ones are damaged files, not models.
 const LARGEST: usize = 1 << 20;
+/// Nor is a layer applied more often: the planner's time grows with the square of the depth.
+const DEEPEST: usize = 1 << 10;
 
 impl AlbertConfig {
     /// Reads `config.json`. A missing key has the value of ALBERT-base.
@@ -185,6 +187,10 @@ impl AlbertConfig {
             if value == 0 || value > LARGEST {
                 problems.push(self.wrong(key, value, &format!("it must lie in 1..={LARGEST}")));
             }
+        }
+        if self.num_hidden_layers.saturating_mul(self.inner_group_num) > DEEPEST {
+            let problem = format!("times inner_group_num = {} it exceeds {DEEPEST}", self.inner_group_num);
+            problems.push(self.wrong("num_hidden_layers", self.num_hidden_layers, &problem));
         }
         if self.num_attention_heads > 0 && !self.hidden_size.is_multiple_of(self.num_attention_heads) {
             let problem = format!("the heads must divide hidden_size = {}", self.hidden_size);
@@ -275,6 +281,7 @@ mod tests {
         assert!(error(|c| c.vocab_size = 0).contains("vocab_size"));
         assert!(error(|c| c.hidden_dropout_prob = 1.0).contains("hidden_dropout_prob"));
         assert!(error(|c| c.num_hidden_groups = 13).contains("12 layers"));
+        assert!(error(|c| c.num_hidden_layers = 1025).contains("exceeds 1024"));
     }
 
     #[test]

@@ -48,6 +48,8 @@ fn a_vocabulary_is_trained_tried_and_looked_at() {
     let pieces = encode(&["The cat slept."], "");
     assert_eq!(pieces.replace(' ', "").trim(), "▁the▁cat▁slept.");
     assert_eq!(encode(&[], "The cat slept.\n"), pieces, "from standard input");
+    let latin1 = run_with(&["tokenizer", "encode", "--tokenizer", &out], b"The cat\nslept \xe0\n");
+    latin1.complains(ExitCode::Data, &["standard input:2: byte 7 of the line is not valid UTF-8"]);
     let object: serde_json::Value = serde_json::from_str(&encode(&["--json", "The cat slept."], "")).unwrap();
     let ids: Vec<String> = object["ids"].as_array().unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(encode(&["--ids", "The cat slept."], "").trim(), ids.join(" "));

@@ -27,8 +27,8 @@ pub fn run(arguments: &[&str]) -> Run {
 }
 
 /// The same with text on standard input.
-pub fn run_with(arguments: &[&str], input: &str) -> Run {
-    let output = Command::from(program()).args(arguments).write_stdin(input).output().unwrap();
+pub fn run_with(arguments: &[&str], input: impl AsRef<[u8]>) -> Run {
+    let output = Command::from(program()).args(arguments).write_stdin(input.as_ref()).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let run =
         Run { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) };
