@@ -6,8 +6,15 @@
 //!
 //! [`Corpus`] is a folder of memory-mapped shards seen as one sequence of documents; [`Dataset`] says what example
 //! *i* of epoch *e* is, as a pure function of (seed, epoch, index); [`BatchStream`] makes batches ahead of the run.
-//! What differs from the reference, and why, is written where it is decided: in `sampler` (pairs), `masking` and
-//! `text` (reading).
+//! What differs from the reference, and why, is written where it is decided: in `pretraining/sampler` (pairs),
+//! `pretraining/masking` and `text/documents` (reading).
+//!
+//! | folder | what a reader finds there |
+//! |---|---|
+//! | `text` | files to lines, sentences, documents |
+//! | `shards` | documents to ids: shards, their manifest, the corpus they make up |
+//! | `pretraining` | ids to masked examples: ALBERT's two tasks |
+//! | `batch` | examples to packed batches, ahead of time |
 //!
 //! ```
 //! use std::sync::Arc;
@@ -30,42 +37,19 @@
 //! ```
 
 mod batch;
-mod corpus;
-mod dataset;
 mod error;
-mod example;
-mod in_memory;
-mod manifest;
-mod masking;
-mod permutation;
-mod prepare;
-mod reading;
-#[cfg(test)]
-mod reference_tests;
-mod sampler;
-mod sentences;
-mod shard;
-mod show;
-mod statistics;
-mod stream;
-#[cfg(test)]
-mod synthetic;
+mod pretraining;
+mod shards;
 mod text;
-mod words;
 
-pub use batch::{Batch, Normalizers, Padded};
-pub use corpus::{Corpus, Selection};
-pub use dataset::{Dataset, Position, Reader};
+pub use batch::{Batch, BatchStream, Normalizers, Padded, Step, next_step};
 pub use error::DataError;
-pub use example::Example;
-pub use manifest::{Counts, MANIFEST, Manifest, ShardEntry, Source, TokenizerIdentity};
-pub use masking::{LONGEST_NGRAM, Masking, MaskingOptions, Span};
-pub use prepare::{Preparation, Prepared, TOKENIZER_FOLDER};
-pub use reading::with_sentences;
-pub use sampler::{Epoch, Origin, Pair, SampleOptions, Sampler, SingleSegment};
-pub use shard::{Document, Shard, ShardBuilder};
-pub use show::{Shown, write_examples};
-pub use statistics::Statistics;
-pub use stream::{BatchStream, Step, next_step};
-pub use text::{Event, Format, LONGEST_DOCUMENT, LONGEST_LINE, read_documents, read_lines};
-pub use words::WordStarts;
+pub use pretraining::{
+    Dataset, Epoch, Example, LONGEST_NGRAM, Masking, MaskingOptions, Origin, Pair, Position, Reader,
+    SampleOptions, Sampler, Shown, SingleSegment, Span, Statistics, WordStarts, write_examples,
+};
+pub use shards::{
+    Corpus, Counts, Document, MANIFEST, Manifest, Preparation, Prepared, Selection, Shard, ShardBuilder,
+    ShardEntry, Source, TOKENIZER_FOLDER, TokenizerIdentity,
+};
+pub use text::{Event, Format, LONGEST_DOCUMENT, LONGEST_LINE, read_documents, read_lines, with_sentences};

@@ -8,17 +8,17 @@
 //! and the tokenizer, so that shards and tokenizer cannot be separated.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, Metadata, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::UNIX_EPOCH;
 
 use rayon::prelude::*;
 
-use super::error::DataError;
 use super::manifest::{Counts, MANIFEST, Manifest, ShardEntry, Source, TokenizerIdentity};
 use super::shard::{Shard, ShardBuilder};
-use super::text::{Event, Format, parts, read_documents};
+use crate::data::error::DataError;
+use crate::data::text::{Event, Format, parts, read_documents, text_file};
 use crate::files::beside;
 use crate::tokenizer::Tokenizer;
 
@@ -238,18 +238,6 @@ fn summary(part: &Part, shard: &Shard, unknown: u32) -> (ShardEntry, Counts) {
         unknown: shard.ids().iter().filter(|&&id| u32::from(id) == unknown).count() as u64,
     };
     (entry, counts)
-}
-
-/// Looks at a file that should hold text.
-pub(crate) fn text_file(path: &Path) -> Result<Metadata, DataError> {
-    let metadata = fs::metadata(path).map_err(DataError::io("read", path))?;
-    if !metadata.is_file() {
-        return Err(DataError::NotAFile { path: path.to_path_buf() });
-    }
-    if metadata.len() == 0 {
-        return Err(DataError::EmptyText { what: path.display().to_string() });
-    }
-    Ok(metadata)
 }
 
 fn source(path: &Path) -> Result<Source, DataError> {

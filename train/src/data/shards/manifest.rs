@@ -6,9 +6,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::DataError;
 use super::shard::LARGEST_VOCABULARY;
-use super::text::Format;
+use crate::data::error::DataError;
+use crate::data::text::Format;
 use crate::files::{Disk, replace};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 

@@ -1,12 +1,12 @@
 //! Sentences of text files as an iterator, for code that pulls rather than is pushed.
 
-use std::path::PathBuf;
+use std::fs::{self, Metadata};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use super::error::DataError;
-use super::prepare::text_file;
-use super::text::{Event, Format, read_documents};
+use super::documents::{Event, Format, read_documents};
+use crate::data::error::DataError;
 
 /// Gives all sentences of `sources`, file after file, to `work`; they are read on a thread of their own.
 ///
@@ -36,4 +36,16 @@ pub fn with_sentences<T>(
         let result = work(&mut receiver.into_iter());
         reading.join().expect("reading reports its errors").map(|()| result)
     })
+}
+
+/// Looks at a file that should hold text.
+pub(crate) fn text_file(path: &Path) -> Result<Metadata, DataError> {
+    let metadata = fs::metadata(path).map_err(DataError::io("read", path))?;
+    if !metadata.is_file() {
+        return Err(DataError::NotAFile { path: path.to_path_buf() });
+    }
+    if metadata.len() == 0 {
+        return Err(DataError::EmptyText { what: path.display().to_string() });
+    }
+    Ok(metadata)
 }

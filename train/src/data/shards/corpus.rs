@@ -4,9 +4,9 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::error::DataError;
 use super::manifest::{MANIFEST, Manifest, TokenizerIdentity};
 use super::shard::{Document, Shard};
+use crate::data::error::DataError;
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 
 /// Verified shards, one after the other.

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::corpus::Selection;
 use super::dataset::Dataset;
 use super::example::Example;
 use super::masking::{Masker, MaskingOptions};
 use super::synthetic::{self, SPECIAL, Shape, VOCABULARY};
 use super::words::WordStarts;
+use crate::data::shards::Selection;
 use crate::draws::{Draws, Purpose};
 
 const SAMPLES: u64 = 1_000_000;

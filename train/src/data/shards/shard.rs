@@ -17,7 +17,7 @@ use std::path::Path;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::error::DataError;
+use crate::data::error::DataError;
 use crate::files::{Disk, replace};
 
 #[cfg(target_endian = "big")]

@@ -16,8 +16,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::DataError;
 use super::sentences::sentences;
+use crate::data::error::DataError;
 
 /// The longest line that is read, in bytes.
 pub const LONGEST_LINE: usize = 16 << 20;

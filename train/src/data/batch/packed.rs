@@ -1,7 +1,7 @@
 //! Packed batches: what the model is fed.
 
-use super::error::DataError;
-use super::example::Example;
+use crate::data::error::DataError;
+use crate::data::pretraining::Example;
 
 /// The reference divides the masked loss by the sum of the weights plus this (spec §4.3).
 const EPSILON: f32 = 1e-5;
@@ -235,9 +235,9 @@ fn order(token_ids: &[i32]) -> Vec<i32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::dataset::{Position, Reader};
-    use super::super::synthetic::{self, Shape};
     use super::*;
+    use crate::data::pretraining::synthetic::{self, Shape};
+    use crate::data::pretraining::{Position, Reader};
     use std::sync::Arc;
 
     fn examples(count: usize) -> Vec<Example> {

@@ -35,11 +35,11 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::corpus::{Corpus, Selection};
-use super::error::DataError;
-use super::permutation::Permutation;
-use super::shard::Document;
 use super::words::WordStarts;
+use crate::data::batch::Permutation;
+use crate::data::error::DataError;
+use crate::data::shards::Document;
+use crate::data::shards::{Corpus, Selection};
 use crate::draws::{Draws, Purpose};
 pub use options::{SampleOptions, SingleSegment};
 

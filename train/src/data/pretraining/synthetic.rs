@@ -3,13 +3,13 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::corpus::{Corpus, Selection};
 use super::dataset::Dataset;
-use super::manifest::TokenizerIdentity;
 use super::masking::MaskingOptions;
 use super::sampler::SampleOptions;
-use super::shard::ShardBuilder;
 use super::words::WordStarts;
+use crate::data::shards::ShardBuilder;
+use crate::data::shards::TokenizerIdentity;
+use crate::data::shards::{Corpus, Selection};
 use crate::draws::{Draws, Purpose};
 use crate::tokenizer::SpecialTokens;
 

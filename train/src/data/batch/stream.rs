@@ -5,9 +5,9 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::batch::{Batch, Normalizers};
-use super::dataset::{Dataset, Position, Reader};
-use super::error::DataError;
+use super::packed::{Batch, Normalizers};
+use crate::data::error::DataError;
+use crate::data::pretraining::{Dataset, Position, Reader};
 
 /// One optimisation batch, in micro-batches.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,8 +91,8 @@ pub fn next_step(reader: &mut Reader, batch_size: usize, micro_batch_size: usize
 
 #[cfg(test)]
 mod tests {
-    use super::super::synthetic::{self, Shape};
     use super::*;
+    use crate::data::pretraining::synthetic::{self, Shape};
 
     #[test]
     fn batches_follow_each_other_and_resume() {

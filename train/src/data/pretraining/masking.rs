@@ -19,8 +19,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::DataError;
 use super::words::WordStarts;
+use crate::data::error::DataError;
 use crate::draws::Draws;
 use crate::tokenizer::SpecialTokens;
 

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use super::corpus::Corpus;
-use super::error::DataError;
 use super::manifest::TokenizerIdentity;
 use super::shard::ShardBuilder;
-use super::text::{Event, Format, read_documents};
+use crate::data::error::DataError;
+use crate::data::text::{Event, Format, read_documents};
 use crate::tokenizer::Tokenizer;
 
 /// Tokens of a shard, at least; a shard ends with a document.

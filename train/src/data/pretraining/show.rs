@@ -6,8 +6,8 @@ use std::path::Path;
 
 use safetensors::{Dtype, tensor::TensorView};
 
-use super::error::DataError;
 use super::example::Example;
+use crate::data::error::DataError;
 use crate::tokenizer::Tokenizer;
 
 /// The label of a token that is not to be predicted, as transformers has it.

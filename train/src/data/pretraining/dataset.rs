@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::corpus::{Corpus, Selection};
-use super::error::DataError;
 use super::example::Example;
 use super::masking::{Masker, MaskingOptions};
 use super::sampler::{Epoch, SampleOptions, Sampler};
 use super::words::WordStarts;
+use crate::data::error::DataError;
+use crate::data::shards::{Corpus, Selection};
 use crate::draws::{Draws, Purpose};
 
 /// A place in the sequence of examples: all that a checkpoint has to remember of the data.

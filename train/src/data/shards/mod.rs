@@ -1,0 +1,12 @@
+//! Text as token ids: made once, mapped into memory, seen as one sequence of documents.
+
+mod corpus;
+mod in_memory;
+mod manifest;
+mod prepare;
+mod shard;
+
+pub use corpus::{Corpus, Selection};
+pub use manifest::{Counts, MANIFEST, Manifest, ShardEntry, Source, TokenizerIdentity};
+pub use prepare::{Preparation, Prepared, TOKENIZER_FOLDER};
+pub use shard::{Document, Shard, ShardBuilder};
