@@ -4,6 +4,8 @@
 
 #[path = "support/data_folder.rs"]
 mod data_folder;
+#[path = "support/python.rs"]
+mod python;
 
 use data_folder::data;
 use std::path::Path;
@@ -208,16 +210,7 @@ fn an_imported_json_is_saved_as_the_same_tokenizer() {
 #[test]
 fn python_reads_a_trained_vocabulary() {
     let Some(path) = data("text/wiki.txt") else { return };
-    let python = std::env::var_os("PYTHON").unwrap_or("python3".into());
-    let script = "import json, sys, tokenizers\n\
-                  tokenizer = tokenizers.Tokenizer.from_file(sys.argv[1])\n\
-                  for line in open(sys.argv[2], encoding='utf-8'):\n    \
-                      print(json.dumps(tokenizer.encode(json.loads(line)['text'], add_special_tokens=False).ids))";
-    let importable = std::process::Command::new(&python).args(["-c", "import tokenizers"]).output();
-    if !importable.is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: {} cannot import tokenizers; pip install tokenizers", python.display());
-        return;
-    }
+    let Some(python) = python::python() else { return };
     let text = std::fs::read_to_string(path).unwrap();
     let options = TrainOptions { vocabulary_size: 8000, max_sentences: 20_000, ..TrainOptions::default() };
     let tokenizer = Tokenizer::train(text.lines(), &options).unwrap();
@@ -225,15 +218,7 @@ fn python_reads_a_trained_vocabulary() {
     let directory = tempfile::tempdir().unwrap();
     tokenizer.save(directory.path()).unwrap();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tokenizer/reference.jsonl");
-    let output = std::process::Command::new(&python)
-        .arg("-c")
-        .arg(script)
-        .arg(directory.path().join("tokenizer.json"))
-        .arg(golden)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let lines = String::from_utf8(output.stdout).unwrap();
+    let lines = python.run("tokenizer_ids.py", &[&directory.path().join("tokenizer.json"), &golden]);
     assert_eq!(lines.lines().count(), 724);
     for (line, Recorded { text, .. }) in lines.lines().zip(recording()) {
         let ids: Vec<u32> = serde_json::from_str(line).unwrap();

@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-/// A file of the data folder, or `None` and a word about it where there is no such folder.
+/// A file of the data folder, or `None` and a word about it where there is no such folder. Where
+/// `ALBERT_REQUIRE_DATA` is set, as in `.ci/run` if the folder is there, a missing file is a failure.
 pub fn data(name: &str) -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let path = std::env::var_os("ALBERT_DATA").map_or_else(beside, PathBuf::from).join(name);
     if !path.exists() {
-        eprintln!("SKIPPED: {} is not there; set ALBERT_DATA to the data folder", path.display());
+        let problem = format!("{} is not there; set ALBERT_DATA to the data folder", path.display());
+        assert!(std::env::var_os("ALBERT_REQUIRE_DATA").is_none(), "{problem}");
+        eprintln!("SKIPPED: {problem}");
         return None;
     }
     Some(path)
