@@ -23,7 +23,8 @@ fn step(criterion: &mut Criterion) {
             RandomBatch { sequences, length, predictions, vocabulary_size: config.vocab_size }.draw(1);
         let albert = Albert::new(config, Heads::PRETRAINING).expect("a preset is valid");
         let cpu = Cpu::new(None, None).expect("this machine has a CPU");
-        let mut learner = Learner::new(albert, Device::Cpu(cpu), capacity, Recompute::None, 1);
+        let mut learner =
+            Learner::new(albert, Device::Cpu(cpu), capacity, Recompute::None, 1).expect("memory");
         let optimizer = OptimizerSettings::default();
         let mut number = 0;
         group.throughput(Throughput::Elements((sequences * length) as u64));

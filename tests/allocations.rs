@@ -60,10 +60,11 @@ fn steps_allocate_nothing() {
     .expect("a batch");
     let capacity = Capacity { tokens: 8 * 64, sequences: 8, masked: 80 };
     let cpu = Cpu::new(Some(2), None).expect("a CPU");
-    let mut runtime = Runtime::new(Device::Cpu(cpu), albert.parameters().clone());
-    runtime.write(State::Values, &albert.parameters().initial_values(1));
+    let mut runtime = Runtime::new(Device::Cpu(cpu), albert.parameters().clone()).expect("memory");
+    runtime.write(State::Values, &albert.parameters().initial_values(1).expect("memory"));
     let options = PlanOptions { precision: runtime.precision(), recompute: Recompute::None };
-    let plan = runtime.load(albert.pretraining_plan(capacity, options).expect("all are trained"));
+    let plan =
+        runtime.load(albert.pretraining_plan(capacity, options).expect("all are trained")).expect("memory");
     let (integers, reals) = (batch.integers(), batch.floats());
     let lengths = [batch.tokens(), batch.sequences(), batch.predictions()];
     let mut loss = Vec::<f64>::with_capacity(1);

@@ -68,7 +68,7 @@ impl Golden {
 }
 
 fn runtime(device: Device, golden: &Golden) -> Runtime {
-    let mut runtime = Runtime::new(device, golden.model.albert.parameters().clone());
+    let mut runtime = Runtime::new(device, golden.model.albert.parameters().clone()).expect("memory");
     runtime.write(State::Values, &golden.model.values);
     runtime
 }
@@ -81,7 +81,7 @@ fn outputs_are_the_recorded_ones() {
             let tolerance = tolerance(&device);
             let mut runtime = runtime(device, &golden);
             let plan = golden.model.albert.encoding_plan(golden.capacity(), true, runtime.precision());
-            let plan = runtime.load(plan);
+            let plan = runtime.load(plan).expect("memory");
             let everything: Vec<i32> = (0..golden.batch.tokens() as i32).collect();
             let mut integers = golden.batch.integers();
             integers
@@ -124,7 +124,7 @@ fn loss_and_gradients_are_the_recorded_ones() {
                     .albert
                     .pretraining_plan(golden.capacity(), options)
                     .expect("all are trained");
-                let plan = runtime.load(plan);
+                let plan = runtime.load(plan).expect("memory");
                 let (integers, reals) = (golden.batch.integers(), golden.batch.floats());
                 let lengths = [golden.batch.tokens(), golden.batch.sequences(), golden.batch.predictions()];
                 let bindings =

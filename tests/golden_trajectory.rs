@@ -77,14 +77,16 @@ fn training_takes_the_recorded_way() {
         };
         for (name, device) in devices() {
             let (loss_tolerance, weight_tolerance) = tolerances(&device);
-            let mut runtime = Runtime::new(device, parameters.clone());
+            let mut runtime = Runtime::new(device, parameters.clone()).expect("memory");
             let mut values = vec![0.0_f32; parameters.buffer_length()];
             for (part, range) in parameters.placed_parts() {
                 values[range].copy_from_slice(initial[&part.name].real());
             }
             runtime.write(State::Values, &values);
             let options = PlanOptions { precision: runtime.precision(), recompute: Recompute::None };
-            let plan = runtime.load(albert.pretraining_plan(capacity, options).expect("all are trained"));
+            let plan = runtime
+                .load(albert.pretraining_plan(capacity, options).expect("all are trained"))
+                .expect("memory");
             for (index, expected) in run.steps.iter().enumerate() {
                 let cells = index * sequences * columns..(index + 1) * sequences * columns;
                 let slots = index * sequences * predictions..(index + 1) * sequences * predictions;

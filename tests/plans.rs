@@ -64,11 +64,11 @@ fn memory_and_cost_of_known_shapes() {
 #[test]
 fn a_run_does_not_see_what_was_there_before() {
     let albert = Albert::new(two_layers(), Heads::PRETRAINING).expect("valid");
-    let mut runtime = Runtime::new(Device::Reference, albert.parameters().clone());
-    runtime.write(State::Values, &albert.parameters().initial_values(4));
+    let mut runtime = Runtime::new(Device::Reference, albert.parameters().clone()).expect("memory");
+    runtime.write(State::Values, &albert.parameters().initial_values(4).expect("memory"));
     let plans = [Recompute::None, Recompute::Gelu, Recompute::Layer].map(|recompute| {
         let options = PlanOptions { precision: Precision::F64, recompute };
-        runtime.load(albert.pretraining_plan(SMALL, options).expect("all are trained"))
+        runtime.load(albert.pretraining_plan(SMALL, options).expect("all are trained")).expect("memory")
     });
     let ids: Vec<i32> = (0..14).map(|i| (i * 31) % 100).collect();
     let mut order: Vec<i32> = (0..14).collect();
@@ -112,12 +112,13 @@ fn a_run_does_not_see_what_was_there_before() {
 #[test]
 fn lists_may_be_empty() {
     let albert = Albert::new(two_layers(), Heads::PRETRAINING).expect("valid");
-    let values = albert.parameters().initial_values(4);
+    let values = albert.parameters().initial_values(4).expect("memory");
     let run = |device: Device, rows: &[i32]| {
-        let mut runtime = Runtime::new(device, albert.parameters().clone());
+        let mut runtime = Runtime::new(device, albert.parameters().clone()).expect("memory");
         runtime.write(State::Values, &values);
         let options = PlanOptions { precision: runtime.precision(), recompute: Recompute::None };
-        let plan = runtime.load(albert.pretraining_plan(SMALL, options).expect("all are trained"));
+        let plan =
+            runtime.load(albert.pretraining_plan(SMALL, options).expect("all are trained")).expect("memory");
         runtime.poison(f64::NAN);
         let count = rows.len();
         let (zeros, borders) = (vec![0; count], (0..=count as i32).collect::<Vec<_>>());
@@ -155,8 +156,8 @@ fn lists_may_be_empty() {
 #[test]
 fn inputs_that_do_not_fit_are_refused() {
     let albert = Albert::new(two_layers(), Heads::PRETRAINING).expect("valid");
-    let mut runtime = Runtime::new(Device::Reference, albert.parameters().clone());
-    let plan = runtime.load(albert.encoding_plan(SMALL, false, Precision::F64));
+    let mut runtime = Runtime::new(Device::Reference, albert.parameters().clone()).expect("memory");
+    let plan = runtime.load(albert.encoding_plan(SMALL, false, Precision::F64)).expect("memory");
     let mut run = |lengths: &[usize], ids: &[i32], offsets: &[i32]| {
         let zeros = vec![0; ids.len()];
         let integers: [(&str, &[i32]); 7] = [

@@ -62,7 +62,7 @@ const LENGTHS: [usize; 6] = [40, 7, 1, 33, 64, 17];
 fn learner(config: AlbertConfig, threads: usize) -> Learner {
     let albert = Albert::new(config, Heads::PRETRAINING).expect("valid");
     let device = Device::Cpu(Cpu::new(Some(threads), None).expect("a CPU"));
-    Learner::new(albert, device, CAPACITY, Recompute::None, 11)
+    Learner::new(albert, device, CAPACITY, Recompute::None, 11).expect("memory")
 }
 
 fn update(lr: f64) -> Update {
@@ -124,9 +124,10 @@ fn micro_batches_add_up_to_one_batch() {
 fn gradients(config: AlbertConfig, values: &dyn Fn(&str, usize) -> Vec<f64>) -> Vec<(String, Vec<f64>)> {
     let albert = Albert::new(config, Heads::PRETRAINING).expect("valid");
     let parameters = albert.parameters().clone();
-    let mut runtime = Runtime::new(Device::Reference, parameters.clone());
+    let mut runtime = Runtime::new(Device::Reference, parameters.clone()).expect("memory");
     let options = PlanOptions { precision: runtime.precision(), recompute: Recompute::None };
-    let plan = runtime.load(albert.pretraining_plan(CAPACITY, options).expect("all are trained"));
+    let plan =
+        runtime.load(albert.pretraining_plan(CAPACITY, options).expect("all are trained")).expect("memory");
     let mut flat = vec![0.0; parameters.buffer_length()];
     for (part, range) in parameters.placed_parts() {
         let length = range.len();

@@ -25,9 +25,9 @@
 //!
 //! let options = PlanOptions { precision: Precision::F64, recompute: Recompute::None };
 //! let plan = Plan::training(&graph, loss, &[("loss", loss)], options)?;
-//! let mut runtime = Runtime::new(Device::Reference, parameters.clone());
-//! runtime.write(State::Values, &parameters.initial_values(0));
-//! let plan = runtime.load(plan);
+//! let mut runtime = Runtime::new(Device::Reference, parameters.clone())?;
+//! runtime.write(State::Values, &parameters.initial_values(0)?);
+//! let plan = runtime.load(plan)?;
 //! let reals: [(&str, &[f32]); 3] = [("x", &[1.0, 2.0]), ("y", &[1.0]), ("weights", &[1.0])];
 //! runtime.run(plan, &Bindings { lengths: &[1], reals: &reals, ..Bindings::default() })?;
 //! assert_eq!(runtime.output(plan, "loss"), [4.0]);
@@ -50,7 +50,7 @@ mod vjp;
 pub use differentiate::Recompute;
 pub use error::{PlanError, RunError};
 pub use graph::{Content, Graph, InputSpec};
-pub use kernels::Activation;
+pub use kernels::{Activation, DeviceError};
 pub use parameters::{Declaration, Initializer, ParameterId, Parameters, Part};
 pub use plan::{Plan, PlanOptions, Precision};
 pub use runtime::{Bindings, Device, PlanId, Runtime, State};

@@ -4,6 +4,7 @@
 //! kernels and one or more *parts* to files and the optimizer: the query, key and value weights of ALBERT are one
 //! `[3 · hidden, hidden]` matrix so that they are one GEMM, and three tensors with three names and three trust ratios.
 
+use kernels::DeviceError;
 use kernels::optimizer::Segment;
 use kernels::random::{Philox, unit};
 use std::ops::Range;
@@ -183,8 +184,12 @@ impl Parameters {
     }
 
     /// Values before training, a pure function of the seed and the declarations.
-    pub fn initial_values(&self, seed: u64) -> Vec<f32> {
-        let mut values = vec![0.0; self.length];
+    ///
+    /// # Errors
+    /// If they do not fit into memory.
+    pub fn initial_values(&self, seed: u64) -> Result<Vec<f32>, DeviceError> {
+        let refused = |()| DeviceError::OutOfMemory { bytes: self.length.saturating_mul(size_of::<f32>()) };
+        let mut values = bytemuck::allocation::try_zeroed_vec(self.length).map_err(refused)?;
         let philox = Philox::new(seed, purpose::INITIALIZATION);
         for (stream, placed) in self.placed.iter().enumerate() {
             let values = &mut values[placed.range.clone()];
@@ -198,7 +203,7 @@ impl Parameters {
                 }
             }
         }
-        values
+        Ok(values)
     }
 }
 
@@ -244,7 +249,7 @@ mod tests {
         let mut parameters = Parameters::default();
         let count = 1 << 18;
         matrix(&mut parameters, "w", [count, 1], Initializer::TruncatedNormal { deviation: 0.02 });
-        let values = parameters.initial_values(3);
+        let values = parameters.initial_values(3).expect("memory");
         let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / count as f64;
         let variance = values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / count as f64;
         // A normal distribution cut at 2σ has deviation 0.8796 σ; five standard errors of mean and deviation.
@@ -261,7 +266,7 @@ mod tests {
         let b = matrix(&mut parameters, "b", [7, 2], Initializer::Zeros);
         assert_eq!(parameters.range(b), 64..78);
         assert_eq!((parameters.count(), parameters.buffer_length()), (29, 128));
-        assert_eq!(parameters.initial_values(0).iter().sum::<f32>(), 15.0);
+        assert_eq!(parameters.initial_values(0).expect("memory").iter().sum::<f32>(), 15.0);
     }
 
     #[test]

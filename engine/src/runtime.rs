@@ -7,7 +7,7 @@ use kernels::dropout::Randomness;
 use kernels::memory::Buffer;
 use kernels::optimizer::{Norm, Operands, Segment, Update};
 use kernels::random::Philox;
-use kernels::{Cpu, Host, Real, Reference};
+use kernels::{Cpu, DeviceError, Host, Real, Reference};
 
 use crate::error::RunError;
 use crate::graph::{Content, InputSpec};
@@ -99,11 +99,14 @@ macro_rules! on_host {
 
 impl Runtime {
     /// A device with parameters that are all zero until they are written.
-    pub fn new(device: Device, parameters: Arc<Parameters>) -> Self {
-        Self(match device {
-            Device::Reference => AnyHost::Reference(HostRuntime::new(Reference, parameters)),
-            Device::Cpu(cpu) => AnyHost::Cpu(HostRuntime::new(cpu, parameters)),
-        })
+    ///
+    /// # Errors
+    /// If the parameters do not fit into the device's memory.
+    pub fn new(device: Device, parameters: Arc<Parameters>) -> Result<Self, DeviceError> {
+        Ok(Self(match device {
+            Device::Reference => AnyHost::Reference(HostRuntime::new(Reference, parameters)?),
+            Device::Cpu(cpu) => AnyHost::Cpu(HostRuntime::new(cpu, parameters)?),
+        }))
     }
 
     /// The layout of the flat buffers.
@@ -121,9 +124,12 @@ impl Runtime {
 
     /// Takes a plan and makes room for it. All plans of a runtime share one arena.
     ///
+    /// # Errors
+    /// If the plan does not fit into the device's memory; the runtime stays as it was.
+    ///
     /// # Panics
     /// If the plan was made in another precision or over other parameters, or has more than 32 inputs.
-    pub fn load(&mut self, plan: Plan) -> PlanId {
+    pub fn load(&mut self, plan: Plan) -> Result<PlanId, DeviceError> {
         assert_eq!(plan.precision, self.precision(), "a plan is made in its device's precision");
         on_host!(&mut self.0, host => host.load(plan))
     }
@@ -170,10 +176,13 @@ impl Runtime {
     /// Replaces one of the flat buffers.
     ///
     /// # Panics
-    /// If the length is not [`Parameters::buffer_length`].
+    /// If the length is not [`Parameters::buffer_length`], or gradients or moments are written before a plan that trains
+    /// is loaded.
     pub fn write<T: Real>(&mut self, state: State, values: &[T]) {
         on_host!(&mut self.0, host => {
             let buffer = host.state_mut(state);
+            let there = state == State::Values || !buffer.is_empty();
+            assert!(there, "{state:?} are there once a plan that trains is loaded");
             assert_eq!(buffer.len(), values.len(), "a flat buffer has one length");
             buffer.iter_mut().zip(values).for_each(|(to, from)| *to = Real::from_f64(from.to_f64()));
         });
@@ -249,33 +258,32 @@ struct HostRuntime<H: Host> {
 const MOST_INPUTS: usize = 32;
 
 impl<H: Host> HostRuntime<H> {
-    fn new(kernels: H, parameters: Arc<Parameters>) -> Self {
-        Self {
+    fn new(kernels: H, parameters: Arc<Parameters>) -> Result<Self, DeviceError> {
+        Ok(Self {
             kernels,
             segments: parameters.segments(),
-            values: Buffer::new(parameters.buffer_length()),
-            gradients: Buffer::new(0),
-            first_moments: Buffer::new(0),
-            second_moments: Buffer::new(0),
-            arena: Buffer::new(0),
+            values: Buffer::new(parameters.buffer_length())?,
+            gradients: Buffer::default(),
+            first_moments: Buffer::default(),
+            second_moments: Buffer::default(),
+            arena: Buffer::default(),
             plans: Vec::new(),
             ran: None,
             profiling: false,
             parameters,
-        }
+        })
     }
 
-    fn load(&mut self, plan: Plan) -> PlanId {
+    fn load(&mut self, plan: Plan) -> Result<PlanId, DeviceError> {
         assert!(Arc::ptr_eq(&plan.parameters, &self.parameters), "a plan works on its runtime's parameters");
         assert!(plan.inputs.len() <= MOST_INPUTS, "a plan has at most {MOST_INPUTS} inputs");
         let length = self.parameters.buffer_length();
         if plan.trains && self.gradients.is_empty() {
-            for buffer in [&mut self.gradients, &mut self.first_moments, &mut self.second_moments] {
-                *buffer = Buffer::new(length);
-            }
+            let [gradients, first, second] = [(); 3].map(|()| Buffer::new(length));
+            (self.gradients, self.first_moments, self.second_moments) = (gradients?, first?, second?);
         }
         if plan.arena_size > size_of_val(&*self.arena) {
-            self.arena = Buffer::new(plan.arena_size / size_of::<H::Real>());
+            self.arena = Buffer::new(plan.arena_size / size_of::<H::Real>())?;
             self.ran = None;
         }
         self.plans.push(Loaded {
@@ -283,7 +291,7 @@ impl<H: Host> HostRuntime<H> {
             lengths: vec![0; plan.axes.len()],
             plan,
         });
-        PlanId(self.plans.len() - 1)
+        Ok(PlanId(self.plans.len() - 1))
     }
 
     fn run(&mut self, id: PlanId, bindings: &Bindings<'_>) -> Result<(), RunError> {

@@ -175,8 +175,8 @@ fn check(case: &Case, recompute: Recompute) -> BTreeSet<String> {
     let plan = Plan::training(&graph, loss, &[("loss", loss)], options).expect("every parameter is reached");
     let names = plan.cost_by_operation().into_iter().map(|(name, _, _)| name.to_owned()).collect();
     let inputs: Vec<_> = plan.inputs().to_vec();
-    let mut runtime = Runtime::new(Device::Reference, parameters.clone());
-    let plan = runtime.load(plan);
+    let mut runtime = Runtime::new(Device::Reference, parameters.clone()).expect("memory");
+    let plan = runtime.load(plan).expect("memory");
 
     let ids = [3, 0, 3, 6, 1, 0, 3, 2];
     let mut order: Vec<i32> = (0..TOKENS as i32).collect();
@@ -206,7 +206,7 @@ fn check(case: &Case, recompute: Recompute) -> BTreeSet<String> {
         ..Bindings::default()
     };
 
-    let values: Vec<f64> = parameters.initial_values(1).into_iter().map(f64::from).collect();
+    let values: Vec<f64> = parameters.initial_values(1).expect("memory").into_iter().map(f64::from).collect();
     runtime.write(State::Values, &values);
     runtime.zero_gradients();
     runtime.run(plan, &bindings).expect("the inputs fit");

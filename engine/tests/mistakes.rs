@@ -169,7 +169,7 @@ fn what_is_not_bound_is_named() {
 #[should_panic(expected = "output `sum` is gone")]
 fn plans_do_not_read_the_outputs_of_others() {
     let (mut runtime, first) = loaded();
-    let second = runtime.load(runtime.plan(first).clone());
+    let second = runtime.load(runtime.plan(first).clone()).expect("memory");
     let bindings = Bindings { lengths: &[1], reals: &[("x", &[2.0, 3.0])], ..Bindings::default() };
     runtime.run(first, &bindings).expect("x is bound");
     assert_eq!(runtime.output(first, "sum"), [0.0]);
@@ -177,11 +177,31 @@ fn plans_do_not_read_the_outputs_of_others() {
     runtime.output(first, "sum");
 }
 
+#[test]
+#[should_panic(expected = "FirstMoments are there once a plan that trains is loaded")]
+fn moments_come_with_a_plan_that_trains() {
+    let (mut runtime, _) = loaded();
+    let length = runtime.parameters().buffer_length();
+    runtime.write(State::FirstMoments, &vec![0.0_f32; length]);
+}
+
+#[test]
+fn a_plan_that_is_too_large_is_refused() {
+    let (mut runtime, plan) = loaded();
+    let graph = Graph::new(runtime.parameters().clone());
+    let x = graph.input("x", Shape::new(Rows::Along(graph.axis("rows", i32::MAX as usize)), 1 << 20));
+    let large = Plan::inference(&graph, &[("y", x.scale(2.0))], Precision::F64);
+    let bytes = large.arena_size();
+    assert_eq!(runtime.load(large), Err(DeviceError::OutOfMemory { bytes }));
+    let bindings = Bindings { lengths: &[1], reals: &[("x", &[2.0, 3.0])], ..Bindings::default() };
+    runtime.run(plan, &bindings).expect("the plan before it still runs");
+}
+
 /// `x · wᵀ` on the reference device.
 fn loaded() -> (Runtime, PlanId) {
     let ground = Ground::new();
     let plan = Plan::inference(&ground.graph, &[("sum", ground.products()[0])], Precision::F64);
-    let mut runtime = Runtime::new(Device::Reference, ground.parameters.clone());
-    let plan = runtime.load(plan);
+    let mut runtime = Runtime::new(Device::Reference, ground.parameters.clone()).expect("memory");
+    let plan = runtime.load(plan).expect("memory");
     (runtime, plan)
 }

@@ -47,3 +47,4 @@ pub use activation::Activation;
 pub use cost::Cost;
 pub use cpu::Cpu;
 pub use host::{Host, KERNELS, Real, Reference, Store};
+pub use memory::DeviceError;

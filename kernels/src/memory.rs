@@ -3,48 +3,68 @@
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Pod;
 
-/// A cache line.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
+/// Why a device cannot do what it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// Memory that the system did not give.
+    #[error("out of memory: the system gives no {bytes} bytes in one piece")]
+    OutOfMemory {
+        /// How many bytes were asked for.
+        bytes: usize,
+    },
+}
+
+/// What buffers are allocated in: small enough for `calloc`, which touches no page of a large buffer, so that each lands
+/// near the thread that first writes to it.
+type Word = u64;
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// Zeroed numbers that start on a cache line; large buffers are in large pages where the system has them, which saves
 /// products of matrices a few percent of their time.
 pub struct Buffer<R> {
-    lines: Vec<Line>,
+    words: Vec<Word>,
+    /// The first word on a cache line.
+    start: usize,
     length: usize,
     element: PhantomData<R>,
 }
 
 impl<R: Pod> Buffer<R> {
     /// `length` zeros.
-    pub fn new(length: usize) -> Self {
-        let count = (length * size_of::<R>()).div_ceil(size_of::<Line>());
-        let mut lines = Vec::with_capacity(count);
-        prefer_large_pages(&lines);
-        lines.resize(count, Line([0; 64]));
-        Self { lines, length, element: PhantomData }
+    ///
+    /// # Errors
+    /// If the system does not give the memory.
+    pub fn new(length: usize) -> Result<Self, DeviceError> {
+        let bytes = length.saturating_mul(size_of::<R>());
+        let refused = |()| DeviceError::OutOfMemory { bytes };
+        let count = bytes.checked_add(LINE).ok_or(()).map_err(refused)?.div_ceil(size_of::<Word>());
+        let words: Vec<Word> = bytemuck::allocation::try_zeroed_vec(count).map_err(refused)?;
+        prefer_large_pages(&words);
+        let start = words.as_ptr().align_offset(LINE);
+        Ok(Self { words, start, length, element: PhantomData })
     }
 }
 
 impl<R> Default for Buffer<R> {
     fn default() -> Self {
-        Self { lines: Vec::new(), length: 0, element: PhantomData }
+        Self { words: Vec::new(), start: 0, length: 0, element: PhantomData }
     }
 }
 
 impl<R: Pod> Deref for Buffer<R> {
     type Target = [R];
     fn deref(&self) -> &[R] {
-        &bytemuck::cast_slice(&self.lines)[..self.length]
+        &bytemuck::cast_slice(&self.words[self.start..])[..self.length]
     }
 }
 
 impl<R: Pod> DerefMut for Buffer<R> {
     fn deref_mut(&mut self) -> &mut [R] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.length]
+        &mut bytemuck::cast_slice_mut(&mut self.words[self.start..])[..self.length]
     }
 }
 
@@ -54,14 +74,14 @@ impl<R> std::fmt::Debug for Buffer<R> {
     }
 }
 
-/// Asks the system to put what `lines` has room for in large pages. It may refuse, which costs time, not correctness.
-fn prefer_large_pages(lines: &Vec<Line>) {
+/// Asks the system to put `words` in large pages. It may refuse, which costs time, not correctness.
+fn prefer_large_pages(words: &[Word]) {
     #[cfg(target_os = "linux")]
     {
         /// From how many bytes on it is worth a call.
         const WORTHWHILE: usize = 1 << 22;
         const PAGE: usize = 1 << 12;
-        let (start, length) = (lines.as_ptr() as usize, lines.capacity() * size_of::<Line>());
+        let (start, length) = (words.as_ptr() as usize, size_of_val(words));
         if length >= WORTHWHILE {
             let (first, end) = (start.next_multiple_of(PAGE), (start + length) / PAGE * PAGE);
             // SAFETY: whole pages within an allocation of ours; the advice changes no content.
@@ -69,7 +89,7 @@ fn prefer_large_pages(lines: &Vec<Line>) {
         }
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = lines;
+    let _ = words;
 }
 
 /// Borrows ranges of `buffer`: `reads` shared, `writes` exclusive. Reads may overlap each other.
@@ -107,9 +127,17 @@ mod tests {
     #[test]
     fn buffers_are_aligned_and_zero() {
         for length in [0, 1, 17, 1 << 21] {
-            let buffer: Buffer<f32> = Buffer::new(length);
+            let buffer: Buffer<f32> = Buffer::new(length).expect("a few megabytes");
             assert_eq!((buffer.len(), buffer.as_ptr() as usize % 64), (length, 0));
             assert!(buffer.iter().all(|&value| value == 0.0));
+        }
+    }
+
+    #[test]
+    fn memory_that_there_is_not_is_refused() {
+        for length in [usize::MAX, usize::MAX / 4, 1 << 60] {
+            let bytes = length.saturating_mul(4);
+            assert_eq!(Buffer::<f32>::new(length).err(), Some(DeviceError::OutOfMemory { bytes }));
         }
     }
 

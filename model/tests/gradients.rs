@@ -30,10 +30,11 @@ fn config(change: impl FnOnce(&mut AlbertConfig)) -> AlbertConfig {
 fn check(name: &str, config: AlbertConfig, recompute: Recompute) {
     let albert = Albert::new(config, Heads::PRETRAINING).expect("valid");
     let parameters = albert.parameters().clone();
-    let mut runtime = Runtime::new(Device::Reference, parameters.clone());
+    let mut runtime = Runtime::new(Device::Reference, parameters.clone()).expect("memory");
     let options = PlanOptions { precision: runtime.precision(), recompute };
     let capacity = Capacity { tokens: 16, sequences: 4, masked: 8 };
-    let plan = runtime.load(albert.pretraining_plan(capacity, options).expect("all are trained"));
+    let plan =
+        runtime.load(albert.pretraining_plan(capacity, options).expect("all are trained")).expect("memory");
     let integers: [(&str, &[i32]); 9] = [
         ("token_ids", &[2, 5, 4, 3, 7, 3, 2, 9, 3, 4]),
         ("position_ids", &[0, 1, 2, 3, 4, 5, 0, 1, 2, 3]),
@@ -55,7 +56,8 @@ fn check(name: &str, config: AlbertConfig, recompute: Recompute) {
         step: 2,
         ..Bindings::default()
     };
-    let mut values: Vec<f64> = parameters.initial_values(6).into_iter().map(f64::from).collect();
+    let mut values: Vec<f64> =
+        parameters.initial_values(6).expect("memory").into_iter().map(f64::from).collect();
     // Biases and norms start at constants that hide mistakes: move everything a little.
     values.iter_mut().enumerate().for_each(|(index, value)| *value += 0.1 * (index as f64).sin());
     runtime.write(State::Values, &values);

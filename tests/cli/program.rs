@@ -107,7 +107,7 @@ impl Scene {
             ..AlbertConfig::default()
         };
         let albert = Albert::new(config, Heads::PRETRAINING).unwrap();
-        let values = albert.parameters().initial_values(1);
+        let values = albert.parameters().initial_values(1).expect("memory");
         model::save(&scene.path("model"), &albert, &values).unwrap();
         scene
     }

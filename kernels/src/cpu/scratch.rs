@@ -15,7 +15,7 @@ pub(crate) fn padded(length: usize) -> usize {
 fn take(buffer: &mut Buffer<f32>, length: usize) -> &mut [f32] {
     if buffer.len() < length {
         *buffer = Buffer::default(); // what was in there need not be copied
-        *buffer = Buffer::new(length);
+        *buffer = Buffer::new(length).unwrap_or_else(|error| panic!("work space of a kernel: {error}"));
     }
     &mut buffer[..length]
 }

@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use engine::RunError;
+use engine::{DeviceError, RunError};
 use model::ModelError;
 
 use crate::data::DataError;
@@ -20,6 +20,9 @@ pub enum InferenceError {
     /// Numbers that the model has no row for.
     #[error("the input does not fit the model: {0}")]
     Run(#[from] RunError),
+    /// The device refused, for want of memory.
+    #[error("{0}\n  help: use a smaller model or shorter sequences, or free memory")]
+    Device(#[from] DeviceError),
     /// More tokens than positions.
     #[error(
         "{what} has {found} tokens, but the model has {positions} positions: shorten it, or split it into several"
@@ -111,6 +114,7 @@ impl Classify for InferenceError {
             Self::Stopped(StopReason::Interrupt) => ExitCode::Killed,
             Self::Stopped(_) => ExitCode::Terminated,
             Self::Run(_) | Self::TooLong { .. } | Self::Tensors { .. } => ExitCode::Data,
+            Self::Device(DeviceError::OutOfMemory { .. }) => ExitCode::Memory,
             Self::Io { .. } => ExitCode::Io,
         }
     }

@@ -11,8 +11,8 @@ mod tensor_file;
 
 use std::path::Path;
 
-use engine::{Bindings, Device, PlanId, Runtime, State};
-use model::{Albert, Capacity, ModelError};
+use engine::{Bindings, Device, DeviceError, PlanId, Runtime, State};
+use model::{Albert, Capacity};
 
 pub use encode::encode;
 pub use error::InferenceError;
@@ -39,19 +39,22 @@ pub struct Inference {
 
 impl Inference {
     /// A model with the parameters `values`, in the layout of [`engine::Parameters`], on `device`.
-    pub fn new(albert: Albert, values: &[f32], device: Device) -> Self {
-        let mut runtime = Runtime::new(device, albert.parameters().clone());
+    ///
+    /// # Errors
+    /// If they do not fit into the device's memory.
+    pub fn new(albert: Albert, values: &[f32], device: Device) -> Result<Self, DeviceError> {
+        let mut runtime = Runtime::new(device, albert.parameters().clone())?;
         runtime.write(State::Values, values);
-        Self { albert, runtime, plans: [None; 2] }
+        Ok(Self { albert, runtime, plans: [None; 2] })
     }
 
     /// The model in `directory`, in transformers' layout, on `device`.
     ///
     /// # Errors
-    /// If a file is missing, damaged or does not fit the configuration.
-    pub fn load(directory: &Path, device: Device) -> Result<Self, ModelError> {
+    /// If a file is missing, damaged or does not fit the configuration, or the model does not fit into memory.
+    pub fn load(directory: &Path, device: Device) -> Result<Self, InferenceError> {
         let loaded = model::load(directory)?;
-        Ok(Self::new(loaded.albert, &loaded.values, device))
+        Ok(Self::new(loaded.albert, &loaded.values, device)?)
     }
 
     /// The model.
@@ -82,7 +85,7 @@ impl Inference {
                 let tokens = RUN_TOKENS.max(self.albert.config().max_position_embeddings);
                 let capacity = Capacity { tokens, sequences: tokens, masked: tokens };
                 let plan = self.albert.encoding_plan(capacity, logits, self.runtime.precision());
-                *self.plans[usize::from(logits)].insert(self.runtime.load(plan))
+                *self.plans[usize::from(logits)].insert(self.runtime.load(plan)?)
             }
         };
         let lengths = [batch.tokens(), batch.sequences(), batch.predictions()];
@@ -112,7 +115,7 @@ impl Inference {
             masked: most(Batch::predictions),
         };
         let plan = self.albert.evaluation_plan(capacity, self.runtime.precision());
-        let plan = self.runtime.load(plan);
+        let plan = self.runtime.load(plan)?;
         Ok(evaluate(&mut self.runtime, plan, batches, self.albert.config().vocab_size)?)
     }
 

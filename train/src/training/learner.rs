@@ -1,6 +1,6 @@
 //! A model that learns: parameters and moments on a device, and the plans of a training step and of an evaluation.
 
-use engine::{Bindings, Device, PlanId, PlanOptions, Recompute, RunError, Runtime, State};
+use engine::{Bindings, Device, DeviceError, PlanId, PlanOptions, Recompute, RunError, Runtime, State};
 use kernels::optimizer::Update;
 use model::{Albert, Capacity};
 
@@ -42,16 +42,25 @@ pub struct Learner {
 impl Learner {
     /// A model with fresh parameters on `device`, ready for micro-batches of at most `capacity`.
     ///
+    /// # Errors
+    /// If parameters, moments or the values of a step do not fit into the device's memory.
+    ///
     /// # Panics
     /// If the model lacks a pre-training head.
-    pub fn new(albert: Albert, device: Device, capacity: Capacity, recompute: Recompute, seed: u64) -> Self {
-        let mut runtime = Runtime::new(device, albert.parameters().clone());
+    pub fn new(
+        albert: Albert,
+        device: Device,
+        capacity: Capacity,
+        recompute: Recompute,
+        seed: u64,
+    ) -> Result<Self, DeviceError> {
+        let mut runtime = Runtime::new(device, albert.parameters().clone())?;
         let options = PlanOptions { precision: runtime.precision(), recompute };
         let plan = albert.pretraining_plan(capacity, options).expect("pre-training reaches every parameter");
-        let training = runtime.load(plan);
-        let evaluation = runtime.load(albert.evaluation_plan(capacity, runtime.precision()));
-        runtime.write(State::Values, &albert.parameters().initial_values(seed));
-        Self { albert, runtime, training, evaluation, seed, scratch: Default::default() }
+        let training = runtime.load(plan)?;
+        let evaluation = runtime.load(albert.evaluation_plan(capacity, runtime.precision()))?;
+        runtime.write(State::Values, &albert.parameters().initial_values(seed)?);
+        Ok(Self { albert, runtime, training, evaluation, seed, scratch: Default::default() })
     }
 
     /// The model.

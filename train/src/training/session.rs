@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use engine::{PlanOptions, Precision, Recompute};
+use engine::{DeviceError, PlanOptions, Precision, Recompute};
 use kernels::Cpu;
 use kernels::cpu::CpuError;
 use model::{Albert, AlbertConfig, Capacity, Heads, ModelError};
@@ -50,6 +50,9 @@ pub enum SessionError {
         /// The folder.
         folder: PathBuf,
     },
+    /// The device refused, for want of memory.
+    #[error("{0}\n  help: use a smaller --micro-batch, a smaller model or shorter sequences, or free memory")]
+    Refused(#[from] DeviceError),
     /// A device that this version cannot use.
     #[error("device {device} was asked for, but this version computes on the CPU only: use --device cpu")]
     Device {
@@ -116,7 +119,7 @@ impl Classify for SessionError {
             Self::Train(error) => error.exit_code(),
             Self::Cpu(error) => error.exit_code(),
             Self::Device { .. } | Self::Precision => ExitCode::Device,
-            Self::Memory { .. } => ExitCode::Memory,
+            Self::Memory { .. } | Self::Refused(DeviceError::OutOfMemory { .. }) => ExitCode::Memory,
         }
     }
 }
@@ -229,7 +232,7 @@ pub fn learner(
         });
     }
     let capacity = capacity(settings, sequences);
-    Ok(Learner::new(albert, device, capacity, Recompute::None, settings.training.seed))
+    Ok(Learner::new(albert, device, capacity, Recompute::None, settings.training.seed)?)
 }
 
 /// Bytes of memory that the system can give without swapping, if it says so.
