@@ -10,15 +10,16 @@ use kernels::Cpu;
 use kernels::cpu::Isa;
 use train::config::{ConfigError, Layers, Pretrain};
 use train::data::{DataError, Format};
-use train::inference::Inference;
+use train::inference::{Inference, InferenceError};
+use train::run::directory::{MODEL, read_info};
 use train::tokenizer::{LoadOptions, Tokenizer};
 
 use crate::output::tell;
 
-/// A finished model.
+/// A model, finished or not.
 #[derive(Args)]
 pub struct ModelArguments {
-    /// Model directory: config.json, model.safetensors and tokenizer files
+    /// Model directory: config.json, model.safetensors and tokenizer files; or a run, whose model/ is meant
     #[arg(short, long, value_name = "DIR")]
     model: PathBuf,
     /// Tokenizer file or folder; not given: the one in the model directory
@@ -50,7 +51,7 @@ impl CpuArguments {
 impl ModelArguments {
     /// The model, with a warning for what its configuration may have wrong.
     pub fn load(&self) -> Result<Inference> {
-        let model = Inference::load(&self.model, self.cpu.device()?)?;
+        let model = Inference::load(&self.directory()?, self.cpu.device()?)?;
         for note in model.albert().config().notes() {
             tell(format_args!("warning: {note}"));
         }
@@ -59,7 +60,21 @@ impl ModelArguments {
 
     /// The tokenizer.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
-        Ok(Tokenizer::load(self.tokenizer.as_ref().unwrap_or(&self.model), &LoadOptions::default())?)
+        let path = self.tokenizer.clone().map_or_else(|| self.directory(), Ok)?;
+        Ok(Tokenizer::load(&path, &LoadOptions::default())?)
+    }
+
+    /// The model directory that is meant.
+    fn directory(&self) -> Result<PathBuf> {
+        let run = &self.model;
+        if run.join(model::CONFIG_FILE).exists() || read_info(run)?.is_none() {
+            return Ok(run.clone());
+        }
+        let model = run.join(MODEL);
+        if !model.is_dir() {
+            return Err(InferenceError::NoModelYet { run: run.clone() }.into());
+        }
+        Ok(model)
     }
 }
 

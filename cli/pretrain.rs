@@ -140,20 +140,30 @@ fn session(
     drop(trainer);
     display.into_inner().finish();
     let finished = finished?;
+    // The moments and the memory of a training step are not needed any more.
+    let (albert, values) = (learner.albert().clone(), learner.values());
+    drop(learner);
+    let publish = || {
+        directory.publish_model::<SessionError>(|folder| {
+            model::save(folder, &albert, &values)?;
+            Ok(materials.tokenizer.save(folder)?)
+        })
+    };
     match finished {
         Finished::Stopped(reason, step) => {
             log.say(&format!(
                 "stopped: {reason}; step {step} is saved, run the same command again to continue"
             ));
+            // The run is safe by now: a disk without room for a copy to look at is no failure.
+            match publish() {
+                Ok(model) => log.say(&format!("the model of step {step} is in {}", model.display())),
+                Err(error) => log.say(&format!("warning: the model of step {step} was not written: {error}")),
+            }
             Ok(Some(reason))
         }
         Finished::Done(evaluation) => {
             directory.write_json("eval_results.json", &evaluation)?;
-            let (albert, values) = (learner.albert(), learner.values());
-            let model = directory.publish_model::<SessionError>(|folder| {
-                model::save(folder, albert, &values)?;
-                Ok(materials.tokenizer.save(folder)?)
-            })?;
+            let model = publish()?;
             match crate::farewell::show(&model, &materials) {
                 Err(error) if !is_unread(&error) => Err(error),
                 _ => Ok(None),

@@ -121,3 +121,22 @@ fn a_run_without_numbers_can_be_continued() {
     first.done();
     pretrain(&scene, &more).done();
 }
+
+/// Before its end, too: a run that was stopped has a model, and the run's own folder stands for it.
+#[test]
+fn a_stopped_run_has_a_model_to_look_at() {
+    let scene = Scene::new();
+    let (text, tokenizer, out) = (scene.arg("text.txt"), scene.arg("model"), scene.arg("run"));
+    let sizes = SIZES.replace("--steps 4", "--steps 1000000 --max-time 1s");
+    let data = ["pretrain", "--train", &text, "--tokenizer", &tokenizer, "--out", &out];
+    let stopped = run(&[&data[..], &sizes.split_whitespace().collect::<Vec<_>>()].concat());
+    assert_eq!(stopped.code, 75, "{}", stopped.err);
+    assert!(stopped.err.contains("the model of step"), "{}", stopped.err);
+    for model in ["run", "run/model"] {
+        let filled = run(&["fill-mask", "--model", &scene.arg(model), "The [MASK] went."]).done();
+        assert!(filled.starts_with("The [MASK] went."), "{filled}");
+    }
+    std::fs::remove_dir_all(scene.path("run/model")).unwrap();
+    let none = run(&["fill-mask", "--model", &scene.arg("run"), "The [MASK] went."]);
+    none.complains(ExitCode::Usage, &["is a run without a model", "run its command again"]);
+}

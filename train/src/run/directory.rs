@@ -251,7 +251,7 @@ impl RunDirectory {
         &self,
         write: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
-        let (staging, model) = (self.path.join(".model.staging"), self.path.join("model"));
+        let (staging, model) = (self.path.join(".model.staging"), self.path.join(MODEL));
         files::remove_flat_dir(&Disk, &staging)
             .and_then(|()| fs::create_dir(&staging))
             .map_err(io_error("cannot create", &staging))?;
@@ -287,6 +287,9 @@ pub fn read_info(path: &Path) -> Result<Option<RunInfo>, DirectoryError> {
         Err(source) => Err(io_error("cannot read", &path)(source)),
     }
 }
+
+/// The folder of a run in which its model is.
+pub const MODEL: &str = "model";
 
 const PROGRAM: &str = "albert-train";
 const INFO: &str = "run.json";
