@@ -5,14 +5,17 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use kernels::cpu::Peak;
+use kernels::cpu::clock::ProcessorTime;
 use serde_json::json;
 use train::config::Pretrain;
 use train::exit::ExitCode;
-use train::training::{self, RandomBatch, bytes, time_steps};
+use train::training::{self, RandomBatch, Timing, bytes, time_steps};
 
 use crate::arguments::{CpuArguments, few_settings};
 use crate::output::say;
 
+/// The share of the wanted processor time that other work may take before a share of the peak means nothing.
+const MOST_DISTURBANCE: f64 = 0.1;
 /// Rows of the word table that is trained: as many as ALBERT's vocabularies have.
 const VOCABULARY_SIZE: usize = 30_000;
 
@@ -95,11 +98,13 @@ fn settings(arguments: &StepArguments) -> Result<Pretrain> {
 struct Measured {
     isa: String,
     threads: usize,
+    /// The larger of what was measured before and after the steps.
     peak: Peak,
-    /// In ascending order.
-    seconds: Vec<f64>,
-    /// Operations of one step.
-    flops: u64,
+    timing: Timing,
+    /// Operations of one step that the model needs.
+    model_flops: f64,
+    /// Operations done in one step.
+    executed_flops: f64,
     /// Bytes of all buffers.
     memory: usize,
     profile: Vec<(&'static str, Duration)>,
@@ -107,8 +112,7 @@ struct Measured {
 
 fn measure(arguments: &StepArguments, settings: &Pretrain) -> Result<Measured> {
     let cpu = training::cpu(&settings.device)?;
-    let (isa, threads, peak) = (cpu.isa().to_string(), cpu.threads(), cpu.peak());
-    drop(cpu);
+    let (isa, threads, before) = (cpu.isa().to_string(), cpu.threads(), cpu.peak());
     let config = settings.model.albert_config(VOCABULARY_SIZE);
     let mut learner = training::learner(settings, config, training::available_memory())?;
     let (length, micro_batch) = (arguments.seq, training::micro_batch(settings));
@@ -124,32 +128,45 @@ fn measure(arguments: &StepArguments, settings: &Pretrain) -> Result<Measured> {
         .map(|(shape, seed)| shape.draw(seed))
         .collect();
     let optimizer = settings.optimizer.optimizer();
-    let seconds = time_steps(&mut learner, &batches, &optimizer, arguments.steps, arguments.profile)?;
+    let timing = time_steps(&mut learner, &batches, &optimizer, arguments.steps, arguments.profile)?;
     let id = learner.training_plan();
     let runtime = learner.runtime();
     let profile = if arguments.profile { runtime.profile_of(id) } else { Vec::new() };
     let plan = runtime.plan(id);
     let share = arguments.batch as f64 / micro_batch as f64;
-    let flops = (plan.cost().flops as f64 * share).round() as u64;
+    let [model_flops, executed_flops] =
+        [plan.cost().model_flops, plan.cost().executed_flops].map(|flops| flops as f64 * share);
     let memory = plan.arena_size() + plan.parameter_size();
-    Ok(Measured { isa, threads, peak, seconds, flops, memory, profile })
+    let peak = cpu.peak().larger(before);
+    Ok(Measured { isa, threads, peak, timing, model_flops, executed_flops, memory, profile })
 }
 
 impl Measured {
-    fn median(&self) -> f64 {
-        self.seconds[self.seconds.len() / 2]
+    /// The share of the wanted processor time that other work took, if the system tells.
+    fn disturbance(&self) -> Option<f64> {
+        self.timing.processor.map(ProcessorTime::disturbance)
     }
 
-    fn flops_per_second(&self) -> f64 {
-        self.flops as f64 / self.median()
+    /// The share of the machine's peak at which a step runs; `None` where other work makes it meaningless.
+    fn share_of_peak(&self) -> Option<f64> {
+        let share = self.executed_flops / self.timing.median() / self.peak.flops_per_second;
+        let quiet = self.disturbance().is_none_or(|other| other <= MOST_DISTURBANCE);
+        (quiet && share <= 1.0).then_some(share)
+    }
+
+    /// The same while the processors compute: without the time that they wait for each other or give to other work.
+    fn share_while_computing(&self) -> Option<f64> {
+        let seconds = self.timing.processor?.computed / self.timing.seconds.len() as f64;
+        let share = self.executed_flops * self.threads as f64 / seconds / self.peak.flops_per_second;
+        (share <= 1.0).then_some(share)
     }
 
     /// Milliseconds of a step in each kind of kernel, and in what is none.
     fn milliseconds(&self) -> Vec<(&'static str, f64)> {
-        let steps = self.seconds.len() as f64;
+        let steps = self.timing.seconds.len() as f64;
         let mut rows: Vec<_> =
             self.profile.iter().map(|(name, time)| (*name, 1e3 * time.as_secs_f64() / steps)).collect();
-        let total = 1e3 * self.seconds.iter().sum::<f64>() / steps;
+        let total = 1e3 * self.timing.seconds.iter().sum::<f64>() / steps;
         if !rows.is_empty() {
             rows.push(("norm, update and the rest", total - rows.iter().map(|row| row.1).sum::<f64>()));
         }
@@ -169,14 +186,18 @@ impl Measured {
             "device": "cpu",
             "isa": self.isa,
             "threads": self.threads,
-            "seconds_per_step": self.median(),
-            "fastest_seconds_per_step": self.seconds[0],
-            "sequences_per_second": *batch as f64 / self.median(),
-            "tokens_per_second": (batch * seq) as f64 / self.median(),
-            "model_flops_per_step": self.flops,
-            "model_flops_per_second": self.flops_per_second(),
+            "seconds_per_step": self.timing.median(),
+            "fastest_seconds_per_step": self.timing.seconds[0],
+            "processor_seconds_per_step": self.timing.processor.map(|time| time.computed / *steps as f64),
+            "disturbance": self.disturbance(),
+            "sequences_per_second": *batch as f64 / self.timing.median(),
+            "tokens_per_second": (batch * seq) as f64 / self.timing.median(),
+            "model_flops_per_step": self.model_flops,
+            "executed_flops_per_step": self.executed_flops,
+            "model_flops_per_second": self.model_flops / self.timing.median(),
             "peak_flops_per_second": self.peak.flops_per_second,
-            "share_of_peak": self.flops_per_second() / self.peak.flops_per_second,
+            "share_of_peak": self.share_of_peak(),
+            "share_of_peak_while_computing": self.share_while_computing(),
             "copy_bytes_per_second": self.peak.copy_bytes_per_second,
             "memory_bytes": self.memory,
         });
@@ -189,30 +210,44 @@ impl Measured {
 
     fn print(&self, arguments: &StepArguments, settings: &Pretrain) -> Result<()> {
         let StepArguments { preset, seq, batch, precision, optimizer, .. } = arguments;
-        let (median, giga) = (self.median(), 1e-9);
+        let (median, giga) = (self.timing.median(), 1e-9);
         say!(
             "{preset}, {batch} sequences of {seq} tokens ({} at a time), {precision}, {optimizer}, {} threads, {}",
             training::micro_batch(settings),
             self.threads,
             self.isa
         );
-        let (fastest, slowest) = (self.seconds[0], self.seconds[self.seconds.len() - 1]);
-        say!(
-            "step        {median:.4} s, the median of {} ({fastest:.4} to {slowest:.4})",
-            self.seconds.len()
-        );
+        let seconds = &self.timing.seconds;
+        let (fastest, slowest) = (seconds[0], seconds[seconds.len() - 1]);
+        say!("step        {median:.4} s, the median of {} ({fastest:.4} to {slowest:.4})", seconds.len());
         say!(
             "speed       {:.2} sequences/s, {:.0} tokens/s",
             *batch as f64 / median,
             (batch * seq) as f64 / median
         );
         say!(
-            "arithmetic  {:.1} GFLOP a step, {:.1} GFLOP/s: {:.1}% of {:.1} GFLOP/s, the measured peak",
-            self.flops as f64 * giga,
-            self.flops_per_second() * giga,
-            100.0 * self.flops_per_second() / self.peak.flops_per_second,
-            self.peak.flops_per_second * giga
+            "arithmetic  {:.1} GFLOP a step ({:.1} of them the model's), {:.1} GFLOP/s",
+            self.executed_flops * giga,
+            self.model_flops * giga,
+            self.executed_flops / median * giga,
         );
+        let percent = |share: Option<f64>| match share {
+            Some(share) => format!("{:.1}%", 100.0 * share),
+            None => "unknown".into(),
+        };
+        say!(
+            "peak        {:.1} GFLOP/s measured; reached {}, while computing {}",
+            self.peak.flops_per_second * giga,
+            percent(self.share_of_peak()),
+            percent(self.share_while_computing())
+        );
+        if let Some(other) = self.disturbance().filter(|&other| other > MOST_DISTURBANCE) {
+            say!(
+                "disturbed   other work took {:.0}% of the processor time that the steps wanted: speeds are too low, and \
+                 a share of the peak would mean nothing; measure on a quiet machine",
+                100.0 * other
+            );
+        }
         say!("memory      {}", bytes(self.memory));
         for (name, milliseconds) in self.milliseconds() {
             say!("  {milliseconds:9.3} ms {:5.1}%  {name}", milliseconds / median / 10.0);

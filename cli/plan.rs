@@ -97,7 +97,7 @@ fn memory(plan: &Plan) -> [(&'static str, usize); 4] {
 
 fn print_json(albert: &Albert, plan: &Plan, capacity: Capacity) -> Result<()> {
     let by_kernel: Vec<_> = (plan.cost_by_operation().into_iter())
-        .map(|(name, calls, cost)| json!({ "kernel": name, "calls": calls, "flops": cost.flops, "bytes": cost.bytes }))
+        .map(|(name, calls, cost)| json!({ "kernel": name, "calls": calls, "model_flops": cost.model_flops, "executed_flops": cost.executed_flops, "bytes": cost.bytes }))
         .collect();
     let object = json!({
         "parameters": albert.parameters().count(),
@@ -105,7 +105,8 @@ fn print_json(albert: &Albert, plan: &Plan, capacity: Capacity) -> Result<()> {
         "sequences": capacity.sequences,
         "masked_tokens": capacity.masked,
         "kernel_calls": plan.step_count(),
-        "flops": plan.cost().flops,
+        "model_flops": plan.cost().model_flops,
+        "executed_flops": plan.cost().executed_flops,
         "bytes_moved": plan.cost().bytes,
         "memory_bytes": serde_json::Map::from_iter(memory(plan).map(|(name, size)| (name.into(), size.into()))),
         "kernels": by_kernel,
@@ -124,10 +125,18 @@ fn print_plan(plan: &Plan, capacity: Capacity) -> Result<()> {
     );
     say!("\n  {:24} {:>7} {:>12} {:>10}", "kernel", "calls", "GFLOP", "GB moved");
     for (name, calls, cost) in plan.cost_by_operation() {
-        say!("  {name:24} {calls:7} {:12.3} {:10.3}", giga(cost.flops), giga(cost.bytes));
+        say!("  {name:24} {calls:7} {:12.3} {:10.3}", giga(cost.executed_flops), giga(cost.bytes));
     }
     let cost = plan.cost();
-    say!("  {:24} {:7} {:12.3} {:10.3}", "all", plan.step_count(), giga(cost.flops), giga(cost.bytes));
+    say!(
+        "  {:24} {:7} {:12.3} {:10.3}",
+        "all",
+        plan.step_count(),
+        giga(cost.executed_flops),
+        giga(cost.bytes)
+    );
+    let model = giga(cost.model_flops);
+    say!("  the model itself needs {model:.3} GFLOP; the rest computes again what backward needs");
     say!("\n  memory");
     let memory = memory(plan);
     for (name, size) in memory {

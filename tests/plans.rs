@@ -50,8 +50,8 @@ fn memory_and_cost_of_known_shapes() {
             let (steps, arena) = (plan.step_count(), plan.arena_size());
             writeln!(
                 table,
-                "{shape}: {steps} steps, {} flops, {} bytes, arena {arena}",
-                cost.flops, cost.bytes
+                "{shape}: {steps} steps, {} model flops, {} executed, {} bytes, arena {arena}",
+                cost.model_flops, cost.executed_flops, cost.bytes
             )
             .expect("a string takes everything");
         }
@@ -158,13 +158,13 @@ fn inputs_that_do_not_fit_are_refused() {
     let albert = Albert::new(two_layers(), Heads::PRETRAINING).expect("valid");
     let mut runtime = Runtime::new(Device::Reference, albert.parameters().clone()).expect("memory");
     let plan = runtime.load(albert.encoding_plan(SMALL, false, Precision::F64)).expect("memory");
-    let mut run = |lengths: &[usize], ids: &[i32], offsets: &[i32]| {
+    let mut run = |lengths: &[usize], ids: &[i32], order: &[i32], offsets: &[i32]| {
         let zeros = vec![0; ids.len()];
         let integers: [(&str, &[i32]); 7] = [
             ("token_ids", ids),
             ("position_ids", &zeros),
             ("segment_ids", &zeros),
-            ("token_order", &zeros),
+            ("token_order", order),
             ("offsets", offsets),
             ("first_rows", &[0]),
             ("masked_rows", &[]),
@@ -172,11 +172,30 @@ fn inputs_that_do_not_fit_are_refused() {
         let bindings = Bindings { lengths, integers: &integers, ..Bindings::default() };
         runtime.run(plan, &bindings).map_err(|error| error.to_string())
     };
-    assert_eq!(run(&[2, 1, 0], &[1, 2], &[0, 2]), Ok(()));
+    assert_eq!(run(&[2, 1, 0], &[1, 2], &[0, 1], &[0, 2]), Ok(()));
+    assert_eq!(run(&[4, 1, 0], &[9, 2, 9, 2], &[1, 3, 0, 2], &[0, 4]), Ok(()));
     let error = |result: Result<(), String>| result.expect_err("refused");
-    assert!(error(run(&[33, 1, 0], &[1; 33], &[0, 33])).contains("33 tokens, but the plan holds at most 32"));
-    assert!(error(run(&[2, 1, 0], &[1], &[0, 2])).contains("`token_ids` has 1 numbers where 2 are needed"));
-    assert!(error(run(&[2, 1, 0], &[1, 100], &[0, 2])).contains("`token_ids` holds 100 at index 1"));
-    assert!(error(run(&[2, 1, 0], &[1, -1], &[0, 2])).contains("must lie in 0..100"));
-    assert!(error(run(&[2, 1, 0], &[1, 2], &[0, 1])).contains("the last border is 2"));
+    let order = [0, 1];
+    assert!(
+        error(run(&[33, 1, 0], &[1; 33], &[0; 33], &[0, 33]))
+            .contains("33 tokens, but the plan holds at most 32")
+    );
+    assert!(
+        error(run(&[2, 1, 0], &[1], &order, &[0, 2]))
+            .contains("`token_ids` has 1 numbers where 2 are needed")
+    );
+    assert!(error(run(&[2, 1, 0], &[1, 100], &order, &[0, 2])).contains("`token_ids` holds 100 at index 1"));
+    assert!(error(run(&[2, 1, 0], &[1, -1], &order, &[0, 2])).contains("must lie in 0..100"));
+    assert!(error(run(&[2, 1, 0], &[1, 2], &order, &[0, 1])).contains("the last border is 2"));
+    // Not sorted, not stably, a row twice, a row that is not there.
+    for (ids, order, index) in [
+        ([3, 1], [0, 1], 1),
+        ([3, 3], [1, 0], 1),
+        ([1, 1], [0, 0], 1),
+        ([1, 2], [0, 2], 1),
+        ([1, 2], [-1, 1], 0),
+    ] {
+        let error = error(run(&[2, 1, 0], &ids, &order, &[0, 2]));
+        assert!(error.contains(&format!("`token_order` holds {} at index {index}", order[index])), "{error}");
+    }
 }

@@ -26,7 +26,7 @@ impl<'a> Bench<'a> {
     pub fn kernel(&mut self, name: &str, cost: Cost, mut run: impl FnMut(&Cpu)) {
         let mut fastest = Duration::MAX;
         let mut group = self.criterion.benchmark_group("kernels");
-        group.throughput(match cost.flops {
+        group.throughput(match cost.executed_flops {
             0 => Throughput::Bytes(cost.bytes),
             elements => Throughput::ElementsAndBytes { elements, bytes: cost.bytes },
         });
@@ -58,12 +58,12 @@ impl<'a> Bench<'a> {
         println!("{:32} {:>10} {:>9} {:>9} {:>18}", "kernel", "ms", "GFLOP/s", "GB/s", "of the limit");
         for (name, cost, fastest) in &self.rows {
             let seconds = fastest.as_secs_f64();
-            let compute = cost.flops as f64 / flops_per_second;
+            let compute = cost.executed_flops as f64 / flops_per_second;
             let memory = cost.bytes as f64 / copy_bytes_per_second;
             println!(
                 "{name:32} {:10.3} {:9.1} {:9.1} {:8.0} % {}",
                 seconds * 1e3,
-                cost.flops as f64 / seconds / 1e9,
+                cost.executed_flops as f64 / seconds / 1e9,
                 cost.bytes as f64 / seconds / 1e9,
                 100.0 * compute.max(memory) / seconds,
                 if compute > memory { "compute" } else { "memory" },

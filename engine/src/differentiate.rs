@@ -256,7 +256,7 @@ impl Differentiation<'_> {
             let inputs = node.inputs.iter().map(|input| *self.again.get(input).unwrap_or(input)).collect();
             let shapes: Vec<_> = node.outputs.iter().map(|&output| self.shape(output)).collect();
             let name = format!("{} again", node.name);
-            let copy = Node { name, inputs, region: None, ..node.clone() };
+            let copy = Node { name, inputs, region: None, again: true, ..node.clone() };
             let outputs = self.record.push(copy, &shapes);
             self.again.extend(node.outputs.into_iter().zip(outputs));
         }
@@ -295,6 +295,7 @@ impl Differentiation<'_> {
             into,
             accumulates: accumulates.to_vec(),
             region: None,
+            again: false,
         };
         self.record.push(node, shapes)
     }

@@ -41,6 +41,8 @@ pub enum Content {
     RowOf(Axis),
     /// Ascending from 0 to the length of the axis.
     BordersOf(Axis),
+    /// All rows, sorted stably by what another input (a position among the inputs) says of each.
+    OrderOf(usize),
 }
 
 /// An input as the graph knows it.
@@ -68,6 +70,8 @@ pub(crate) struct Node {
     pub accumulates: Vec<ParameterId>,
     /// Which recomputable region it belongs to.
     pub region: Option<usize>,
+    /// Whether it computes for backward what was computed before.
+    pub again: bool,
 }
 
 #[derive(Debug, Default)]
@@ -185,6 +189,18 @@ impl Graph {
         Indices { graph: self, id }
     }
 
+    /// Declares an input that names all rows of `list`, sorted stably by what it says of them.
+    ///
+    /// # Panics
+    /// If the name is taken.
+    #[track_caller]
+    pub fn order(&self, name: &str, list: Indices<'_>) -> Indices<'_> {
+        let Source::Input(of) = self.record.borrow().values[list.id.0].source else {
+            unreachable!("lists are inputs")
+        };
+        self.indices(name, list.rows(), Content::OrderOf(of))
+    }
+
     #[track_caller]
     fn declare_input(&self, name: &str, shape: Shape, content: Content) -> ValueId {
         let mut record = self.record.borrow_mut();
@@ -255,6 +271,7 @@ impl Graph {
             into: Vec::new(),
             accumulates: Vec::new(),
             region: record.region,
+            again: false,
         };
         record.push(node, shapes)
     }

@@ -310,7 +310,7 @@ impl<H: Host> HostRuntime<H> {
                     .for_each(|(to, &from)| *to = H::Real::from_f64(f64::from(from)));
             } else {
                 let values = bound(input, bindings.integers, bindings.lengths)?;
-                check_content(input, values, bindings.lengths)?;
+                check_content(plan, input, values, bindings)?;
                 integers[position] = values;
             }
         }
@@ -418,7 +418,13 @@ fn bound<'a, T>(
 }
 
 /// Checks that integers are what their input declares, so that kernels can index with them.
-fn check_content(input: &InputSpec, values: &[i32], lengths: &[usize]) -> Result<(), RunError> {
+fn check_content(
+    plan: &Plan,
+    input: &InputSpec,
+    values: &[i32],
+    bindings: &Bindings<'_>,
+) -> Result<(), RunError> {
+    let lengths = bindings.lengths;
     let wrong = |index: usize, expected: String| {
         Err(RunError::Content { name: input.name.clone(), index, value: values[index], expected })
     };
@@ -426,6 +432,7 @@ fn check_content(input: &InputSpec, values: &[i32], lengths: &[usize]) -> Result
         Content::Real => return Ok(()),
         Content::Below(limit) => limit,
         Content::RowOf(axis) => lengths[axis.0],
+        Content::OrderOf(_) => values.len(),
         Content::BordersOf(axis) => {
             let end = lengths[axis.0] as i32;
             if values.first() != Some(&0) {
@@ -440,8 +447,17 @@ fn check_content(input: &InputSpec, values: &[i32], lengths: &[usize]) -> Result
             };
         }
     };
-    match values.iter().position(|&value| value < 0 || value as usize >= limit) {
-        Some(index) => wrong(index, format!("it must lie in 0..{limit}")),
-        None => Ok(()),
+    let outside = values.iter().position(|&value| value < 0 || value as usize >= limit);
+    if let Some(index) = outside {
+        return wrong(index, format!("it must lie in 0..{limit}"));
     }
+    if let Content::OrderOf(of) = input.content {
+        let keys = bound(&plan.inputs[of], bindings.integers, lengths)?;
+        // Rows that ascend strictly by (key, row) are distinct, and as many as there are rows: all of them.
+        let key = |row: i32| (keys[row as usize], row);
+        if let Some(index) = values.windows(2).position(|pair| key(pair[0]) >= key(pair[1])) {
+            return wrong(index + 1, format!("rows must be sorted by `{}`, stably", plan.inputs[of].name));
+        }
+    }
+    Ok(())
 }

@@ -17,7 +17,7 @@ use kernels::sequence_softmax::SequenceSoftmax;
 use kernels::sequence_sum::SequenceSum;
 use kernels::squared_error::SquaredError;
 
-use crate::graph::{Content, Graph, ValueId};
+use crate::graph::{Content, Graph, Source, ValueId};
 use crate::op::Op;
 use crate::shape::{Axis, Rows, Shape};
 
@@ -55,6 +55,12 @@ impl Indices<'_> {
             _ => false,
         };
         self.graph.require(within, operation, || format!("{:?} may lie outside {rows:?}", self.content()));
+    }
+
+    /// Whether these are the rows of `list` in its order.
+    fn orders(&self, list: Indices<'_>) -> bool {
+        let record = self.graph.record.borrow();
+        matches!(self.content(), Content::OrderOf(of) if record.values[list.id.0].source == Source::Input(of))
     }
 
     /// Requires that these are the borders of sequences in `rows`, and returns the axis of the sequences.
@@ -124,7 +130,8 @@ impl Graph {
         self.require(indices.iter().all(|i| i.rows() == rows), "embedding", || {
             "index lists differ in length".into()
         });
-        tokens.order.require_within("embedding", rows);
+        let sorted = tokens.order.orders(tokens.ids);
+        self.require(sorted, "embedding", || "the order is that of other lists than the token ids".into());
         for (table, indices) in tables.iter().zip(indices) {
             indices.require_within("embedding", table.shape().rows);
         }

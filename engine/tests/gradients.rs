@@ -161,11 +161,12 @@ fn check(case: &Case, recompute: Recompute) -> BTreeSet<String> {
     let rows = Rows::Along(tokens);
     let indices = |name, limit| graph.indices(name, rows, Content::Below(limit));
     let offsets = graph.indices("offsets", Rows::Borders(sequences), Content::BordersOf(tokens));
+    let ids = indices("ids", 7);
     let list = Tokens {
-        ids: indices("ids", 7),
+        ids,
         positions: indices("position_ids", 4),
         segments: indices("segment_ids", 2),
-        order: graph.indices("order", rows, Content::RowOf(tokens)),
+        order: graph.order("order", ids),
     };
     let x = graph.embedding(tables.map(|table| graph.parameter(table)), list);
     let further: Vec<_> = further.into_iter().map(|id| graph.parameter(id)).collect();

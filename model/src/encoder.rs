@@ -41,12 +41,13 @@ impl Albert {
         let rows = Rows::Along(axes.tokens);
         let below = |name, limit| graph.indices(name, rows, Content::Below(limit));
         let config = self.config();
+        let ids = below("token_ids", config.vocab_size);
         Packed {
             tokens: Tokens {
-                ids: below("token_ids", config.vocab_size),
+                ids,
                 positions: below("position_ids", config.max_position_embeddings),
                 segments: below("segment_ids", config.type_vocab_size),
-                order: graph.indices("token_order", rows, Content::RowOf(axes.tokens)),
+                order: graph.order("token_order", ids),
             },
             offsets: graph.indices("offsets", Rows::Borders(axes.sequences), Content::BordersOf(axes.tokens)),
             axes,

@@ -12,7 +12,7 @@
 //! let capacity = Capacity { tokens: 64, sequences: 4, masked: 10 };
 //! let options = PlanOptions { precision: Precision::F32, recompute: Recompute::None };
 //! let plan = albert.pretraining_plan(capacity, options)?;
-//! assert!(plan.cost().flops > 0);
+//! assert!(plan.cost().model_flops > 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

@@ -30,12 +30,17 @@ fn a_step_is_timed() {
         |found: f64, expected: f64| assert!((found / expected - 1.0).abs() < 1e-9, "{found}, {expected}");
     same(figure("sequences_per_second"), 3.0 / seconds);
     same(figure("model_flops_per_second"), figure("model_flops_per_step") / seconds);
+    assert!(figure("executed_flops_per_step") > figure("model_flops_per_step"));
+    for share in ["share_of_peak", "share_of_peak_while_computing", "disturbance"] {
+        let share = &object[share];
+        assert!(share.is_null() || (0.0..=1.0).contains(&share.as_f64().unwrap()), "{object}");
+    }
     assert_eq!((figure("threads"), object["isa"].as_str()), (1.0, Some("scalar")));
     let profile: f64 =
         object["profile_milliseconds"].as_object().unwrap().values().map(|ms| ms.as_f64().unwrap()).sum();
     assert!(profile > 0.0);
     let shown = run(&step).done();
-    for part in ["micro, 3 sequences of 16 tokens", "the median of 2", "sequences/s", "measured peak"] {
+    for part in ["micro, 3 sequences of 16 tokens", "the median of 2", "sequences/s", "GFLOP/s measured"] {
         assert!(shown.contains(part), "`{part}` is not in: {shown}");
     }
 }
@@ -52,7 +57,8 @@ fn a_plan_is_printed_without_a_device() {
     let (kept, recomputed) = (json(&[]), json(&["--recompute", "layer"]));
     let activations = |plan: &serde_json::Value| plan["memory_bytes"]["activations"].as_u64().unwrap();
     assert!(activations(&recomputed) < activations(&kept));
-    assert!(recomputed["flops"].as_u64() > kept["flops"].as_u64());
+    assert!(recomputed["executed_flops"].as_u64() > kept["executed_flops"].as_u64());
+    assert_eq!(recomputed["model_flops"], kept["model_flops"]);
     let steps = run(&["plan", "--preset", "micro", "--tokens", "256", "--steps"]).done();
     assert_eq!(steps.lines().count() as u64, kept["kernel_calls"].as_u64().unwrap() + 1);
 }

@@ -98,6 +98,7 @@ impl Places<'_> {
     ) -> Step {
         let Buffers { capacities, precision, .. } = &self.buffers;
         let cost = cost(&operation, &reads, &writes, capacities, *precision);
+        let cost = if node.again { cost.again() } else { cost };
         Step { name: node.name.clone(), operation, reads, writes, stores, accumulates, cost }
     }
 }

@@ -17,7 +17,7 @@ impl Plan {
             *cost += step.cost;
         }
         let mut sums: Vec<_> = sums.into_iter().map(|(name, (calls, cost))| (name, calls, cost)).collect();
-        sums.sort_by_key(|(_, _, cost)| std::cmp::Reverse((cost.flops, cost.bytes)));
+        sums.sort_by_key(|(_, _, cost)| std::cmp::Reverse((cost.executed_flops, cost.bytes)));
         sums
     }
 }
@@ -44,7 +44,9 @@ impl fmt::Display for Plan {
             writeln!(f, "{name}: {operation} {} -> {}", reads.join(" "), writes.join(" "))?;
         }
         let cost = self.cost();
-        write!(f, "{} steps, {} flops, {} bytes moved, ", self.steps.len(), cost.flops, cost.bytes)?;
+        let (model, executed) = (cost.model_flops, cost.executed_flops);
+        write!(f, "{} steps, {model} model flops, {executed} executed flops, ", self.steps.len())?;
+        write!(f, "{} bytes moved, ", cost.bytes)?;
         writeln!(f, "arena {} bytes, parameters {} bytes", self.arena_size, self.parameter_size())
     }
 }

@@ -37,13 +37,11 @@ impl Attention {
         Cost::new(4 * rows * length * self.width(), 4 * rows * self.width() + rows * self.heads, element_size)
     }
 
-    /// Cost of backward: five products, the scores computed again.
+    /// Cost of backward: four products, and the scores computed again.
     pub fn backward_cost(&self, rows: usize, length: usize, element_size: usize) -> Cost {
-        Cost::new(
-            10 * rows * length * self.width(),
-            8 * rows * self.width() + rows * self.heads,
-            element_size,
-        )
+        let elements = 8 * rows * self.width() + rows * self.heads;
+        let product = 2 * rows * length * self.width();
+        Cost::new(4 * product, elements, element_size).recomputing(product)
     }
 }
 

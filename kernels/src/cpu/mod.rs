@@ -6,6 +6,7 @@
 //!   and no two tasks write the same element: results are the same bits for any number of threads.
 //! * `gemm`: matrix products; `math`: exp, tanh, erf.
 
+pub mod clock;
 pub(crate) mod gemm;
 mod isa;
 pub(crate) mod math;

@@ -28,7 +28,9 @@ pub fn forward(cpu: &Cpu, cross_entropy: &CrossEntropy, operands: Forward<'_, f3
         }
     });
     let weighted = weights.iter().zip(row_loss.iter()).filter(|(weight, _)| **weight != 0.0);
-    loss[0] = weighted.map(|(&weight, &loss)| f64::from(weight) * f64::from(loss)).sum::<f64>() as f32;
+    loss[0] = weighted
+        .map(|(&weight, &loss)| f64::from(weight) * f64::from(loss))
+        .fold(0.0, |sum, term| sum + term) as f32;
 }
 
 kernel! {

@@ -18,7 +18,7 @@ pub struct CrossEntropy {
 }
 
 impl CrossEntropy {
-    /// Cost of either pass over `rows` rows.
+    /// Cost of either pass over `rows` rows that touches `operands` matrices (5 operations for a logit, by convention).
     pub fn cost(&self, rows: usize, operands: usize, element_size: usize) -> Cost {
         Cost::new(5 * rows * self.classes, operands * rows * self.classes, element_size)
     }

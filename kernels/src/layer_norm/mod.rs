@@ -23,7 +23,7 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// Cost over `rows` rows that touch `operands` matrices.
+    /// Cost of either pass over `rows` rows that touches `operands` matrices (8 operations for an element, by convention).
     pub fn cost(&self, rows: usize, operands: usize, element_size: usize) -> Cost {
         Cost::new(8 * rows * self.width, operands * rows * self.width, element_size)
     }

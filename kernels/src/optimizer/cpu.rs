@@ -181,7 +181,7 @@ pub fn norm(cpu: &Cpu, (): &(), operands: Norm<'_, f32>) {
             let sum = unsafe { pieces.piece(task..task + 1) };
             sum[0] = sum_of_squares(cpu.token(), &gradients[range]);
         });
-        sums.iter().sum::<f64>().sqrt()
+        sums.iter().fold(0.0_f64, |sum, part| sum + part).sqrt()
     });
 }
 
@@ -209,6 +209,6 @@ impl Squares {
     }
 
     fn total(&self) -> f64 {
-        self.0.iter().sum()
+        self.0.iter().fold(0.0, |sum, part| sum + part)
     }
 }

@@ -42,7 +42,7 @@ pub fn norm(_: &(), operands: Norm<'_, f64>) {
 }
 
 fn euclidean_norm(values: &[f64]) -> f64 {
-    values.iter().map(|value| value * value).sum::<f64>().sqrt()
+    values.iter().map(|value| value * value).fold(0.0_f64, |sum, square| sum + square).sqrt()
 }
 
 #[cfg(test)]

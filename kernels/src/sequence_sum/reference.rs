@@ -9,7 +9,8 @@ pub fn forward(sum: &SequenceSum, operands: Forward<'_, f64>) {
     let width = sum.width;
     for (s, rows) in Sequences::new(offsets, weights.len()).iter().enumerate() {
         for c in 0..width {
-            y[s * width + c] = rows.clone().map(|t| weights[t] * x[t * width + c]).sum();
+            y[s * width + c] =
+                rows.clone().map(|t| weights[t] * x[t * width + c]).fold(0.0, |sum, term| sum + term);
         }
     }
 }

@@ -8,7 +8,7 @@ pub fn forward(_: &Cpu, _: &SquaredError, operands: Forward<'_, f32>) {
     let Forward { x, targets, weights, loss } = operands;
     let live = (0..x.len()).filter(|&i| weights[i] != 0.0);
     let terms = live.map(|i| f64::from(weights[i]) * f64::from(x[i] - targets[i]).powi(2));
-    loss[0] = terms.sum::<f64>() as f32;
+    loss[0] = terms.fold(0.0, |sum, term: f64| sum + term) as f32;
 }
 
 /// `dx_i = d_loss · 2 weight_i (x_i − target_i)`

@@ -6,7 +6,7 @@ use super::{Backward, Forward, SquaredError};
 pub fn forward(_: &SquaredError, operands: Forward<'_, f64>) {
     let Forward { x, targets, weights, loss } = operands;
     let live = (0..x.len()).filter(|&i| weights[i] != 0.0);
-    loss[0] = live.map(|i| weights[i] * (x[i] - targets[i]).powi(2)).sum();
+    loss[0] = live.map(|i| weights[i] * (x[i] - targets[i]).powi(2)).fold(0.0, |sum, term| sum + term);
 }
 
 /// `dx_i = d_loss · 2 weight_i (x_i − target_i)`

@@ -13,7 +13,7 @@ fn cross_entropy_of<H: Host>(host: &H, logits: &[f64], weights: &[f64]) -> (f64,
     let (logits, weights): (Vec<H::Real>, Vec<H::Real>) = (numbers(logits), numbers(weights));
     let nothing = || numbers(&vec![f64::NAN; weights.len()]);
     let (mut loss, mut row_loss, mut log_sum_exp, mut prediction) =
-        (nothing(), nothing(), nothing(), nothing());
+        (numbers(&[f64::NAN]), nothing(), nothing(), nothing());
     let labels = [2, 0];
     host.cross_entropy_forward(
         &constants,
@@ -21,7 +21,7 @@ fn cross_entropy_of<H: Host>(host: &H, logits: &[f64], weights: &[f64]) -> (f64,
             logits: &logits,
             labels: &labels[..weights.len()],
             weights: &weights,
-            loss: &mut loss[..1],
+            loss: &mut loss,
             row_loss: &mut row_loss,
             log_sum_exp: &mut log_sum_exp,
             prediction: &mut prediction,
@@ -75,6 +75,21 @@ fn check<H: Host>(host: &H) {
         assert_eq!((loss, gradient), (0.25 * 1.5 * 1.5, vec![0.25 * 3.0]));
         assert_eq!(squared_error_of(host, &[2.0, nonsense], &[0.25, 0.0]), (0.5625, vec![0.75, 0.0]));
     }
+}
+
+/// An empty sum of floating-point numbers is −0, which no reader of a journal wants to see.
+#[test]
+fn a_batch_of_nothing_loses_nothing() {
+    fn check<H: Host>(host: &H) {
+        for (loss, _) in [cross_entropy_of(host, &[], &[]), squared_error_of(host, &[], &[])] {
+            assert_eq!(loss.to_bits(), 0.0_f64.to_bits(), "{loss}");
+        }
+        let mut norm = [f64::NAN];
+        host.gradient_norm(&(), kernels::optimizer::Norm { gradients: &[], norm: &mut norm });
+        assert_eq!(norm[0].to_bits(), 0.0_f64.to_bits());
+    }
+    check(&Reference);
+    devices::cpus(1).for_each(|cpu| check(&cpu));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use engine::RunError;
+use kernels::cpu::clock::ProcessorTime;
 use kernels::random::{Philox, below};
 
 use super::learner::Learner;
@@ -71,8 +72,24 @@ impl RandomBatch {
     }
 }
 
-/// Seconds of each of `steps` whole steps on the same micro-batches, after some that are not timed, in ascending order.
-/// Profiling, if it is wanted, covers just these steps.
+/// How long steps took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timing {
+    /// Seconds of each step, in ascending order.
+    pub seconds: Vec<f64>,
+    /// What the processors gave to all of them, if the system tells.
+    pub processor: Option<ProcessorTime>,
+}
+
+impl Timing {
+    /// The median of the steps.
+    pub fn median(&self) -> f64 {
+        self.seconds[self.seconds.len() / 2]
+    }
+}
+
+/// Times each of `steps` whole steps on the same micro-batches, after some that are not timed. Profiling, if it is wanted,
+/// covers just these steps.
 ///
 /// # Errors
 /// If a batch does not fit the learner's plan.
@@ -82,10 +99,14 @@ pub fn time_steps(
     optimizer: &OptimizerSettings,
     steps: u64,
     profile: bool,
-) -> Result<Vec<f64>, RunError> {
+) -> Result<Timing, RunError> {
     let mut seconds = Vec::new();
+    let mut before = None;
     for step in 0..WARM_UP + steps {
         learner.runtime().profile(profile && step >= WARM_UP);
+        if step == WARM_UP {
+            before = ProcessorTime::now();
+        }
         let start = Instant::now();
         let outcome = learner.gradient(micro_batches, step)?;
         learner.update(&optimizer.update(step + 1, LEARNING_RATE, outcome.gradient_norm));
@@ -93,8 +114,9 @@ pub fn time_steps(
             seconds.push(start.elapsed().as_secs_f64());
         }
     }
+    let processor = ProcessorTime::now().zip(before).map(|(now, before)| now.since(before));
     seconds.sort_by(f64::total_cmp);
-    Ok(seconds)
+    Ok(Timing { seconds, processor })
 }
 
 #[cfg(test)]

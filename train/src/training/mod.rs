@@ -8,7 +8,7 @@ mod metrics;
 mod session;
 mod trainer;
 
-pub use benchmark::{RandomBatch, time_steps};
+pub use benchmark::{RandomBatch, Timing, time_steps};
 pub use evaluate::evaluate;
 pub use learner::{Learner, Outcome};
 pub use materials::{Materials, Workshop, dataset, read_corpus};
