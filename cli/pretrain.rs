@@ -129,7 +129,8 @@ fn session(
         state: TrainingState::default(),
         checkpoints,
         journal: directory.journal()?,
-        failed_saves: 0,
+        journal_fails: false,
+        saved: None,
         stop,
         observe: Box::new(|happening| display.borrow_mut().show(&happening)),
     };
@@ -178,7 +179,7 @@ fn gather(
     stop: &mut StopRequests,
     log: &Log,
 ) -> Result<Materials, SessionError> {
-    let folder = directory.path().join("data");
+    let folder = directory.data();
     let announce = |what: &str| log.say(what);
     stop.during(|stop| Workshop { folder: &folder, stop, announce: &announce }.materials(settings))
 }
@@ -246,7 +247,12 @@ fn introduce(settings: &Pretrain, materials: &Materials, learner: &mut training:
         schedule.learning_rate,
         schedule.warmup_steps,
     ));
-    if let Interval::Time(every) = training.save_every {
-        log.say(&format!("checkpoints: every {} and at the end", train::run::clock::format_duration(every)));
-    }
+    let every = match training.save_every {
+        Interval::Time(every) => train::run::clock::format_duration(every),
+        Interval::Steps(steps) => format!("{steps} steps"),
+    };
+    log.say(&format!(
+        "checkpoints: every {every}, at the best evaluation so far, and at the end; the newest {} and the best are kept",
+        training.keep.max(train::run::checkpoint::MIN_KEEP)
+    ));
 }

@@ -62,7 +62,16 @@ impl<'a> Display<'a> {
             Happening::Saved { step, time } => {
                 self.log.note(&format!("checkpoint of step {step} saved in {}", format_duration(*time)));
             }
-            Happening::NotSaved(error) => self.say(&format!("warning: {error}\n  training goes on from memory")),
+            Happening::NotSaved { error, retry } => self.say(&format!(
+                "warning: {error}\n  training goes on from memory; the next try is in {}",
+                format_duration(*retry)
+            )),
+            Happening::BestLost { step } => self.say(&format!(
+                "warning: the best checkpoint, of step {step}, is not there any more: the next evaluation is the best so far"
+            )),
+            Happening::OtherHeldOut { step } => self.say(&format!(
+                "the held-out text is not what step {step}, the best so far, was measured on: the next evaluation is the best"
+            )),
             Happening::Skipped { step, loss, gradient_norm } => self.say(&format!(
                 "warning: step {step} was skipped: loss {loss}, gradient norm {gradient_norm}; the weights did not change"
             )),
@@ -70,8 +79,12 @@ impl<'a> Display<'a> {
                 self.say(&format!("warning: too many such steps: went back from step {from} to {to}"));
             }
             Happening::JournalFailed(error) => {
-                self.say(&format!("warning: metrics.jsonl cannot be written at the moment: {error}"));
+                self.say(&format!(
+                    "warning: metrics.jsonl cannot be written at the moment: {error}\n  what happens is kept in memory and \
+                     written later"
+                ));
             }
+            Happening::JournalGoesOn => self.say("metrics.jsonl is written again; nothing is missing in it"),
         }
     }
 

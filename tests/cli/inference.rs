@@ -104,7 +104,12 @@ fn encode_refuses_what_does_not_fit() {
     encode(&bad).complains(ExitCode::Data, &["bad.jsonl:2", "missing field `text`"]);
     let nonsense = scene.file("nonsense.safetensors", "nonsense");
     encode(&nonsense).complains(ExitCode::Data, &["nonsense.safetensors", "not a whole safetensors file"]);
-    assert!(!scene.path("out").exists() && !scene.path("out.tmp").exists());
+    assert!(!scene.path("out").exists() && !beside(&scene).exists());
+}
+
+/// Where `out` is written before it takes its place.
+fn beside(scene: &Scene) -> std::path::PathBuf {
+    train::files::beside(&scene.path("out"))
 }
 
 /// On a signal, and where the disk takes no more.
@@ -115,7 +120,7 @@ fn encode_leaves_nothing_half_done() {
     let text = scene.file("long.txt", "The cat saw a tree.\n".repeat(200_000));
     let arguments = ["encode", "--model", &scene.arg("model"), "--output", &scene.arg("out"), "--input"];
     let mut process = program().args(arguments).arg(&text).stderr(Stdio::piped()).spawn().unwrap();
-    while !scene.path("out.tmp").exists() {
+    while !beside(&scene).exists() {
         assert_eq!(process.try_wait().unwrap(), None, "ended before anything was written");
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -124,7 +129,7 @@ fn encode_leaves_nothing_half_done() {
     let message = String::from_utf8(stopped.stderr).unwrap();
     assert_eq!(stopped.status.code(), Some(130), "{message}");
     assert!(message.contains("interrupted (SIGINT); nothing was written"), "{message}");
-    assert!(!scene.path("out").exists() && !scene.path("out.tmp").exists());
+    assert!(!scene.path("out").exists() && !beside(&scene).exists());
 
     let binary = program().get_program().to_str().unwrap().to_owned();
     let command = format!("ulimit -f 1; exec {binary} {} {}", arguments.join(" "), scene.arg("text.txt"));
@@ -132,7 +137,7 @@ fn encode_leaves_nothing_half_done() {
     let message = String::from_utf8(full.stderr).unwrap();
     assert_eq!(full.status.code(), Some(5), "{message}");
     assert!(message.contains("File too large"), "{message}");
-    assert!(!scene.path("out").exists() && !scene.path("out.tmp").exists());
+    assert!(!scene.path("out").exists() && !beside(&scene).exists());
 }
 
 #[test]

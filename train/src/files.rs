@@ -3,16 +3,21 @@
 //! Everything that must survive a crash is written through [`Files`], so that a test can make any single operation
 //! fail, or be the last one before the power goes, and then look at what is left. Reading needs no such seam: what a
 //! crash leaves behind lies on the disk.
+//!
+//! A folder may come from a stranger, so nothing is ever deleted or overwritten through a link: a file is created where
+//! there was none, one that is written on must be a plain file of one name ([`open_own`]), and of a link only the link
+//! itself is removed. Whatever else may lie where a file is expected, such as a pipe, is an error and not waited for.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Operations that change files. [`Disk`] is the one used outside tests.
 pub trait Files: Send + Sync {
     /// Creates one directory; an existing one is an error of kind `AlreadyExists`.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
-    /// Creates or truncates a file for writing.
+    /// Creates a file for writing; whatever is there already, a link included, is an error of kind `AlreadyExists`.
     fn create(&self, path: &Path) -> io::Result<File>;
     /// Writes all of `bytes` at the file's position.
     fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()>;
@@ -38,7 +43,7 @@ impl Files for Disk {
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
-        File::create(path)
+        File::create_new(path)
     }
 
     fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
@@ -75,7 +80,7 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Creates or truncates the file.
+    /// Creates the file; one that is there already is an error of kind `AlreadyExists`.
     pub fn create(files: &'a dyn Files, path: &'a Path) -> io::Result<Self> {
         Ok(Writer { files, file: files.create(path)?, path })
     }
@@ -102,9 +107,9 @@ impl Write for Writer<'_> {
 pub fn replace(files: &dyn Files, path: &Path, content: &[u8]) -> io::Result<()> {
     let beside = beside(path);
     let write = || -> io::Result<()> {
-        let mut writer = Writer::create(files, &beside)?;
-        writer.write_all(content)?;
-        writer.sync()?;
+        let mut file = create_beside(files, path)?;
+        files.write(&mut file, content)?;
+        files.sync(&file, &beside)?;
         files.rename(&beside, path)
     };
     if let Err(error) = write() {
@@ -118,23 +123,154 @@ pub fn replace(files: &dyn Files, path: &Path, content: &[u8]) -> io::Result<()>
     })
 }
 
-/// Where the new content of `path` is written before it takes its place. What a crash leaves there is never read, and
-/// replaced when its turn comes.
+/// What the name of a file ends with that is to take the place of another.
+const BESIDE: &str = ".albert-train.tmp";
+
+/// Where the new content of `path` is written before it takes its place: `.NAME.albert-train.tmp`, a name that is nobody
+/// else's. What a crash leaves there is never read, and gone when its turn comes or at the next [`sweep`].
 pub fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    name.into()
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(BESIDE);
+    path.with_file_name(name)
 }
 
-/// Removes a directory of ours and the plain files in it; one that does not exist is fine.
-pub fn remove_flat_dir(files: &dyn Files, path: &Path) -> io::Result<()> {
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    for entry in entries {
-        files.remove_file(&entry?.path())?;
+/// Creates the file [`beside`] `path`, in place of what a crash left there.
+pub fn create_beside(files: &dyn Files, path: &Path) -> io::Result<File> {
+    let beside = beside(path);
+    match files.create(&beside) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            files.remove_file(&beside)?;
+            files.create(&beside)
+        }
+        created => created,
+    }
+}
+
+/// Removes from a folder what crashes left [`beside`] its files; a folder that does not exist is fine.
+pub fn sweep(files: &dyn Files, folder: &Path) -> io::Result<()> {
+    let left =
+        |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(BESIDE));
+    match names(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        names => names?
+            .into_iter()
+            .filter(|name| left(name))
+            .try_for_each(|name| files.remove_file(&folder.join(name))),
+    }
+}
+
+/// Removes a directory and the files in it, all of which must be ours; one that does not exist is fine. Of a link, in
+/// its place or in it, only the link goes.
+pub fn remove_flat_dir(files: &dyn Files, path: &Path, is_ours: impl Fn(&OsStr) -> bool) -> io::Result<()> {
+    if !exists(path)? {
+        return Ok(());
+    }
+    let kind = fs::symlink_metadata(path)?.file_type();
+    if kind.is_symlink() {
+        return files.remove_file(path);
+    }
+    if !kind.is_dir() {
+        return Err(in_the_way(path, "is not a folder of this program"));
+    }
+    let names = names(path)?;
+    if let Some(foreign) = names.iter().find(|name| !is_ours(name)) {
+        return Err(in_the_way(&path.join(foreign), "is not a file of this program"));
+    }
+    for name in names {
+        files.remove_file(&path.join(name))?;
     }
     files.remove_dir(path)
+}
+
+fn in_the_way(path: &Path, what: &str) -> io::Error {
+    io::Error::other(format!("{} {what}, and is in the way: move it elsewhere", path.display()))
+}
+
+/// Whether something of this name is there, be it a link that leads nowhere.
+///
+/// # Errors
+/// If the system does not tell: that is no proof that it is not there.
+pub fn exists(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The names in a folder. (`std::fs::read_dir` panics where the system cannot close the folder again.)
+pub fn names(folder: &Path) -> io::Result<Vec<OsString>> {
+    #[cfg(unix)]
+    {
+        use rustix::fs::{Dir, Mode, OFlags};
+        use std::os::unix::ffi::OsStrExt;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut names = Vec::new();
+        for entry in Dir::new(rustix::fs::open(folder, flags, Mode::empty())?)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(OsStr::from_bytes(name).to_owned());
+            }
+        }
+        Ok(names)
+    }
+    #[cfg(not(unix))]
+    fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect()
+}
+
+/// Opens a plain file for reading; anything else in its place is an error.
+pub fn open_plain(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true);
+    let file = open_with(&mut options, path, false)?;
+    expect_plain(&file)?;
+    Ok(file)
+}
+
+/// Reads a plain file of at most `limit` bytes whole.
+pub fn read_plain(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_plain(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let message = format!("it is longer than {limit} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    Ok(bytes)
+}
+
+/// Opens a file of ours to be written on, as `options` say. It must be a plain file that has no other name: through
+/// another one, what is written here would change a file elsewhere.
+pub fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let file = open_with(options, path, true)?;
+    expect_plain(&file)?;
+    #[cfg(unix)]
+    if std::os::unix::fs::MetadataExt::nlink(&file.metadata()?) > 1 {
+        return Err(io::Error::other(
+            "it is a hard link, and what is written here would change a file elsewhere: put a copy in its place",
+        ));
+    }
+    Ok(file)
+}
+
+/// Opens without waiting for the other end of a pipe, and where `is_own`, without following a link.
+fn open_with(options: &mut OpenOptions, path: &Path, is_own: bool) -> io::Result<File> {
+    if is_own && fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
+        return Err(io::Error::other(
+            "it is a symbolic link, and nothing is written through links: remove it",
+        ));
+    }
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt;
+        let no_link = if is_own { OFlags::NOFOLLOW } else { OFlags::empty() };
+        options.custom_flags((OFlags::NONBLOCK | no_link).bits().cast_signed());
+    }
+    options.open(path)
+}
+
+fn expect_plain(file: &File) -> io::Result<()> {
+    if file.metadata()?.is_file() { Ok(()) } else { Err(io::Error::other("it is not a plain file")) }
 }

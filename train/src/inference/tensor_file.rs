@@ -6,7 +6,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::InferenceError;
-use crate::files::beside;
+use crate::files::{Disk, beside, create_beside};
 
 /// A file being written beside the place where it will be; dropped unfinished, it leaves nothing.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl TensorFile {
         let data = 8 + header.len() as u64;
         places.iter_mut().for_each(|place| place.start += data);
         let partial = beside(path);
-        let file = File::create(&partial).map_err(InferenceError::io("create", &partial))?;
+        let file = create_beside(&Disk, path).map_err(InferenceError::io("create", &partial))?;
         let mut begun = Self { path: path.to_path_buf(), partial, file, tensors: places };
         begun.begin(&header, data + end).map_err(InferenceError::io("write", &begun.partial))?;
         Ok(begun)

@@ -85,6 +85,16 @@ pub enum DirectoryError {
         /// A folder that would do.
         suggestion: PathBuf,
     },
+    /// Something is where the run's own file or folder would be. Through a link, files elsewhere would change.
+    #[error("{} is {found}, where a run has {expected} of its own\n  help: nothing was touched; move it elsewhere", .path.display())]
+    InTheWay {
+        /// The path.
+        path: PathBuf,
+        /// What is there.
+        found: &'static str,
+        /// What would be there.
+        expected: &'static str,
+    },
     /// Another process is at work there.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -123,7 +133,7 @@ impl Classify for DirectoryError {
             DirectoryError::Foreign { .. } | DirectoryError::OtherData { .. } => ExitCode::Usage,
             DirectoryError::Lock(error) => error.exit_code(),
             DirectoryError::RunInfo { .. } => ExitCode::Checkpoint,
-            DirectoryError::Io { .. } => ExitCode::Io,
+            DirectoryError::InTheWay { .. } | DirectoryError::Io { .. } => ExitCode::Io,
         }
     }
 }
@@ -141,10 +151,12 @@ impl RunDirectory {
     /// Opens `path` for a session, creating it if it is not there, and locks it.
     ///
     /// # Errors
-    /// A folder with files of somebody else is refused untouched; so is one that another process works in.
+    /// A folder with files of somebody else is refused untouched; so is one that another process works in, and one with
+    /// links where a run has files or folders of its own.
     pub fn open(path: &Path, command: &[String]) -> Result<Self, DirectoryError> {
         fs::create_dir_all(path).map_err(io_error("cannot create", path))?;
         refuse_foreign(path)?;
+        expect_own(path)?;
         let lock = Lock::acquire(path)?;
         let before = read_info(path)?;
         let now = clock::utc(clock::unix_seconds() as u64);
@@ -219,14 +231,19 @@ impl RunDirectory {
         self.path.join(CONFIG)
     }
 
+    /// Path of `data/`, where a run keeps the text that it prepared.
+    pub fn data(&self) -> PathBuf {
+        self.path.join(DATA)
+    }
+
     /// Path of `train.log`.
     pub fn log(&self) -> PathBuf {
-        self.path.join("train.log")
+        self.path.join(LOG)
     }
 
     /// Opens `metrics.jsonl` for appending.
     pub fn journal(&self) -> Result<Journal, DirectoryError> {
-        let path = self.path.join("metrics.jsonl");
+        let path = self.path.join(JOURNAL);
         Journal::open(&path).map_err(io_error("cannot open", &path))
     }
 
@@ -251,17 +268,17 @@ impl RunDirectory {
         &self,
         write: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
-        let (staging, model) = (self.path.join(".model.staging"), self.path.join(MODEL));
-        files::remove_flat_dir(&Disk, &staging)
+        let (staging, model) = (self.path.join(MODEL_STAGING), self.path.join(MODEL));
+        files::remove_flat_dir(&Disk, &staging, |_| true)
             .and_then(|()| fs::create_dir(&staging))
             .map_err(io_error("cannot create", &staging))?;
         write(&staging)?;
         let publish = || -> io::Result<()> {
             fs::create_dir_all(&model)?;
-            for entry in fs::read_dir(&staging)? {
-                let entry = entry?;
-                File::open(entry.path())?.sync_all()?;
-                fs::rename(entry.path(), model.join(entry.file_name()))?;
+            for name in files::names(&staging)? {
+                let from = staging.join(&name);
+                File::open(&from)?.sync_all()?;
+                fs::rename(from, model.join(name))?;
             }
             files::Files::sync_dir(&Disk, &model)?;
             fs::remove_dir(&staging)
@@ -279,7 +296,7 @@ impl RunDirectory {
 /// What `run.json` of the run in `path` says, without opening the run; `None` if that is not a run.
 pub fn read_info(path: &Path) -> Result<Option<RunInfo>, DirectoryError> {
     let path = path.join(INFO);
-    match fs::read(&path) {
+    match files::read_plain(&path, MOST_INFO) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
             .map_err(|source| DirectoryError::RunInfo { path, source }),
@@ -294,6 +311,12 @@ pub const MODEL: &str = "model";
 const PROGRAM: &str = "albert-train";
 const INFO: &str = "run.json";
 const CONFIG: &str = "config.toml";
+const LOG: &str = "train.log";
+const JOURNAL: &str = "metrics.jsonl";
+const DATA: &str = "data";
+const MODEL_STAGING: &str = ".model.staging";
+/// No `run.json` comes near this many bytes; a command line has 2 MiB at most.
+const MOST_INFO: u64 = 16 << 20;
 
 /// Bytes that can still be written to the file system of `path`, where the system tells.
 fn free_space(path: &Path) -> Option<u64> {
@@ -315,10 +338,9 @@ fn refuse_foreign(path: &Path) -> Result<(), DirectoryError> {
     if has_our_info || checkpoint::exists_in(path) {
         return Ok(());
     }
-    let entries = fs::read_dir(path).map_err(io_error("cannot list", path))?;
-    for entry in entries {
-        let name = entry.map_err(io_error("cannot list", path))?.file_name();
-        if name != lock::NAME && name != files::beside(INFO.as_ref()) {
+    for name in files::names(path).map_err(io_error("cannot list", path))? {
+        let is_cut_off = name == lock::NAME && lock::is_ours(&path.join(&name));
+        if !is_cut_off && name != files::beside(INFO.as_ref()) {
             let mut suggestion = path.as_os_str().to_owned();
             suggestion.push("-run");
             return Err(DirectoryError::Foreign {
@@ -329,6 +351,40 @@ fn refuse_foreign(path: &Path) -> Result<(), DirectoryError> {
         }
     }
     Ok(())
+}
+
+/// A run writes and deletes in these folders and on these files: a link in their place would lead elsewhere. That is told
+/// before the work begins and not hours later. (All other files are replaced whole, and a link with them.)
+fn expect_own(path: &Path) -> Result<(), DirectoryError> {
+    let folders = [checkpoint::FOLDER, checkpoint::QUARANTINE, MODEL, DATA].map(|name| (name, true));
+    let files = [lock::NAME, LOG, JOURNAL].map(|name| (name, false));
+    for (name, is_folder) in folders.into_iter().chain(files) {
+        let path = path.join(name);
+        let (kind, links) = match fs::symlink_metadata(&path) {
+            Ok(metadata) => (metadata.file_type(), links(&metadata)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(source) => return Err(io_error("cannot look at", &path)(source)),
+        };
+        let found = match () {
+            () if kind.is_symlink() => "a symbolic link",
+            () if kind.is_dir() != is_folder && kind.is_dir() => "a folder",
+            () if kind.is_file() == is_folder && kind.is_file() => "a file",
+            () if kind.is_file() && links > 1 => "a hard link to a file that has other names",
+            () if kind.is_dir() || kind.is_file() => continue,
+            () => "a pipe or device",
+        };
+        let expected = if is_folder { "a folder" } else { "a file" };
+        return Err(DirectoryError::InTheWay { path, found, expected });
+    }
+    Ok(())
+}
+
+/// How many names a file has.
+fn links(metadata: &fs::Metadata) -> u64 {
+    #[cfg(unix)]
+    return std::os::unix::fs::MetadataExt::nlink(metadata);
+    #[cfg(not(unix))]
+    1
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DirectoryError {
@@ -388,8 +444,22 @@ mod tests {
     fn a_start_that_was_cut_off_does_not_make_a_folder_foreign() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(".lock"), "").unwrap();
-        fs::write(folder.path().join("run.json.tmp"), "{").unwrap();
+        fs::write(files::beside(&folder.path().join("run.json")), "{").unwrap();
         assert!(RunDirectory::open(folder.path(), &command()).unwrap().is_new());
+    }
+
+    #[test]
+    fn nothing_of_a_folder_is_taken_for_a_lock_file_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in [(".lock", "a lock of mine"), ("run.json.tmp", "{")] {
+            let path = folder.path().join(name);
+            fs::write(&path, content).unwrap();
+            let error = RunDirectory::open(folder.path(), &command()).unwrap_err();
+            assert!(matches!(error, DirectoryError::Foreign { .. }), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+            assert_eq!(files::names(folder.path()).unwrap().len(), 1);
+            fs::remove_file(path).unwrap();
+        }
     }
 
     #[test]
@@ -398,7 +468,7 @@ mod tests {
         let run = RunDirectory::open(folder.path(), &command()).unwrap();
         run.checkpoints(2)
             .unwrap()
-            .save(&checkpoint::Snapshot { step: 0, state: &(), model: &[], optimizer: &[] })
+            .save(&checkpoint::Snapshot { step: 0, best: None, state: &(), model: &[], optimizer: &[] })
             .unwrap();
         drop(run);
         fs::write(folder.path().join("run.json"), "{").unwrap();
@@ -436,7 +506,7 @@ mod tests {
         assert!(run.shortage(u64::MAX).is_some_and(|free| free > 0));
         let mut checkpoints = run.checkpoints(3).unwrap();
         assert_eq!(checkpoints.growth(100).unwrap(), 500);
-        let snapshot = checkpoint::Snapshot { step: 0, state: &(), model: &[], optimizer: &[] };
+        let snapshot = checkpoint::Snapshot { step: 0, best: None, state: &(), model: &[], optimizer: &[] };
         checkpoints.save(&snapshot).unwrap();
         assert_eq!(checkpoints.growth(100).unwrap(), 400);
         assert_eq!(checkpoints.growth(u64::MAX).unwrap(), u64::MAX);

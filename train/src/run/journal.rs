@@ -12,6 +12,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
 use super::clock;
+use crate::files;
 
 /// Version of the events' form.
 const SCHEMA: u32 = 1;
@@ -111,7 +112,7 @@ pub struct Journal<W = File> {
 impl Journal {
     /// Opens the journal, creating it if needed. A last line that a crash cut off is closed, so that it stays alone.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let mut sink = File::options().read(true).append(true).create(true).open(path)?;
+        let mut sink = files::open_own(File::options().read(true).append(true).create(true), path)?;
         let mut journal = Journal { pending: Vec::new(), sink: sink.try_clone()? };
         if sink.seek(SeekFrom::End(0))? > 0 {
             sink.seek(SeekFrom::End(-1))?;

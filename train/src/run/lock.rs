@@ -1,10 +1,11 @@
 //! One process per run directory.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use crate::exit::{Classify, ExitCode};
+use crate::files;
 
 /// A run directory belongs to this process for as long as this lives. The system releases it however the process ends.
 #[derive(Debug)]
@@ -26,6 +27,12 @@ pub enum LockError {
         /// Who, as they wrote it into the lock file.
         holder: String,
     },
+    /// The lock file's name is taken by a file of somebody else.
+    #[error("{} is not a lock file of this program: nothing in it was touched\n  help: move it elsewhere", .path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file system does not do as asked.
     #[error("cannot lock {}: {source}", .path.display())]
     Io {
@@ -39,7 +46,7 @@ pub enum LockError {
 impl Classify for LockError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            LockError::Held { .. } => ExitCode::Usage,
+            LockError::Held { .. } | LockError::Foreign { .. } => ExitCode::Usage,
             LockError::Io { .. } => ExitCode::Io,
         }
     }
@@ -50,32 +57,51 @@ impl Lock {
     pub fn acquire(run: &Path) -> Result<Self, LockError> {
         let path = run.join(NAME);
         let io_error = |source| LockError::Io { path: path.clone(), source };
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false) // its content names the holder
-            .open(&path)
-            .map_err(io_error)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // A holder that is just starting has not signed yet, and some systems forbid reading a locked file.
-                let _ = file.take(256).read_to_string(&mut holder);
-                let holder = match holder.trim() {
-                    "" => "another process".into(),
-                    signed => signed.into(),
-                };
-                return Err(LockError::Held { run: run.into(), holder });
-            }
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false); // its content names the holder
+        let mut file = files::open_own(&mut options, &path).map_err(io_error)?;
+        let is_free = match file.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => false,
             Err(TryLockError::Error(source)) => return Err(io_error(source)),
+        };
+        let mut holder = Vec::new();
+        // Some systems forbid reading a file that another process has locked.
+        let read = (&file).take(SIGNATURE + 1).read_to_end(&mut holder);
+        if !is_free {
+            let holder = match String::from_utf8_lossy(&holder).trim() {
+                "" => "another process".into(), // one that is just starting has not signed yet
+                signed => signed.into(),
+            };
+            return Err(LockError::Held { run: run.into(), holder });
         }
-        file.set_len(0).map_err(io_error)?;
-        writeln!(file, "process {} on {}", std::process::id(), host_name()).map_err(io_error)?;
+        read.map_err(io_error)?;
+        if !is_signature(&holder) {
+            return Err(LockError::Foreign { path });
+        }
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{SIGNED_BY}{} on {}", std::process::id(), host_name()))
+            .map_err(io_error)?;
         Ok(Lock { _file: file })
     }
 }
+
+/// Whether the file, if it is there, is a lock file of ours.
+pub(super) fn is_ours(path: &Path) -> bool {
+    files::read_plain(path, SIGNATURE).is_ok_and(|content| is_signature(&content))
+}
+
+/// What a holder writes, or the beginning of it: it may have been killed on the way.
+fn is_signature(content: &[u8]) -> bool {
+    let (begin, rest) = content.split_at(content.len().min(SIGNED_BY.len()));
+    let line = rest.strip_suffix(b"\n").unwrap_or(rest);
+    SIGNED_BY.as_bytes().starts_with(begin) && !line.contains(&b'\n') && content.len() as u64 <= SIGNATURE
+}
+
+const SIGNED_BY: &str = "process ";
+/// No signature is longer, in bytes.
+const SIGNATURE: u64 = 512;
 
 /// The lock file's name. It is left in place: removing it would let two processes lock two files of that name.
 pub(super) const NAME: &str = ".lock";
@@ -102,6 +128,31 @@ mod tests {
         assert!(error.contains(&holder), "{error}");
         drop(first);
         Lock::acquire(run.path()).unwrap();
+    }
+
+    #[test]
+    fn a_file_of_somebody_else_is_no_lock() {
+        let run = tempfile::tempdir().unwrap();
+        let path = run.path().join(NAME);
+        for (content, ours) in [
+            ("", true),
+            ("proc", true),
+            ("process 7 on a-host", true),
+            ("process 7 on a-host\n", true),
+            ("process 7 on a-host\nand notes of mine\n", false),
+            ("secret", false),
+            ("processing", false),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(is_ours(&path), ours, "{content:?}");
+            match Lock::acquire(run.path()) {
+                Ok(_) => assert!(ours, "{content:?}"),
+                Err(error) => {
+                    assert!(!ours && matches!(error, LockError::Foreign { .. }), "{content:?}: {error}");
+                    assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+                }
+            }
+        }
     }
 
     /// A lock dies with its process, however that ends: a run that was killed can be resumed.

@@ -6,6 +6,7 @@ pub mod directory;
 pub mod journal;
 pub mod lock;
 pub mod progress;
+pub mod save_schedule;
 pub mod signals;
 #[cfg(test)]
 mod simulated_disk;

@@ -161,13 +161,10 @@ impl Files for SimulatedDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
-        let mut state = self.step(|| File::create(path).map(drop))?;
-        let existed = path.exists();
-        let file = File::create(path)?;
+        let mut state = self.step(|| File::create_new(path).map(drop))?;
+        let file = File::create_new(path)?;
         state.unsynced_content.push((path.into(), file.try_clone()?));
-        if !existed {
-            state.changed(Change::Created(path.into()));
-        }
+        state.changed(Change::Created(path.into()));
         Ok(file)
     }
 
@@ -191,10 +188,16 @@ impl Files for SimulatedDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.step(|| Ok(()))?;
-        state.unsynced_names.retain_mut(|(folders, _)| {
+        let mut gone = Vec::new();
+        state.unsynced_names.retain_mut(|(folders, change)| {
             folders.retain(|folder| folder != path);
+            if let (true, Change::RemovedDir(dir)) = (folders.is_empty(), change) {
+                gone.push(dir.clone());
+            }
             !folders.is_empty()
         });
+        // With a folder goes what was in it.
+        state.unsynced_names.retain(|(folders, _)| !folders.iter().any(|folder| gone.contains(folder)));
         Ok(())
     }
 
@@ -208,7 +211,7 @@ impl Files for SimulatedDisk {
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         let mut state = self.step(|| Ok(()))?;
-        let content = fs::read(path)?;
+        let content = if path.is_symlink() { Vec::new() } else { fs::read(path)? };
         fs::remove_file(path)?;
         if let Some(room) = &mut state.room {
             *room += content.len() as u64;

@@ -1,6 +1,7 @@
 //! Training: what a run learns from, a model that learns, what is measured of it, and the loop that drives it.
 
 mod benchmark;
+mod best;
 mod evaluate;
 mod learner;
 mod materials;
@@ -9,6 +10,7 @@ mod session;
 mod trainer;
 
 pub use benchmark::{RandomBatch, Timing, time_steps};
+pub use best::Best;
 pub use evaluate::evaluate;
 pub use learner::{Learner, Outcome};
 pub use materials::{Materials, Workshop, dataset, read_corpus};

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use engine::RunError;
 use serde::{Deserialize, Serialize};
 
+use super::best::{Best, identity};
 use super::learner::{Learner, Outcome};
 use super::metrics::Evaluation;
 use crate::config::Interval;
@@ -15,10 +16,8 @@ use crate::optimization::{Action, Guard, OptimizerSettings, Schedule};
 use crate::run::checkpoint::{CheckpointError, Checkpoints, Saved, Snapshot, TensorError};
 use crate::run::journal::{Event, Journal, RESUME};
 use crate::run::progress::{Pace, Remaining};
+use crate::run::save_schedule::SaveSchedule;
 use crate::run::signals::{StopReason, StopRequests};
-
-/// Checkpoints in a row that may fail for want of disk before the run ends: what is in memory only may be lost any moment.
-const MOST_FAILED_SAVES: u32 = 10;
 
 /// How a run goes.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,7 +53,7 @@ pub struct TrainingState {
     /// What the guard remembers.
     pub guard: Guard,
     /// The best evaluation so far.
-    pub best: Option<Evaluation>,
+    pub best: Option<Best>,
 }
 
 /// How a session ended.
@@ -79,7 +78,7 @@ pub enum TrainError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// A checkpoint is of another model.
-    #[error("the checkpoint of step {step} is not of this model: {source}")]
+    #[error("the checkpoint of step {step} does not fit this model: {source}")]
     OtherModel {
         /// Its step.
         step: u64,
@@ -139,7 +138,22 @@ pub enum Happening<'a> {
         time: Duration,
     },
     /// A checkpoint was not saved; the run goes on.
-    NotSaved(&'a CheckpointError),
+    NotSaved {
+        /// Why.
+        error: &'a CheckpointError,
+        /// When it is tried again.
+        retry: Duration,
+    },
+    /// The best checkpoint is not there any more: the next evaluation is the best.
+    BestLost {
+        /// Its step.
+        step: u64,
+    },
+    /// What is held out is not what the best evaluation was made on: the next evaluation is the best.
+    OtherHeldOut {
+        /// Step of the best evaluation.
+        step: u64,
+    },
     /// A batch's loss or gradient was not finite and it was passed over.
     Skipped {
         /// The step.
@@ -156,8 +170,10 @@ pub enum Happening<'a> {
         /// To this one.
         to: u64,
     },
-    /// The journal cannot be written at the moment.
+    /// The journal cannot be written from now on; told once.
     JournalFailed(&'a std::io::Error),
+    /// It can again, and nothing is missing.
+    JournalGoesOn,
 }
 
 /// A training session under way.
@@ -176,8 +192,10 @@ pub struct Trainer<'a> {
     pub checkpoints: Checkpoints,
     /// Where it is recorded.
     pub journal: Journal,
-    /// Checkpoints in a row that the disk did not take.
-    pub failed_saves: u32,
+    /// Whether the last event could not be recorded.
+    pub journal_fails: bool,
+    /// The step whose checkpoint holds all that there is.
+    pub saved: Option<u64>,
     /// Who may ask it to stop.
     pub stop: StopRequests,
     /// Who watches.
@@ -199,8 +217,27 @@ impl Trainer<'_> {
             .restore(&checkpoint.model, &checkpoint.optimizer)
             .map_err(|source| TrainError::OtherModel { step: checkpoint.step, source })?;
         self.state = checkpoint.state;
+        self.saved = Some(self.state.step);
         self.record(Event::new(RESUME).at(self.state.step));
+        self.take_up_best()?;
         Ok(Some(self.state.step))
+    }
+
+    /// Puts pointers and pruning right by what the state calls the best, after the state was loaded.
+    fn take_up_best(&mut self) -> Result<(), TrainError> {
+        if let Some(step) = self.state.best.as_ref().map(|best| best.step)
+            && !self.checkpoints.contains(step)?
+        {
+            self.state.best = None;
+            (self.observe)(Happening::BestLost { step });
+        }
+        self.checkpoints.settle(self.state.step, self.state.best.as_ref().map(|best| best.step));
+        if let Some(best) =
+            self.state.best.as_ref().filter(|best| !best.is_measured_on(&identity(&self.held_out)))
+        {
+            (self.observe)(Happening::OtherHeldOut { step: best.step });
+        }
+        Ok(())
     }
 
     /// Trains until all steps are done or somebody asks to stop.
@@ -212,12 +249,12 @@ impl Trainer<'_> {
             self.save()?; // a disk that takes no checkpoint is found out now, not after hours
         }
         let mut pace = Pace::default();
-        let mut last_save = Instant::now();
+        let mut saves = SaveSchedule::new(self.options.save_every, Instant::now());
         let mut batches = self.batches()?;
         let mut evaluation = None;
         while self.state.step < self.options.steps {
             if let Some(reason) = self.stop.pending() {
-                self.save()?;
+                self.save_unless_saved()?;
                 return Ok(Finished::Stopped(reason, self.state.step));
             }
             let start = Instant::now();
@@ -255,9 +292,9 @@ impl Trainer<'_> {
             }
             self.state.step += 1;
             self.state.position = batch.until;
-            evaluation = self.keep_house(&mut pace, &mut last_save)?;
+            evaluation = self.keep_house(&mut pace, &mut saves)?;
         }
-        self.save()?;
+        self.save_unless_saved()?;
         // A run that was finished before has made no step and is evaluated for the figures alone.
         let evaluation = evaluation.map_or_else(|| self.evaluate(), Ok)?;
         Ok(Finished::Done(evaluation))
@@ -280,7 +317,7 @@ impl Trainer<'_> {
     fn keep_house(
         &mut self,
         pace: &mut Pace,
-        last_save: &mut Instant,
+        saves: &mut SaveSchedule,
     ) -> Result<Option<Evaluation>, TrainError> {
         let step = self.state.step;
         let is_last = step == self.options.steps;
@@ -291,32 +328,26 @@ impl Trainer<'_> {
             evaluation = Some(self.evaluate()?);
             pace.evaluation(start.elapsed());
         }
-        let best = self.state.best.map_or(f64::NEG_INFINITY, |best| best.masked_lm_accuracy);
-        // Without numbers it is not the best of anything, and JSON could not hold it.
-        let is_best = evaluation
-            .is_some_and(|evaluation| evaluation.loss.is_finite() && evaluation.masked_lm_accuracy > best);
-        if is_best {
-            self.state.best = evaluation;
-        }
+        let best = evaluation.and_then(|evaluation| {
+            Best::of(&evaluation, &identity(&self.held_out), self.state.best.as_ref())
+        });
+        let is_best = best.is_some();
         let is_asked = self.stop.take_save_request();
-        if is_best || is_asked || self.options.save_every.is_due(step, last_save.elapsed()) {
-            let start = Instant::now();
-            *last_save = start;
-            match self
-                .save()
-                .and_then(|_| if is_best { Ok(self.checkpoints.mark_best(step)?) } else { Ok(()) })
-            {
-                Ok(()) => {
+        let start = Instant::now();
+        if is_last || is_best || is_asked || saves.is_due(step, start) {
+            let earlier = self.state.best.clone();
+            self.state.best = best.or(self.state.best.take());
+            match self.save() {
+                Ok(_) => {
+                    saves.saved(start);
                     pace.save(start.elapsed());
-                    self.failed_saves = 0;
                 }
-                // Training goes on from memory, and the next checkpoint is tried as if nothing had happened.
-                Err(TrainError::Checkpoint(error))
-                    if self.failed_saves < MOST_FAILED_SAVES && is_of_disk(&error) =>
-                {
-                    self.failed_saves += 1;
+                // Training goes on from memory: the disk may have room again.
+                Err(TrainError::Checkpoint(error)) if !is_last && is_of_disk(&error) => {
+                    self.state.best = earlier; // the best that there is a checkpoint of
                     self.record(Event::new("not_saved").at(step).with("error", error.to_string().as_str()));
-                    (self.observe)(Happening::NotSaved(&error));
+                    let Some(retry) = saves.refused(Instant::now()) else { return Err(error.into()) };
+                    (self.observe)(Happening::NotSaved { error: &error, retry });
                 }
                 Err(error) => return Err(error),
             }
@@ -324,19 +355,28 @@ impl Trainer<'_> {
         Ok(evaluation)
     }
 
+    /// Saves what is not on the disk yet: a checkpoint of many gigabytes is not written twice.
+    fn save_unless_saved(&mut self) -> Result<(), TrainError> {
+        if self.saved != Some(self.state.step) {
+            self.save()?;
+        }
+        Ok(())
+    }
+
     fn save(&mut self) -> Result<Saved, TrainError> {
         let start = Instant::now();
         let (state, checkpoints) = (&self.state, &mut self.checkpoints);
         let saved = self.learner.with_tensors(|model, optimizer| {
-            checkpoints.save(&Snapshot { step: state.step, state, model, optimizer })
+            let best = state.best.as_ref().map(|best| best.step);
+            checkpoints.save(&Snapshot { step: state.step, best, state, model, optimizer })
         })?;
+        self.saved = Some(self.state.step);
         let (step, time) = (self.state.step, start.elapsed());
         self.record(
             Event::new("save").at(step).with("seconds", time.as_secs_f64()).with("bytes", saved.bytes),
         );
-        if let Err(error) = self.journal.sync() {
-            (self.observe)(Happening::JournalFailed(&error));
-        }
+        let synced = self.journal.sync();
+        self.tell_of_journal(synced);
         (self.observe)(Happening::Saved { step, time });
         Ok(saved)
     }
@@ -378,8 +418,10 @@ impl Trainer<'_> {
         let from = self.state.step;
         let guard = std::mem::take(&mut self.state.guard);
         self.state = TrainingState { guard, ..checkpoint.state };
+        self.saved = None; // what the guard remembers is not in it
         self.record(Event::new(RESUME).at(to).with("rolled_back_from", from));
         (self.observe)(Happening::RolledBack { from, to });
+        self.take_up_best()?;
         Ok(())
     }
 
@@ -415,8 +457,19 @@ impl Trainer<'_> {
     }
 
     fn record(&mut self, event: Event) {
-        if let Err(error) = self.journal.record(&event) {
-            (self.observe)(Happening::JournalFailed(&error));
+        let recorded = self.journal.record(&event);
+        let synced = if self.journal_fails { self.journal.sync() } else { Ok(()) };
+        self.tell_of_journal(recorded.and(synced));
+    }
+
+    /// Tells when the journal begins to fail, and when it goes on: not at every event between.
+    fn tell_of_journal(&mut self, result: std::io::Result<()>) {
+        if self.journal_fails != result.is_err() {
+            self.journal_fails = result.is_err();
+            (self.observe)(match &result {
+                Err(error) => Happening::JournalFailed(error),
+                Ok(()) => Happening::JournalGoesOn,
+            });
         }
     }
 }

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 
 use super::manifest::{Fault, Manifest};
+use super::save::is_damage;
 use super::tensors::Tensors;
-use super::{CheckpointError, Checkpoints, MODEL, OPTIMIZER, STATE};
+use super::{CheckpointError, Checkpoints, MODEL, OPTIMIZER, QUARANTINE, STATE, io_error};
+use crate::files;
 
 /// A checkpoint in memory, every byte of it checked.
 #[derive(Debug)]
@@ -62,7 +64,7 @@ impl Checkpoints {
             }
         }
         let quarantine = self.quarantine_directory();
-        if quarantine.exists() {
+        if files::exists(&quarantine).map_err(io_error("cannot look at", &quarantine))? {
             return Err(CheckpointError::NoneUsable { directory: self.directory(), quarantine, quarantined });
         }
         Ok(Newest { checkpoint: None, quarantined })
@@ -74,12 +76,16 @@ impl Checkpoints {
     /// Missing or damaged: there is no silent fallback from what was asked for.
     pub fn load<S: DeserializeOwned>(&mut self, step: u64) -> Result<Checkpoint<S>, CheckpointError> {
         let path = self.path(step);
-        if !path.is_dir() {
+        if !self.contains(step)? {
             return Err(self.missing(step)?);
         }
-        let (state, model, optimizer) = self.read(step).map_err(|fault| match fault {
-            // Not the checkpoint's fault: putting it aside would help nobody.
-            Fault::Unreadable { file, source } if source.kind() == io::ErrorKind::PermissionDenied => {
+        let again = |fault| match fault {
+            // A disk that failed once may give the content at the second attempt.
+            Fault::Unreadable { source, .. } if source.kind() != io::ErrorKind::NotFound => self.read(step),
+            fault => Err(fault),
+        };
+        let (state, model, optimizer) = self.read(step).or_else(again).map_err(|fault| match fault {
+            Fault::Unreadable { file, source } if !is_damage(&source) => {
                 CheckpointError::Io { action: "cannot read", path: path.join(file), source }
             }
             fault => CheckpointError::Damaged { path: path.clone(), fault },
@@ -91,18 +97,17 @@ impl Checkpoints {
     }
 
     /// Puts every checkpoint after `step` aside, for a run that goes back to `step` on purpose: a later start must not
-    /// pick up the branch that was left.
+    /// pick up the branch that was left. [`Checkpoints::settle`] comes next.
     pub fn supersede_after(&mut self, step: u64) -> Result<Vec<u64>, CheckpointError> {
         let later: Vec<u64> = self.steps()?.into_iter().filter(|&other| other > step).collect();
         for &other in &later {
             self.quarantine(other, &format!("superseded: the run went back to step {step}"))?;
         }
-        self.point("latest", step)?;
         Ok(later)
     }
 
     pub(super) fn quarantine_directory(&self) -> PathBuf {
-        self.run.join("quarantine")
+        self.run.join(QUARANTINE)
     }
 
     fn read(&self, step: u64) -> Result<(Vec<u8>, Tensors, Tensors), Fault> {

@@ -1,19 +1,19 @@
 //! `MANIFEST.json`: what a checkpoint consists of, with the length and blake3 hash of every file.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::tensors::TensorError;
-use crate::files::{Files, Writer};
+use crate::files::{self, Files, Writer};
 
 /// The manifest's name inside a checkpoint.
 pub const MANIFEST: &str = "MANIFEST.json";
 
-/// Version of the manifest's form.
-const SCHEMA: u32 = 1;
+/// Version of the manifest's form. The first had no `best`; it is still read.
+const SCHEMA: u32 = 2;
 
 /// No manifest of ours comes near this many bytes.
 const MAX_MANIFEST: u64 = 64 << 10;
@@ -83,14 +83,17 @@ pub struct Manifest {
     schema: u32,
     /// Optimizer steps done when the checkpoint was written.
     pub step: u64,
+    /// The step of the best checkpoint as it was known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<u64>,
     /// The files, in the order in which they were written.
     pub files: Vec<Entry>,
 }
 
 impl Manifest {
-    /// An empty manifest for a checkpoint of `step`.
-    pub fn new(step: u64) -> Self {
-        Manifest { schema: SCHEMA, step, files: Vec::new() }
+    /// An empty manifest for a checkpoint of `step`, when the best was that of step `best`.
+    pub fn new(step: u64, best: Option<u64>) -> Self {
+        Manifest { schema: SCHEMA, step, best, files: Vec::new() }
     }
 
     /// Writes one file of the checkpoint in `dir`, synced, and lists it.
@@ -122,16 +125,16 @@ impl Manifest {
     /// Reads the manifest in `dir`. Its bytes must be exactly those that we would write for its content, so that no
     /// flipped bit in it goes unnoticed.
     pub fn read(dir: &Path) -> Result<Self, Fault> {
-        let bytes = match read_at_most(&dir.join(MANIFEST), MAX_MANIFEST) {
+        let bytes = match files::read_plain(&dir.join(MANIFEST), MAX_MANIFEST) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Fault::NoManifest),
             Err(source) => return Err(Fault::Unreadable { file: MANIFEST.into(), source }),
         };
         let manifest: Manifest =
             serde_json::from_slice(&bytes).map_err(|error| Fault::Manifest(error.to_string()))?;
-        if manifest.schema != SCHEMA {
+        if !(1..=SCHEMA).contains(&manifest.schema) {
             return Err(Fault::Manifest(format!(
-                "it has schema {}, this program reads schema {SCHEMA}",
+                "it has schema {}, this program reads schemas up to {SCHEMA}",
                 manifest.schema
             )));
         }
@@ -186,7 +189,7 @@ impl Entry {
     /// Opens the file if it has the right length, and never reads past it.
     fn open(&self, dir: &Path) -> Result<io::Take<File>, Fault> {
         let unreadable = |source| Fault::Unreadable { file: self.name.clone(), source };
-        let file = File::open(dir.join(&self.name)).map_err(unreadable)?;
+        let file = files::open_plain(&dir.join(&self.name)).map_err(unreadable)?;
         let found = file.metadata().map_err(unreadable)?.len();
         if found != self.bytes {
             return Err(Fault::Length { file: self.name.clone(), found, expected: self.bytes });
@@ -225,15 +228,4 @@ impl Write for Hashing<'_> {
 
 fn is_plain_name(name: &str) -> bool {
     Path::new(name).file_name().is_some_and(|file| file == name)
-}
-
-fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let length = fs::metadata(path)?.len();
-    if length > limit {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("it has {length} bytes, more than {limit}"),
-        ));
-    }
-    fs::read(path)
 }

@@ -6,7 +6,12 @@
 //! 1. the files are written into `checkpoints/.staging/` and synced one by one, then the manifest, then the folder;
 //! 2. everything is read back and checked against the manifest;
 //! 3. the folder is renamed to its final name and `checkpoints/` is synced: from here on the checkpoint exists;
-//! 4. the pointer `latest` is replaced, and only then older checkpoints are pruned.
+//! 4. the pointers `latest` and `best` are replaced, and only then older checkpoints are pruned.
+//!
+//! Which checkpoint is the best is part of each one's manifest, as the trainer knew it when it was written: the pointer
+//! `best` is for people, and is put right at each save and resume. Pruning keeps the newest few, and the best of each
+//! of them: whichever the run goes back to, its best is there. (The oldest of them has the oldest best, and younger bests
+//! are among the newest: this is one checkpoint more at most.)
 //!
 //! Loading takes the newest checkpoint that verifies; others move to `quarantine/` with the reason beside them.
 //! Nothing is deleted but verified checkpoints that are old enough, and files that no manifest of ours lists never are.
@@ -19,7 +24,7 @@
 //! # let run = folder.path();
 //! let mut checkpoints = Checkpoints::open(run, 2)?;
 //! let weights = [NamedTensor { name: "w", shape: &[2], values: &[0.5, -1.0] }];
-//! checkpoints.save(&Snapshot { step: 7, state: &"any serde value", model: &weights, optimizer: &[] })?;
+//! checkpoints.save(&Snapshot { step: 7, best: None, state: &"any serde value", model: &weights, optimizer: &[] })?;
 //!
 //! let newest = checkpoints.load_newest::<String>()?.checkpoint.expect("one was saved");
 //! let mut w = [0.0; 2];
@@ -53,6 +58,14 @@ use crate::files::{self, Disk, Files};
 
 /// Never fewer verified checkpoints than this are left after pruning.
 pub const MIN_KEEP: usize = 2;
+
+/// Where the checkpoints of a run are.
+pub(super) const FOLDER: &str = "checkpoints";
+/// Where those are that were put aside.
+pub(super) const QUARANTINE: &str = "quarantine";
+/// The pointers.
+const LATEST: &str = "latest";
+const BEST: &str = "best";
 
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -94,6 +107,20 @@ pub enum CheckpointError {
         /// What is wrong with it.
         fault: Fault,
     },
+    /// The model itself is not worth saving.
+    #[error(
+        "the checkpoint of step {step} was not saved, for the numbers in it are no numbers any more: {source}{}\n  \
+         help: go on from there with a lower --learning-rate and --allow-schedule-change",
+        last_good_note(*.last_good)
+    )]
+    NotFinite {
+        /// The step that was to be saved.
+        step: u64,
+        /// The newest checkpoint that is safe on the disk.
+        last_good: Option<u64>,
+        /// Which tensor, and what is in it.
+        source: io::Error,
+    },
     /// There were checkpoints, and not one of them can be used.
     #[error(
         "no usable checkpoint is left in {}: {}\n  help: what was found is kept in {} with the reasons; \
@@ -132,6 +159,7 @@ impl Classify for CheckpointError {
     fn exit_code(&self) -> ExitCode {
         match self {
             CheckpointError::NotSaved { .. } | CheckpointError::Io { .. } => ExitCode::Io,
+            CheckpointError::NotFinite { .. } => ExitCode::Diverged,
             CheckpointError::Missing { .. }
             | CheckpointError::Damaged { .. }
             | CheckpointError::NoneUsable { .. }
@@ -147,6 +175,8 @@ pub struct Checkpoints {
     files: Arc<dyn Files>,
     /// Steps whose files were checked by this process.
     verified: BTreeSet<u64>,
+    /// The checkpoint that the training state calls its best.
+    best: Option<u64>,
 }
 
 impl Checkpoints {
@@ -160,17 +190,25 @@ impl Checkpoints {
 
     /// As [`Checkpoints::open`], through another implementation of [`Files`].
     pub fn open_with(files: Arc<dyn Files>, run: &Path, keep: usize) -> Result<Self, CheckpointError> {
-        let mut checkpoints =
-            Checkpoints { run: run.into(), keep: keep.max(MIN_KEEP), files, verified: BTreeSet::new() };
+        let mut checkpoints = Checkpoints {
+            run: run.into(),
+            keep: keep.max(MIN_KEEP),
+            files,
+            verified: BTreeSet::new(),
+            best: None,
+        };
         let directory = checkpoints.directory();
         checkpoints.create_dir(&directory)?;
         checkpoints.adopt_or_clear_staging().map_err(io_error("cannot tidy", &directory))?;
+        for folder in [checkpoints.run.clone(), checkpoints.quarantine_directory()] {
+            files::sweep(&*checkpoints.files, &folder).map_err(io_error("cannot tidy", &folder))?;
+        }
         Ok(checkpoints)
     }
 
     /// The folder that holds them.
     pub fn directory(&self) -> PathBuf {
-        self.run.join("checkpoints")
+        self.run.join(FOLDER)
     }
 
     /// The folder of one checkpoint.
@@ -182,14 +220,22 @@ impl Checkpoints {
     pub fn steps(&self) -> Result<Vec<u64>, CheckpointError> {
         let directory = self.directory();
         let read = || -> io::Result<Vec<u64>> {
-            let mut steps = Vec::new();
-            for entry in fs::read_dir(&directory)? {
-                steps.extend(entry?.file_name().to_str().and_then(parse_folder_name));
-            }
+            let names = files::names(&directory)?;
+            let steps = names.iter().filter_map(|name| parse_folder_name(name.to_str()?));
+            // What is surely something else than a folder is not ours. If the system does not tell, it may well be.
+            let mut steps: Vec<u64> = steps
+                .filter(|&step| fs::metadata(self.path(step)).map_or(true, |metadata| metadata.is_dir()))
+                .collect();
             steps.sort_unstable();
             Ok(steps)
         };
         read().map_err(io_error("cannot list", &directory))
+    }
+
+    /// Whether there is a checkpoint of this step, verified or not.
+    pub fn contains(&self, step: u64) -> Result<bool, CheckpointError> {
+        let path = self.path(step);
+        files::exists(&path).map_err(io_error("cannot look at", &path))
     }
 
     /// Bytes that the checkpoints may still take, each being of `size` bytes: there will be the newest ones to keep, the best,
@@ -199,24 +245,34 @@ impl Checkpoints {
         Ok(most.saturating_sub(self.steps()?.len() as u64).saturating_mul(size))
     }
 
-    /// The step that the pointer `best` names, if that checkpoint is there.
+    /// The checkpoint that pruning spares and `best` points at.
     pub fn best(&self) -> Option<u64> {
-        let pointer = fs::read_to_string(self.run.join("best")).ok()?;
-        parse_folder_name(pointer.trim()).filter(|&step| self.path(step).is_dir())
+        self.best
     }
 
-    /// Points `best` at the checkpoint of `step`, which is then never pruned.
-    pub fn mark_best(&self, step: u64) -> Result<(), CheckpointError> {
-        if !self.path(step).is_dir() {
-            return Err(self.missing(step)?);
+    /// Puts in order what a save does after its checkpoint exists, and what a resumed run may find undone: `latest` points
+    /// at the checkpoint of step `latest`, `best` at the one that the training state calls its best, and then those that are
+    /// old enough are pruned. Returns their steps. The pointers only help people, and pruning only saves space: that they fail
+    /// is worth no more than a warning.
+    pub fn settle(&mut self, latest: u64, best: Option<u64>) -> Vec<u64> {
+        self.best = best;
+        for (pointer, step) in [(LATEST, Some(latest)), (BEST, best)] {
+            if let Err(error) = self.point(pointer, step) {
+                tracing::warn!(%error, "the pointer `{pointer}` cannot be written");
+            }
         }
-        self.point("best", step)
+        self.prune(self.keep)
     }
 
-    fn point(&self, pointer: &str, step: u64) -> Result<(), CheckpointError> {
+    fn point(&self, pointer: &str, step: Option<u64>) -> io::Result<()> {
         let path = self.run.join(pointer);
-        files::replace(&*self.files, &path, format!("{}\n", folder_name(step)).as_bytes())
-            .map_err(io_error("cannot write", &path))
+        let found = files::read_plain(&path, 256).ok();
+        match step.map(|step| format!("{}\n", folder_name(step))) {
+            Some(content) if found.as_deref() == Some(content.as_bytes()) => Ok(()),
+            Some(content) => files::replace(&*self.files, &path, content.as_bytes()),
+            None if found.is_some() => self.files.remove_file(&path),
+            None => Ok(()),
+        }
     }
 
     fn staging(&self) -> PathBuf {
@@ -239,10 +295,11 @@ impl Checkpoints {
 
 /// Whether the folder `run` has a checkpoint of ours.
 pub fn exists_in(run: &Path) -> bool {
-    fs::read_dir(run.join("checkpoints")).is_ok_and(|entries| {
-        entries.flatten().any(|entry| {
-            entry.file_name().to_str().is_some_and(|name| parse_folder_name(name).is_some())
-                && entry.path().join(manifest::MANIFEST).exists()
+    let folder = run.join(FOLDER);
+    files::names(&folder).is_ok_and(|names| {
+        names.iter().any(|name| {
+            name.to_str().is_some_and(|name| parse_folder_name(name).is_some())
+                && folder.join(name).join(manifest::MANIFEST).exists()
         })
     })
 }

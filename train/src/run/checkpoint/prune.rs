@@ -1,6 +1,5 @@
 //! Removing checkpoints that are old enough, and only those.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -9,17 +8,22 @@ use super::{Checkpoints, io_error};
 use crate::files;
 
 impl Checkpoints {
-    /// Removes verified checkpoints older than the newest `keep` verified ones, never the best. Damaged ones and those
-    /// that hold files of somebody else stay. Returns what was removed; a failure to remove is only worth a warning.
+    /// Removes verified checkpoints older than the newest `keep` verified ones, never the best, nor the best of one that is
+    /// kept. Damaged ones and those that hold files of somebody else stay. Returns what was removed; a failure to remove is only worth a warning.
     pub(super) fn prune(&mut self, keep: usize) -> Vec<u64> {
-        let best = self.best();
+        let mut spared: Vec<u64> = self.best.into_iter().collect();
         let mut kept = 0;
         let mut pruned = Vec::new();
-        for step in self.steps().unwrap_or_default().into_iter().rev() {
+        let steps = self.steps().unwrap_or_default();
+        if steps.len() <= keep {
+            return pruned; // and nothing need be read to be verified
+        }
+        for step in steps.into_iter().rev() {
             let Ok(manifest) = self.verify(step) else { continue };
             if kept < keep {
                 kept += 1;
-            } else if Some(step) != best && !self.holds_foreign_files(step, &manifest) {
+                spared.extend(manifest.best);
+            } else if !spared.contains(&step) && !self.holds_foreign_files(step, &manifest) {
                 match self.discard(step) {
                     Ok(()) => pruned.push(step),
                     Err(error) => {
@@ -40,18 +44,16 @@ impl Checkpoints {
 
     fn discard(&mut self, step: u64) -> io::Result<()> {
         let discarded = self.discarded();
-        files::remove_flat_dir(&*self.files, &discarded)?;
+        self.remove_own_dir(&discarded)?;
         self.files.rename(&self.path(step), &discarded)?;
         self.verified.remove(&step);
-        files::remove_flat_dir(&*self.files, &discarded)
+        self.remove_own_dir(&discarded)
     }
 
     fn holds_foreign_files(&self, step: u64, manifest: &Manifest) -> bool {
-        let Ok(entries) = fs::read_dir(self.path(step)) else { return true };
-        entries.into_iter().any(|entry| {
-            let Ok(entry) = entry else { return true };
-            let name = entry.file_name();
-            name != MANIFEST && !manifest.files.iter().any(|file| name == file.name.as_str())
-        })
+        let Ok(names) = files::names(&self.path(step)) else { return true };
+        names
+            .into_iter()
+            .any(|name| name != MANIFEST && !manifest.files.iter().any(|file| name == file.name.as_str()))
     }
 }

@@ -1,11 +1,11 @@
 //! Writing a checkpoint: staged, synced, checked, published.
 
-use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::manifest::{Fault, Manifest};
+use super::manifest::{Fault, MANIFEST, Manifest};
 use super::tensors::{NamedTensor, write_tensors};
 use super::{CheckpointError, Checkpoints, MIN_KEEP, MODEL, OPTIMIZER, STATE, io_error};
 use crate::files;
@@ -15,6 +15,8 @@ use crate::files;
 pub struct Snapshot<'a, S> {
     /// Optimizer steps done.
     pub step: u64,
+    /// The step of the best checkpoint, this one or an earlier one that is there; it is not pruned.
+    pub best: Option<u64>,
     /// Everything else that a resumed run needs, as JSON.
     pub state: &'a S,
     /// The weights, under the names of the model directory.
@@ -40,6 +42,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`CheckpointError::NotSaved`]: the caller can train on and save again later; what was saved before is intact.
+    /// [`CheckpointError::NotFinite`] if a tensor holds a NaN or an infinity.
     pub fn save<S: Serialize>(&mut self, snapshot: &Snapshot<'_, S>) -> Result<Saved, CheckpointError> {
         let mut pruned = Vec::new();
         let bytes = match self.write(snapshot) {
@@ -50,17 +53,15 @@ impl Checkpoints {
             }
             result => result,
         }
-        .map_err(|source| CheckpointError::NotSaved {
-            step: snapshot.step,
-            directory: self.directory(),
-            last_good: self.newest_verified().filter(|&step| step != snapshot.step),
-            source,
+        .map_err(|source| {
+            let (step, directory) = (snapshot.step, self.directory());
+            let last_good = self.newest_verified().filter(|&good| good != step);
+            match source.kind() {
+                io::ErrorKind::InvalidData => CheckpointError::NotFinite { step, last_good, source },
+                _ => CheckpointError::NotSaved { step, directory, last_good, source },
+            }
         })?;
-        // The checkpoint exists. The pointer only helps people, and pruning only saves space: neither may fail the save.
-        if let Err(error) = self.point("latest", snapshot.step) {
-            tracing::warn!(%error, "the checkpoint is saved, the pointer to it is not");
-        }
-        pruned.extend(self.prune(self.keep));
+        pruned.extend(self.settle(snapshot.step, snapshot.best));
         Ok(Saved { bytes, pruned })
     }
 
@@ -71,7 +72,7 @@ impl Checkpoints {
             Ok(manifest) => self.publish(&manifest),
             Err(error) => {
                 // Gives the room back. Should this fail too, the next save or start begins by clearing it.
-                let _ = files::remove_flat_dir(&*self.files, &self.staging());
+                let _ = self.remove_own_dir(&self.staging());
                 Err(error)
             }
         }
@@ -80,7 +81,7 @@ impl Checkpoints {
     fn stage<S: Serialize>(&self, snapshot: &Snapshot<'_, S>) -> io::Result<Manifest> {
         let (files, staging) = (&*self.files, self.staging());
         files.create_dir(&staging)?;
-        let mut manifest = Manifest::new(snapshot.step);
+        let mut manifest = Manifest::new(snapshot.step, snapshot.best);
         manifest.write_file(files, &staging, MODEL, |sink| write_tensors(snapshot.model, sink))?;
         manifest.write_file(files, &staging, OPTIMIZER, |sink| write_tensors(snapshot.optimizer, sink))?;
         let state = serde_json::to_vec_pretty(snapshot.state)?;
@@ -95,12 +96,16 @@ impl Checkpoints {
     /// is the same, and is put aside if not: a rename onto it would fail.
     fn publish(&mut self, manifest: &Manifest) -> io::Result<u64> {
         let (step, staging, path) = (manifest.step, self.staging(), self.path(manifest.step));
-        if path.exists() {
+        if files::exists(&path)? {
             self.verified.remove(&step); // look again: it may have been damaged since
-            if self.verify(step).is_ok_and(|existing| existing == *manifest) {
-                files::remove_flat_dir(&*self.files, &staging)?;
-                self.files.sync_dir(&self.directory())?;
-                return Ok(manifest.bytes());
+            match self.verify(step) {
+                Ok(existing) if existing.files == manifest.files => {
+                    self.remove_own_dir(&staging)?;
+                    self.files.sync_dir(&self.directory())?;
+                    return Ok(manifest.bytes());
+                }
+                Err(Fault::Unreadable { source, .. }) if !is_damage(&source) => return Err(source),
+                _ => {}
             }
             self.quarantine(step, "another checkpoint of this step was saved").map_err(io::Error::other)?;
         }
@@ -129,13 +134,19 @@ impl Checkpoints {
     pub(super) fn adopt_or_clear_staging(&mut self) -> io::Result<()> {
         let staging = self.staging();
         if let Ok(manifest) = Manifest::read(&staging)
-            && !self.path(manifest.step).exists()
+            && !files::exists(&self.path(manifest.step))?
             && manifest.verify(&staging).is_ok()
         {
             self.publish(&manifest)?;
         }
-        files::remove_flat_dir(&*self.files, &staging)?;
-        files::remove_flat_dir(&*self.files, &self.discarded())
+        self.remove_own_dir(&staging)?;
+        self.remove_own_dir(&self.discarded())
+    }
+
+    /// Removes a folder of the files that a checkpoint consists of.
+    pub(super) fn remove_own_dir(&self, path: &Path) -> io::Result<()> {
+        const OURS: [&str; 4] = [MODEL, OPTIMIZER, STATE, MANIFEST];
+        files::remove_flat_dir(&*self.files, path, |name| OURS.iter().any(|&ours| name == ours))
     }
 
     fn newest_verified(&mut self) -> Option<u64> {
@@ -143,21 +154,16 @@ impl Checkpoints {
     }
 
     /// Moves a checkpoint to `quarantine/`, with the reason in a file beside it.
-    pub(super) fn quarantine(
-        &mut self,
-        step: u64,
-        reason: &str,
-    ) -> Result<std::path::PathBuf, CheckpointError> {
+    pub(super) fn quarantine(&mut self, step: u64, reason: &str) -> Result<PathBuf, CheckpointError> {
         let quarantine = self.quarantine_directory();
         self.create_dir(&quarantine)?;
         // What is about to replace this checkpoint must not be lost while this move is kept.
         let directory = self.directory();
         self.files.sync_dir(&directory).map_err(io_error("cannot sync", &directory))?;
         let from = self.path(step);
-        let to = free_name(&quarantine.join(super::folder_name(step)));
-        let mut note = to.clone().into_os_string();
-        note.push(".reason.txt");
-        files::replace(&*self.files, note.as_ref(), format!("{reason}\n").as_bytes())
+        let (to, note) = free_names(&quarantine.join(super::folder_name(step)))
+            .map_err(io_error("cannot look into", &quarantine))?;
+        files::replace(&*self.files, &note, format!("{reason}\n").as_bytes())
             .and_then(|()| self.files.rename(&from, &to))
             .and_then(|()| self.files.sync_dir(&quarantine))
             .and_then(|()| self.files.sync_dir(&directory))
@@ -167,20 +173,33 @@ impl Checkpoints {
     }
 }
 
-/// `path`, or `path.2`, `path.3`, … if that is taken.
-fn free_name(path: &std::path::Path) -> std::path::PathBuf {
+/// `path`, or `path.2`, `path.3`, … if that is taken, and the name of the note beside it.
+fn free_names(path: &Path) -> io::Result<(PathBuf, PathBuf)> {
     let mut candidate = path.to_owned();
     let mut number = 2;
-    while fs::exists(&candidate).unwrap_or(false) {
+    loop {
+        let mut note = candidate.clone().into_os_string();
+        note.push(".reason.txt");
+        if !files::exists(&candidate)? && !files::exists(note.as_ref())? {
+            return Ok((candidate, note.into()));
+        }
         candidate = path.with_extension(number.to_string());
         number += 1;
     }
-    candidate
 }
+
+/// Whether an error of reading speaks of the file itself. All others pass: to put a good checkpoint aside for them would
+/// help nobody.
+pub(super) fn is_damage(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound, Other, UnexpectedEof};
+    matches!(error.kind(), InvalidData | IsADirectory | NotADirectory | NotFound | Other | UnexpectedEof)
+        || error.raw_os_error() == Some(EIO)
+}
+
+const EIO: i32 = 5;
 
 /// Whether pruning could help, or waiting: the disk is full, over quota, at a file-size limit, or failing.
 fn is_lack_of_room(error: &io::Error) -> bool {
-    const EIO: i32 = 5;
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge) || error.raw_os_error() == Some(EIO)
 }

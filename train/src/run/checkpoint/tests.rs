@@ -11,10 +11,21 @@ fn values(step: u64, variant: u64) -> Vec<f32> {
 }
 
 fn save(checkpoints: &mut Checkpoints, step: u64, variant: u64) -> Result<Saved, CheckpointError> {
+    save_when(checkpoints, step, variant, checkpoints.best())
+}
+
+/// Saves when the best checkpoint is that of step `best`.
+fn save_when(
+    checkpoints: &mut Checkpoints,
+    step: u64,
+    variant: u64,
+    best: Option<u64>,
+) -> Result<Saved, CheckpointError> {
     let values = values(step, variant);
     let (weights, bias) = values.split_at(500);
     checkpoints.save(&Snapshot {
         step,
+        best,
         state: &(step, variant),
         model: &[
             NamedTensor { name: "encoder.weight", shape: &[20, 25], values: weights },
@@ -89,16 +100,114 @@ fn pruning_keeps_the_newest_and_the_best() {
     let run = tempfile::tempdir().unwrap();
     let mut checkpoints = reliable(run.path());
     for step in [0, 10, 20, 30] {
-        save(&mut checkpoints, step, 0).unwrap();
-        if step == 10 {
-            checkpoints.mark_best(10).unwrap();
-        }
+        save_when(&mut checkpoints, step, 0, (step >= 10).then_some(10)).unwrap();
     }
     assert!(save(&mut checkpoints, 40, 0).unwrap().pruned.is_empty());
     assert_eq!(checkpoints.steps().unwrap(), [10, 20, 30, 40]); // 0 went when 30 came
     assert_eq!(save(&mut checkpoints, 50, 0).unwrap().pruned, [20]);
-    assert_eq!(checkpoints.best(), Some(10));
-    assert!(matches!(checkpoints.mark_best(20), Err(CheckpointError::Missing { step: 20, .. })));
+    assert_eq!(fs::read_to_string(run.path().join("best")).unwrap(), "step-00000010\n");
+    checkpoints.settle(50, None);
+    assert!(!run.path().join("best").exists());
+}
+
+#[test]
+fn whichever_checkpoint_the_run_goes_back_to_its_best_is_there() {
+    let run = tempfile::tempdir().unwrap();
+    let mut checkpoints = reliable(run.path());
+    for (step, best) in [(0, 0), (10, 0), (20, 0), (30, 30), (40, 30)] {
+        save_when(&mut checkpoints, step, 0, Some(best)).unwrap();
+    }
+    // 20, 30 and 40 are the newest; 0 is the best of 20.
+    assert_eq!(checkpoints.steps().unwrap(), [0, 20, 30, 40]);
+    checkpoints.supersede_after(20).unwrap();
+    checkpoints.settle(20, Some(0));
+    assert_eq!(checkpoints.steps().unwrap(), [0, 20]);
+    // Never more than one checkpoint beside the newest.
+    for (step, best) in [(30, 30), (40, 40), (50, 40), (60, 60), (70, 60), (80, 60), (90, 60), (100, 60)] {
+        save_when(&mut checkpoints, step, 0, Some(best)).unwrap();
+        assert!(checkpoints.steps().unwrap().len() <= 4, "{:?}", checkpoints.steps());
+    }
+    assert_eq!(checkpoints.steps().unwrap(), [60, 80, 90, 100]);
+}
+
+#[test]
+fn a_checkpoint_of_the_first_schema_is_read() {
+    let run = run_with(&[10]);
+    let path = run.path().join("checkpoints/step-00000010").join(manifest::MANIFEST);
+    let now = fs::read_to_string(&path).unwrap();
+    fs::write(&path, now.replace("\"schema\": 2", "\"schema\": 1")).unwrap();
+    assert_eq!(newest(&mut reliable(run.path())), (Some((10, 0)), 0));
+    fs::write(&path, now.replace("\"schema\": 2", "\"schema\": 3")).unwrap();
+    let error = reliable(run.path()).load_newest::<(u64, u64)>().unwrap_err().to_string();
+    assert!(error.contains("it has schema 3, this program reads schemas up to 2"), "{error}");
+}
+
+/// What stands where a checkpoint should be may lead elsewhere: of a link only the link is removed, and somebody's own
+/// file is not taken for ours.
+#[cfg(unix)]
+#[test]
+fn nothing_is_deleted_through_a_link() {
+    use std::os::unix::fs::symlink;
+    let mine = tempfile::tempdir().unwrap();
+    let thesis = mine.path().join("thesis.tex");
+    fs::write(&thesis, "thirty pages").unwrap();
+    for name in ["checkpoints/.staging", "checkpoints/.discarded", "checkpoints/step-00000000"] {
+        let run = run_with(&[10]);
+        symlink(mine.path(), run.path().join(name)).unwrap();
+        let mut checkpoints = reliable(run.path());
+        for step in [20, 30, 40, 50] {
+            save(&mut checkpoints, step, 0).unwrap();
+        }
+        assert_eq!(newest(&mut checkpoints), (Some((50, 0)), 0), "{name}");
+        assert_eq!(fs::read_to_string(&thesis).unwrap(), "thirty pages", "{name}");
+    }
+    // A whole checkpoint elsewhere, linked to: it is pruned by removing the link.
+    let other = run_with(&[0]);
+    let run = run_with(&[10]);
+    symlink(other.path().join("checkpoints/step-00000000"), run.path().join("checkpoints/step-00000000"))
+        .unwrap();
+    let mut checkpoints = reliable(run.path());
+    for step in [20, 30, 40] {
+        save(&mut checkpoints, step, 0).unwrap();
+    }
+    assert_eq!(checkpoints.steps().unwrap(), [20, 30, 40]);
+    assert_eq!(newest(&mut reliable(other.path())), (Some((0, 0)), 0));
+    // Pointers, and what is written beside them.
+    let run = run_with(&[10]);
+    for name in ["latest", "best", ".latest.albert-train.tmp", ".best.albert-train.tmp", "latest.tmp"] {
+        let _ = fs::remove_file(run.path().join(name));
+        symlink(&thesis, run.path().join(name)).unwrap();
+    }
+    save_when(&mut reliable(run.path()), 20, 0, Some(20)).unwrap();
+    assert_eq!(fs::read_to_string(&thesis).unwrap(), "thirty pages");
+    assert_eq!(fs::read_to_string(run.path().join("best")).unwrap(), "step-00000020\n");
+    assert!(!fs::symlink_metadata(run.path().join("best")).unwrap().is_symlink());
+    assert!(!files::exists(&run.path().join(".best.albert-train.tmp")).unwrap());
+    // Files of somebody else where ours are staged.
+    let run = run_with(&[10]);
+    fs::create_dir(run.path().join("checkpoints/.staging")).unwrap();
+    fs::write(run.path().join("checkpoints/.staging/notes.txt"), "mine").unwrap();
+    let disk = SimulatedDisk::new(DiskFault::None, 0);
+    let error = Checkpoints::open_with(disk, run.path(), 3).err().unwrap().to_string();
+    assert!(error.contains("notes.txt is not a file of this program"), "{error}");
+    assert!(run.path().join("checkpoints/.staging/notes.txt").exists());
+}
+
+/// A pipe would be waited for.
+#[cfg(unix)]
+#[test]
+fn other_things_than_files_are_not_waited_for() {
+    for file in [MODEL, STATE, manifest::MANIFEST] {
+        let run = run_with(&[10, 20]);
+        let path = run.path().join("checkpoints/step-00000020").join(file);
+        fs::remove_file(&path).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        assert_eq!(newest(&mut reliable(run.path())), (Some((10, 0)), 1), "{file}");
+    }
+    let run = run_with(&[10]);
+    fs::write(run.path().join("checkpoints/step-00000020"), "a file").unwrap();
+    assert_eq!(newest(&mut reliable(run.path())), (Some((10, 0)), 0));
 }
 
 #[test]
@@ -164,6 +273,7 @@ fn going_back_puts_later_checkpoints_aside() {
     let run = run_with(&[10, 20, 30]);
     let mut checkpoints = reliable(run.path());
     assert_eq!(checkpoints.supersede_after(10).unwrap(), [20, 30]);
+    checkpoints.settle(10, None);
     assert_eq!(newest(&mut checkpoints), (Some((10, 0)), 0));
     assert_eq!(fs::read_to_string(run.path().join("latest")).unwrap(), "step-00000010\n");
     assert!(run.path().join("quarantine/step-00000030/model.safetensors").exists());
@@ -189,7 +299,9 @@ fn numbers_that_are_not_finite_are_never_saved() {
     for value in [f32::NAN, f32::INFINITY] {
         let model = [NamedTensor { name: "w", shape: &[2], values: &[1.0, value] }];
         let error =
-            checkpoints.save(&Snapshot { step: 20, state: &(), model: &model, optimizer: &[] }).unwrap_err();
+            checkpoints.save(&Snapshot { step: 20, best: None, state: &(), model: &model, optimizer: &[] });
+        let error = error.unwrap_err();
+        assert!(matches!(error, CheckpointError::NotFinite { last_good: Some(10), .. }), "{error}");
         assert!(error.to_string().contains("tensor `w` holds"), "{error}");
         assert_eq!(newest(&mut checkpoints), (Some((10, 0)), 0));
     }
@@ -248,7 +360,7 @@ const SCENARIOS: [Scenario; 5] = [
     Scenario {
         name: "go back",
         before: || run_with(&[10, 20]),
-        act: |checkpoints| checkpoints.supersede_after(10).map(drop),
+        act: |checkpoints| checkpoints.supersede_after(10).map(|_| drop(checkpoints.settle(10, None))),
         old: Some((20, 0)),
         new: (10, 0),
         damaged: 0,
@@ -306,6 +418,68 @@ fn every_failing_operation_leaves_the_old_or_the_new_checkpoint() {
                 run_scenario(scenario, DiskFault::Once(error), at);
                 run_scenario(scenario, DiskFault::From(error), at);
             }
+        }
+    }
+}
+
+/// What a run is at each of its steps, and whether that is the best so far.
+const RUN: [(u64, bool); 6] = [(0, true), (10, false), (20, true), (30, false), (40, false), (50, false)];
+
+/// A session of a run as the trainer makes it: takes up the newest checkpoint and its best, and goes on to the end.
+fn session(files: Arc<dyn Files>, run: &Path) -> Result<(), CheckpointError> {
+    let mut checkpoints = Checkpoints::open_with(files, run, 2)?;
+    let newest = checkpoints.load_newest::<(u64, Option<u64>)>()?.checkpoint;
+    let (done, mut best) = newest.map_or((None, None), |found| (Some(found.step), found.state.1));
+    if let Some(done) = done {
+        checkpoints.settle(done, best);
+    }
+    for (step, is_best) in RUN.into_iter().filter(|&(step, _)| done.is_none_or(|done| step > done)) {
+        best = if is_best { Some(step) } else { best };
+        let model = [NamedTensor { name: "w", shape: &[1], values: &[step as f32] }];
+        checkpoints.save(&Snapshot { step, best, state: &(step, best), model: &model, optimizer: &[] })?;
+    }
+    Ok(())
+}
+
+/// Every file of a run and its content.
+fn content(run: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut folders = vec![run.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for name in files::names(&folder).unwrap() {
+            let path = folder.join(name);
+            match path.is_dir() {
+                true => folders.push(path),
+                false => found.push((path.strip_prefix(run).unwrap().to_owned(), fs::read(&path).unwrap())),
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Killed, without power, or refused by the disk at any operation of the whole run, and then continued, the run ends with
+/// the last and the best checkpoint, pointers and nothing else: as if it had been left alone.
+#[test]
+fn after_every_crash_point_last_and_best_are_those_of_an_uninterrupted_run() {
+    let whole = tempfile::tempdir().unwrap();
+    let disk = SimulatedDisk::new(DiskFault::None, 0);
+    session(disk.clone(), whole.path()).unwrap();
+    let expected = content(whole.path());
+    assert_eq!(reliable(whole.path()).steps().unwrap(), [20, 40, 50]);
+    assert_eq!(fs::read(whole.path().join("best")).unwrap(), b"step-00000020\n");
+    for at in 0..disk.operations() {
+        for fault in
+            [DiskFault::Kill, DiskFault::PowerCutLosingNames, DiskFault::Once(ENOSPC), DiskFault::From(EIO)]
+        {
+            let run = tempfile::tempdir().unwrap();
+            let disk = SimulatedDisk::new(fault, at);
+            let _ = session(disk.clone(), run.path());
+            disk.crash();
+            session(SimulatedDisk::new(DiskFault::None, 0), run.path()).unwrap();
+            let found = content(run.path());
+            let names: Vec<_> = found.iter().map(|(path, _)| path).collect();
+            assert!(found == expected, "{fault:?} at operation {at}: {names:?}");
         }
     }
 }
