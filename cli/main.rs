@@ -27,7 +27,7 @@ use clap::{Parser, Subcommand};
 /// Without any text: `albert-train pretrain` trains a small model on built-in stories in a few minutes and shows what to try
 /// next.
 #[derive(Parser)]
-#[command(name = "albert-train", version, arg_required_else_help = true, max_term_width = 110, after_long_help = exit_codes())]
+#[command(name = "albert-train", version, arg_required_else_help = true, args_override_self = true, max_term_width = 110, after_long_help = exit_codes())]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use train::data::BytesDone;
 use train::run::clock::format_duration;
 use train::run::progress::LineClock;
 
@@ -33,22 +34,25 @@ impl Meter {
         Self { task, start: Instant::now(), clock: Mutex::new(LineClock::new(interval)), bar }
     }
 
-    /// Shows that `done` of `total` bytes are done, if it is time to.
-    pub fn show(&self, done: u64, total: u64) {
+    /// Shows how much is done, if it is time to.
+    pub fn show(&self, BytesDone { done, kept, total }: BytesDone) {
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         if !clock.is_due(Instant::now()) {
             return;
         }
         let (share, seconds) = (done as f64 / total.max(1) as f64, self.start.elapsed().as_secs_f64());
-        let left = Duration::try_from_secs_f64(seconds / share - seconds).unwrap_or_default();
+        // What was there already took no time.
+        let rate = (done - kept) as f64 / seconds;
+        let left = Duration::try_from_secs_f64((total - done) as f64 / rate)
+            .map_or_else(|_| "?".into(), format_duration);
         let line = format!(
             "{} {:.1}/{:.1} MB {:.1}% {:.2} MB/s ETA {}",
             self.task,
             done as f64 / 1e6,
             total as f64 / 1e6,
             100.0 * share,
-            done as f64 / 1e6 / seconds,
-            format_duration(left)
+            rate / 1e6,
+            left
         );
         match &self.bar {
             Some(bar) => {

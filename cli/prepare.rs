@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
-use train::data::{DataError, Manifest, Preparation, Prepared, with_sentences};
+use train::data::{
+    DataError, Format, Manifest, Preparation, Prepared, text_size, tokenizer_in, with_sentences,
+};
 use train::exit::ExitCode;
 use train::run::signals::StopRequests;
 use train::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
@@ -26,10 +28,10 @@ pub struct Arguments {
     /// Folder to write: a new one, an empty one, or one to continue
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
-    /// Tokenizer file or folder: sentencepiece .model, tokenizer.json or vocab.txt
-    #[arg(long, value_name = "PATH", required_unless_present = "vocab_size", conflicts_with = "vocab_size")]
+    /// Tokenizer file or folder: sentencepiece .model, tokenizer.json or vocab.txt; not given: one is trained on the text
+    #[arg(long, value_name = "PATH", conflicts_with = "vocab_size")]
     tokenizer: Option<PathBuf>,
-    /// In place of a tokenizer: train a vocabulary of so many pieces on the text first
+    /// Pieces of the vocabulary that is trained; not given: as many as suit the text, at most 30000
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
     vocab_size: Option<u32>,
     /// Layout of the text; not given: by the first file's name
@@ -51,20 +53,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn prepare(arguments: &Arguments) -> Result<ExitCode> {
     let Arguments { input: sources, out: folder, .. } = arguments;
     let format = FormatArgument::or_guess(arguments.format, sources);
-    let tokenizer = match (&arguments.tokenizer, arguments.vocab_size) {
-        (Some(path), _) => Tokenizer::load(path, &LoadOptions::default())?,
-        (None, Some(vocabulary_size)) => {
-            tell(format_args!("training a vocabulary of {vocabulary_size} pieces on the text"));
-            let vocabulary_size = vocabulary_size as usize;
-            let options = TrainOptions { vocabulary_size, ..TrainOptions::default() };
-            with_sentences(sources, format, |sentences| Tokenizer::train(sentences, &options))??
-        }
-        (None, None) => bail!("neither a tokenizer nor the size of a vocabulary to train was given"),
+    let tokenizer = match &arguments.tokenizer {
+        Some(path) => Tokenizer::load(path, &LoadOptions::default())?,
+        None => trained_tokenizer(arguments, format)?,
     };
     let mut stop = StopRequests::install().context("cannot install signal handlers")?;
     let meter = Meter::new("prepare");
     let result = stop.during(|stop| {
-        let progress = |done, total| meter.show(done, total);
+        let progress = |done| meter.show(done);
         Preparation { sources, format, tokenizer: &tokenizer, folder, stop, progress: &progress }.run()
     });
     let time = meter.finish();
@@ -80,6 +76,24 @@ fn prepare(arguments: &Arguments) -> Result<ExitCode> {
             Ok(ExitCode::Done)
         }
     }
+}
+
+/// A vocabulary of this text: the one of the folder if it was begun with one, else one that is trained now.
+fn trained_tokenizer(arguments: &Arguments, format: Format) -> Result<Tokenizer> {
+    let Arguments { input: sources, out: folder, .. } = arguments;
+    let vocabulary_size = match arguments.vocab_size {
+        Some(size) => size as usize,
+        None => TrainOptions::suitable_size(text_size(sources)?),
+    };
+    if let Some(tokenizer) = tokenizer_in(folder, sources)?
+        // One of another size is of another command, or of a text with too few words: training it again tells.
+        && tokenizer.vocabulary_size() == vocabulary_size
+    {
+        return Ok(tokenizer);
+    }
+    tell(format_args!("training a vocabulary of {vocabulary_size} pieces on the text"));
+    let options = TrainOptions { vocabulary_size, ..TrainOptions::default() };
+    Ok(with_sentences(sources, format, |sentences| Tokenizer::train(sentences, &options))??)
 }
 
 fn report(prepared: &Prepared, arguments: &Arguments, time: Duration) -> Result<()> {

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use train::config::{ConfigError, Interval, Layers, Pretrain, Resolved};
+use train::data::DataError;
 use train::exit::ExitCode;
 use train::run::checkpoint::Checkpoints;
-use train::run::directory::{RunDirectory, Status};
+use train::run::directory::{self, RunDirectory, Status};
 use train::run::signals::{StopReason, StopRequests};
 use train::training::{
     self, Finished, Materials, SessionError, Trainer, TrainerOptions, TrainingState, Workshop, bytes,
@@ -43,9 +44,11 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    let begun_with = arguments.out.join("config.toml");
-    let is_continued = begun_with.is_file();
-    let resolved = arguments.settings.resolve(is_continued.then_some(begun_with.as_path()))?;
+    let saved = arguments.out.join(directory::CONFIG);
+    let has_begun = directory::has_begun(&arguments.out);
+    // Until then the command says what the run is; only where it says nothing, what was said last.
+    let is_base = saved.is_file() && (has_begun || arguments.settings.is_empty());
+    let resolved = arguments.settings.resolve(is_base.then_some(saved.as_path()))?;
     if arguments.print_config {
         say!("{}", resolved.to_toml().trim_end());
         return Ok(ExitCode::Done);
@@ -56,9 +59,15 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     }
     let command: Vec<String> = std::env::args_os().map(|text| text.to_string_lossy().into_owned()).collect();
     let mut directory = RunDirectory::open(&arguments.out, &command)?;
-    if is_continued {
-        check_changes(&resolved, &begun_with, arguments.allow_schedule_change)?;
+    if has_begun && saved.is_file() {
+        let earlier = settings_in(&saved)?;
+        let problems = Pretrain::changes_at_resume(&resolved, &earlier, arguments.allow_schedule_change);
+        if !problems.is_empty() {
+            return Err(ConfigError { problems }.into());
+        }
     } else {
+        let earlier = settings_in(&saved).ok();
+        training::drop_other_data(&directory.data(), earlier.as_ref(), &resolved.settings)?;
         directory.write_config(&resolved.to_toml())?;
     }
     stop.watch(directory.path().to_path_buf());
@@ -80,13 +89,11 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// Refuses to continue a run with settings that make it another one.
-fn check_changes(now: &Resolved<Pretrain>, begun_with: &Path, allow_schedule_change: bool) -> Result<()> {
+/// The settings with which the session before this one went to work.
+fn settings_in(saved: &Path) -> Result<Pretrain, ConfigError> {
     let mut layers = Layers::<Pretrain>::new();
-    layers.file(begun_with);
-    let begun = layers.resolve()?.settings;
-    let problems = Pretrain::changes_at_resume(now, &begun, allow_schedule_change);
-    if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }.into()) }
+    layers.saved(saved);
+    Ok(layers.resolve()?.settings)
 }
 
 /// One session of a run; the reason if it was stopped before its end.
@@ -100,8 +107,16 @@ fn session(
     if settings.data.train.is_empty() {
         log.say("no text was given: learning from built-in stories (your own: --train FILE)");
     }
-    let materials = match gather(settings, directory, &mut stop, log) {
-        Err(SessionError::Data(train::data::DataError::Interrupted { .. })) => {
+    let mut gathered = gather(settings, directory, &mut stop, log);
+    if let Err(SessionError::Data(DataError::OtherPreparation { .. })) = &gathered
+        && !directory::has_begun(directory.path())
+    {
+        // The text was changed since a start that failed.
+        training::drop_other_data(&directory.data(), None, settings)?;
+        gathered = gather(settings, directory, &mut stop, log);
+    }
+    let materials = match gathered {
+        Err(SessionError::Data(DataError::Interrupted { .. })) => {
             let reason = stop.pending().unwrap_or(StopReason::Interrupt);
             log.say(&format!(
                 "stopped: {reason}; what was prepared is kept, run the same command again to continue"

@@ -1,6 +1,6 @@
 //! Settings from a file, the environment and flags: every key is a flag of the same name.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use train::config::{ConfigError, Key, Layers, Pretrain, Resolved, keys};
@@ -35,7 +35,7 @@ impl Args for SettingsArguments {
                 .action(if key.is_list { ArgAction::Append } else { ArgAction::Set });
             command.arg(match (key.is_list, key.is_switch) {
                 (true, _) => arg.num_args(1..),
-                (false, true) => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+                (false, true) => arg.num_args(0..=1).default_missing_value("true"),
                 (false, false) => arg,
             })
         })
@@ -65,14 +65,21 @@ impl FromArgMatches for SettingsArguments {
 }
 
 impl SettingsArguments {
-    /// All layers together; `begun_with` is the saved configuration of a run that goes on.
+    /// Whether the command line says nothing about settings.
+    pub fn is_empty(&self) -> bool {
+        self.config.is_none() && self.sets.is_empty() && self.flags.is_empty()
+    }
+
+    /// All layers together; `saved` is the configuration of a run that goes on.
     ///
     /// # Errors
     /// Everything that is wrong, in any layer.
-    pub fn resolve(&self, begun_with: Option<&std::path::Path>) -> Result<Resolved<Pretrain>, ConfigError> {
+    pub fn resolve(&self, saved: Option<&Path>) -> Result<Resolved<Pretrain>, ConfigError> {
         let mut layers = Layers::new();
-        if let Some(path) = self.config.as_deref().or(begun_with) {
-            layers.file(path);
+        match (&self.config, saved) {
+            (Some(path), _) => layers.file(path),
+            (None, Some(path)) => layers.saved(path),
+            (None, None) => {}
         }
         layers.environment(std::env::vars_os());
         self.sets.iter().for_each(|argument| layers.set(argument));

@@ -25,7 +25,7 @@ fn peak_memory() -> Option<u64> {
 }
 
 fn prepare(sources: &[PathBuf], tokenizer: &Tokenizer, folder: &Path) -> Result<Manifest, DataError> {
-    let (stop, progress) = (AtomicBool::new(false), |_, _| ());
+    let (stop, progress) = (AtomicBool::new(false), |_| ());
     let format = Format::Sentences;
     Preparation { sources, format, tokenizer, folder, stop: &stop, progress: &progress }
         .run()

@@ -31,8 +31,23 @@ fn a_vocabulary_is_trained_on_the_way() {
     run(&["prepare", "--input", &text, "--vocab-size", "48", "--out", &out]).done();
     let shown = run(&["tokenizer", "inspect", "--tokenizer", &scene.arg("shards/tokenizer")]).done();
     assert!(shown.starts_with("pieces          48, of which "), "{shown}");
-    let neither = run(&["prepare", "--input", &text, "--out", &out]);
-    neither.complains(ExitCode::Usage, &["--tokenizer <PATH>"]);
+    // The text has words for some hundred pieces, fewer than would suit a text of any size.
+    let neither = run(&["prepare", "--input", &text, "--out", &scene.arg("default")]);
+    assert!(neither.err.contains("training a vocabulary of 1000 pieces"), "{}", neither.err);
+    assert!(neither.done().contains("120 documents"));
+}
+
+/// Its vocabulary is trained once, however often a preparation is continued.
+#[test]
+fn a_preparation_keeps_its_vocabulary() {
+    let scene = Scene::new();
+    let (text, out) = (scene.arg("text.txt"), scene.arg("shards"));
+    let prepare = |size: &str| run(&["prepare", "--input", &text, "--vocab-size", size, "--out", &out]);
+    assert!(prepare("48").err.contains("training a vocabulary"));
+    let again = prepare("48");
+    assert!(!again.err.contains("training a vocabulary"), "{}", again.err);
+    assert!(again.done().contains("everything was there already"));
+    prepare("47").complains(ExitCode::Usage, &["another tokenizer"]);
 }
 
 #[test]
@@ -164,7 +179,7 @@ fn jsonl_is_not_read_as_plain_text() {
         .complains(ExitCode::Usage, &complaint);
     assert!(!scene.path("shards").exists());
     let run_directory = scene.arg("run");
-    run(&["pretrain", "--train", &lines, "--tokenizer", &model, "--out", &run_directory])
+    run(&["pretrain", "--train", &text, &lines, "--tokenizer", &model, "--out", &run_directory])
         .complains(ExitCode::Usage, &complaint);
 }
 

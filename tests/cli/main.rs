@@ -9,6 +9,7 @@ mod inference;
 mod machine;
 mod pretrain;
 mod program;
+mod settings;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "devices are for the tests that compute without the program")]
 mod support;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::nearest::nearest;
+use super::nearest::{abridged, nearest};
 use super::{Problem, Settings, Source};
 
 /// Prefix of the environment variables that set keys.
@@ -39,10 +39,24 @@ impl<S: Settings> Layers<S> {
         Layers { assignments: Vec::new(), problems: Vec::new(), settings: PhantomData }
     }
 
-    /// Adds a TOML file.
+    /// Adds a TOML file; `-` is standard input.
     pub fn file(&mut self, path: &Path) {
-        match fs::read_to_string(path) {
-            Ok(text) => self.toml(&text, path),
+        self.read(path, false);
+    }
+
+    /// Adds the configuration that was saved for a run that goes on: where its values came from when the run was begun
+    /// is what it noted behind them.
+    pub fn saved(&mut self, path: &Path) {
+        self.read(path, true);
+    }
+
+    fn read(&mut self, path: &Path, is_saved: bool) {
+        let text = match path.to_str() {
+            Some("-") => std::io::read_to_string(std::io::stdin()),
+            _ => fs::read_to_string(path),
+        };
+        match text {
+            Ok(text) => self.parse(&text, path, is_saved),
             Err(error) => self.problems.push(Problem {
                 code: "file",
                 message: format!("cannot read {}: {error}", path.display()),
@@ -54,9 +68,13 @@ impl<S: Settings> Layers<S> {
 
     /// Adds the content of a TOML file; `path` is only named in messages.
     pub fn toml(&mut self, text: &str, path: &Path) {
+        self.parse(text, path, false);
+    }
+
+    fn parse(&mut self, text: &str, path: &Path, is_saved: bool) {
         let source_at = |offset: usize| {
             let line = 1 + text.as_bytes()[..offset.min(text.len())].iter().filter(|&&b| b == b'\n').count();
-            Source::File { path: path.into(), line }
+            Source::File { path: path.into(), line, noted: None }
         };
         let (table, errors) = DeTable::parse_recoverable(text);
         let mut broken = Vec::new();
@@ -87,9 +105,12 @@ impl<S: Settings> Layers<S> {
                 continue;
             };
             for (key, value) in keys {
-                let source = source_at(key.span().start);
+                let mut source = source_at(key.span().start);
                 if broken.contains(&source) {
                     continue; // one message about a line is enough
+                }
+                if let (true, Source::File { noted, .. }) = (is_saved, &mut source) {
+                    *noted = note_behind(&text[value.span().end..]);
                 }
                 let value = Value::deserialize(ValueDeserializer::from(value));
                 self.assign(&format!("{section}.{}", key.get_ref()), value.into_iter().collect(), source);
@@ -107,20 +128,30 @@ impl<S: Settings> Layers<S> {
         let mut ours: Vec<_> = ours.filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)).collect();
         ours.sort(); // the order of messages should not depend on the system
         for (name, text) in ours {
-            let known: Vec<String> = S::KEYS.iter().map(|(key, _)| variable(key)).collect();
-            match known.iter().position(|known| *known == name) {
-                Some(index) => {
-                    self.assign(S::KEYS[index].0, readings(&text), Source::Environment(name));
-                }
+            match S::KEYS.iter().find(|(key, _)| variable(key) == name) {
+                Some((key, _)) => self.assign(key, readings(&text), Source::Environment(name)),
                 None => self.problems.push(Problem {
                     code: "unknown-key",
-                    help: nearest(&name, known.iter().map(String::as_str))
-                        .map(|near| format!("did you mean {near}?")),
-                    message: format!("the environment variable {name} names no setting"),
+                    help: Self::meant_by(&name).map(|key| format!("did you mean {}?", variable(key))),
+                    message: format!("the environment variable {} names no setting", abridged(&name)),
                     source: None,
                 }),
             }
         }
+    }
+
+    /// The key that a variable of an unknown name was probably meant for: its section may be missing or misspelt.
+    fn meant_by(variable_name: &str) -> Option<&'static str> {
+        let name = variable_name.strip_prefix(VARIABLE_PREFIX)?.to_lowercase();
+        let unsectioned = Self::names().map(|(_, name)| name);
+        let sectioned: Vec<String> = S::KEYS.iter().map(|(key, _)| key.replace('.', "_")).collect();
+        Self::home_of(&name)
+            .or_else(|| {
+                let near = nearest(&name, sectioned.iter().map(String::as_str))?;
+                let index = sectioned.iter().position(|known| known == near)?;
+                Some(S::KEYS[index].0)
+            })
+            .or_else(|| nearest(&name, unsectioned).and_then(Self::home_of))
     }
 
     /// Adds the argument of a `--set`: `section.key=value`.
@@ -129,7 +160,7 @@ impl<S: Settings> Layers<S> {
             Some((key, text)) => self.assign(key.trim(), readings(text.trim()), Source::Set),
             None => self.problems.push(Problem {
                 code: "syntax",
-                message: format!("`--set {argument}` has no `=`"),
+                message: format!("`--set {}` has no `=`", abridged(argument)),
                 source: None,
                 help: Some("write --set section.key=value".into()),
             }),
@@ -163,7 +194,7 @@ impl<S: Settings> Layers<S> {
             .or_else(|| nearest(name, Self::names().map(|(_, name)| name)).and_then(Self::home_of));
         self.problems.push(Problem {
             code: "unknown-key",
-            message: format!("`{name}` is not a key of [{section}]"),
+            message: format!("`{}` is not a key of [{section}]", abridged(name)),
             source: Some(source),
             help: suggestion.map(|near| format!("did you mean `{near}`?")),
         });
@@ -188,7 +219,7 @@ impl<S: Settings> Layers<S> {
                     || format!("the sections are {}", Self::sections().collect::<Vec<_>>().join(", ")),
                     |near| format!("did you mean {near}?"),
                 );
-            (format!("`{name}` is not a section"), help)
+            (format!("`{}` is not a section", abridged(name)), help)
         };
         self.problems.push(Problem { code: "unknown-key", message, source: Some(source), help: Some(help) });
     }
@@ -222,10 +253,26 @@ impl<S: Settings> Default for Layers<S> {
     }
 }
 
-/// What text on a command line or in a variable may mean: a TOML value, or just text.
+/// What text on a command line or in a variable may mean: a TOML value; a number as other programs write it (`.5`, `5.`,
+/// `007`); a switch as they write it (`True`, `yes`, `1`); or just text.
 fn readings(text: &str) -> Vec<Value> {
     let toml = ValueDeserializer::parse(text).and_then(Value::deserialize).ok();
-    toml.into_iter().chain([text.into()]).collect()
+    let looks_like_number = text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
+    let whole = text.parse::<u64>().ok().map(Value::from);
+    let real =
+        text.parse::<f64>().ok().filter(|number| looks_like_number && number.is_finite()).map(Value::from);
+    let switch = match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Some(true.into()),
+        "false" | "no" | "off" | "0" => Some(false.into()),
+        _ => None,
+    };
+    toml.into_iter().chain(whole).chain(real).chain(switch).chain([text.into()]).collect()
+}
+
+/// The comment at the end of the line that `rest` begins in.
+fn note_behind(rest: &str) -> Option<String> {
+    let note = rest.lines().next()?.trim().strip_prefix('#')?.trim();
+    (!note.is_empty()).then(|| note.to_owned())
 }
 
 /// The environment variable for a key.

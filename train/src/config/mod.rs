@@ -110,6 +110,8 @@ pub enum Source {
         path: PathBuf,
         /// The line, from 1.
         line: usize,
+        /// In the saved configuration of a run: the source that the value had when the run was begun.
+        noted: Option<String>,
     },
     /// An environment variable.
     Environment(String),
@@ -124,7 +126,7 @@ impl fmt::Display for Source {
         match self {
             Source::Default => f.write_str("default"),
             Source::Implied(reason) => f.write_str(reason),
-            Source::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Source::File { path, line, .. } => write!(f, "{}:{line}", path.display()),
             Source::Environment(variable) => write!(f, "environment variable {variable}"),
             Source::Set => f.write_str("--set"),
             Source::Flag(flag) => f.write_str(flag),
@@ -147,7 +149,8 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error[config::{}]: {}", self.code, self.message)?;
+        // Values are repeated as they were given, and may be anything.
+        write!(f, "error[config::{}]: {}", self.code, nearest::beginning(&self.message, 400))?;
         if let Some(source) = &self.source {
             write!(f, " ({source})")?;
         }

@@ -4,7 +4,7 @@ use model::{AlbertConfig, PRESETS};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::nearest::nearest;
+use super::nearest::{abridged, nearest};
 use super::{Implied, Objections, Pretrain, Settings};
 
 /// The settings of [`AlbertConfig`] that a run chooses (specification §1.1).
@@ -115,7 +115,7 @@ impl ModelSettings {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("the presets are {}", PRESETS.join(", ")),
             };
-            objections.add("model.preset", format!("there is no preset `{preset}`"), help);
+            objections.add("model.preset", format!("there is no preset `{}`", abridged(preset)), help);
         }
         for problem in self.albert_config(AlbertConfig::default().vocab_size).problems() {
             if let model::ConfigError::Value { key, value, problem } = problem {

@@ -81,7 +81,10 @@ impl<S: Settings> Resolved<S> {
                     Value::Null => writeln!(text, "# {leaf} is not set"),
                     value => {
                         let line = format!("{leaf} = {}", to_toml_value(value));
-                        writeln!(text, "{line:<40} # {}", self.source(key))
+                        match self.source(key) {
+                            Source::File { noted: Some(noted), .. } => writeln!(text, "{line:<40} # {noted}"),
+                            source => writeln!(text, "{line:<40} # {source}"),
+                        }
                     }
                 };
             }

@@ -2,6 +2,7 @@ use insta::assert_snapshot;
 
 use super::resolve::flatten;
 use super::*;
+use crate::data::Format;
 
 fn resolve(toml: &str) -> Result<Resolved<Pretrain>, ConfigError> {
     let mut layers = Layers::new();
@@ -125,6 +126,129 @@ fn text_is_read_as_the_key_needs_it() {
     assert_eq!((settings.training.max_time, settings.training.save_every), (None, Interval::Steps(250)));
     assert_eq!(settings.device.device, Device::Cuda(0));
     assert_eq!(settings.optimizer.learning_rate, Some(0.00044), "auto: the rule again");
+}
+
+/// Numbers and switches as other programs take them; of a flag's values the last.
+#[test]
+fn numbers_and_switches_are_read_as_people_write_them() {
+    let rate = |text: &str| {
+        let mut layers = Layers::<Pretrain>::new();
+        layers.flag("optimizer.learning_rate", "--learning-rate", &[text]);
+        layers.resolve().unwrap().settings.optimizer.learning_rate.unwrap()
+    };
+    for (text, expected) in [(".00001", 1e-5), ("1.", 1.0), ("+1e-3", 1e-3), ("1E-3", 1e-3), ("00.5", 0.5)] {
+        assert_eq!(rate(text), expected, "{text}");
+    }
+    let mut layers = Layers::<Pretrain>::new();
+    layers.flag("training.seed", "--seed", &["007"]);
+    layers.flag("optimizer.bias_correction", "--bias-correction", &["off"]);
+    layers.environment([
+        ("ALBERT_TRAIN_MASKING_WHOLE_WORD".into(), "True".into()),
+        ("ALBERT_TRAIN_MASKING_PERMUTATION".into(), "1".into()),
+    ]);
+    layers.flag("data.train", "--train", &["1"]); // a file of that name
+    let settings = layers.resolve().unwrap().settings;
+    assert_eq!((settings.training.seed, settings.optimizer.bias_correction), (7, false));
+    assert!(settings.masking.whole_word && settings.masking.permutation);
+    assert_eq!(settings.data.train, [here("1")]);
+    for text in ["inf", "NaN", "1e999", "infinity"] {
+        let mut layers = Layers::<Pretrain>::new();
+        layers.flag("optimizer.learning_rate", "--learning-rate", &[text]);
+        assert!(layers.resolve().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn sequences_are_as_long_as_the_model_allows() {
+    let length = |toml: &str| {
+        let resolved = resolve(toml).unwrap();
+        (resolved.settings.sampling.max_seq_length, resolved.source("sampling.max_seq_length").to_string())
+    };
+    let own_text = "data.train = 'x'\nmodel.preset = 'micro'\n";
+    assert_eq!(length(own_text), (128, "the model's 128 positions".into()));
+    assert_eq!(length(&format!("{own_text}model.max_position_embeddings = 1000")), (512, "default".into()));
+    assert_eq!(length(&format!("{own_text}sampling.max_seq_length = 99")), (99, "run.toml:3".into()));
+    assert_eq!(length("model.preset = 'micro'"), (64, "built-in stories".into()));
+    assert_eq!(length("model.max_position_embeddings = 32"), (32, "the model's 32 positions".into()));
+}
+
+#[test]
+fn the_layout_of_text_is_that_of_its_first_file() {
+    let format = |toml: &str| resolve(toml).unwrap().settings.data.format;
+    assert_eq!(format("data.train = ['x.jsonl', 'y.jsonl']"), Format::Jsonl);
+    assert_eq!(format("data.train = ['/']\ndata.held_out = ['x.jsonl']"), Format::Jsonl, "/ is a folder");
+    assert_eq!(format("data.train = 'x.txt'"), Format::Sentences);
+    assert_eq!(format("data.train = 'x.txt'\ndata.format = 'prose'"), Format::Prose);
+}
+
+/// A run that is continued remembers where its values came from when it was begun.
+#[test]
+fn sources_survive_a_resume() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, other) = (folder.path().join("config.toml"), folder.path().join("a # b.toml"));
+    std::fs::write(&other, "[data]\ntrain = ['a # b', '\\\"c']\n[training]\nseed = 3").unwrap();
+    let mut layers = Layers::<Pretrain>::new();
+    layers.file(&other);
+    layers.flag("training.steps", "--steps", &["20"]);
+    layers.flag("model.preset", "--preset", &["micro"]);
+    let begun = layers.resolve().unwrap();
+    std::fs::write(&path, begun.to_toml()).unwrap();
+    let mut layers = Layers::<Pretrain>::new();
+    layers.saved(&path);
+    let resumed = layers.resolve().unwrap();
+    assert_eq!(resumed.to_toml(), begun.to_toml());
+    assert!(resumed.source("training.steps").to_string().contains("config.toml:"), "errors name the line");
+    let mut layers = Layers::<Pretrain>::new();
+    layers.saved(&path);
+    layers.flag("training.max_time", "--max-time", &["1h"]);
+    let resumed = layers.resolve().unwrap().to_toml();
+    assert_eq!(
+        resumed.replace("max_time = \"1h\"                          # --max-time", "# max_time is not set"),
+        begun.to_toml()
+    );
+}
+
+#[test]
+fn a_variable_without_its_section_is_understood() {
+    for (variable, meant) in [
+        ("ALBERT_TRAIN_STEPS", "ALBERT_TRAIN_TRAINING_STEPS"),
+        ("ALBERT_TRAIN_TRAIN", "ALBERT_TRAIN_DATA_TRAIN"),
+        ("ALBERT_TRAIN_LEARNING_RATE", "ALBERT_TRAIN_OPTIMIZER_LEARNING_RATE"),
+        ("ALBERT_TRAIN_LERNING_RATE", "ALBERT_TRAIN_OPTIMIZER_LEARNING_RATE"),
+        ("ALBERT_TRAIN_TRAINING_STEP", "ALBERT_TRAIN_TRAINING_STEPS"),
+        ("ALBERT_TRAIN_OPTIMISER_BETA1", "ALBERT_TRAIN_OPTIMIZER_BETA1"),
+    ] {
+        let mut layers = Layers::<Pretrain>::new();
+        layers.environment([(variable.into(), "5".into())]);
+        let error = layers.resolve().unwrap_err().to_string();
+        assert!(error.contains(&format!("did you mean {meant}?")), "{variable}: {error}");
+    }
+}
+
+/// A name of a megabyte is refused at once, and not repeated.
+#[test]
+fn names_without_end_are_refused_in_few_words() {
+    let name = "x".repeat(1 << 20);
+    let mut layers = Layers::<Pretrain>::new();
+    layers.toml(&format!("{name} = 1\n[training]\n{name} = 1\n[{name}.y]\nx = 1\n"), "f".as_ref());
+    layers.set(&name);
+    layers.set(&format!("{name}=1"));
+    layers.environment([(format!("ALBERT_TRAIN_{name}").into(), "1".into())]);
+    for key in [
+        "model.preset",
+        "model.hidden_act",
+        "device.isa",
+        "device.device",
+        "optimizer.learning_rate",
+        "training.max_time",
+        "training.save_every",
+        "data.format",
+    ] {
+        layers.flag(key, "--flag", &[&name]);
+    }
+    let error = layers.resolve().unwrap_err();
+    assert!(error.problems.len() >= 12, "{}", error.problems.len());
+    assert!(error.to_string().len() < 5_000, "{} bytes", error.to_string().len());
 }
 
 #[test]

@@ -49,7 +49,7 @@ pub use pretraining::{
     SampleOptions, Sampler, Shown, SingleSegment, Span, Statistics, WordStarts, write_examples,
 };
 pub use shards::{
-    Corpus, Counts, Document, MANIFEST, Manifest, Preparation, Prepared, Selection, Shard, ShardBuilder,
-    ShardEntry, Source, TOKENIZER_FOLDER, TokenizerIdentity,
+    BytesDone, Corpus, Counts, Document, MANIFEST, Manifest, Preparation, Prepared, Selection, Shard,
+    ShardBuilder, ShardEntry, Source, TOKENIZER_FOLDER, TokenizerIdentity, text_size, tokenizer_in,
 };
 pub use text::{Event, Format, LONGEST_DOCUMENT, LONGEST_LINE, read_documents, read_lines, with_sentences};

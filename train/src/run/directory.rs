@@ -171,7 +171,7 @@ impl RunDirectory {
             created: before.as_ref().map_or(now.clone(), |info| info.created.clone()),
             updated: now,
             sessions: before.as_ref().map_or(0, |info| info.sessions) + 1,
-            data: before.as_ref().and_then(|info| info.data.clone()),
+            data: before.as_ref().filter(|_| has_begun(path)).and_then(|info| info.data.clone()),
         };
         let directory = RunDirectory { path: path.into(), info, is_new: before.is_none(), _lock: lock };
         directory.write_json(INFO, &directory.info)?;
@@ -224,11 +224,6 @@ impl RunDirectory {
                 self.write_json(INFO, &self.info)
             }
         }
-    }
-
-    /// Path of `config.toml`, where a resumed run finds its settings.
-    pub fn config(&self) -> PathBuf {
-        self.path.join(CONFIG)
     }
 
     /// Path of `data/`, where a run keeps the text that it prepared.
@@ -293,6 +288,12 @@ impl RunDirectory {
     }
 }
 
+/// Whether the run in `path` has come so far that other settings would make it another run: it has a checkpoint, or had
+/// one. A start that failed or was stopped before that binds nobody.
+pub fn has_begun(path: &Path) -> bool {
+    checkpoint::exists_in(path) || ["quarantine", MODEL].iter().any(|name| path.join(name).exists())
+}
+
 /// What `run.json` of the run in `path` says, without opening the run; `None` if that is not a run.
 pub fn read_info(path: &Path) -> Result<Option<RunInfo>, DirectoryError> {
     let path = path.join(INFO);
@@ -310,7 +311,8 @@ pub const MODEL: &str = "model";
 
 const PROGRAM: &str = "albert-train";
 const INFO: &str = "run.json";
-const CONFIG: &str = "config.toml";
+/// Where a run keeps its settings.
+pub const CONFIG: &str = "config.toml";
 const LOG: &str = "train.log";
 const JOURNAL: &str = "metrics.jsonl";
 const DATA: &str = "data";
@@ -517,8 +519,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let open = || RunDirectory::open(folder.path(), &command()).unwrap();
         open().expect_data("stories").unwrap();
-        let error = open().expect_data("news").unwrap_err();
+        let mut begun = open();
+        begun.expect_data("news").unwrap(); // without a checkpoint there is nothing that would mean other text
+        let snapshot = checkpoint::Snapshot { step: 0, state: &(), best: None, model: &[], optimizer: &[] };
+        begun.checkpoints(2).unwrap().save(&snapshot).unwrap();
+        begun.expect_data("news").unwrap();
+        drop(begun);
+        let error = open().expect_data("stories").unwrap_err();
         assert!(matches!(error, DirectoryError::OtherData { .. }), "{error}");
-        open().expect_data("stories").unwrap();
+        open().expect_data("news").unwrap();
     }
 }

@@ -1,14 +1,14 @@
 //! What a run learns from: text or prepared folders, a tokenizer, and what is held out.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::{fs, io};
 
 use crate::config::Pretrain;
 use crate::data::{
     Corpus, DataError, Dataset, Format, MANIFEST, Preparation, Selection, TOKENIZER_FOLDER, WordStarts,
-    with_sentences,
+    text_size, with_sentences,
 };
 use crate::files::{Disk, replace};
 use crate::stories::{Split, story};
@@ -21,8 +21,6 @@ const STORIES: [(Split, &str, u64); 2] =
     [(Split::Training, "stories-training.txt", 20_000), (Split::HeldOut, "stories-held-out.txt", 1_000)];
 /// Pieces of the vocabulary that is trained on the built-in stories.
 const STORY_VOCABULARY: usize = 4096;
-/// Pieces of a vocabulary that is trained on the user's text and whose size nobody gave.
-const DEFAULT_VOCABULARY: usize = 30_000;
 
 /// Text as ids, and what made it so.
 #[derive(Debug)]
@@ -72,7 +70,8 @@ impl Workshop<'_> {
             (Some(path), _) => Tokenizer::load(path, &LoadOptions::default())?,
             (None, Some(folder)) => Tokenizer::load(&folder.join(TOKENIZER_FOLDER), &LoadOptions::default())?,
             (None, None) => {
-                let size = settings.model.vocab_size.unwrap_or(DEFAULT_VOCABULARY);
+                let suitable = || text_size(&data.train).map(TrainOptions::suitable_size);
+                let size = settings.model.vocab_size.map_or_else(suitable, Ok)?;
                 self.trained_tokenizer(&data.train, data.format, size)?
             }
         };
@@ -112,14 +111,8 @@ impl Workshop<'_> {
         if !folder.join(MANIFEST).exists() {
             (self.announce)(&format!("preparing {name} text"));
         }
-        let preparation = Preparation {
-            sources,
-            format,
-            tokenizer,
-            folder: &folder,
-            stop: self.stop,
-            progress: &|_, _| {},
-        };
+        let preparation =
+            Preparation { sources, format, tokenizer, folder: &folder, stop: self.stop, progress: &|_| {} };
         preparation.run()?;
         Ok(Arc::new(Corpus::open(&folder)?))
     }
@@ -176,6 +169,36 @@ impl Workshop<'_> {
         let held_out = examples(held_out.0, held_out.1)?;
         Ok(Materials { tokenizer, training, held_out, identity })
     }
+}
+
+/// Removes from `folder`, the `data/` of a run that has not begun, what an earlier start made of other text or with
+/// another vocabulary; `earlier` are its settings if they can be read. What still fits is kept.
+///
+/// # Errors
+/// If something cannot be removed.
+pub fn drop_other_data(
+    folder: &Path,
+    earlier: Option<&Pretrain>,
+    now: &Pretrain,
+) -> Result<(), SessionError> {
+    fn text(settings: &Pretrain) -> (&[PathBuf], Format, Option<&PathBuf>, Option<usize>) {
+        let data = &settings.data;
+        (&data.train, data.format, data.tokenizer.as_ref(), settings.model.vocab_size)
+    }
+    let stale: &[&str] = match earlier {
+        Some(earlier) if text(earlier) == text(now) && earlier.data.held_out == now.data.held_out => &[],
+        Some(earlier) if text(earlier) == text(now) => &["held-out"],
+        _ => &["tokenizer", "training", "held-out"],
+    };
+    for path in stale.iter().map(|name| folder.join(name)) {
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(DataError::Io { action: "remove", path, source: error }.into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The examples of a corpus as `settings` cut and mask them.

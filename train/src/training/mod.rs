@@ -13,7 +13,7 @@ pub use benchmark::{RandomBatch, Timing, time_steps};
 pub use best::Best;
 pub use evaluate::evaluate;
 pub use learner::{Learner, Outcome};
-pub use materials::{Materials, Workshop, dataset, read_corpus};
+pub use materials::{Materials, Workshop, dataset, drop_other_data, read_corpus};
 pub use metrics::{Evaluation, Tally};
 pub use session::{
     SessionError, albert_config, available_memory, bytes, capacity, cpu, held_out_batches, learner,

@@ -1,6 +1,11 @@
 //! What values of the right types can still have wrong.
 
-use super::super::{Objections, Settings};
+use std::time::Duration;
+
+use kernels::cpu::Isa;
+
+use super::super::nearest::abridged;
+use super::super::{Interval, Objections, Settings, Span};
 use super::{LearningSettings, Pretrain, TrainingSettings};
 use crate::data::DataError;
 use crate::run::checkpoint::MIN_KEEP;
@@ -9,6 +14,8 @@ use crate::run::checkpoint::MIN_KEEP;
 const MOST_SEQUENCES: usize = 1 << 20;
 /// Tokens computed at a time: rows are counted in 32 bits.
 const MOST_TOKENS: usize = 1 << 30;
+/// A run or an interval that takes longer is a slip of the pen; clocks cannot count as far as a duration can.
+const LONGEST_TIME: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 impl Pretrain {
     pub(super) fn check_all(&self, objections: &mut Objections) {
@@ -27,8 +34,27 @@ impl Pretrain {
                 format!("at most {positions}, or raise model.max_position_embeddings"),
             );
         }
+        let segments = self.model.type_vocab_size;
+        if segments == 1 {
+            objections.add(
+                "model.type_vocab_size",
+                "pre-training needs two segments: one for each part of a sequence",
+                "at least 2; ALBERT has 2",
+            );
+        }
         self.check_learning(objections);
         self.check_training(objections);
+        self.check_device(objections);
+    }
+
+    fn check_device(&self, objections: &mut Objections) {
+        if let Some(isa) = &self.device.isa
+            && isa.parse::<Isa>().is_err()
+        {
+            let names = Isa::ALL.map(|isa| isa.to_string()).join(", ");
+            let help = format!("the instruction sets are {names}; not set: the best there is");
+            objections.add("device.isa", format!("there is no instruction set `{}`", abridged(isa)), help);
+        }
     }
 
     fn check_learning(&self, objections: &mut Objections) {
@@ -74,8 +100,17 @@ impl Pretrain {
     }
 
     fn check_training(&self, objections: &mut Objections) {
-        let TrainingSettings { steps, batch, micro_batch, eval_every, eval_sequences, keep, .. } =
-            self.training;
+        let TrainingSettings {
+            steps,
+            batch,
+            micro_batch,
+            eval_every,
+            eval_sequences,
+            save_every,
+            keep,
+            seed: _,
+            max_time,
+        } = self.training;
         for (key, value) in [
             ("training.steps", steps),
             ("training.batch", batch as u64),
@@ -114,6 +149,18 @@ impl Pretrain {
         if keep < MIN_KEEP {
             let message = format!("{keep} is too few: the newest checkpoint may turn out to be damaged");
             objections.add("training.keep", message, format!("at least {MIN_KEEP}"));
+        }
+        let save_time = match save_every {
+            Interval::Time(time) => Some(time),
+            Interval::Steps(_) => None,
+        };
+        for (key, time) in
+            [("training.save_every", save_time), ("training.max_time", max_time.map(|span| span.0))]
+        {
+            if let Some(time) = time {
+                let allowed = time > Duration::ZERO && time <= LONGEST_TIME;
+                objections.require(allowed, key, Span(time), "more than nothing, at most a hundred years");
+            }
         }
         let every = self.data.held_out_every;
         objections.require(

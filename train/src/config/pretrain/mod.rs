@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 pub use sections::{DataSettings, DeviceSettings, LearningSettings, Precision, TrainingSettings};
 
 use super::{Implied, ModelSettings, Objections, Settings};
-use crate::data::{MaskingOptions, SampleOptions};
+use crate::data::{Format, MaskingOptions, SampleOptions};
 use crate::optimization::{OptimizerKind, Schedule, schedule};
 
 /// Everything a pre-training run can be told.
@@ -164,7 +164,8 @@ impl Settings for Pretrain {
                 reason: format!("rule: share of the steps for batch {batch}"),
             },
         ];
-        if self.data.train.is_empty() {
+        let is_built_in = self.data.train.is_empty();
+        if is_built_in {
             implied.extend(BUILT_IN.iter().map(|&(key, value)| Implied {
                 key,
                 value: value.into(),
@@ -177,6 +178,22 @@ impl Settings for Pretrain {
             });
         }
         implied.extend(self.model.implied());
+        let positions = self.model.max_position_embeddings;
+        if positions < if is_built_in { BUILT_IN_LENGTH } else { SampleOptions::default().max_seq_length } {
+            implied.push(Implied {
+                key: "sampling.max_seq_length",
+                value: positions.into(),
+                reason: format!("the model's {positions} positions"),
+            });
+        }
+        let mut texts = self.data.train.iter().chain(&self.data.held_out).filter(|path| !path.is_dir());
+        if let Some(text) = texts.next() {
+            implied.push(Implied {
+                key: "data.format",
+                value: json!(Format::of(text)),
+                reason: "the text".into(),
+            });
+        }
         implied
     }
 
@@ -184,6 +201,9 @@ impl Settings for Pretrain {
     fn normalize(&mut self) {
         let DataSettings { train, held_out, tokenizer, .. } = &mut self.data;
         for path in train.iter_mut().chain(held_out).chain(tokenizer) {
+            if path.as_os_str() == "-" {
+                continue; // standard input
+            }
             // A path that is not Unicode cannot be written into the file; it stays as it was given.
             if let Ok(absolute) = std::path::absolute(&path)
                 && absolute.to_str().is_some()
@@ -202,7 +222,7 @@ impl Settings for Pretrain {
 const BUILT_IN: &[(&str, BuiltIn)] = &[
     ("model.preset", BuiltIn::Text("micro")),
     ("model.initializer_range", BuiltIn::Real(0.05)),
-    ("sampling.max_seq_length", BuiltIn::Count(64)),
+    ("sampling.max_seq_length", BuiltIn::Count(BUILT_IN_LENGTH as u64)),
     ("sampling.short_seq_prob", BuiltIn::Real(0.0)),
     ("masking.ngram", BuiltIn::Count(1)),
     ("optimizer.learning_rate", BuiltIn::Real(5e-3)),
@@ -213,6 +233,9 @@ const BUILT_IN: &[(&str, BuiltIn)] = &[
     ("training.eval_every", BuiltIn::Count(400)),
     ("training.eval_sequences", BuiltIn::Count(512)),
 ];
+
+/// Most tokens of a sequence of the built-in run.
+const BUILT_IN_LENGTH: usize = 64;
 
 /// A value of [`BUILT_IN`].
 #[derive(Clone, Copy)]

@@ -20,7 +20,7 @@ use super::shard::{Shard, ShardBuilder};
 use crate::data::error::DataError;
 use crate::data::text::{Event, Format, parts, read_documents, text_file};
 use crate::files::beside;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{LoadOptions, Tokenizer};
 
 /// Where in the folder the tokenizer is kept.
 pub const TOKENIZER_FOLDER: &str = "tokenizer";
@@ -42,8 +42,19 @@ pub struct Preparation<'a> {
     pub folder: &'a Path,
     /// Set from outside to stop; looked at once a sentence.
     pub stop: &'a AtomicBool,
-    /// Told from time to time, by any thread, how many of how many bytes of text are done.
-    pub progress: &'a (dyn Fn(u64, u64) + Sync),
+    /// Told from time to time, by any thread, how far it is.
+    pub progress: &'a (dyn Fn(BytesDone) + Sync),
+}
+
+/// How far a preparation is, in bytes of text.
+#[derive(Clone, Copy, Debug)]
+pub struct BytesDone {
+    /// Done so far, in this run of the program or in an earlier one.
+    pub done: u64,
+    /// Of them, those that were done before this run of the program.
+    pub kept: u64,
+    /// All there are.
+    pub total: u64,
 }
 
 /// What was done.
@@ -75,8 +86,11 @@ impl Preparation<'_> {
         let plan = self.plan()?;
         let (_lock, sealed) = self.claim_folder(&plan)?;
         let total: u64 = plan.sources.iter().map(|source| source.bytes).sum();
+        // First, so that a preparation that is continued finds the vocabulary it began with.
+        self.tokenizer.save(&self.folder.join(TOKENIZER_FOLDER))?;
         let parts = self.parts(&plan, part.max(total.div_ceil(MOST_PARTS)))?;
-        let (bytes_done, shards_done, kept) = (AtomicU64::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        let (bytes_done, bytes_kept) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (shards_done, kept) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let summaries = parts
             .par_iter()
             .enumerate()
@@ -85,17 +99,19 @@ impl Preparation<'_> {
                 let is_sealed = |shard: &Shard| {
                     sealed.get(index).is_none_or(|entry| entry.blake3 == shard.hash().to_hex().as_str())
                 };
+                let length = part.bytes.end - part.bytes.start;
                 let shard = match Shard::open(&part.file) {
                     // Written whole by an earlier run of this very plan; one that is damaged is made again.
                     Ok(shard) if is_sealed(&shard) => {
                         kept.fetch_add(1, Relaxed);
+                        bytes_kept.fetch_add(length, Relaxed);
                         shard
                     }
                     _ => self.make_shard(part)?,
                 };
                 shards_done.fetch_add(1, Relaxed);
-                let length = part.bytes.end - part.bytes.start;
-                (self.progress)(bytes_done.fetch_add(length, Relaxed) + length, total);
+                let done = bytes_done.fetch_add(length, Relaxed) + length;
+                (self.progress)(BytesDone { done, kept: bytes_kept.load(Relaxed).min(done), total });
                 Ok(summary(part, &shard, plan.tokenizer.special.unknown))
             })
             .collect::<Result<Vec<_>, _>>()
@@ -212,7 +228,6 @@ impl Preparation<'_> {
                 manifest.sources.iter().map(|source| source.path.as_str()).collect::<Vec<_>>().join(", ");
             return Err(DataError::EmptyText { what });
         }
-        self.tokenizer.save(&self.folder.join(TOKENIZER_FOLDER))?;
         // Written last; a folder that is complete keeps the file by which it is locked.
         if Manifest::read(self.folder, MANIFEST)?.as_ref() != Some(&manifest) {
             manifest.write(self.folder, MANIFEST)?;
@@ -240,6 +255,14 @@ fn summary(part: &Part, shard: &Shard, unknown: u32) -> (ShardEntry, Counts) {
     (entry, counts)
 }
 
+/// Bytes of text in all of `sources`.
+///
+/// # Errors
+/// If one is no file with text.
+pub fn text_size(sources: &[PathBuf]) -> Result<u64, DataError> {
+    sources.iter().map(|path| Ok(text_file(path)?.len())).sum()
+}
+
 fn source(path: &Path) -> Result<Source, DataError> {
     let metadata = text_file(path)?;
     let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
@@ -250,8 +273,28 @@ fn source(path: &Path) -> Result<Source, DataError> {
     })
 }
 
-/// What an earlier preparation of the folder does not share with this one, in words. The text may have moved: its files
-/// are known by their names, sizes and times.
+/// The tokenizer with which `folder` is being prepared, or was, from just these `sources`; `None` where there is none yet.
+///
+/// # Errors
+/// If a source or the folder cannot be read.
+pub fn tokenizer_in(folder: &Path, sources: &[PathBuf]) -> Result<Option<Tokenizer>, DataError> {
+    let earlier = match Manifest::read(folder, MANIFEST)? {
+        Some(complete) => Some(complete),
+        None => Manifest::read(folder, PREPARING)?,
+    };
+    let sources = sources.iter().map(|path| source(path)).collect::<Result<Vec<_>, _>>()?;
+    match earlier {
+        Some(earlier)
+            if earlier.sources.len() == sources.len() && changed(&earlier.sources, &sources).is_none() =>
+        {
+            // One that was not saved whole, or is damaged, is trained or given again.
+            Ok(Tokenizer::load(&folder.join(TOKENIZER_FOLDER), &LoadOptions::default()).ok())
+        }
+        _ => Ok(None),
+    }
+}
+
+/// What an earlier preparation of the folder does not share with this one, in words. The text may have moved.
 fn difference(earlier: &Manifest, plan: &Manifest) -> Option<String> {
     if earlier.tokenizer != plan.tokenizer {
         Some("tokenizer".into())
@@ -260,13 +303,18 @@ fn difference(earlier: &Manifest, plan: &Manifest) -> Option<String> {
     } else if earlier.sources.len() != plan.sources.len() {
         Some(format!("text ({} files)", earlier.sources.len()))
     } else {
-        fn known_by(source: &Source) -> (Option<&OsStr>, u64, u64) {
-            (Path::new(&source.path).file_name(), source.bytes, source.modified)
-        }
-        let mut pairs = earlier.sources.iter().zip(&plan.sources);
-        let changed = pairs.find(|(before, now)| known_by(before) != known_by(now));
-        changed.map(|(before, _)| format!("text ({}, of {} bytes)", before.path, before.bytes))
+        changed(&earlier.sources, &plan.sources)
+            .map(|before| format!("text ({}, of {} bytes)", before.path, before.bytes))
     }
+}
+
+/// The first of the earlier sources that the one in its place now is not. They are known by their names, sizes and times.
+fn changed<'a>(earlier: &'a [Source], now: &[Source]) -> Option<&'a Source> {
+    fn known_by(source: &Source) -> (Option<&OsStr>, u64, u64) {
+        (Path::new(&source.path).file_name(), source.bytes, source.modified)
+    }
+    let mut pairs = earlier.iter().zip(now);
+    pairs.find(|(before, now)| known_by(before) != known_by(now)).map(|(before, _)| before)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@ use super::*;
 use crate::data::Corpus;
 use crate::tokenizer::TrainOptions;
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use tempfile::TempDir;
 
 const WORDS: [&str; 7] = ["cat", "dog", "mat", "house", "garden", "river", "moon"];
@@ -35,14 +36,14 @@ impl Scene {
         self.folder.path().join("shards")
     }
 
-    fn prepare_with(&self, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Prepared, DataError> {
+    fn prepare_with(&self, progress: &(dyn Fn(BytesDone) + Sync)) -> Result<Prepared, DataError> {
         let Self { sources, tokenizer, format, stop, .. } = self;
         Preparation { sources, format: *format, tokenizer, folder: &self.output(), stop, progress }
             .run_in_parts(300)
     }
 
     fn prepare(&self) -> Result<Prepared, DataError> {
-        self.prepare_with(&|_, _| ())
+        self.prepare_with(&|_| ())
     }
 
     fn refused(&self) -> String {
@@ -102,7 +103,7 @@ fn an_interrupted_preparation_goes_on() {
     for stop_after in 1..total {
         let scene = Scene::new();
         let done = AtomicUsize::new(0);
-        let stop = |_, _| scene.stop.store(done.fetch_add(1, Relaxed) + 1 == stop_after, Relaxed);
+        let stop = |_| scene.stop.store(done.fetch_add(1, Relaxed) + 1 == stop_after, Relaxed);
         let error = one.install(|| scene.prepare_with(&stop)).unwrap_err();
         assert!(
             matches!(error, DataError::Interrupted { done, total: t } if done == stop_after && t == total)
@@ -115,6 +116,10 @@ fn an_interrupted_preparation_goes_on() {
         let prepared = scene.prepare().unwrap();
         assert_eq!(prepared.kept, stop_after);
         assert_eq!(scene.shards(), uninterrupted.shards());
+        let all_done = Mutex::new(None);
+        scene.prepare_with(&|done| *all_done.lock().unwrap() = Some(done)).unwrap();
+        let BytesDone { done, kept, total: bytes } = all_done.into_inner().unwrap().unwrap();
+        assert_eq!((done, kept), (bytes, bytes), "nothing of it was done now");
         assert_eq!(scene.prepare().unwrap().kept, total, "a complete folder is only verified");
     }
 }
@@ -219,11 +224,30 @@ fn foreign_folders_are_left_alone() {
     assert_eq!(scene.shards(), shards);
 }
 
+/// The tokenizer is there from the beginning, for what was stopped to go on with, and is that of this text alone.
+#[test]
+fn a_preparation_that_was_begun_has_its_tokenizer() {
+    let scene = Scene::new();
+    let found = |scene: &Scene| tokenizer_in(&scene.output(), &scene.sources).unwrap();
+    assert!(found(&scene).is_none());
+    let stop = |_| scene.stop.store(true, Relaxed);
+    scene.prepare_with(&stop).unwrap_err();
+    assert_eq!(found(&scene).unwrap().fingerprint(), scene.tokenizer.fingerprint());
+    fs::write(scene.output().join(TOKENIZER_FOLDER).join("tokenizer.json"), "{").unwrap();
+    assert!(found(&scene).is_none(), "a damaged one");
+    fs::remove_dir_all(scene.output().join(TOKENIZER_FOLDER)).unwrap();
+    scene.stop.store(false, Relaxed);
+    scene.prepare().unwrap();
+    assert!(found(&scene).is_some());
+    fs::write(&scene.sources[1], "Another text.").unwrap();
+    assert!(found(&scene).is_none());
+}
+
 #[test]
 fn two_at_once_are_refused() {
     let scene = Scene::new();
-    let inner = std::sync::Mutex::new(None);
-    let again = |_, _| {
+    let inner = Mutex::new(None);
+    let again = |_| {
         inner.lock().unwrap().get_or_insert_with(|| scene.refused());
     };
     scene.prepare_with(&again).unwrap();
