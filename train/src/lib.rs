@@ -8,6 +8,7 @@ pub mod files;
 pub mod inference;
 pub mod optimization;
 pub mod run;
+pub mod scores;
 pub mod stories;
 pub mod tokenizer;
 pub mod training;
