@@ -4,6 +4,7 @@ mod arguments;
 mod bench;
 mod encode;
 mod evaluate;
+mod exit;
 mod farewell;
 mod fill_mask;
 mod inspect;
@@ -72,7 +73,7 @@ fn main() -> ExitCode {
         Err(error) if output::is_unread(&error) => ExitCode::SUCCESS,
         Err(error) => {
             output::tell(complaint(&error));
-            train::exit::ExitCode::of(error.as_ref()).into()
+            exit::code_of(&error).into()
         }
     }
 }

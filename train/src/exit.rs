@@ -1,19 +1,9 @@
 //! Exit codes: what a script learns from how the program ended.
 
-use std::error::Error;
 use std::io;
 
 use kernels::cpu::CpuError;
 use model::ModelError;
-
-use crate::config::ConfigError;
-use crate::data::DataError;
-use crate::inference::InferenceError;
-use crate::run::checkpoint::{CheckpointError, TensorError};
-use crate::run::directory::DirectoryError;
-use crate::run::lock::LockError;
-use crate::tokenizer::TokenizerError;
-use crate::training::{SessionError, TrainError};
 
 /// How the program ended. The numbers are part of the program's interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,52 +122,6 @@ impl Classify for CpuError {
     }
 }
 
-impl Classify for TokenizerError {
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            TokenizerError::Io { .. } => ExitCode::Io,
-            TokenizerError::Occupied { .. } => ExitCode::Usage,
-            _ => ExitCode::Data,
-        }
-    }
-}
-
-impl ExitCode {
-    /// The exit code for an error of any kind, which may be wrapped in others: the outermost one that is known decides.
-    pub fn of(error: &(dyn Error + 'static)) -> ExitCode {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(code) = KNOWN.iter().find_map(|classify| classify(error)) {
-                return code;
-            }
-            next = error.source();
-        }
-        ExitCode::Internal
-    }
-}
-
-/// One line for every error type that says how the program ends. An error that wraps another comes here as well only if
-/// it knows better than what it wraps.
-const KNOWN: &[fn(&(dyn Error + 'static)) -> Option<ExitCode>] = &[
-    classify::<ConfigError>,
-    classify::<SessionError>,
-    classify::<TrainError>,
-    classify::<CheckpointError>,
-    classify::<TensorError>,
-    classify::<DirectoryError>,
-    classify::<LockError>,
-    classify::<DataError>,
-    classify::<InferenceError>,
-    classify::<ModelError>,
-    classify::<TokenizerError>,
-    classify::<CpuError>,
-    classify::<io::Error>,
-];
-
-fn classify<E: Error + Classify + 'static>(error: &(dyn Error + 'static)) -> Option<ExitCode> {
-    error.downcast_ref::<E>().map(E::exit_code)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,25 +131,5 @@ mod tests {
         let codes = ExitCode::ALL.map(ExitCode::code);
         assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 75, 130, 143]);
         assert!(ExitCode::ALL.iter().all(|code| !code.meaning().is_empty()));
-    }
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("while working: {0}")]
-    struct Wrapped(#[source] Box<dyn Error>);
-
-    #[test]
-    fn the_outermost_known_error_decides() {
-        let disk_full = || io::Error::from(io::ErrorKind::StorageFull);
-        let missing = CheckpointError::Missing { step: 1, directory: "c".into(), available: vec![] };
-        let cases: [(Box<dyn Error>, ExitCode); 5] = [
-            (Box::new(disk_full()), ExitCode::Io),
-            (Box::new(Wrapped(Box::new(Wrapped(Box::new(disk_full()))))), ExitCode::Io),
-            (Box::new(Wrapped(Box::new(missing))), ExitCode::Checkpoint),
-            (Box::new(LockError::Held { run: "r".into(), holder: "h".into() }), ExitCode::Usage),
-            (Box::new(Wrapped("something odd".into())), ExitCode::Internal),
-        ];
-        for (error, expected) in cases {
-            assert_eq!(ExitCode::of(&*error), expected, "{error}");
-        }
     }
 }

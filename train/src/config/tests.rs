@@ -342,5 +342,5 @@ fn broken_files_and_arguments() {
 #[test]
 fn a_configuration_error_has_its_exit_code() {
     let error = resolve("x = 1").unwrap_err();
-    assert_eq!(ExitCode::of(&error), ExitCode::Usage);
+    assert_eq!(error.exit_code(), ExitCode::Usage);
 }

@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use crate::exit::{Classify, ExitCode};
+
 /// Why a tokenizer could not be loaded, trained or saved.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
@@ -52,6 +54,16 @@ pub enum TokenizerError {
         /// Pieces that 16 bits can number.
         limit: usize,
     },
+}
+
+impl Classify for TokenizerError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            TokenizerError::Io { .. } => ExitCode::Io,
+            TokenizerError::Occupied { .. } => ExitCode::Usage,
+            _ => ExitCode::Data,
+        }
+    }
 }
 
 /// What is wrong with the content of a tokenizer file, in words.

@@ -1,0 +1,66 @@
+//! How the program ends because of an error.
+
+use std::error::Error;
+use std::io;
+
+use kernels::cpu::CpuError;
+use model::ModelError;
+use train::config::ConfigError;
+use train::data::DataError;
+use train::exit::{Classify, ExitCode};
+use train::inference::InferenceError;
+use train::run::checkpoint::{CheckpointError, TensorError};
+use train::run::directory::DirectoryError;
+use train::run::lock::LockError;
+use train::tokenizer::TokenizerError;
+use train::training::{SessionError, TrainError};
+
+/// The exit code for an error with its causes: the outermost one that is known decides.
+pub fn code_of(error: &anyhow::Error) -> ExitCode {
+    let known = |cause| KNOWN.iter().find_map(|classify| classify(cause));
+    error.chain().find_map(known).unwrap_or(ExitCode::Internal)
+}
+
+/// One line for every error type that says how the program ends. An error that wraps another comes here as well only if
+/// it knows better than what it wraps.
+const KNOWN: &[fn(&(dyn Error + 'static)) -> Option<ExitCode>] = &[
+    classify::<ConfigError>,
+    classify::<SessionError>,
+    classify::<TrainError>,
+    classify::<CheckpointError>,
+    classify::<TensorError>,
+    classify::<DirectoryError>,
+    classify::<LockError>,
+    classify::<DataError>,
+    classify::<InferenceError>,
+    classify::<ModelError>,
+    classify::<TokenizerError>,
+    classify::<CpuError>,
+    classify::<io::Error>,
+];
+
+fn classify<E: Error + Classify + 'static>(error: &(dyn Error + 'static)) -> Option<ExitCode> {
+    error.downcast_ref::<E>().map(E::exit_code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outermost_known_error_decides() {
+        let disk_full = || io::Error::from(io::ErrorKind::StorageFull);
+        let missing = CheckpointError::Missing { step: 1, directory: "c".into(), available: vec![] };
+        let held = LockError::Held { run: "r".into(), holder: "h".into() };
+        let cases = [
+            (disk_full().into(), ExitCode::Io),
+            (anyhow::Error::from(disk_full()).context("saving").context("working"), ExitCode::Io),
+            (anyhow::Error::from(missing).context("resuming"), ExitCode::Checkpoint),
+            (held.into(), ExitCode::Usage),
+            (anyhow::anyhow!("something odd").context("working"), ExitCode::Internal),
+        ];
+        for (error, expected) in cases {
+            assert_eq!(code_of(&error), expected, "{error:#}");
+        }
+    }
+}
