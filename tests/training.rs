@@ -1,4 +1,4 @@
-//! What training promises (architecture §8): the same bytes at any thread count, one gradient whatever the micro-batches, one
+//! What training promises (`ARCHITECTURE.md`, What is promised): the same bytes at any thread count, one gradient whatever the micro-batches, one
 //! gradient for shared weights, and that it learns at all.
 
 use engine::{Bindings, Device, PlanOptions, Recompute, Runtime, State};

@@ -25,7 +25,7 @@ pub enum Initializer {
     Zeros,
     /// 1
     Ones,
-    /// Normal with mean 0, drawn again beyond two deviations (TensorFlow's `truncated_normal_initializer`; spec §1.4).
+    /// Normal with mean 0, drawn again beyond two deviations (TensorFlow's `truncated_normal_initializer`).
     TruncatedNormal {
         /// Standard deviation before truncation.
         deviation: f64,

@@ -93,7 +93,7 @@ impl Declarer {
         self.parameters.declare(Declaration { columns, parts, initializer, decays: true, adapts: true })
     }
 
-    /// Biases and layer norms: neither decayed nor adapted (spec §4.6–4.7).
+    /// Biases and layer norms: neither decayed nor adapted (`ALBERT.md`, Optimizers).
     fn vector(&mut self, names: &[String], length: usize, initializer: Initializer) -> ParameterId {
         let parts = names.iter().map(|name| Part { name: name.clone(), shape: vec![length] }).collect();
         self.parameters.declare(Declaration { columns: 1, parts, initializer, decays: false, adapts: false })

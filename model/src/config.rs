@@ -1,4 +1,4 @@
-//! `config.json`: the sizes and constants of an ALBERT, in transformers' layout (spec §1.1).
+//! `config.json`: the sizes and constants of an ALBERT, in transformers' layout (`ALBERT.md`, Configuration).
 
 use std::path::{Path, PathBuf};
 
@@ -244,7 +244,7 @@ impl AlbertConfig {
         notes
     }
 
-    /// The group whose parameters layer `layer` uses (integer arithmetic; spec §1.4, D16).
+    /// The group whose parameters layer `layer` uses (integer arithmetic; `ALBERT.md`, Departures, D16).
     pub fn group_of(&self, layer: usize) -> usize {
         layer * self.num_hidden_groups / self.num_hidden_layers
     }

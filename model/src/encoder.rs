@@ -1,4 +1,4 @@
-//! The computation below the heads (spec §1.4): embeddings, mapping-in, and the shared block applied L times.
+//! The computation below the heads (`ALBERT.md`, Forward pass): embeddings, mapping-in, and the shared block applied L times.
 
 use engine::{Activation, Axis, Content, Graph, Indices, Norm, ParameterId, Rows, Tensor, Tokens};
 

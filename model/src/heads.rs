@@ -1,4 +1,4 @@
-//! What stands on the encoder in pre-training (spec §1.5), and the plans made of both.
+//! What stands on the encoder in pre-training (`ALBERT.md`, Pre-training heads), and the plans made of both.
 
 use engine::{
     Activation, Axis, Content, Graph, Indices, Plan, PlanError, PlanOptions, Precision, Rows, Shape, Tensor,
@@ -45,7 +45,7 @@ impl Albert {
         })
     }
 
-    /// Logits of "in order" and "swapped", `[sequences, 2]`; no dropout (spec §1.5).
+    /// Logits of "in order" and "swapped", `[sequences, 2]`; no dropout (`ALBERT.md`, Pre-training heads).
     ///
     /// # Panics
     /// If the model has no sentence-order head.

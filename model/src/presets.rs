@@ -1,4 +1,4 @@
-//! Configurations by name: the released sizes (spec §1.2) and three smaller ones.
+//! Configurations by name: the released sizes (`ALBERT.md`, Sizes) and three smaller ones.
 
 use crate::config::AlbertConfig;
 
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
     use crate::{Albert, Heads};
 
-    /// Encoder with pooler, and everything that is pre-trained (spec §1.3).
+    /// Encoder with pooler, and everything that is pre-trained (`ALBERT.md`, Sizes).
     #[test]
     fn released_sizes_have_their_parameter_counts() {
         let counts = [

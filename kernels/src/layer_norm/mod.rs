@@ -1,7 +1,7 @@
 //! Residual connection, dropout and layer normalisation in one pass:
 //! `z = dropout(x) + residual`, `y = γ · (z − μ) / √(σ² + ε) + β`.
 //!
-//! μ and σ² are mean and biased variance of a row (Ba et al. 2016; spec §1.4: ε = 1e-12 inside the root, statistics in
+//! μ and σ² are mean and biased variance of a row (Ba et al. 2016; in ALBERT ε = 1e-12 inside the root, statistics in
 //! f32 at least). Without residual and dropout `z` is `x` itself and is not written.
 
 use crate::contract::{rows, shapes};

@@ -1,6 +1,6 @@
 //! One parameter update over flat buffers: LAMB and AdamW as ALBERT's reference implements them.
 //!
-//! Per element, with g the clipped gradient (spec §4.6–4.7):
+//! Per element, with g the clipped gradient (`model/ALBERT.md`, Optimizers):
 //! `m ← β₁m + (1 − β₁)g`, `v ← β₂v + (1 − β₂)g²`, `u = m / (√v + ε)`, `u ← u + λw` where the segment decays,
 //! `w ← w − lr · r · u`. For AdamW, and for LAMB's segments that do not adapt, r = 1; otherwise r = ‖w‖ / ‖u‖ over the
 //! segment, 1 if either norm is 0. The LAMB paper (You et al. 2020, algorithm 2) differs by bias correction of m and v.

@@ -80,7 +80,7 @@ mod tests {
         after.iter().zip(parameters).map(|(after, before)| after - before).collect()
     }
 
-    /// Spec §4.7: without bias correction |u| = 0.1 / √0.001 ≈ 3.16 in the first update, whatever the gradient's size.
+    /// Without bias correction |u| = 0.1 / √0.001 ≈ 3.16 in the first update, whatever the gradient's size.
     #[test]
     fn first_update_without_bias_correction() {
         for rule in [Rule::AdamW, Rule::Lamb] {

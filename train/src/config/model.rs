@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::nearest::{abridged, nearest};
 use super::{Implied, Objections, Pretrain, Settings};
 
-/// The settings of [`AlbertConfig`] that a run chooses (specification §1.1).
+/// The settings of [`AlbertConfig`] that a run chooses (`model/ALBERT.md`, Configuration).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelSettings {

@@ -1,6 +1,6 @@
 //! The learning rate at each step, and the rule that fits it to the batch size.
 
-/// Linear warm-up, then polynomial decay to zero, as ALBERT's pre-training has it (`run_pretraining`, specification §4.4).
+/// Linear warm-up, then polynomial decay to zero, as ALBERT's pre-training has it (`model/ALBERT.md`, Learning rate).
 ///
 /// Two properties are the reference's own: the decay counts from step 0, not from the end of the warm-up, so there is a
 /// small step down where the two meet; and the first update has a learning rate of zero. One is not: before
@@ -57,7 +57,7 @@ impl Schedule {
 const REFERENCE_BATCH: f64 = 4096.0;
 
 /// The learning rate of LAMB for a batch of `batch` sequences: 0.00176·√(batch/4096), the square-root rule of the LAMB
-/// paper through ALBERT's own point (specification §4.7). With ALBERT's rate at a small batch, runs diverge.
+/// paper through ALBERT's own point (`model/ALBERT.md`, Learning rate). With ALBERT's rate at a small batch, runs diverge.
 pub fn lamb_learning_rate(batch: usize) -> f64 {
     0.00176 * (batch as f64 / REFERENCE_BATCH).sqrt()
 }
@@ -68,7 +68,7 @@ pub fn adamw_learning_rate(batch: usize) -> f64 {
 }
 
 /// The warm-up for a batch of `batch` sequences: 1/40 of the run at 4096 and in proportion to the batch, as in the LAMB
-/// paper's table (specification §4.7), but between 1 % and 20 % of the run. The floor is ours: without bias correction
+/// paper's table (`model/ALBERT.md`, Learning rate), but between 1 % and 20 % of the run. The floor is ours: without bias correction
 /// the first updates are about three times too long, whatever the batch.
 pub fn warmup_steps(batch: usize, steps: u64) -> u64 {
     let share = (batch as f64 / REFERENCE_BATCH / 40.0).clamp(0.01, 0.2);
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn the_reference_values_of_pretraining() {
-        // Specification, appendix B.
+        // `model/ALBERT.md`, Learning rate, and between.
         for (step, expected) in [
             (0, 0.0),
             (1, 5.632e-07),

@@ -3,7 +3,7 @@
 use kernels::optimizer::{Rule, Update};
 use serde::{Deserialize, Serialize};
 
-/// The optimizers (specification §4.6 and §4.7).
+/// The optimizers (`model/ALBERT.md`, Optimizers).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OptimizerKind {

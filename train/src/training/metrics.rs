@@ -33,7 +33,7 @@ impl Tally {
     }
 }
 
-/// Results on held-out text, under the names of the reference's `eval_results.txt` (spec §4.8).
+/// Results on held-out text, under the names of the reference's `eval_results.txt` (`model/ALBERT.md`, Evaluation).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Optimizer steps that the weights had seen.

@@ -1,7 +1,7 @@
 //! What cuBLASLt does to a product before it is stored.
 //!
 //! Matrices are column-major: the bias has one value for each row of D, and gradients of a bias are summed over the
-//! columns of D, or over the inner dimension of A or B. GELU is the tanh form (`gpu.md` §2.8).
+//! columns of D, or over the inner dimension of A or B. GELU is the tanh form.
 
 use super::element::Element;
 use crate::driver::error::{CudaError, Failure, Result};

@@ -3,7 +3,7 @@
 use crate::data::error::DataError;
 use crate::data::pretraining::Example;
 
-/// The reference divides the masked loss by the sum of the weights plus this (spec §4.3).
+/// The reference divides the masked loss by the sum of the weights plus this (`model/ALBERT.md`, Loss).
 const EPSILON: f32 = 1e-5;
 
 /// Sequences one after the other, one row per real token, no padding. All vectors are ready to be bound as inputs.

@@ -1,11 +1,11 @@
 //! Which words of a sample are masked, and by what.
 //!
-//! The reference's n-gram whole-word masking (spec §3.4). Words are visited in random order; each is the first of a
+//! The reference's n-gram whole-word masking (`model/ALBERT.md`, Masking). Words are visited in random order; each is the first of a
 //! span of n words, n drawn with probability ∝ 1/n. A span that would exceed the number of predictions is shortened
 //! until it fits, one that touches a masked token is passed over. Each token of a span is then replaced by `[MASK]`
 //! (80%), kept (10%), or replaced by a random piece (10%), each on its own.
 //!
-//! Decisions on the reference's quirks (spec appendix A):
+//! Decisions on the reference's quirks (`model/ALBERT.md`, Departures):
 //!
 //! - D3: all draws are keyed, the span lengths too.
 //! - D5: in the reference the words of both segments are one list, so that spans run across the `[SEP]` between them,

@@ -1,4 +1,4 @@
-//! Masking and pairing against the distributions of the specification (§3), within sampling error.
+//! Masking and pairing against the distributions of the reference (`model/ALBERT.md`, Text to samples and Masking), within sampling error.
 
 use std::collections::BTreeMap;
 
@@ -145,7 +145,7 @@ fn a_million_samples_have_the_specified_distributions() {
     }
 }
 
-/// The share of span lengths when predictions are many; the specification gives it from a simulation of its own.
+/// The share of span lengths when predictions are many; `model/ALBERT.md` has it from a simulation of its own.
 #[test]
 fn many_predictions_leave_room_for_short_spans() {
     let options = MaskingOptions { max_predictions_per_seq: 77, ..MaskingOptions::default() };
@@ -160,7 +160,7 @@ fn many_predictions_leave_room_for_short_spans() {
     let total: u64 = spans.iter().sum();
     for (count, percent) in spans.into_iter().zip([57.0, 26.0, 17.0]) {
         let found = 100.0 * count as f64 / total as f64;
-        // The specification rounds to whole percents; 190000 spans have a standard deviation of 0.1.
+        // The page rounds to whole percents; 190000 spans have a standard deviation of 0.1.
         assert!(
             (found - percent).abs() < 0.5 + DEVIATIONS * 0.12,
             "{found:.2}% where {percent}% was simulated"
@@ -168,7 +168,7 @@ fn many_predictions_leave_room_for_short_spans() {
     }
 }
 
-/// The reference's rule written down as the specification tells it, lists of lists and all.
+/// The reference's rule written down as `model/ALBERT.md` tells it, lists of lists and all.
 fn as_specified(
     tokens: &[u32],
     words: &WordStarts,

@@ -1,7 +1,7 @@
 //! Which piece of which document is sample *i* of epoch *e*.
 //!
 //! The answer is a pure function of (corpus, options, seed, epoch, index): no order is stored, any sample can be had at
-//! once, at any thread count and after any resume. It follows the reference (spec §3.3) in what a sample is:
+//! once, at any thread count and after any resume. It follows the reference (`model/ALBERT.md`, Text to samples) in what a sample is:
 //!
 //! - An epoch is one *pass* over every document. With probability `short_seq_prob` the pass aims at a random length
 //!   instead of the full one; this is drawn once per pass, from (seed, epoch, document).
@@ -15,7 +15,7 @@
 //! sample by a binary search over these counts and a walk over one group. The order of the samples is a keyed bijection
 //! of their numbers.
 //!
-//! Decisions on the reference's quirks (spec appendix A):
+//! Decisions on the reference's quirks (`model/ALBERT.md`, Departures):
 //!
 //! - D4: in the reference, a chunk of a single sentence becomes a pair with a random sentence from elsewhere, labelled
 //!   as swapped: a different and much easier question. [`SingleSegment::Split`] (the default) divides the sentence

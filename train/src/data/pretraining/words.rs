@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::draws::Draws;
 
-/// For each token id, whether it begins a word (spec §3.4); the rest continue one.
+/// For each token id, whether it begins a word (`model/ALBERT.md`, Masking); the rest continue one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WordStarts(Arc<[bool]>);
 

@@ -1,6 +1,6 @@
 //! Reading documents from text files, from any place in them.
 //!
-//! Decisions on the reference's quirks (spec §3.2, appendix A):
+//! Decisions on the reference's quirks (`model/ALBERT.md`, Departures):
 //!
 //! - D6: the end of a file ends a document; in the reference the last document of one file and the first of the next
 //!   are one unless a blank line lies between them.
