@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use engine::Device;
 use kernels::Cpu;
 use kernels::cpu::Isa;
-use train::config::{ConfigError, Layers, Pretrain};
+use train::config::{ConfigError, Layers, Pretrain, most_threads};
 use train::data::{DataError, Format};
 use train::inference::{Inference, InferenceError};
 use train::run::directory::{MODEL, read_info};
@@ -33,11 +33,20 @@ pub struct ModelArguments {
 #[derive(Args)]
 pub struct CpuArguments {
     /// Processor threads; not given: all cores. Results do not depend on it
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
     /// Instruction set: avx512, avx2 or scalar; not given: the best there is
     #[arg(long, value_name = "NAME")]
     pub isa: Option<String>,
+}
+
+/// Reads a number of threads.
+pub fn threads(text: &str) -> Result<usize, String> {
+    let most = most_threads();
+    let within = text.parse().ok().filter(|threads| (1..=most).contains(threads));
+    within.ok_or_else(|| {
+        format!("from 1 to {most} on this machine; more than it has cores make nothing faster")
+    })
 }
 
 impl CpuArguments {

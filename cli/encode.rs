@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use train::exit::ExitCode;
 use train::inference::{encode, read_sequences};
-use train::run::signals::StopRequests;
 
 use crate::arguments::ModelArguments;
 use crate::output::tell;
@@ -41,7 +40,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         model.expect_tokenizer(tokenizer)?;
     }
     let sequences = read_sequences(input, tokenizer.as_ref())?;
-    let mut stop = StopRequests::install().context("cannot install signal handlers")?;
+    let mut stop = crate::stop::requests("ending after the sequences under way; nothing is written")?;
     encode(&mut model, &sequences, *logits, output, &mut stop)?;
     tell(format_args!(
         "{} sequences of at most {} tokens encoded into {}",

@@ -1,14 +1,14 @@
 //! The end of a run: what the model can do, where it is, and what to try next.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use engine::Device;
-use kernels::Cpu;
+use train::config::Pretrain;
 use train::data::{Dataset, Epoch};
 use train::inference::{Inference, MASK, SEPARATOR, fill_mask};
 use train::tokenizer::Tokenizer;
-use train::training::{Materials, SessionError};
+use train::training::{self, Materials};
 
 use crate::output::{printable, say};
 
@@ -23,34 +23,44 @@ const CANDIDATES: usize = 3;
 /// Samples looked at in search of each passage.
 const TRIES: u64 = 100;
 
-/// Shows the model at work on held-out text, and what to do with it.
-///
-/// # Errors
-/// If the model cannot be read back.
-pub fn show(directory: &Path, materials: &Materials) -> Result<()> {
-    let device = Device::Cpu(Cpu::new(None, None).map_err(SessionError::Cpu)?);
-    let mut model = Inference::load(directory, device)?;
-    say!("\nheld-out text with a word masked, and what the model puts there:");
-    for passage in passages(&materials.held_out, &materials.tokenizer) {
-        // Text of a kind that does not read back into its own tokens is no example, and no failure of the run.
-        let Ok(filled) = fill_mask(&mut model, &materials.tokenizer, &passage.text(), CANDIDATES) else {
-            continue;
-        };
-        let guesses: Vec<_> = (filled.iter().flat_map(|mask| &mask.candidates))
-            .map(|guess| format!("{} {:.2}", guess.piece.trim_start_matches('▁'), guess.probability))
-            .collect();
-        for sentence in &passage.sentences {
-            say!("  {}", printable(sentence));
+/// The end of a finished run.
+pub struct Farewell {
+    /// Where the model is.
+    pub model: PathBuf,
+    /// What it learnt from.
+    pub materials: Materials,
+    /// How.
+    pub settings: Pretrain,
+}
+
+impl Farewell {
+    /// Shows the model at work on held-out text, and what to do with it.
+    ///
+    /// # Errors
+    /// If the model cannot be read back.
+    pub fn show(&self) -> Result<()> {
+        let Materials { held_out, tokenizer, .. } = &self.materials;
+        let mut model = Inference::load(&self.model, Device::Cpu(training::cpu(&self.settings.device)?))?;
+        say!("\nheld-out text with a word masked, and what the model puts there:");
+        for passage in passages(held_out, tokenizer) {
+            // Text of a kind that does not read back into its own tokens is no example, and no failure of the run.
+            let Ok(filled) = fill_mask(&mut model, tokenizer, &passage.text(), CANDIDATES) else { continue };
+            let guesses: Vec<_> = (filled.iter().flat_map(|mask| &mask.candidates))
+                .map(|guess| format!("{} {:.3}", guess.piece.trim_start_matches('▁'), guess.probability))
+                .collect();
+            for sentence in &passage.sentences {
+                say!("  {}", printable(sentence));
+            }
+            say!("      {} (it was: {})\n", printable(&guesses.join(", ")), printable(&passage.word));
         }
-        say!("      {} (it was: {})\n", printable(&guesses.join(", ")), printable(&passage.word));
+        let model = self.model.display();
+        say!("the model is in {model}\ntry next:");
+        say!(
+            "  albert-train fill-mask --model {model} \"She opened the door. {SEPARATOR} Then she {MASK} home.\""
+        );
+        say!("  albert-train pretrain --train your-text.txt --preset tiny --out runs/mine");
+        Ok(())
     }
-    let model = directory.display();
-    say!("the model is in {model}\ntry next:");
-    say!(
-        "  albert-train fill-mask --model {model} \"She opened the door. {SEPARATOR} Then she {MASK} home.\""
-    );
-    say!("  albert-train pretrain --train your-text.txt --preset tiny --out runs/mine");
-    Ok(())
 }
 
 /// Sentences that follow each other in a document, a word in one of them masked.

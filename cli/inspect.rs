@@ -1,7 +1,6 @@
 //! `albert-train inspect batches`: what the trainer would see.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
@@ -62,7 +61,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let of_run = arguments.out.join("data");
     let temporary = tempfile::tempdir().context("cannot make a temporary folder")?;
     let folder = if begun_with.is_file() && of_run.is_dir() { of_run } else { temporary.path().join("data") };
-    let workshop = Workshop { folder: &folder, stop: &AtomicBool::new(false), announce: &|what| tell(what) };
+    let workshop = Workshop { folder: &folder, announce: &|what| tell(what) };
     let materials = workshop.materials(&settings)?;
     let dataset = materials.training;
     let mut reader = Reader::new(dataset.clone(), Position::default());

@@ -16,6 +16,7 @@ mod prepare;
 mod pretrain;
 mod progress;
 mod settings;
+mod stop;
 mod tokenizer;
 
 use std::io::IsTerminal;

@@ -64,8 +64,8 @@ impl Meter {
     }
 
     /// Takes the bar away; how long the task took.
-    pub fn finish(self) -> Duration {
-        if let Some(bar) = self.bar {
+    pub fn finish(&self) -> Duration {
+        if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
         self.start.elapsed()

@@ -1,18 +1,17 @@
 //! `albert-train prepare`: text to memory-mapped shards of token ids.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use train::data::{
-    DataError, Format, Manifest, Preparation, Prepared, text_size, tokenizer_in, with_sentences,
-};
+use train::data::{Format, Manifest, Preparation, Prepared, text_size, tokenizer_in, with_sentences};
 use train::exit::ExitCode;
-use train::run::signals::StopRequests;
 use train::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
 
-use crate::arguments::FormatArgument;
+use crate::arguments::{FormatArgument, threads};
 use crate::meter::Meter;
 use crate::output::{say, tell};
 
@@ -20,7 +19,7 @@ use crate::output::{say, tell};
 ///
 /// Streams text of any size in memory that depends on the number of cores alone. When it is stopped, finished shards are
 /// kept, and the same command goes on from there.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct Arguments {
     /// Text files
     #[arg(short, long, required = true, num_args = 1.., value_name = "FILE")]
@@ -38,44 +37,48 @@ pub struct Arguments {
     #[arg(long, value_enum)]
     format: Option<FormatArgument>,
     /// Processor threads; not given: all cores. The shards do not depend on it
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    threads: Option<u64>,
+    #[arg(long, value_name = "N", value_parser = threads)]
+    threads: Option<usize>,
 }
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let threads = arguments.threads.unwrap_or(0) as usize; // 0 for all cores
+    let threads = arguments.threads.unwrap_or(0); // 0 for all cores
     let pool =
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
-    pool.install(|| prepare(arguments))
+    let stop = crate::stop::requests("ending; shards that are finished are kept")?;
+    let meter = Arc::new(Meter::new("prepare"));
+    let work = {
+        let (arguments, meter) = (arguments.clone(), meter.clone());
+        move || pool.install(|| prepare(&arguments, &meter))
+    };
+    let result = stop.unless_stopped(work)?;
+    let time = meter.finish();
+    match result {
+        Err(reason) => {
+            tell(format_args!(
+                "stopped: {reason}; what is finished is kept, and the same command goes on from there"
+            ));
+            Ok(ExitCode::Interrupted)
+        }
+        Ok(prepared) => {
+            report(&prepared?, arguments, time)?;
+            Ok(ExitCode::Done)
+        }
+    }
 }
 
-fn prepare(arguments: &Arguments) -> Result<ExitCode> {
+fn prepare(arguments: &Arguments, meter: &Meter) -> Result<Prepared> {
     let Arguments { input: sources, out: folder, .. } = arguments;
     let format = FormatArgument::or_guess(arguments.format, sources);
     let tokenizer = match &arguments.tokenizer {
         Some(path) => Tokenizer::load(path, &LoadOptions::default())?,
         None => trained_tokenizer(arguments, format)?,
     };
-    let mut stop = StopRequests::install().context("cannot install signal handlers")?;
-    let meter = Meter::new("prepare");
-    let result = stop.during(|stop| {
-        let progress = |done| meter.show(done);
-        Preparation { sources, format, tokenizer: &tokenizer, folder, stop, progress: &progress }.run()
-    });
-    let time = meter.finish();
-    match result {
-        Err(DataError::Interrupted { done, total }) => {
-            tell(format_args!(
-                "stopped: {done} of {total} shards are finished and kept; the same command goes on from there"
-            ));
-            Ok(ExitCode::Interrupted)
-        }
-        result => {
-            report(&result?, arguments, time)?;
-            Ok(ExitCode::Done)
-        }
-    }
+    let (stop, progress) = (AtomicBool::new(false), |done| meter.show(done));
+    let preparation =
+        Preparation { sources, format, tokenizer: &tokenizer, folder, stop: &stop, progress: &progress };
+    Ok(preparation.run()?)
 }
 
 /// A vocabulary of this text: the one of the folder if it was begun with one, else one that is trained now.

@@ -1,20 +1,22 @@
 //! `albert-train pretrain`: from text, or from built-in stories, to a model.
 
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use train::config::{ConfigError, Interval, Layers, Pretrain, Resolved};
 use train::data::DataError;
 use train::exit::ExitCode;
 use train::run::checkpoint::Checkpoints;
-use train::run::directory::{self, RunDirectory, Status};
+use train::run::directory::{self, RunDirectory, Status, publish_model};
+use train::run::journal::Journal;
 use train::run::signals::{StopReason, StopRequests};
 use train::training::{
     self, Finished, Materials, SessionError, Trainer, TrainerOptions, TrainingState, Workshop, bytes,
 };
 
+use crate::farewell::Farewell;
 use crate::log::Log;
 use crate::output::{is_unread, say};
 use crate::progress::Display;
@@ -53,7 +55,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         say!("{}", resolved.to_toml().trim_end());
         return Ok(ExitCode::Done);
     }
-    let mut stop = StopRequests::install().context("cannot install signal handlers")?;
+    let stop = crate::stop::requests("finishing the micro-batch under way, saving, and ending")?;
     if let Some(limit) = resolved.settings.training.max_time {
         stop.limit_time(limit.0);
     }
@@ -71,22 +73,30 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         directory.write_config(&resolved.to_toml())?;
     }
     stop.watch(directory.path().to_path_buf());
-    let log = Log::open(&directory.log())?;
+    let log = Arc::new(Log::open(&directory.log())?);
     log.note(&command.join(" "));
-    let result = session(&resolved, &mut directory, stop, &log);
+    let result = session(&resolved, &mut directory, &stop, &log);
     let (status, reason) = match &result {
-        Ok(None) => (Status::Finished, "all steps are done".to_owned()),
-        Ok(Some(reason)) => (Status::Interrupted, reason.to_string()),
+        Ok(Session::Finished(_)) => (Status::Finished, "all steps are done".to_owned()),
+        Ok(Session::Stopped(reason)) => (Status::Interrupted, reason.to_string()),
         Err(error) => (Status::Failed, error.to_string()),
     };
     log.note(&reason);
     let noted = directory.finish(status, &reason);
-    let code = match result? {
-        None => ExitCode::Done,
-        Some(_) => ExitCode::Interrupted,
-    };
-    noted?; // what ended the run is told first
-    Ok(code)
+    let session = result?; // what ended the run is told first
+    noted?;
+    match session {
+        Session::Stopped(_) => Ok(ExitCode::Interrupted),
+        Session::Finished(farewell) => {
+            // The run is finished, whatever becomes of this.
+            if let Ok(Err(error)) = stop.unless_stopped(move || farewell.show())?
+                && !is_unread(&error)
+            {
+                log.say(&format!("the model is finished, but no examples can be shown: {error:#}"));
+            }
+            Ok(ExitCode::Done)
+        }
+    }
 }
 
 /// The settings with which the session before this one went to work.
@@ -96,107 +106,139 @@ fn settings_in(saved: &Path) -> Result<Pretrain, ConfigError> {
     Ok(layers.resolve()?.settings)
 }
 
-/// One session of a run; the reason if it was stopped before its end.
+/// How a session ended.
+enum Session {
+    Finished(Box<Farewell>),
+    Stopped(StopReason),
+}
+
+/// One session of a run. Whatever leaves nothing behind that is not whole can be left at any moment, and is; only the
+/// trainer knows when it can stop.
 fn session(
     resolved: &Resolved<Pretrain>,
     directory: &mut RunDirectory,
-    mut stop: StopRequests,
-    log: &Log,
-) -> Result<Option<StopReason>> {
+    stop: &StopRequests,
+    log: &Arc<Log>,
+) -> Result<Session> {
     let settings = &resolved.settings;
     if settings.data.train.is_empty() {
         log.say("no text was given: learning from built-in stories (your own: --train FILE)");
     }
-    let mut gathered = gather(settings, directory, &mut stop, log);
-    if let Err(SessionError::Data(DataError::OtherPreparation { .. })) = &gathered
-        && !directory::has_begun(directory.path())
-    {
-        // The text was changed since a start that failed.
-        training::drop_other_data(&directory.data(), None, settings)?;
-        gathered = gather(settings, directory, &mut stop, log);
-    }
-    let materials = match gathered {
-        Err(SessionError::Data(DataError::Interrupted { .. })) => {
-            let reason = stop.pending().unwrap_or(StopReason::Interrupt);
-            log.say(&format!(
-                "stopped: {reason}; what was prepared is kept, run the same command again to continue"
-            ));
-            return Ok(Some(reason));
-        }
-        materials => materials?,
+    let stopped = |reason: StopReason, kept: &str| {
+        log.say(&format!("stopped: {reason}; {kept}, run the same command again to continue"));
+        Ok(Session::Stopped(reason))
+    };
+    let gather = {
+        let (settings, log) = (settings.clone(), log.clone());
+        let (folder, has_begun) = (directory.data(), directory::has_begun(directory.path()));
+        move || gather(&settings, &folder, has_begun, &log)
+    };
+    let materials = match stop.unless_stopped(gather)? {
+        Ok(materials) => materials?,
+        Err(reason) => return stopped(reason, "what was prepared is kept"),
     };
     directory.expect_data(&materials.identity)?;
     directory.write_config(&resolved.to_toml())?; // only now: a session that is refused changes nothing
-    let config = training::albert_config(&settings.model, &materials.tokenizer)?;
-    let mut learner = training::learner(settings, config, training::available_memory())?;
-    let micro_batch = training::micro_batch(settings);
-    let held_out =
-        training::held_out_batches(materials.held_out.clone(), settings.training.eval_sequences, micro_batch);
-    introduce(settings, &materials, &mut learner, log);
-    let checkpoints = directory.checkpoints(settings.training.keep)?;
-    warn_of_little_room(directory, &checkpoints, learner.albert().parameters().count(), log)?;
-    let display = RefCell::new(Display::new(settings.training.steps, log));
-    let mut trainer = Trainer {
-        learner: &mut learner,
-        dataset: materials.training.clone(),
-        held_out,
-        options: options(settings, micro_batch),
-        state: TrainingState::default(),
-        checkpoints,
-        journal: directory.journal()?,
-        journal_fails: false,
-        saved: None,
-        stop,
-        observe: Box::new(|happening| display.borrow_mut().show(&happening)),
+    let load = {
+        let settings = settings.clone();
+        let (checkpoints, journal) = (directory.checkpoints(settings.training.keep)?, directory.journal()?);
+        let (stop, log) = (stop.clone(), log.clone());
+        move || trainer(&settings, materials, checkpoints, journal, stop, log)
     };
-    if let Some(step) = trainer.resume()? {
-        log.say(&format!("continuing from step {step}"));
-    }
+    let (mut trainer, materials) = match stop.unless_stopped(load)? {
+        Ok(loaded) => loaded?,
+        Err(reason) => return stopped(reason, "nothing was begun"),
+    };
+    warn_of_little_room(directory, &trainer, log)?;
     let finished = trainer.run();
-    drop(trainer);
-    display.into_inner().finish();
+    let Trainer { learner, observe, .. } = trainer;
+    drop(observe); // and with it the bar
     let finished = finished?;
     // The moments and the memory of a training step are not needed any more.
     let (albert, values) = (learner.albert().clone(), learner.values());
     drop(learner);
-    let publish = || {
-        directory.publish_model::<SessionError>(|folder| {
-            model::save(folder, &albert, &values)?;
-            Ok(materials.tokenizer.save(folder)?)
-        })
+    let export = {
+        let run = directory.path().to_path_buf();
+        move || -> Result<(PathBuf, Materials), SessionError> {
+            let model = publish_model::<SessionError>(&run, |folder| {
+                model::save(folder, &albert, &values)?;
+                Ok(materials.tokenizer.save(folder)?)
+            })?;
+            Ok((model, materials))
+        }
     };
     match finished {
         Finished::Stopped(reason, step) => {
-            log.say(&format!(
-                "stopped: {reason}; step {step} is saved, run the same command again to continue"
-            ));
+            let session = stopped(reason, &format!("step {step} is saved"));
             // The run is safe by now: a disk without room for a copy to look at is no failure.
-            match publish() {
-                Ok(model) => log.say(&format!("the model of step {step} is in {}", model.display())),
+            match export() {
+                Ok((model, _)) => log.say(&format!("the model of step {step} is in {}", model.display())),
                 Err(error) => log.say(&format!("warning: the model of step {step} was not written: {error}")),
             }
-            Ok(Some(reason))
+            session
         }
         Finished::Done(evaluation) => {
             directory.write_json("eval_results.json", &evaluation)?;
-            let model = publish()?;
-            match crate::farewell::show(&model, &materials) {
-                Err(error) if !is_unread(&error) => Err(error),
-                _ => Ok(None),
+            match stop.unless_stopped(export)? {
+                Ok(exported) => {
+                    let (model, materials) = exported?;
+                    let settings = settings.clone();
+                    Ok(Session::Finished(Box::new(Farewell { model, materials, settings })))
+                }
+                Err(reason) => {
+                    stopped(reason, "all steps are done and saved, only the model is not written yet")
+                }
             }
         }
     }
 }
 
-fn gather(
+/// What the run learns from, in `folder`.
+fn gather(settings: &Pretrain, folder: &Path, has_begun: bool, log: &Log) -> Result<Materials, SessionError> {
+    let gather = || Workshop { folder, announce: &|what| log.say(what) }.materials(settings);
+    match gather() {
+        Err(SessionError::Data(DataError::OtherPreparation { .. })) if !has_begun => {
+            // The text was changed since a start that failed.
+            training::drop_other_data(folder, None, settings)?;
+            gather()
+        }
+        gathered => gathered,
+    }
+}
+
+/// A trainer that stands where the newest checkpoint left it, or before the first step.
+fn trainer(
     settings: &Pretrain,
-    directory: &RunDirectory,
-    stop: &mut StopRequests,
-    log: &Log,
-) -> Result<Materials, SessionError> {
-    let folder = directory.data();
-    let announce = |what: &str| log.say(what);
-    stop.during(|stop| Workshop { folder: &folder, stop, announce: &announce }.materials(settings))
+    materials: Materials,
+    checkpoints: Checkpoints,
+    journal: Journal,
+    stop: StopRequests,
+    log: Arc<Log>,
+) -> Result<(Trainer, Materials)> {
+    let config = training::albert_config(&settings.model, &materials.tokenizer)?;
+    let mut learner = training::learner(settings, config, training::available_memory())?;
+    let micro_batch = training::micro_batch(settings);
+    let held_out =
+        training::held_out_batches(materials.held_out.clone(), settings.training.eval_sequences, micro_batch);
+    introduce(settings, &materials, &mut learner, &log);
+    let mut display = Display::new(settings.training.steps, log.clone());
+    let mut trainer = Trainer {
+        learner,
+        dataset: materials.training.clone(),
+        held_out,
+        options: options(settings, micro_batch),
+        state: TrainingState::default(),
+        checkpoints,
+        journal,
+        journal_fails: false,
+        saved: None,
+        stop,
+        observe: Box::new(move |happening| display.show(&happening)),
+    };
+    if let Some(step) = trainer.resume()? {
+        log.say(&format!("continuing from step {step}"));
+    }
+    Ok((trainer, materials))
 }
 
 fn options(settings: &Pretrain, micro_batch_size: usize) -> TrainerOptions {
@@ -214,15 +256,10 @@ fn options(settings: &Pretrain, micro_batch_size: usize) -> TrainerOptions {
 }
 
 /// Warns where the disk has no room for what the run is going to write.
-fn warn_of_little_room(
-    directory: &RunDirectory,
-    checkpoints: &Checkpoints,
-    parameters: usize,
-    log: &Log,
-) -> Result<()> {
-    let weights = (parameters * size_of::<f32>()) as u64;
+fn warn_of_little_room(directory: &RunDirectory, trainer: &Trainer, log: &Log) -> Result<()> {
+    let weights = (trainer.learner.albert().parameters().count() * size_of::<f32>()) as u64;
     // A checkpoint has two moments beside the weights; at the end there is the model.
-    let needed = checkpoints.growth(3 * weights)? + weights;
+    let needed = trainer.checkpoints.growth(3 * weights)? + weights;
     if let Some(free) = directory.shortage(needed) {
         log.say(&format!(
             "warning: the run is going to write {} of checkpoints and model, but only {} are free in {}: make room, or \

@@ -1,6 +1,7 @@
 //! What a person sees of a run: one bar on a terminal, one plain line per interval elsewhere.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -17,17 +18,17 @@ const INTERVAL: Duration = Duration::from_secs(30);
 const FRAME: Duration = Duration::from_millis(200);
 
 /// Shows a run.
-pub struct Display<'a> {
+pub struct Display {
     steps: u64,
-    log: &'a Log,
+    log: Arc<Log>,
     lines: LineClock,
     /// On a terminal, with the clock of its frames.
     bar: Option<(ProgressBar, LineClock)>,
 }
 
-impl<'a> Display<'a> {
+impl Display {
     /// A display of a run of `steps` steps.
-    pub fn new(steps: u64, log: &'a Log) -> Self {
+    pub fn new(steps: u64, log: Arc<Log>) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(steps);
             let style = ProgressStyle::with_template("{bar:24} {msg}").expect("the template is well-formed");
@@ -126,9 +127,10 @@ impl<'a> Display<'a> {
         }
         self.log.note(text);
     }
+}
 
-    /// Takes the bar away.
-    pub fn finish(&self) {
+impl Drop for Display {
+    fn drop(&mut self) {
         if let Some((bar, _)) = &self.bar {
             bar.finish_and_clear();
         }

@@ -38,16 +38,16 @@ fn text(folder: &Path) {
     std::fs::write(folder.join("text.txt"), text).expect("the folder can be written");
 }
 
-/// Weights and moments of the last checkpoint.
-fn result(folder: &Path, run: &str) -> [Vec<u8>; 2] {
+/// Weights, moments and state of the last checkpoint.
+fn result(folder: &Path, run: &str) -> [Vec<u8>; 3] {
     let checkpoint = folder.join(run).join(format!("checkpoints/step-{STEPS:08}"));
-    ["model.safetensors", "optimizer.safetensors"].map(|file| {
+    ["model.safetensors", "optimizer.safetensors", "state.json"].map(|file| {
         std::fs::read(checkpoint.join(file)).unwrap_or_else(|error| panic!("{run}: {file}: {error}"))
     })
 }
 
 /// The result of a run that is left alone, and how long it takes on this machine.
-fn uninterrupted(folder: &Path) -> ([Vec<u8>; 2], Duration) {
+fn uninterrupted(folder: &Path) -> ([Vec<u8>; 3], Duration) {
     let start = Instant::now();
     let output = program(folder, "whole").output().expect("the program starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -111,15 +111,45 @@ fn a_run_goes_on_with_its_own_text() {
     pretrain(&scene, &[]).done();
 }
 
-/// A model that computes no numbers is no best one, and what is saved of it can be read back.
+/// A run in which no update could be made has learnt nothing, however often it is continued: it does not finish.
 #[test]
-fn a_run_without_numbers_can_be_continued() {
+fn a_run_that_learns_nothing_is_no_success() {
     let scene = Scene::new();
     let more = ["--initializer-range", "1.5e38"];
     let first = pretrain(&scene, &more);
     assert!(first.err.contains("step 0 was skipped") && first.err.contains("loss NaN;"), "{}", first.err);
-    first.done();
-    pretrain(&scene, &more).done();
+    first.complains(ExitCode::Diverged, &["nothing was learnt", "--initializer-range"]);
+    pretrain(&scene, &more).complains(ExitCode::Diverged, &["nothing was learnt"]);
+    let info = std::fs::read_to_string(scene.path("run/run.json")).unwrap();
+    assert!(info.contains("\"status\": \"failed\""), "{info}");
+    assert!(!scene.path("run/model").exists() && !scene.path("run/eval_results.json").exists());
+}
+
+/// Nor does one that has learnt the opposite: at a learning rate of 1 the loss grows.
+#[test]
+fn a_model_worse_than_none_is_no_success() {
+    let scene = Scene::new();
+    let more = ["--learning-rate", "1", "--warmup-steps", "0", "--optimizer", "adamw"];
+    pretrain(&scene, &more).complains(ExitCode::Diverged, &["after 4 steps", "--learning-rate"]);
+    assert!(!scene.path("run/model").exists());
+}
+
+#[test]
+fn settings_that_cannot_teach_anything_are_refused() {
+    let scene = Scene::new();
+    for (flag, value, key) in [
+        ("--masked-lm-prob", "0", "masking.masked_lm_prob"),
+        ("--max-predictions-per-seq", "0", "masking.max_predictions_per_seq"),
+        ("--type-vocab-size", "1", "model.type_vocab_size"),
+        ("--threads", "1000000000000", "device.threads"),
+        ("--threads", "0", "device.threads"),
+    ] {
+        pretrain(&scene, &[flag, value]).complains(ExitCode::Usage, &[key, "help: "]);
+        assert!(!scene.path("run").exists(), "{flag} {value}");
+    }
+    let model = scene.arg("model");
+    let masked = run(&["fill-mask", "--model", &model, "--threads", "3000", "a [MASK]"]);
+    masked.complains(ExitCode::Usage, &["--threads", "from 1 to"]);
 }
 
 /// Before its end, too: a run that was stopped has a model, and the run's own folder stands for it.

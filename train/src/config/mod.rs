@@ -40,6 +40,14 @@ pub use values::{Device, Interval, Span};
 
 use crate::exit::{Classify, ExitCode};
 
+/// The most threads that may be asked for here: four for each core that this process may use, and never fewer than 64, so
+/// that settings made on a larger machine serve on a smaller one. Beyond that a number is a slip of the finger, and costs: a
+/// thousand threads on two cores are fifty times slower than two.
+pub fn most_threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (4 * cores).max(64)
+}
+
 /// A struct of sections, each a struct of values.
 pub trait Settings: Clone + Default + PartialEq + Serialize + DeserializeOwned {
     /// Every key with a line of help, in the order in which they are shown.

@@ -116,7 +116,9 @@ impl Inference {
         };
         let plan = self.albert.evaluation_plan(capacity, self.runtime.precision());
         let plan = self.runtime.load(plan)?;
-        Ok(evaluate(&mut self.runtime, plan, batches, self.albert.config().vocab_size)?)
+        let vocabulary_size = self.albert.config().vocab_size;
+        let evaluation = evaluate(&mut self.runtime, plan, batches, vocabulary_size, &|| false)?;
+        Ok(evaluation.expect("nobody stops it"))
     }
 
     /// How many sequences of at most `length` tokens an evaluation computes together.

@@ -17,10 +17,14 @@ const WINDOW: u64 = 50;
 /// How often a run goes back before it gives up.
 const ROLLBACKS: usize = 2;
 
+/// The longest gradient that is applied: the second moment, which holds its square, leaves f32 at √(2¹²⁸) = 1.8e19, and
+/// from then on the weights it belongs to would not move any more.
+const LONGEST: f64 = 1e19;
+
 /// What to do with the step just computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Its numbers are finite: update the weights.
+    /// Its numbers can be used: update the weights.
     Apply,
     /// Leave weights and moments as they are and go on with the next batch.
     Skip,
@@ -55,10 +59,10 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Decides about the step number `step` (updates done before it), given the loss of its batch and the norm of its
-    /// gradient before clipping.
+    /// Decides about the step number `step` (steps done before it), given the loss of its batch and the norm of the gradient
+    /// that would be applied, after clipping; it is NaN where the norm before clipping is not finite.
     pub fn judge(&mut self, step: u64, loss: f64, gradient_norm: f64) -> Action {
-        if loss.is_finite() && gradient_norm.is_finite() {
+        if loss.is_finite() && gradient_norm.is_finite() && gradient_norm <= LONGEST {
             return Action::Apply;
         }
         self.total += 1;
@@ -91,14 +95,14 @@ impl Guard {
 mod tests {
     use super::*;
 
-    const BAD: [(f64, f64); 4] =
-        [(f64::NAN, 1.0), (f64::INFINITY, 1.0), (1.0, f64::NAN), (1.0, f64::NEG_INFINITY)];
+    const BAD: [(f64, f64); 5] =
+        [(f64::NAN, 1.0), (f64::INFINITY, 1.0), (1.0, f64::NAN), (1.0, f64::NEG_INFINITY), (1.0, 1e20)];
 
     #[test]
     fn finite_numbers_change_nothing() {
         let mut guard = Guard::default();
         for step in 0..1000 {
-            assert_eq!(guard.judge(step, 1e30, 1e30), Action::Apply);
+            assert_eq!(guard.judge(step, 1e30, 1e19), Action::Apply);
         }
         assert_eq!(guard, Guard::default());
     }

@@ -47,7 +47,8 @@ impl Default for OptimizerSettings {
 }
 
 impl OptimizerSettings {
-    /// The constants of update number `number` (1 for the first), for a gradient of the global norm `gradient_norm`.
+    /// The constants of update number `number` (1 for the first), for a gradient of the global norm `gradient_norm`. Where that
+    /// is not finite, its product with the scale is not either.
     pub fn update(&self, number: u64, learning_rate: f64, gradient_norm: f64) -> Update {
         let clips = self.clip_norm > 0.0 && gradient_norm > self.clip_norm;
         Update {

@@ -257,31 +257,6 @@ impl RunDirectory {
         self.replace(name, &bytes)
     }
 
-    /// Puts the finished model into `model/`: `write` fills a folder, whose files then take their places one by one,
-    /// synced. A model of an earlier session is replaced; files that somebody added there stay.
-    pub fn publish_model<E: From<DirectoryError>>(
-        &self,
-        write: impl FnOnce(&Path) -> Result<(), E>,
-    ) -> Result<PathBuf, E> {
-        let (staging, model) = (self.path.join(MODEL_STAGING), self.path.join(MODEL));
-        files::remove_flat_dir(&Disk, &staging, |_| true)
-            .and_then(|()| fs::create_dir(&staging))
-            .map_err(io_error("cannot create", &staging))?;
-        write(&staging)?;
-        let publish = || -> io::Result<()> {
-            fs::create_dir_all(&model)?;
-            for name in files::names(&staging)? {
-                let from = staging.join(&name);
-                File::open(&from)?.sync_all()?;
-                fs::rename(from, model.join(name))?;
-            }
-            files::Files::sync_dir(&Disk, &model)?;
-            fs::remove_dir(&staging)
-        };
-        publish().map_err(io_error("cannot write", &model))?;
-        Ok(model)
-    }
-
     fn replace(&self, name: &str, content: &[u8]) -> Result<(), DirectoryError> {
         let path = self.path.join(name);
         files::replace(&Disk, &path, content).map_err(io_error("cannot write", &path))
@@ -292,6 +267,32 @@ impl RunDirectory {
 /// one. A start that failed or was stopped before that binds nobody.
 pub fn has_begun(path: &Path) -> bool {
     checkpoint::exists_in(path) || ["quarantine", MODEL].iter().any(|name| path.join(name).exists())
+}
+
+/// Puts the finished model of a run, whose directory this process has opened, into its `model/`: `write` fills a folder, whose
+/// files then take their places one by one, synced. A model of an earlier session is replaced; files that somebody added
+/// there stay.
+pub fn publish_model<E: From<DirectoryError>>(
+    run: &Path,
+    write: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<PathBuf, E> {
+    let (staging, model) = (run.join(MODEL_STAGING), run.join(MODEL));
+    files::remove_flat_dir(&Disk, &staging, |_| true)
+        .and_then(|()| fs::create_dir(&staging))
+        .map_err(io_error("cannot create", &staging))?;
+    write(&staging)?;
+    let publish = || -> io::Result<()> {
+        fs::create_dir_all(&model)?;
+        for name in files::names(&staging)? {
+            let from = staging.join(&name);
+            File::open(&from)?.sync_all()?;
+            fs::rename(from, model.join(name))?;
+        }
+        files::Files::sync_dir(&Disk, &model)?;
+        fs::remove_dir(&staging)
+    };
+    publish().map_err(io_error("cannot write", &model))?;
+    Ok(model)
 }
 
 /// What `run.json` of the run in `path` says, without opening the run; `None` if that is not a run.
@@ -485,7 +486,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = RunDirectory::open(folder.path(), &command()).unwrap();
         let publish = |content: &'static str| {
-            run.publish_model(|dir| -> Result<(), DirectoryError> {
+            publish_model(run.path(), |dir| -> Result<(), DirectoryError> {
                 fs::write(dir.join("config.json"), content).unwrap();
                 Ok(())
             })

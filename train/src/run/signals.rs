@@ -1,19 +1,27 @@
 //! How a run is asked to stop: a signal, a time limit, or a file, for those who have neither keyboard nor scheduler.
 //!
-//! The first SIGINT or SIGTERM asks; the work ends at the next safe point, saves, and exits with
+//! The first SIGINT or SIGTERM asks: it is acknowledged at once, the work ends at the next safe point, saves, and exits with
 //! [`ExitCode::Interrupted`](crate::exit::ExitCode::Interrupted). The second of the same kind ends the process at once with 130 or 143.
-//! Everything that works for long polls [`StopRequests::pending`]: training, evaluation and data preparation alike.
+//!
+//! Work that holds what is saved nowhere polls [`StopRequests::pending`]: training and evaluation, between micro-batches. Work
+//! that can be killed at any moment, because it leaves on the disk only what is whole, need not know of any of this:
+//! [`StopRequests::unless_stopped`] leaves it where it is.
 
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+use signal_hook::iterator::Signals;
+
+use crate::exit::{Classify, ExitCode};
 
 /// Why the work is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,27 +47,65 @@ impl fmt::Display for StopReason {
     }
 }
 
+/// The system gives this process no further thread.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot start a thread: {0}\n  help: a limit of processes or of memory is reached (`ulimit -u`, `ulimit -v`, a container's)"
+)]
+pub struct NoThread(#[source] io::Error);
+
+impl Classify for NoThread {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Memory
+    }
+}
+
 /// How often the file system is asked for `stop-now`: a look may be slow on a network disk.
 const FILE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often somebody who waits for work looks for a request to stop.
+const POLL: Duration = Duration::from_millis(20);
+/// Stack of a thread for work, in bytes: as much as the main thread has.
+const STACK: usize = 8 << 20;
 
-/// The requests to stop that this process has received.
-#[derive(Debug)]
-pub struct StopRequests {
+/// The requests to stop that this process has received. Clones are the same requests.
+#[derive(Clone, Debug)]
+pub struct StopRequests(Arc<Requests>);
+
+#[derive(Default)]
+struct Requests {
     interrupt: Arc<AtomicBool>,
     terminate: Arc<AtomicBool>,
     save: Arc<AtomicBool>,
+    watched: Mutex<Watched>,
+    acknowledge: Option<Box<dyn Fn(StopReason) + Send + Sync>>,
+    acknowledged: Mutex<Vec<StopReason>>,
+}
+
+impl fmt::Debug for Requests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Requests").field("watched", &self.watched).finish_non_exhaustive()
+    }
+}
+
+/// What has to be looked at to be noticed.
+#[derive(Debug, Default)]
+struct Watched {
     deadline: Option<Instant>,
     directory: Option<PathBuf>,
-    next_look: Instant,
+    next_look: Option<Instant>,
     reason: Option<StopReason>,
 }
 
 impl StopRequests {
     /// Installs the signal handlers. Do this once, early in `main`: handlers stay for the life of the process.
-    pub fn install() -> io::Result<Self> {
-        let requests = Self::without_signals();
-        for (signal, flag, code) in [(SIGINT, &requests.interrupt, 130), (SIGTERM, &requests.terminate, 143)]
-        {
+    /// `acknowledge` is called with each reason to stop once: for a signal at once, whatever the process is doing, and in any
+    /// case before [`Self::pending`] tells of it.
+    pub fn install(acknowledge: impl Fn(StopReason) + Send + Sync + 'static) -> io::Result<Self> {
+        let requests =
+            Self(Arc::new(Requests { acknowledge: Some(Box::new(acknowledge)), ..Requests::default() }));
+        let Requests { interrupt, terminate, save, .. } = &*requests.0;
+        let asking = [(SIGINT, interrupt, 130), (SIGTERM, terminate, 143)];
+        for (signal, flag, code) in asking {
             // In this order: the first signal finds the flag down and raises it, the second finds it up and exits.
             flag::register_conditional_shutdown(signal, code, Arc::clone(flag))?;
             flag::register(signal, Arc::clone(flag))?;
@@ -67,92 +113,133 @@ impl StopRequests {
         #[cfg(unix)]
         {
             use signal_hook::consts::{SIGUSR1, SIGXFSZ};
-            flag::register(SIGUSR1, Arc::clone(&requests.save))?;
+            flag::register(SIGUSR1, Arc::clone(save))?;
             // At a file-size limit the write should fail with an error that names the file, not kill the process.
             flag::register(SIGXFSZ, Arc::default())?;
         }
+        let mut signals = Signals::new(asking.map(|(signal, ..)| signal))?;
+        let of_thread = requests.clone();
+        let listen = move || {
+            for signal in signals.forever() {
+                let is_interrupt = signal == SIGINT;
+                of_thread.acknowledge(if is_interrupt {
+                    StopReason::Interrupt
+                } else {
+                    StopReason::Terminate
+                });
+            }
+        };
+        // Where no thread can be had, requests are acknowledged a little later, by who polls.
+        let _ = thread::Builder::new().name("signals".into()).spawn(listen);
         Ok(requests)
     }
 
     /// Without signal handlers: only a time limit or a file can ask.
     pub fn without_signals() -> Self {
-        StopRequests {
-            interrupt: Arc::default(),
-            terminate: Arc::default(),
-            save: Arc::default(),
-            deadline: None,
-            directory: None,
-            next_look: Instant::now(),
-            reason: None,
-        }
+        Self(Arc::default())
     }
 
     /// Asks to stop once `limit` is over, counted from now on a clock that nobody can set.
-    pub fn limit_time(&mut self, limit: Duration) {
-        self.deadline = Instant::now().checked_add(limit); // beyond the clock's end is no limit
+    pub fn limit_time(&self, limit: Duration) {
+        self.watched().deadline = Instant::now().checked_add(limit); // beyond the clock's end is no limit
     }
 
     /// Watches a run directory for the files `stop-now` and `save-now`; those left from before are removed.
-    pub fn watch(&mut self, directory: PathBuf) {
+    pub fn watch(&self, directory: PathBuf) {
         for name in [STOP_FILE, SAVE_FILE] {
             let _ = fs::remove_file(directory.join(name)); // usually there is none
         }
-        self.directory = Some(directory);
+        self.watched().directory = Some(directory);
     }
 
     /// Why to stop, if somebody asked; from then on always the same.
-    pub fn pending(&mut self) -> Option<StopReason> {
-        if self.reason.is_none() {
-            self.look_for_files();
-        }
-        if self.reason.is_none() {
-            self.reason = if self.interrupt.load(Ordering::Relaxed) {
+    pub fn pending(&self) -> Option<StopReason> {
+        let mut watched = self.watched();
+        watched.look_for_files(&self.0.save);
+        if watched.reason.is_none() {
+            watched.reason = if self.0.interrupt.load(Ordering::Relaxed) {
                 Some(StopReason::Interrupt)
-            } else if self.terminate.load(Ordering::Relaxed) {
+            } else if self.0.terminate.load(Ordering::Relaxed) {
                 Some(StopReason::Terminate)
-            } else if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            } else if watched.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 Some(StopReason::MaxTime)
             } else {
                 None
             };
         }
-        self.reason
+        if let Some(reason) = watched.reason {
+            self.acknowledge(reason);
+        }
+        watched.reason
     }
 
-    /// Runs `work` with a flag that goes up when somebody asks to stop: for work that polls a flag on many threads.
-    pub fn during<T>(&mut self, work: impl FnOnce(&AtomicBool) -> T) -> T {
-        let (flag, done) = (AtomicBool::new(false), AtomicBool::new(false));
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
-                    flag.fetch_or(self.pending().is_some(), Ordering::Relaxed);
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-            });
-            let result = work(&flag);
-            done.store(true, Ordering::Relaxed);
-            result
-        })
+    /// Says once that `reason` was heard; whoever comes meanwhile waits until it is said.
+    fn acknowledge(&self, reason: StopReason) {
+        let Some(acknowledge) = &self.0.acknowledge else { return };
+        let mut acknowledged = self.0.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+        if !acknowledged.contains(&reason) {
+            acknowledged.push(reason);
+            acknowledge(reason);
+        }
+    }
+
+    /// What `work` gives; or, as soon as somebody asks to stop, why. Then `work` is left where it is: its thread goes on until
+    /// the process ends, which should be soon. So it must be work that can be killed at any moment.
+    ///
+    /// # Errors
+    /// If there is no thread for it.
+    ///
+    /// # Panics
+    /// If `work` does.
+    pub fn unless_stopped<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Result<T, StopReason>, NoThread> {
+        let (sender, receiver) = channel();
+        let run = move || {
+            let _ = sender.send(work()); // nobody listens if it was left
+        };
+        let thread =
+            thread::Builder::new().name("work".into()).stack_size(STACK).spawn(run).map_err(NoThread)?;
+        loop {
+            if let Some(reason) = self.pending() {
+                return Ok(Err(reason));
+            }
+            match receiver.recv_timeout(POLL) {
+                Ok(result) => return Ok(Ok(result)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => match thread.join() {
+                    Err(panic) => std::panic::resume_unwind(panic),
+                    Ok(()) => unreachable!("work that ends sends its result"),
+                },
+            }
+        }
     }
 
     /// Whether a checkpoint was asked for (SIGUSR1 or `save-now`) since this was last called; the run goes on.
-    pub fn take_save_request(&mut self) -> bool {
-        self.look_for_files();
-        self.save.swap(false, Ordering::Relaxed)
+    pub fn take_save_request(&self) -> bool {
+        self.watched().look_for_files(&self.0.save);
+        self.0.save.swap(false, Ordering::Relaxed)
     }
 
-    fn look_for_files(&mut self) {
+    fn watched(&self) -> std::sync::MutexGuard<'_, Watched> {
+        self.0.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watched {
+    fn look_for_files(&mut self, save: &AtomicBool) {
         let Some(directory) = &self.directory else { return };
         let now = Instant::now();
-        if now < self.next_look {
+        if self.next_look.is_some_and(|next| now < next) {
             return;
         }
-        self.next_look = now + FILE_INTERVAL;
+        self.next_look = Some(now + FILE_INTERVAL);
         // Removing is looking: a request that was taken is gone, so that it does not stop the next session as well.
         if fs::remove_file(directory.join(SAVE_FILE)).is_ok() {
-            self.save.store(true, Ordering::Relaxed);
+            save.store(true, Ordering::Relaxed);
         }
-        if fs::remove_file(directory.join(STOP_FILE)).is_ok() {
+        if self.reason.is_none() && fs::remove_file(directory.join(STOP_FILE)).is_ok() {
             self.reason = Some(StopReason::StopFile);
         }
     }
@@ -169,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_time_limit_and_a_file_ask_to_stop() {
-        let mut requests = StopRequests::without_signals();
+        let requests = StopRequests::without_signals();
         requests.limit_time(Duration::from_secs(3600));
         assert_eq!(requests.pending(), None);
         requests.limit_time(Duration::ZERO);
@@ -180,12 +267,12 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         let stop = run.path().join("stop-now");
         fs::write(&stop, "").unwrap();
-        let mut requests = StopRequests::without_signals();
+        let requests = StopRequests::without_signals();
         requests.watch(run.path().into());
         assert_eq!(requests.pending(), None, "a file from before the start does not count");
         fs::write(&stop, "").unwrap();
         assert_eq!(requests.pending(), None, "looked less than a second ago");
-        requests.next_look = Instant::now();
+        requests.watched().next_look = None;
         assert_eq!(requests.pending(), Some(StopReason::StopFile));
         assert!(!stop.exists());
     }
@@ -193,12 +280,31 @@ mod tests {
     #[test]
     fn a_file_asks_for_a_save_once() {
         let run = tempfile::tempdir().unwrap();
-        let mut requests = StopRequests::without_signals();
+        let requests = StopRequests::without_signals();
         requests.watch(run.path().into());
         fs::write(run.path().join("save-now"), "").unwrap();
         assert!(requests.take_save_request());
         assert!(!requests.take_save_request());
         assert_eq!(requests.pending(), None);
+    }
+
+    #[test]
+    fn work_that_can_be_killed_is_left_as_soon_as_somebody_asks() {
+        let requests = StopRequests::without_signals();
+        assert_eq!(requests.unless_stopped(|| 7).unwrap(), Ok(7));
+        let (asker, (ended, wait)) = (requests.clone(), channel::<()>());
+        let work = move || {
+            asker.limit_time(Duration::ZERO);
+            let _ = wait.recv(); // until the test ends
+        };
+        assert_eq!(requests.unless_stopped(work).unwrap(), Err(StopReason::MaxTime));
+        drop(ended);
+    }
+
+    #[test]
+    #[should_panic(expected = "as it should")]
+    fn a_panic_of_work_is_a_panic_here() {
+        let _ = StopRequests::without_signals().unless_stopped(|| panic!("as it should"));
     }
 
     /// The whole way in a process of its own, for every signal: the first is noticed, the second kills.
@@ -208,7 +314,10 @@ mod tests {
         use std::process::{Command, Stdio};
         const ROLE: &str = "SIGNAL_TEST_FOLDER";
         if let Some(folder) = std::env::var_os(ROLE) {
-            let mut requests = StopRequests::install().unwrap();
+            let acknowledged = Path::new(&folder).join("acknowledged");
+            let requests =
+                StopRequests::install(move |reason| fs::write(&acknowledged, reason.to_string()).unwrap())
+                    .unwrap();
             fs::write(Path::new(&folder).join("ready"), "").unwrap();
             let deadline = Instant::now() + Duration::from_secs(60);
             while Instant::now() < deadline {
@@ -248,6 +357,7 @@ mod tests {
             wait_for("saved", "");
             send(signal, process);
             wait_for("noticed", &reason.to_string());
+            wait_for("acknowledged", &reason.to_string());
             send(signal, process);
             assert_eq!(child.wait().unwrap().code(), Some(code));
         }

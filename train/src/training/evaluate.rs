@@ -5,7 +5,7 @@ use engine::{Bindings, PlanId, RunError, Runtime};
 use super::metrics::{Evaluation, Tally};
 use crate::data::Batch;
 
-/// Evaluates `batches` with an evaluation plan of `runtime`; no step is claimed.
+/// Evaluates `batches` with an evaluation plan of `runtime`; no step is claimed. `None` where `stop` said so before a batch.
 ///
 /// # Errors
 /// If a batch does not fit the plan.
@@ -14,10 +14,14 @@ pub fn evaluate(
     plan: PlanId,
     batches: &[Batch],
     vocabulary_size: usize,
-) -> Result<Evaluation, RunError> {
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<Evaluation>, RunError> {
     let (mut masked_lm, mut sentence_order) = (Tally::default(), Tally::default());
     let mut scratch = Default::default();
     for batch in batches {
+        if stop() {
+            return Ok(None);
+        }
         let bindings = Bindings {
             lengths: &[batch.tokens(), batch.sequences(), batch.predictions()],
             integers: &batch.integers(),
@@ -27,7 +31,7 @@ pub fn evaluate(
         runtime.run(plan, &bindings)?;
         tally(runtime, plan, batch, [&mut masked_lm, &mut sentence_order], &mut scratch);
     }
-    Ok(Evaluation {
+    Ok(Some(Evaluation {
         global_step: 0,
         loss: masked_lm.mean_loss() + sentence_order.mean_loss(),
         masked_lm_accuracy: masked_lm.accuracy(),
@@ -37,7 +41,7 @@ pub fn evaluate(
         majority_masked_lm_accuracy: majority(batches, vocabulary_size),
         sequences: sentence_order.count,
         masked_tokens: masked_lm.count,
-    })
+    }))
 }
 
 /// Adds what the last run of `plan`, which was of `batch`, predicted of masked tokens and of sentence order.

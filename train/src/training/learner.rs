@@ -93,10 +93,26 @@ impl Learner {
     /// # Errors
     /// If a micro-batch does not fit the plan.
     pub fn gradient(&mut self, micro_batches: &[Batch], step: u64) -> Result<Outcome, RunError> {
+        Ok(self.gradient_unless(&|| false, micro_batches, step)?.expect("nobody stops it"))
+    }
+
+    /// The same, or `None` where `stop` said so before a micro-batch: what was computed until then is of no use.
+    ///
+    /// # Errors
+    /// If a micro-batch does not fit the plan.
+    pub fn gradient_unless(
+        &mut self,
+        stop: &dyn Fn() -> bool,
+        micro_batches: &[Batch],
+        step: u64,
+    ) -> Result<Option<Outcome>, RunError> {
         self.runtime.zero_gradients();
         let mut outcome = Outcome::default();
         let mut starts = [0; 3];
         for batch in micro_batches {
+            if stop() {
+                return Ok(None);
+            }
             let lengths = [batch.tokens(), batch.sequences(), batch.predictions()];
             let bindings = Bindings {
                 lengths: &lengths,
@@ -115,7 +131,7 @@ impl Learner {
             starts.iter_mut().zip(lengths).for_each(|(start, length)| *start += length as u64);
         }
         outcome.gradient_norm = self.runtime.gradient_norm();
-        Ok(outcome)
+        Ok(Some(outcome))
     }
 
     /// Changes the parameters along the gradient that was computed last.
@@ -123,14 +139,19 @@ impl Learner {
         self.runtime.update(update);
     }
 
-    /// Evaluates on held-out batches.
+    /// Evaluates on held-out batches; `None` where `stop` said so before a batch.
     ///
     /// # Errors
     /// If a batch does not fit the plan.
-    pub fn evaluate(&mut self, batches: &[Batch], step: u64) -> Result<Evaluation, RunError> {
+    pub fn evaluate(
+        &mut self,
+        batches: &[Batch],
+        step: u64,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<Evaluation>, RunError> {
         let vocabulary_size = self.albert.config().vocab_size;
-        let evaluation = evaluate(&mut self.runtime, self.evaluation, batches, vocabulary_size)?;
-        Ok(Evaluation { global_step: step, ..evaluation })
+        let evaluation = evaluate(&mut self.runtime, self.evaluation, batches, vocabulary_size, stop)?;
+        Ok(evaluation.map(|evaluation| Evaluation { global_step: step, ..evaluation }))
     }
 
     /// Hands the weights and the moments to `save` as named tensors.

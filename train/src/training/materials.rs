@@ -35,12 +35,10 @@ pub struct Materials {
     pub identity: String,
 }
 
-/// Where the materials of a run are made and found again.
+/// Where the materials of a run are made and found again. The work can be killed at any moment.
 pub struct Workshop<'a> {
     /// `data/` in the run directory.
     pub folder: &'a Path,
-    /// Set from outside to stop.
-    pub stop: &'a AtomicBool,
     /// Told in words what is being done.
     pub announce: &'a dyn Fn(&str),
 }
@@ -111,8 +109,9 @@ impl Workshop<'_> {
         if !folder.join(MANIFEST).exists() {
             (self.announce)(&format!("preparing {name} text"));
         }
+        let stop = AtomicBool::new(false);
         let preparation =
-            Preparation { sources, format, tokenizer, folder: &folder, stop: self.stop, progress: &|_| {} };
+            Preparation { sources, format, tokenizer, folder: &folder, stop: &stop, progress: &|_| {} };
         preparation.run()?;
         Ok(Arc::new(Corpus::open(&folder)?))
     }

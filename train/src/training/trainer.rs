@@ -41,11 +41,18 @@ pub struct TrainerOptions {
 }
 
 /// Where a run is: what a checkpoint holds beside weights and moments.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingState {
-    /// Optimizer steps done.
+    /// Steps done; those whose batch was passed over are among them.
     pub step: u64,
+    /// Updates of the weights, by which bias correction counts. `None` in a run that was begun by an earlier version: there
+    /// it counts steps.
+    #[serde(default)]
+    pub updates: Option<u64>,
+    /// The evaluation that is due at this step was cut off by a request to stop: it comes before the next step.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evaluation_pending: bool,
     /// The next example.
     pub position: Position,
     /// Real tokens learnt from.
@@ -54,6 +61,28 @@ pub struct TrainingState {
     pub guard: Guard,
     /// The best evaluation so far.
     pub best: Option<Best>,
+}
+
+impl Default for TrainingState {
+    /// Before the first step.
+    fn default() -> Self {
+        Self {
+            step: 0,
+            updates: Some(0),
+            evaluation_pending: false,
+            position: Position::default(),
+            tokens: 0,
+            guard: Guard::default(),
+            best: None,
+        }
+    }
+}
+
+impl TrainingState {
+    /// The number of the next update, 1 for the first.
+    fn next_update(&self) -> u64 {
+        self.updates.unwrap_or(self.step) + 1
+    }
 }
 
 /// How a session ended.
@@ -85,6 +114,30 @@ pub enum TrainError {
         /// What does not fit.
         source: TensorError,
     },
+    /// All steps are done, and none changed the weights.
+    #[error(
+        "nothing was learnt: in none of the {steps} steps could the weights be changed, because loss or gradient were not \
+         finite or too large\n  help: the model does not compute at all: look at --initializer-range and the sizes of the \
+         model first; `albert-train inspect batches --step N` shows the batch of a step"
+    )]
+    NothingLearnt {
+        /// Steps done.
+        steps: u64,
+    },
+    /// All steps are done, and the model is worse than none.
+    #[error(
+        "training diverged: after {steps} steps the loss of held-out masked words is {loss:.4}, where giving all pieces the \
+         same probability has {uniform:.4}; no model was written\n  help: begin a run with a lower --learning-rate or a \
+         longer warm-up (--warmup-steps); metrics.jsonl shows where the loss rose"
+    )]
+    Useless {
+        /// Steps done.
+        steps: u64,
+        /// Loss of held-out masked words.
+        loss: f64,
+        /// The same without a model.
+        uniform: f64,
+    },
     /// The guard gave up.
     #[error(
         "training diverged: loss or gradient were not finite at steps {bad_steps:?}, although the run went back twice\n  \
@@ -107,7 +160,7 @@ impl Classify for TrainError {
             Self::Run(_) => ExitCode::Internal,
             Self::Checkpoint(error) => error.exit_code(),
             Self::OtherModel { .. } => ExitCode::Checkpoint,
-            Self::Diverged { .. } => ExitCode::Diverged,
+            Self::NothingLearnt { .. } | Self::Useless { .. } | Self::Diverged { .. } => ExitCode::Diverged,
         }
     }
 }
@@ -177,9 +230,9 @@ pub enum Happening<'a> {
 }
 
 /// A training session under way.
-pub struct Trainer<'a> {
+pub struct Trainer {
     /// The model.
-    pub learner: &'a mut Learner,
+    pub learner: Learner,
     /// What it learns from.
     pub dataset: Arc<Dataset>,
     /// What it is evaluated on.
@@ -199,10 +252,10 @@ pub struct Trainer<'a> {
     /// Who may ask it to stop.
     pub stop: StopRequests,
     /// Who watches.
-    pub observe: Box<dyn FnMut(Happening<'_>) + 'a>,
+    pub observe: Box<dyn FnMut(Happening<'_>) + Send>,
 }
 
-impl Trainer<'_> {
+impl Trainer {
     /// Loads the newest checkpoint, if there is one, into model and state; returns its step.
     ///
     /// # Errors
@@ -242,33 +295,67 @@ impl Trainer<'_> {
 
     /// Trains until all steps are done or somebody asks to stop.
     ///
+    /// A request to stop is heard between micro-batches, of an evaluation too. The gradient of a step that was not finished
+    /// is thrown away, so that the step is done again, and an evaluation that was not finished is made again.
+    ///
     /// # Errors
-    /// If data cannot be read, the guard gives up, or the last checkpoint cannot be saved.
+    /// If data cannot be read, the guard gives up, nothing was learnt, or the last checkpoint cannot be saved.
     pub fn run(&mut self) -> Result<Finished, TrainError> {
         if self.checkpoints.steps()?.is_empty() {
             self.save()?; // a disk that takes no checkpoint is found out now, not after hours
         }
+        let stop = self.stop.clone();
+        let is_asked = || stop.pending().is_some();
         let mut pace = Pace::default();
         let mut saves = SaveSchedule::new(self.options.save_every, Instant::now());
         let mut batches = self.batches()?;
         let mut evaluation = None;
-        while self.state.step < self.options.steps {
-            if let Some(reason) = self.stop.pending() {
-                self.save_unless_saved()?;
+        let mut has_moved = false;
+        loop {
+            if self.state.evaluation_pending {
+                let start = Instant::now();
+                evaluation = self.evaluate(&is_asked)?;
+                pace.evaluation(start.elapsed());
+            }
+            let best = evaluation.and_then(|evaluation| {
+                Best::of(&evaluation, &identity(&self.held_out), self.state.best.as_ref())
+            });
+            if let Some(reason) = stop.pending() {
+                if best.is_some() {
+                    self.state.best = best;
+                    self.save()?;
+                } else {
+                    self.save_unless_saved()?;
+                }
                 return Ok(Finished::Stopped(reason, self.state.step));
             }
+            if best.is_some() || has_moved {
+                self.save_where_due(best, &mut pace, &mut saves)?;
+            }
+            if self.state.step >= self.options.steps {
+                break;
+            }
+            evaluation = None;
             let start = Instant::now();
             let batch = batches.next_step();
             let waited = start.elapsed();
             let step = self.state.step;
             if !self.state.guard.refuses(step) {
-                let outcome = self.learner.gradient(&batch.micro_batches, step)?;
-                match self.state.guard.judge(step, outcome.loss, outcome.gradient_norm) {
+                let Some(outcome) = self.learner.gradient_unless(&is_asked, &batch.micro_batches, step)?
+                else {
+                    continue;
+                };
+                let learning_rate = self.options.schedule.at(step);
+                let update = (self.options.optimizer).update(
+                    self.state.next_update(),
+                    learning_rate,
+                    outcome.gradient_norm,
+                );
+                let clipped_norm = update.gradient_scale * outcome.gradient_norm;
+                match self.state.guard.judge(step, outcome.loss, clipped_norm) {
                     Action::Apply => {
-                        let learning_rate = self.options.schedule.at(step);
-                        let update =
-                            self.options.optimizer.update(step + 1, learning_rate, outcome.gradient_norm);
                         self.learner.update(&update);
+                        self.state.updates = self.state.updates.map(|updates| updates + 1);
                         self.state.tokens += outcome.tokens;
                         pace.step(start.elapsed(), waited, outcome.tokens);
                         self.report(&outcome, learning_rate, &pace);
@@ -290,21 +377,50 @@ impl Trainer<'_> {
                     }
                 }
             }
+            has_moved = true;
             self.state.step += 1;
             self.state.position = batch.until;
-            evaluation = self.keep_house(&mut pace, &mut saves)?;
+            let every = self.options.evaluate_every;
+            self.state.evaluation_pending =
+                self.state.step == self.options.steps || every > 0 && self.state.step.is_multiple_of(every);
         }
         self.save_unless_saved()?;
         // A run that was finished before has made no step and is evaluated for the figures alone.
-        let evaluation = evaluation.map_or_else(|| self.evaluate(), Ok)?;
+        let evaluation = match evaluation {
+            Some(evaluation) => evaluation,
+            None => match (self.evaluate(&is_asked)?, stop.pending()) {
+                (Some(evaluation), _) => evaluation,
+                (None, reason) => {
+                    let reason = reason.expect("an evaluation is cut off on request only");
+                    return Ok(Finished::Stopped(reason, self.state.step));
+                }
+            },
+        };
+        self.expect_learnt(&evaluation)?;
         Ok(Finished::Done(evaluation))
     }
 
-    /// Evaluates on what is held out, and tells.
-    fn evaluate(&mut self) -> Result<Evaluation, TrainError> {
-        let evaluation = self.learner.evaluate(&self.held_out, self.state.step)?;
-        self.record(evaluation_event(&evaluation));
-        (self.observe)(Happening::Evaluated(&evaluation));
+    /// Refuses to call a run finished that has not learnt anything.
+    fn expect_learnt(&self, evaluation: &Evaluation) -> Result<(), TrainError> {
+        let steps = self.state.step;
+        if self.state.updates == Some(0) {
+            return Err(TrainError::NothingLearnt { steps });
+        }
+        let (loss, uniform) =
+            (evaluation.masked_lm_loss, (self.learner.albert().config().vocab_size as f64).ln());
+        // Twice the loss of knowing nothing is beyond any fluctuation of a few held-out words.
+        let is_useless = !evaluation.loss.is_finite() || loss > 2.0 * uniform;
+        if is_useless { Err(TrainError::Useless { steps, loss, uniform }) } else { Ok(()) }
+    }
+
+    /// Evaluates on what is held out, and tells; `None` where somebody asked to stop.
+    fn evaluate(&mut self, stop: &dyn Fn() -> bool) -> Result<Option<Evaluation>, TrainError> {
+        let evaluation = self.learner.evaluate(&self.held_out, self.state.step, stop)?;
+        if let Some(evaluation) = &evaluation {
+            self.state.evaluation_pending = false;
+            self.record(evaluation_event(evaluation));
+            (self.observe)(Happening::Evaluated(evaluation));
+        }
         Ok(evaluation)
     }
 
@@ -313,28 +429,18 @@ impl Trainer<'_> {
         BatchStream::start(self.dataset.clone(), self.state.position, batch_size, micro_batch_size)
     }
 
-    /// Evaluation, which is returned, and checkpoint, where they are due.
-    fn keep_house(
+    /// Saves a checkpoint where one is due: at the end, because it is the best so far, somebody asked, or it is time.
+    fn save_where_due(
         &mut self,
+        best: Option<Best>,
         pace: &mut Pace,
         saves: &mut SaveSchedule,
-    ) -> Result<Option<Evaluation>, TrainError> {
+    ) -> Result<(), TrainError> {
         let step = self.state.step;
         let is_last = step == self.options.steps;
-        let every = self.options.evaluate_every;
-        let mut evaluation = None;
-        if (every > 0 && step.is_multiple_of(every)) || is_last {
-            let start = Instant::now();
-            evaluation = Some(self.evaluate()?);
-            pace.evaluation(start.elapsed());
-        }
-        let best = evaluation.and_then(|evaluation| {
-            Best::of(&evaluation, &identity(&self.held_out), self.state.best.as_ref())
-        });
-        let is_best = best.is_some();
         let is_asked = self.stop.take_save_request();
         let start = Instant::now();
-        if is_last || is_best || is_asked || saves.is_due(step, start) {
+        if is_last || best.is_some() || is_asked || saves.is_due(step, start) {
             let earlier = self.state.best.clone();
             self.state.best = best.or(self.state.best.take());
             match self.save() {
@@ -352,7 +458,7 @@ impl Trainer<'_> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(evaluation)
+        Ok(())
     }
 
     /// Saves what is not on the disk yet: a checkpoint of many gigabytes is not written twice.

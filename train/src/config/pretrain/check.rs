@@ -5,7 +5,7 @@ use std::time::Duration;
 use kernels::cpu::Isa;
 
 use super::super::nearest::abridged;
-use super::super::{Interval, Objections, Settings, Span};
+use super::super::{Interval, Objections, Settings, Span, most_threads};
 use super::{LearningSettings, Pretrain, TrainingSettings};
 use crate::data::DataError;
 use crate::run::checkpoint::MIN_KEEP;
@@ -25,6 +25,20 @@ impl Pretrain {
                 let key = Self::KEYS.iter().find(|(key, _)| *key == format!("{section}.{option}"));
                 objections.require(false, key.expect("an option of its section").0, value, reason);
             }
+        }
+        let nothing_masked = "or there is no masked word to learn from";
+        for (key, is_none, usual) in [
+            ("masking.masked_lm_prob", self.masking.masked_lm_prob == 0.0, "more than 0; ALBERT uses 0.15"),
+            ("masking.max_predictions_per_seq", self.masking.max_predictions_per_seq == 0, "at least 1"),
+        ] {
+            objections.require(!is_none, key, 0, format!("{usual}, {nothing_masked}"));
+        }
+        if self.model.type_vocab_size < 2 {
+            objections.add(
+                "model.type_vocab_size",
+                format!("{} does not tell the two segments of a sequence apart", self.model.type_vocab_size),
+                "at least 2: the order of two segments is learnt, and each has an embedding of its own",
+            );
         }
         let (longest, positions) = (self.sampling.max_seq_length, self.model.max_position_embeddings);
         if longest > positions {
@@ -117,9 +131,14 @@ impl Pretrain {
             ("training.micro_batch", micro_batch.unwrap_or(1) as u64),
             ("training.eval_every", eval_every),
             ("training.eval_sequences", eval_sequences as u64),
-            ("device.threads", self.device.threads.unwrap_or(1) as u64),
         ] {
             objections.require(value > 0, key, value, "at least 1");
+        }
+        if let Some(threads) = self.device.threads {
+            let most = most_threads();
+            let help =
+                format!("from 1 to {most} on this machine; more than it has cores make nothing faster");
+            objections.require((1..=most).contains(&threads), "device.threads", threads, help);
         }
         objections.require(
             batch <= MOST_SEQUENCES,

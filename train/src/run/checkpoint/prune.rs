@@ -50,7 +50,7 @@ impl Checkpoints {
         self.remove_own_dir(&discarded)
     }
 
-    fn holds_foreign_files(&self, step: u64, manifest: &Manifest) -> bool {
+    pub(super) fn holds_foreign_files(&self, step: u64, manifest: &Manifest) -> bool {
         let Ok(names) = files::names(&self.path(step)) else { return true };
         names
             .into_iter()

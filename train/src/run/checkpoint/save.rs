@@ -93,25 +93,42 @@ impl Checkpoints {
     }
 
     /// Renames the staged checkpoint to its final name. A checkpoint of the same step that is already there stays if it
-    /// is the same, and is put aside if not: a rename onto it would fail.
+    /// is the same, makes room if only the state differs (an evaluation was made meanwhile), and is put aside if not: a
+    /// rename onto it would fail.
     fn publish(&mut self, manifest: &Manifest) -> io::Result<u64> {
         let (step, staging, path) = (manifest.step, self.staging(), self.path(manifest.step));
         if files::exists(&path)? {
             self.verified.remove(&step); // look again: it may have been damaged since
-            match self.verify(step) {
-                Ok(existing) if existing.files == manifest.files => {
-                    self.remove_own_dir(&staging)?;
-                    self.files.sync_dir(&self.directory())?;
-                    return Ok(manifest.bytes());
-                }
+            let existing = match self.verify(step) {
+                Ok(existing) => Some(existing),
                 Err(Fault::Unreadable { source, .. }) if !is_damage(&source) => return Err(source),
-                _ => {}
+                Err(_) => None,
+            };
+            if existing.as_ref().is_some_and(|existing| existing.files == manifest.files) {
+                self.remove_own_dir(&staging)?;
+                self.files.sync_dir(&self.directory())?;
+                return Ok(manifest.bytes());
             }
-            self.quarantine(step, "another checkpoint of this step was saved").map_err(io::Error::other)?;
+            let tensors = |manifest: &Manifest| -> Vec<_> {
+                manifest.files.iter().filter(|entry| entry.name != STATE).cloned().collect()
+            };
+            let is_same_model = |existing: &Manifest| {
+                tensors(existing) == tensors(manifest) && !self.holds_foreign_files(step, existing)
+            };
+            if existing.as_ref().is_some_and(is_same_model) {
+                // Should this be cut off before the rename below, the next start finds the place free and goes on here.
+                self.remove_own_dir(&self.discarded())?;
+                self.files.rename(&path, &self.discarded())?;
+                self.verified.remove(&step);
+            } else {
+                self.quarantine(step, "another checkpoint of this step was saved")
+                    .map_err(io::Error::other)?;
+            }
         }
         self.files.rename(&staging, &path)?;
         self.files.sync_dir(&self.directory())?;
         self.verified.insert(step);
+        let _ = self.remove_own_dir(&self.discarded()); // what is left of it the next start removes
         Ok(manifest.bytes())
     }
 

@@ -5,9 +5,9 @@ use std::path::Path;
 use super::*;
 use crate::run::simulated_disk::{EIO, ENOSPC, Fault as DiskFault, SimulatedDisk};
 
-/// What a run at `step` holds; `variant` tells two runs apart.
+/// What a run at `step` holds; `variant` tells two runs apart, those that differ by a multiple of ten by their state alone.
 fn values(step: u64, variant: u64) -> Vec<f32> {
-    (0..600).map(|i| (i + 1000 * step + 7 * variant) as f32 * 0.25).collect()
+    (0..600).map(|i| (i + 1000 * step + 7 * (variant % 10)) as f32 * 0.25).collect()
 }
 
 fn save(checkpoints: &mut Checkpoints, step: u64, variant: u64) -> Result<Saved, CheckpointError> {
@@ -285,6 +285,9 @@ fn the_same_step_can_be_saved_twice() {
     let mut checkpoints = reliable(run.path());
     save(&mut checkpoints, 20, 0).unwrap();
     assert!(!run.path().join("quarantine").exists(), "the same content needs no second copy");
+    save(&mut checkpoints, 20, 10).unwrap();
+    assert_eq!(newest(&mut checkpoints), (Some((20, 10)), 0));
+    assert!(!run.path().join("quarantine").exists(), "nor do the same weights with a newer state");
     save(&mut checkpoints, 20, 1).unwrap();
     save(&mut checkpoints, 20, 2).unwrap();
     assert_eq!(newest(&mut checkpoints), (Some((20, 2)), 0));
@@ -320,7 +323,7 @@ struct Scenario {
     damaged: usize,
 }
 
-const SCENARIOS: [Scenario; 5] = [
+const SCENARIOS: [Scenario; 6] = [
     Scenario {
         name: "first save",
         before: || tempfile::tempdir().unwrap(),
@@ -343,6 +346,14 @@ const SCENARIOS: [Scenario; 5] = [
         act: |checkpoints| save(checkpoints, 5, 1).map(drop),
         old: Some((5, 0)),
         new: (5, 1),
+        damaged: 0,
+    },
+    Scenario {
+        name: "save the only step again with another state",
+        before: || run_with(&[5]),
+        act: |checkpoints| save(checkpoints, 5, 10).map(drop),
+        old: Some((5, 0)),
+        new: (5, 10),
         damaged: 0,
     },
     Scenario {

@@ -1,0 +1,19 @@
+//! Requests to stop, and what a person is told of them.
+
+use anyhow::{Context, Result};
+use train::run::signals::{StopReason, StopRequests};
+
+use crate::output::tell;
+
+/// Installs the handlers; each request is answered at once with what happens next.
+pub fn requests(next: &'static str) -> Result<StopRequests> {
+    let acknowledge = move |reason| {
+        let again = match reason {
+            StopReason::Interrupt => "; a second Ctrl-C ends it at once, unsaved",
+            StopReason::Terminate => "; a second SIGTERM ends it at once, unsaved",
+            StopReason::MaxTime | StopReason::StopFile => "",
+        };
+        tell(format_args!("{reason}: {next}{again}"));
+    };
+    StopRequests::install(acknowledge).context("cannot install signal handlers")
+}
