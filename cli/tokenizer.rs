@@ -150,8 +150,5 @@ fn inspect(arguments: &Inspect) -> Result<()> {
         say!("{name:15} {id} {}", piece(id));
     }
     say!("fingerprint     {fingerprint}");
-    if let Err(error) = tokenizer.fits_u16() {
-        say!("prepared data   {error}");
-    }
     Ok(())
 }

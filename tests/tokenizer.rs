@@ -239,7 +239,6 @@ fn a_trained_vocabulary_is_the_same_every_time() {
     let ids = tokenizer.encode(text);
     assert!(ids.len() < text.len() / 2, "{} pieces", ids.len());
     assert_eq!(tokenizer.decode(&ids), text);
-    assert!(tokenizer.fits_u16().is_ok());
 }
 
 #[test]
@@ -270,17 +269,48 @@ fn what_is_no_tokenizer() {
 }
 
 #[test]
-fn more_pieces_than_u16_has_numbers() {
+fn what_is_too_large() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("vocab.txt");
+    let load = |name: &str, content: &[u8]| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        Tokenizer::load(&path, &LoadOptions::default()).map_err(|error| error.to_string())
+    };
+    // Prepared data stores ids in 16 bits.
     let special = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n".to_owned();
-    for (count, fits) in [(65_536, true), (65_537, false)] {
-        let lines = (5..count).map(|i| format!("w{i}\n"));
-        std::fs::write(&path, special.clone() + &lines.collect::<String>()).unwrap();
-        let tokenizer = Tokenizer::load(&path, &LoadOptions::default()).unwrap();
-        assert_eq!(tokenizer.vocabulary_size(), count);
-        assert_eq!(tokenizer.fits_u16().is_ok(), fits);
-    }
+    let list = |count| special.clone() + &(5..count).map(|i| format!("w{i}\n")).collect::<String>();
+    assert_eq!(load("vocab.txt", list(65_536).as_bytes()).unwrap().vocabulary_size(), 65_536);
+    assert!(load("vocab.txt", list(65_537).as_bytes()).unwrap_err().contains("at most 65536"));
+    let long = |bytes| special.clone() + &"x".repeat(bytes);
+    assert!(load("vocab.txt", long(1024).as_bytes()).is_ok());
+    assert!(load("vocab.txt", long(1025).as_bytes()).unwrap_err().contains("piece 5"));
+    let json = |normalizer: &str, piece: &str| {
+        let file = serde_json::json!({
+            "version": "1.0",
+            "normalizer": serde_json::from_str::<serde_json::Value>(normalizer).unwrap(),
+            "model": {
+                "type": "Unigram",
+                "unk_id": 1,
+                "vocab": [["<pad>", 0], ["<unk>", 0], ["[CLS]", 0], ["[SEP]", 0], ["[MASK]", 0], [piece, -1.5]],
+            },
+        });
+        load("tokenizer.json", file.to_string().as_bytes()).map(drop)
+    };
+    assert_eq!(json("null", "a"), Ok(()));
+    assert!(json("null", &"a".repeat(1 << 20)).unwrap_err().contains("piece 5"));
+    let replace = |content: usize| {
+        format!(
+            r#"{{"type": "Replace", "pattern": {{"String": "a"}}, "content": "{}"}}"#,
+            "b".repeat(content)
+        )
+    };
+    assert_eq!(json(&replace(256), "a"), Ok(()));
+    assert!(json(&replace(257), "a").unwrap_err().contains("257 bytes"));
+    let three = format!(
+        r#"{{"type": "Sequence", "normalizers": [{}]}}"#,
+        [replace(256), replace(256), replace(2)].join(",")
+    );
+    assert!(json(&three, "a").unwrap_err().contains("65536 times"));
 }
 
 /// Damaged files end in an error or in a tokenizer that works; never in a panic.

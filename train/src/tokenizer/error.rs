@@ -44,16 +44,6 @@ pub enum TokenizerError {
     /// A vocabulary could not be trained.
     #[error("cannot train a vocabulary: {0}")]
     Training(String),
-    /// Ids that do not fit the 16 bits in which prepared data stores them.
-    #[error(
-        "the vocabulary has {size} pieces, but prepared data holds ids of 16 bits: at most {limit} pieces"
-    )]
-    TooLarge {
-        /// Pieces in the vocabulary.
-        size: usize,
-        /// Pieces that 16 bits can number.
-        limit: usize,
-    },
 }
 
 impl Classify for TokenizerError {

@@ -1,8 +1,10 @@
 //! Finding, reading and writing the files of a tokenizer, in the layout that transformers uses.
 
 use super::error::{Invalid, TokenizerError};
+use super::json::Beside;
+use super::limits::MAX_FILE_BYTES;
 use super::preprocess::Preprocess;
-use super::unigram::Unigram;
+use super::unigram::{Arithmetic, Unigram};
 use super::wordpiece::WordPiece;
 use super::{LoadOptions, Model, Style, Tokenizer, json, sentencepiece};
 use crate::files::{Disk, replace};
@@ -14,30 +16,65 @@ const SENTENCEPIECE: &str = "spiece.model";
 const JSON: &str = "tokenizer.json";
 const WORDPIECE: &str = "vocab.txt";
 const CONFIG: &str = "tokenizer_config.json";
+const ADDED_TOKENS: &str = "added_tokens.json";
 const SPECIAL_MAP: &str = "special_tokens_map.json";
-
-/// A vocabulary of a million long pieces stays below this; nothing larger is read.
-const MAX_BYTES: u64 = 64 << 20;
 
 impl Tokenizer {
     /// Loads a tokenizer from a sentencepiece `.model`, a `tokenizer.json`, a WordPiece `vocab.txt`, or a
     /// directory with one of them (in this order). The content decides which it is, not the name.
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, TokenizerError> {
         let file = if path.is_dir() { find(path)? } else { path.to_owned() };
+        let invalid = |source| TokenizerError::Invalid { path: file.clone(), source };
         let bytes = read(&file)?;
-        let config = match file.with_file_name(CONFIG) {
-            config if config.is_file() => Config::read(&config)?,
-            _ => Config::default(),
-        };
-        parse(bytes, options, &config).map_err(|source| TokenizerError::Invalid { path: file, source })
+        let mut config = Config::default();
+        for name in [SPECIAL_MAP, CONFIG] {
+            let beside = file.with_file_name(name);
+            if beside.is_file() {
+                config.read(&beside)?;
+            }
+        }
+        let tokenizer = parse(bytes, options, config).map_err(invalid)?;
+        if path.is_dir() {
+            tokenizer.expect_agreement(path, &file)?;
+        }
+        Ok(tokenizer)
+    }
+
+    /// Refuses a directory whose other files know pieces that this tokenizer, read from `file`, does not: added tokens
+    /// are written beside a vocabulary, not into it.
+    fn expect_agreement(&self, directory: &Path, file: &Path) -> Result<(), TokenizerError> {
+        for name in [ADDED_TOKENS, JSON, CONFIG] {
+            let beside = directory.join(name);
+            if beside == file || !beside.is_file() {
+                continue;
+            }
+            let invalid = |source| TokenizerError::Invalid { path: beside.clone(), source };
+            let value = json_of(&read(&beside)?).map_err(invalid)?;
+            for (id, text) in pieces_of(name, &value) {
+                let ours = id.and_then(|id| self.piece(u32::try_from(id).ok()?));
+                if ours != Some(text) {
+                    let place = id.map_or("no id".to_owned(), |id| format!("the id {id}"));
+                    let ours = ours.map_or("nothing".to_owned(), |ours| format!("{ours:?}"));
+                    let file = file.file_name().unwrap_or_default().display();
+                    return Err(invalid(Invalid(format!(
+                        "it gives {text:?} {place}, where {file} beside it has {ours}. Name the file to go by \
+                         (tokenizer.json, if the model was trained with the added pieces) in place of the folder"
+                    ))));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Writes `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and, where this tokenizer
     /// came from one or is one, `spiece.model` or `vocab.txt`. [`load`](Self::load) of the directory gives this
     /// tokenizer again.
     ///
-    /// Python's `tokenizers` reads `tokenizer.json`; it gives the same ids but for pieces like `▁2014,`, which
-    /// it takes apart in transformers' way, and for text that spells a special piece.
+    /// Python's `tokenizers` reads `tokenizer.json` and gives the same ids, text that spells a special piece included. It
+    /// differs for pieces like `▁2014,`, which it takes apart in transformers' way, and where two segmentations of a
+    /// sentencepiece vocabulary are equally likely, which sentencepiece decides by the rounding of its sums.
+    /// Transformers makes the special pieces that `tokenizer_config.json` names match in text again, since its fill-mask
+    /// finds `[MASK]` so; `split_special_tokens=True` there makes all of them text.
     pub fn save(&self, directory: &Path) -> Result<(), TokenizerError> {
         std::fs::create_dir_all(directory)
             .map_err(|source| TokenizerError::Io { path: directory.to_owned(), source })?;
@@ -106,10 +143,11 @@ impl Tokenizer {
             }),
             Model::WordPiece(wordpiece) => json!({
                 "tokenizer_class": "BertTokenizer",
-                "do_lower_case": wordpiece.normalizer.lowercase,
+                "do_lower_case": wordpiece.lower_case,
                 "strip_accents": wordpiece.normalizer.strip_accents,
                 "tokenize_chinese_chars": true,
             }),
+            Model::Library(_) => json!({ "tokenizer_class": "PreTrainedTokenizerFast" }),
         };
         match config {
             Value::Object(map) => map,
@@ -141,9 +179,9 @@ fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
     let io = |source| TokenizerError::Io { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(io)?;
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        let source = Invalid(format!("it is larger than {} MiB", MAX_BYTES >> 20));
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        let source = Invalid(format!("it is larger than {} MiB", MAX_FILE_BYTES >> 20));
         return Err(TokenizerError::Invalid { path: path.to_owned(), source });
     }
     Ok(bytes)
@@ -154,51 +192,102 @@ fn write(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), TokenizerErro
     replace(&Disk, &path, bytes).map_err(|source| TokenizerError::Io { path, source })
 }
 
-fn parse(bytes: Vec<u8>, options: &LoadOptions, config: &Config) -> Result<Tokenizer, Invalid> {
+/// The text of a file: UTF-8, a byte order mark in front or not.
+fn text_of(bytes: &[u8]) -> Result<&str, Invalid> {
+    if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
+        return Err(Invalid::new("it is UTF-16 text; save it as UTF-8"));
+    }
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| Invalid(format!("it is not UTF-8 text: byte {} is not", error.valid_up_to() + 1)))?;
+    match text.bytes().position(|byte| byte == 0) {
+        Some(place) => Err(Invalid(format!(
+            "byte {} of it is NUL, which text never holds: is it UTF-16, or no text at all?",
+            place + 1
+        ))),
+        None => Ok(text),
+    }
+}
+
+fn json_of(bytes: &[u8]) -> Result<Value, Invalid> {
+    serde_json::from_str(text_of(bytes)?).map_err(|e| Invalid(format!("not JSON: {e}")))
+}
+
+/// The pieces that a file beside the vocabulary says there are, with their ids.
+fn pieces_of<'a>(name: &str, file: &'a Value) -> Vec<(Option<u64>, &'a str)> {
+    let mut pieces = Vec::new();
+    match name {
+        ADDED_TOKENS => {
+            let tokens = file.as_object().into_iter().flatten();
+            pieces.extend(tokens.map(|(text, id)| (id.as_u64(), text.as_str())));
+        }
+        CONFIG => {
+            let tokens = file["added_tokens_decoder"].as_object().into_iter().flatten();
+            pieces
+                .extend(tokens.filter_map(|(id, token)| Some((id.parse().ok(), token["content"].as_str()?))));
+        }
+        _ => {
+            let tokens = file["added_tokens"].as_array().into_iter().flatten();
+            pieces
+                .extend(tokens.filter_map(|token| Some((token["id"].as_u64(), token["content"].as_str()?))));
+            match &file["model"]["vocab"] {
+                Value::Array(list) => pieces.extend(
+                    (0..).map(Some).zip(list).filter_map(|(id, entry)| Some((id, entry[0].as_str()?))),
+                ),
+                Value::Object(ids) => {
+                    pieces.extend(ids.iter().map(|(text, id)| (id.as_u64(), text.as_str())))
+                }
+                _ => {}
+            }
+        }
+    }
+    pieces
+}
+
+fn parse(bytes: Vec<u8>, options: &LoadOptions, config: Config) -> Result<Tokenizer, Invalid> {
     if bytes.is_empty() {
         return Err(Invalid::new("it is empty"));
     }
     let lower_case = options.lower_case.or(config.lower_case).unwrap_or(true);
     let keep_accents = options.keep_accents.or(config.keep_accents);
-    let style = options.style.or(config.style).unwrap_or_default();
-    match std::str::from_utf8(&bytes) {
-        // Text has no NUL; a sentencepiece model has them in its scores.
-        Ok(text) if !text.contains('\0') => {
-            if text.trim_start().starts_with('{') {
-                return json::read(text, options, style);
-            }
-            let pieces = WordPiece::read(text)?;
-            let wordpiece = WordPiece::new(pieces, lower_case, keep_accents)?;
-            Ok(Tokenizer::new(Model::WordPiece(wordpiece), None))
-        }
-        _ => {
-            let file = sentencepiece::read(&bytes)?;
-            let preprocess = Preprocess {
-                lower_case,
-                keep_accents: keep_accents.unwrap_or(false),
-                plain_quotes: style == Style::Transformers,
-            };
-            let unigram = Unigram::new(file.pieces, preprocess, file.normalizer, style)?;
-            Ok(Tokenizer::new(Model::Unigram(unigram), Some(bytes)))
-        }
+    let style = options.style.or(config.beside.style).unwrap_or_default();
+    // The first piece of a sentencepiece model begins with a line feed and a length; no text but a blank line does.
+    let text = text_of(&bytes);
+    if bytes[0] == b'\n' && text.is_err() {
+        let file = sentencepiece::read(&bytes)?;
+        let preprocess = Preprocess {
+            lower_case,
+            keep_accents: keep_accents.unwrap_or(false),
+            plain_quotes: style == Style::Transformers,
+        };
+        let arithmetic = Arithmetic::SentencePiece;
+        let unigram = Unigram::new(file.pieces, preprocess, file.normalizer, style, arithmetic)?;
+        return Ok(Tokenizer::new(Model::Unigram(unigram), Some(bytes)));
     }
+    let text = text?;
+    if text.trim_start().starts_with('{') {
+        return json::read(text, options, config.beside);
+    }
+    let wordpiece = WordPiece::new(WordPiece::read(text)?, lower_case, keep_accents)?;
+    Ok(Tokenizer::new(Model::WordPiece(wordpiece), None))
 }
 
-/// What a `tokenizer_config.json` says about the treatment of text.
+/// What `tokenizer_config.json` and `special_tokens_map.json` say about the treatment of text.
 #[derive(Default)]
 struct Config {
     lower_case: Option<bool>,
     keep_accents: Option<bool>,
-    style: Option<Style>,
+    beside: Beside,
 }
 
 impl Config {
-    fn read(path: &Path) -> Result<Self, TokenizerError> {
-        Self::parse(&read(path)?).map_err(|source| TokenizerError::Invalid { path: path.to_owned(), source })
+    fn read(&mut self, path: &Path) -> Result<(), TokenizerError> {
+        let invalid = |source| TokenizerError::Invalid { path: path.to_owned(), source };
+        self.parse(&json_of(&read(path)?).map_err(invalid)?).map_err(invalid)
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, Invalid> {
-        let config: Value = serde_json::from_slice(bytes).map_err(|e| Invalid(format!("not JSON: {e}")))?;
+    /// Adds what a file says; it goes before what was said.
+    fn parse(&mut self, config: &Value) -> Result<(), Invalid> {
         let flag = |name: &str| match config.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
@@ -211,10 +300,16 @@ impl Config {
             Some("transformers") => Some(Style::Transformers),
             Some(_) => return Err(Invalid::new("style is neither \"reference\" nor \"transformers\"")),
         };
-        Ok(Self {
-            lower_case: flag("do_lower_case")?,
-            keep_accents: flag("keep_accents")?.or(strip_accents.map(|strip| !strip)),
-            style,
-        })
+        self.lower_case = flag("do_lower_case")?.or(self.lower_case);
+        self.keep_accents = flag("keep_accents")?.or(strip_accents.map(|strip| !strip)).or(self.keep_accents);
+        self.beside.style = style.or(self.beside.style);
+        let roles = ["pad_token", "unk_token", "cls_token", "sep_token", "mask_token"];
+        for (name, role) in self.beside.names.iter_mut().zip(roles) {
+            let said = &config[role];
+            if let Some(said) = said.as_str().or(said["content"].as_str()) {
+                *name = Some(said.to_owned());
+            }
+        }
+        Ok(())
     }
 }

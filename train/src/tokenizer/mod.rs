@@ -16,15 +16,20 @@
 //! # Ok::<(), train::tokenizer::TokenizerError>(())
 //! ```
 
+mod cache;
 mod error;
 mod files;
 mod json;
 mod learn;
+mod library;
+mod limits;
 mod normalizer;
 mod preprocess;
 mod sentencepiece;
 mod train;
+mod trie;
 mod unigram;
+mod viterbi;
 mod vocabulary;
 mod wordpiece;
 
@@ -32,7 +37,8 @@ pub use error::{Invalid, TokenizerError};
 pub use train::TrainOptions;
 pub use vocabulary::SpecialTokens;
 
-use std::collections::HashMap;
+use cache::WordCache;
+use library::Library;
 use unigram::Unigram;
 use vocabulary::Vocabulary;
 use wordpiece::WordPiece;
@@ -74,6 +80,7 @@ pub struct Tokenizer {
 enum Model {
     Unigram(Unigram),
     WordPiece(WordPiece),
+    Library(Library),
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -91,6 +98,9 @@ impl Tokenizer {
             Model::WordPiece(wordpiece) => {
                 wordpiece.vocabulary.texts().map(|text| !text.starts_with(wordpiece::CONTINUATION)).collect()
             }
+            Model::Library(library) => {
+                library.vocabulary.texts().map(|text| library.starts_word(text)).collect()
+            }
         };
         Self { model, starts_word, source, fingerprint }
     }
@@ -99,6 +109,7 @@ impl Tokenizer {
         match &self.model {
             Model::Unigram(unigram) => &unigram.vocabulary,
             Model::WordPiece(wordpiece) => &wordpiece.vocabulary,
+            Model::Library(library) => &library.vocabulary,
         }
     }
 
@@ -117,10 +128,14 @@ impl Tokenizer {
     /// The text of a sequence of ids, special pieces included, as far as encoding left it. An id outside the
     /// vocabulary reads as the unknown piece.
     pub fn decode(&self, ids: &[u32]) -> String {
+        let unknown = self.special().unknown;
+        let texts = || ids.iter().filter_map(|&id| self.piece(id).or_else(|| self.piece(unknown)));
         match &self.model {
-            Model::Unigram(unigram) => unigram.decode(ids.iter().map(|&id| unigram.pieces.get(id as usize))),
-            Model::WordPiece(wordpiece) => wordpiece
-                .decode(ids.iter().map(|&id| wordpiece.vocabulary.text(id).unwrap_or(wordpiece::SPECIAL[1]))),
+            Model::Unigram(unigram) => unigram.decode(ids.iter().map(|&id| {
+                unigram.pieces.get(id as usize).unwrap_or_else(|| &unigram.pieces[unknown as usize])
+            })),
+            Model::WordPiece(_) => wordpiece::join(texts(), wordpiece::CONTINUATION),
+            Model::Library(library) => library.decode(texts()),
         }
     }
 
@@ -156,12 +171,6 @@ impl Tokenizer {
     pub fn fingerprint(&self) -> [u8; 32] {
         self.fingerprint
     }
-
-    /// Says whether every id fits the 16 bits in which prepared data stores it.
-    pub fn fits_u16(&self) -> Result<(), TokenizerError> {
-        let (size, limit) = (self.vocabulary_size(), 1 << 16);
-        if size > limit { Err(TokenizerError::TooLarge { size, limit }) } else { Ok(()) }
-    }
 }
 
 /// Encodes text after text, remembering the words it has seen. One per thread.
@@ -175,47 +184,11 @@ pub struct Encoder<'t> {
 impl Encoder<'_> {
     /// Appends the ids of a text; the same as [`Tokenizer::encode`].
     pub fn encode(&mut self, text: &str, ids: &mut Vec<u32>) {
-        let words = &mut self.words;
         match &self.tokenizer.model {
-            Model::Unigram(unigram) => unigram.for_each_word(text, &mut self.buffers, |word| {
-                words.extend(word, ids, |word, ids| unigram.segment(word, ids));
-            }),
-            Model::WordPiece(wordpiece) => wordpiece.for_each_word(text, |word| {
-                words.extend(word, ids, |word, ids| wordpiece.segment(word, ids));
-            }),
+            Model::Unigram(unigram) => unigram.encode(text, &mut self.buffers, &mut self.words, ids),
+            Model::WordPiece(wordpiece) => wordpiece.encode(text, &mut self.words, ids),
+            Model::Library(library) => library.encode(text, ids),
         }
-    }
-}
-
-/// The ids of the words seen lately. Bounded: it starts afresh when full, which costs little since a text's
-/// common words are back at once.
-#[derive(Debug, Default)]
-struct WordCache {
-    ranges: HashMap<Box<str>, (u32, u32)>,
-    ids: Vec<u32>,
-}
-
-impl WordCache {
-    const MAX_WORDS: usize = 1 << 17;
-    /// Longer words are rarely seen twice.
-    const MAX_BYTES: usize = 64;
-
-    fn extend(&mut self, word: &str, out: &mut Vec<u32>, segment: impl FnOnce(&str, &mut Vec<u32>)) {
-        if word.len() > Self::MAX_BYTES {
-            return segment(word, out);
-        }
-        if let Some(&(start, end)) = self.ranges.get(word) {
-            return out.extend_from_slice(&self.ids[start as usize..end as usize]);
-        }
-        if self.ranges.len() == Self::MAX_WORDS {
-            self.ranges.clear();
-            self.ids.clear();
-        }
-        let start = out.len();
-        segment(word, out);
-        let range = self.ids.len() as u32..(self.ids.len() + out.len() - start) as u32;
-        self.ids.extend_from_slice(&out[start..]);
-        self.ranges.insert(word.into(), (range.start, range.end));
     }
 }
 
@@ -228,6 +201,7 @@ fn fingerprint(model: &Model) -> [u8; 32] {
     match model {
         Model::Unigram(unigram) => unigram.fingerprint(&mut add),
         Model::WordPiece(wordpiece) => wordpiece.fingerprint(&mut add),
+        Model::Library(library) => library.fingerprint(&mut add),
     }
     *hasher.finalize().as_bytes()
 }

@@ -1,6 +1,7 @@
 //! Sentencepiece's own normalisation: character rules, then white space to `▁`.
 
 use super::error::Invalid;
+use super::limits::check_replacement;
 use unicode_normalization::UnicodeNormalization;
 
 /// U+2581, which stands for a space in pieces.
@@ -58,7 +59,7 @@ pub(super) struct Charsmap {
 }
 
 impl Charsmap {
-    /// Checks that the table can be read; its rules are checked as they are used.
+    /// Checks the whole table: nothing that a text leads to lies outside of it, and no replacement is long.
     pub fn new(bytes: Vec<u8>) -> Result<Self, Invalid> {
         let (trie, replacements) = bytes
             .split_first_chunk::<4>()
@@ -69,7 +70,40 @@ impl Charsmap {
         let replacements = std::str::from_utf8(replacements)
             .map_err(|_| Invalid::new("its character map is not UTF-8"))?
             .to_owned();
-        Ok(Self { trie, replacements, bytes })
+        replacements.split('\0').try_for_each(check_replacement)?;
+        let charsmap = Self { trie, replacements, bytes };
+        if charsmap.is_whole() { Ok(charsmap) } else { Err(Invalid::new("its character map is damaged")) }
+    }
+
+    /// Whether every path from the root stays within the table, and every rule leads to a replacement.
+    fn is_whole(&self) -> bool {
+        let Some(&root) = self.trie.first() else { return false };
+        let mut seen = vec![false; self.trie.len()];
+        let mut states = vec![offset(root)];
+        while let Some(state) = states.pop() {
+            if (state | 0xFF) >= self.trie.len() {
+                return false;
+            }
+            if std::mem::replace(&mut seen[state], true) {
+                continue;
+            }
+            for byte in 1..=0xFF {
+                let node = state ^ byte;
+                let unit = self.trie[node];
+                if unit & (1 << 31 | 0xFF) != byte as u32 {
+                    continue;
+                }
+                let next = node ^ offset(unit);
+                if unit >> 8 & 1 == 1 {
+                    let start = self.trie.get(next).map(|leaf| (leaf & !(1 << 31)) as usize);
+                    if start.is_none_or(|start| !self.replacements.is_char_boundary(start)) {
+                        return false;
+                    }
+                }
+                states.push(next);
+            }
+        }
+        true
     }
 
     /// The table as it stands in the file.

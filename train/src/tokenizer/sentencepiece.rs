@@ -5,6 +5,7 @@
 //! add_dummy_prefix = 3, remove_extra_whitespaces = 4, escape_whitespaces = 5 } }`; others are skipped.
 
 use super::error::Invalid;
+use super::limits::MAX_PIECES;
 use super::normalizer::{Charsmap, Normalizer};
 use super::vocabulary::{Kind, Piece};
 
@@ -22,6 +23,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<ModelFile, Invalid> {
         match field? {
             (1, Value::Bytes(piece)) => {
                 let id = pieces.len();
+                if id == MAX_PIECES {
+                    return Err(Invalid(format!(
+                        "it has more than {MAX_PIECES} pieces, and ids are stored in 16 bits"
+                    )));
+                }
                 pieces.push(read_piece(piece).map_err(|e| Invalid(format!("piece {id}: {e}")))?);
             }
             (2, Value::Bytes(trainer)) => check_trainer(trainer)?,

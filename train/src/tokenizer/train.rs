@@ -4,7 +4,7 @@ use super::error::TokenizerError;
 use super::learn::learn;
 use super::normalizer::{Normalizer, SPACE};
 use super::preprocess::Preprocess;
-use super::unigram::{SPECIAL, Unigram};
+use super::unigram::{Arithmetic, SPECIAL, Unigram};
 use super::vocabulary::{Kind, Piece};
 use super::{Model, Style, Tokenizer};
 use std::cmp::Reverse;
@@ -84,7 +84,7 @@ impl Tokenizer {
         let untrained =
             [(SPACE.to_string(), -1.0)].map(|(text, score)| Piece { text, score, kind: Kind::Normal });
         let unigram = |pieces| {
-            Unigram::new(pieces, preprocess, Normalizer::NmtNfkc, Style::Reference)
+            Unigram::new(pieces, preprocess, Normalizer::NmtNfkc, Style::Reference, Arithmetic::Library)
                 .map_err(|e| TokenizerError::Training(e.to_string()))
         };
         let words = count_words(&unigram(fixed_pieces().chain(untrained).collect())?, &sentences);

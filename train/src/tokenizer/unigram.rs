@@ -1,16 +1,59 @@
 //! Sentencepiece unigram vocabularies with ALBERT's treatment of text around them.
 
-use super::Style;
+use super::cache::{Remembered, WordCache};
 use super::error::Invalid;
 use super::normalizer::{Normalizer, SPACE};
 use super::preprocess::{Preprocess, is_digit};
+use super::viterbi::{Segmentation, Viterbi};
 use super::vocabulary::{Kind, Piece, Vocabulary};
-use std::collections::HashMap;
+use super::{LoadOptions, Style};
+use std::collections::{HashMap, HashSet};
 use tokenizers::Model;
 use tokenizers::models::unigram::Unigram as Segmenter;
 
 /// Names of the special pieces, in the order of `SpecialTokens`.
 pub(super) const SPECIAL: [&str; 5] = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"];
+
+/// How the scores of pieces are added up, which decides between segmentations that are equally likely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arithmetic {
+    /// In 32 bits from the beginning of the text: ids are those of the sentencepiece library.
+    SentencePiece,
+    /// In 64 bits from the beginning of the word: ids are those of the `tokenizers` library.
+    Library,
+}
+
+/// What finds the likeliest segmentation of a word.
+#[derive(Debug)]
+enum Engine {
+    SentencePiece(Viterbi),
+    Library(Segmenter),
+}
+
+impl Engine {
+    fn new(arithmetic: Arithmetic, pieces: &[Piece], unknown: u32) -> Result<Self, Invalid> {
+        if arithmetic == Arithmetic::SentencePiece {
+            return Ok(Self::SentencePiece(Viterbi::new(pieces, unknown)));
+        }
+        // What text must never become gets an empty string: no prefix of any text.
+        let segments = |piece: &Piece| match piece.kind {
+            Kind::Normal | Kind::UserDefined => (piece.text.clone(), piece.decimal_score()),
+            Kind::Unknown | Kind::Control | Kind::Unused => (String::new(), 0.0),
+        };
+        let mut segmenter =
+            Segmenter::from(pieces.iter().map(segments).collect(), Some(unknown as usize), false)
+                .map_err(|e| Invalid(e.to_string()))?;
+        segmenter.resize_cache(0); // words are remembered by the encoder
+        Ok(Self::Library(segmenter))
+    }
+
+    fn arithmetic(&self) -> Arithmetic {
+        match self {
+            Self::SentencePiece(_) => Arithmetic::SentencePiece,
+            Self::Library(_) => Arithmetic::Library,
+        }
+    }
+}
 
 /// Everything that determines the ids of a text.
 #[derive(Debug)]
@@ -20,7 +63,7 @@ pub(super) struct Unigram {
     pub preprocess: Preprocess,
     pub normalizer: Normalizer,
     pub style: Style,
-    segmenter: Segmenter,
+    engine: Engine,
     symbols: Symbols,
     /// No piece crosses a space, so that words can be looked at one by one.
     pub words_are_separate: bool,
@@ -43,25 +86,23 @@ impl Unigram {
         preprocess: Preprocess,
         normalizer: Normalizer,
         style: Style,
+        arithmetic: Arithmetic,
     ) -> Result<Self, Invalid> {
         let texts = pieces.iter().map(|piece| piece.text.clone()).collect();
-        let vocabulary = Vocabulary::new(texts, SPECIAL)?;
+        let mut names = SPECIAL;
+        if let Some(unknown) = pieces.iter().find(|piece| piece.kind == Kind::Unknown) {
+            names[1] = &unknown.text;
+        }
+        let vocabulary = Vocabulary::new(texts, names)?;
         for id in vocabulary.special.ids() {
-            pieces[id as usize].kind = Kind::Control;
+            let piece = &mut pieces[id as usize];
+            (piece.kind, piece.score) = (Kind::Control, 0.0);
         }
         pieces[vocabulary.special.unknown as usize].kind = Kind::Unknown;
         if let Some(piece) = pieces.iter().find(|piece| !piece.score.is_finite()) {
             return Err(Invalid(format!("the score of piece {:?} is {}", piece.text, piece.score)));
         }
-        // What text must never become gets an empty string: no prefix of any text.
-        let segments = |piece: &Piece| match piece.kind {
-            Kind::Normal | Kind::UserDefined => (piece.text.clone(), f64::from(piece.score)),
-            Kind::Unknown | Kind::Control | Kind::Unused => (String::new(), 0.0),
-        };
-        let unknown = Some(vocabulary.special.unknown as usize);
-        let mut segmenter = Segmenter::from(pieces.iter().map(segments).collect(), unknown, false)
-            .map_err(|e| Invalid(e.to_string()))?;
-        segmenter.resize_cache(0); // words are remembered by the encoder
+        let engine = Engine::new(arithmetic, &pieces, vocabulary.special.unknown)?;
         let words_are_separate = vocabulary.id("▁").is_some()
             && !pieces.iter().any(|piece| piece.text.chars().skip(1).any(|c| c == SPACE));
         let symbols = Symbols::new(&pieces);
@@ -72,7 +113,7 @@ impl Unigram {
             preprocess,
             normalizer,
             style,
-            segmenter,
+            engine,
             symbols,
             words_are_separate,
             cuts,
@@ -82,16 +123,100 @@ impl Unigram {
         Ok(unigram)
     }
 
-    /// Calls `visit` with each stretch of the text that [`segment`](Self::segment) can treat by itself.
+    /// The same vocabulary with other choices.
+    pub fn with(self, options: &LoadOptions) -> Result<Self, Invalid> {
+        let mut preprocess = self.preprocess;
+        let style = options.style.unwrap_or(self.style);
+        preprocess.lower_case = options.lower_case.unwrap_or(preprocess.lower_case);
+        preprocess.keep_accents = options.keep_accents.unwrap_or(preprocess.keep_accents);
+        preprocess.plain_quotes = style == Style::Transformers;
+        if (preprocess, style) == (self.preprocess, self.style) {
+            return Ok(self);
+        }
+        Self::new(self.pieces, preprocess, self.normalizer, style, self.engine.arithmetic())
+    }
+
+    /// Appends the ids of a text.
+    pub fn encode(&self, text: &str, buffers: &mut Buffers, words: &mut WordCache, ids: &mut Vec<u32>) {
+        let mut sum = 0.0;
+        self.for_each_word(text, buffers, |word| self.encode_word(word, &mut sum, words, ids));
+    }
+
+    /// Appends the ids of a word that comes after text with the sum `before`, which becomes the sum after it.
+    fn encode_word(&self, word: &str, before: &mut f32, words: &mut WordCache, ids: &mut Vec<u32>) {
+        let viterbi = match &self.engine {
+            Engine::SentencePiece(viterbi) => viterbi,
+            Engine::Library(segmenter) => {
+                if let Some(known) = words.get(word) {
+                    return ids.extend_from_slice(known.ids);
+                }
+                let tokens = segmenter.tokenize(word);
+                let tokens = tokens.expect("with an unknown piece every text has a segmentation");
+                let start = ids.len();
+                self.apply_rules(tokens.into_iter().map(|token| token.id), ids);
+                return words.insert(word, Remembered { ids: &ids[start..], path: &[], lead: 0.0 });
+            }
+        };
+        let start = ids.len();
+        let (certain, after) = match words.get(word) {
+            Some(known) => {
+                ids.extend_from_slice(known.ids);
+                let after = viterbi.sum_after(*before, known.path);
+                (viterbi.is_certain(after, known.lead, word.len()), after)
+            }
+            None => {
+                let Segmentation { path, lead } = viterbi.segment(word);
+                self.apply_rules(path.iter().copied(), ids);
+                words.insert(word, Remembered { ids: &ids[start..], path: &path, lead });
+                let after = viterbi.sum_after(*before, &path);
+                (viterbi.is_certain(after, lead, word.len()), after)
+            }
+        };
+        if certain {
+            *before = after;
+            return;
+        }
+        ids.truncate(start);
+        let (path, after) = viterbi.segment_after(*before, word);
+        self.apply_rules(path.into_iter(), ids);
+        *before = after;
+    }
+
+    /// Appends a path as the ids it becomes: unknown characters side by side are one piece, and pieces like `▁2014,`
+    /// are taken apart.
+    fn apply_rules(&self, path: impl Iterator<Item = u32>, ids: &mut Vec<u32>) {
+        let unknown = self.vocabulary.special.unknown;
+        let mut last = None;
+        for id in path {
+            if id == unknown && last == Some(id) {
+                continue;
+            }
+            last = Some(id);
+            match self.digit_comma.get(&id) {
+                Some(instead) => ids.extend_from_slice(instead),
+                None => ids.push(id),
+            }
+        }
+    }
+
+    /// Calls `visit` with each stretch of the text that can be segmented by itself.
     pub fn for_each_word(&self, text: &str, buffers: &mut Buffers, visit: impl FnMut(&str)) {
         let Buffers { prepared, normalized } = buffers;
         self.preprocess.apply(text, prepared);
-        self.normalizer.apply(prepared, |rest| self.symbols.prefix(rest), normalized);
+        self.normalize(prepared, normalized);
         self.split(normalized, visit);
     }
 
-    /// Splits normalised text where no segmentation can differ: before each `▁`, around each user-defined piece,
-    /// between characters that stand together in no piece.
+    fn normalize(&self, prepared: &str, normalized: &mut String) {
+        self.normalizer.apply(prepared, |rest| self.symbols.prefix(rest), normalized);
+        if self.engine.arithmetic() == Arithmetic::SentencePiece {
+            // It takes spaces off the end when they have become `▁` already.
+            normalized.truncate(normalized.trim_end_matches(SPACE).len());
+        }
+    }
+
+    /// Splits normalised text where no segmentation can differ: before each `▁`, around user-defined pieces whose
+    /// characters are in no other piece, between characters that stand together in no piece.
     fn split(&self, normalized: &str, mut visit: impl FnMut(&str)) {
         let mut start = 0;
         let mut symbol_end = 0;
@@ -100,7 +225,7 @@ impl Unigram {
             if i < symbol_end {
                 continue;
             }
-            let symbol = self.symbols.prefix(&normalized[i..]);
+            let symbol = self.symbols.isolated_prefix(&normalized[i..]);
             let word_begins = c == SPACE && self.words_are_separate;
             if start < i && (symbol.is_some() || word_begins || self.cuts.between(before, c)) {
                 visit(&normalized[start..i]);
@@ -118,31 +243,6 @@ impl Unigram {
         }
     }
 
-    /// Appends the ids of one word: the likeliest segmentation, with the digit-comma rule applied.
-    pub fn segment(&self, word: &str, ids: &mut Vec<u32>) {
-        let start = ids.len();
-        self.segment_plainly(word, ids);
-        if !self.digit_comma.is_empty() && ids[start..].iter().any(|id| self.digit_comma.contains_key(id)) {
-            let plain = ids.split_off(start);
-            for id in plain {
-                match self.digit_comma.get(&id) {
-                    Some(instead) => ids.extend(instead),
-                    None => ids.push(id),
-                }
-            }
-        }
-    }
-
-    fn segment_plainly(&self, word: &str, ids: &mut Vec<u32>) {
-        if self.symbols.prefix(word) == Some(word.len()) {
-            ids.extend(self.vocabulary.id(word));
-            return;
-        }
-        let tokens =
-            self.segmenter.tokenize(word).expect("with an unknown piece every text has a segmentation");
-        ids.extend(tokens.into_iter().map(|token| token.id));
-    }
-
     /// The reference takes a piece that ends in a digit and a comma apart: the piece without its comma and
     /// without `▁` is encoded anew, then the comma follows. Encoding anew puts a `▁` in front also where the
     /// piece had none; the reference means to remove it but never does, transformers does.
@@ -153,10 +253,10 @@ impl Unigram {
                 continue;
             }
             let rest = piece.text[..piece.text.len() - 1].replace(SPACE, "");
-            let mut normalized = String::new();
-            self.normalizer.apply(&rest, |rest| self.symbols.prefix(rest), &mut normalized);
-            let mut ids = Vec::new();
-            self.split(&normalized, |word| self.segment_plainly(word, &mut ids));
+            let (mut normalized, mut ids, mut sum) = (String::new(), Vec::new(), 0.0);
+            self.normalize(&rest, &mut normalized);
+            let mut words = WordCache::default();
+            self.split(&normalized, |word| self.encode_word(word, &mut sum, &mut words, &mut ids));
             if self.style == Style::Transformers && !piece.text.starts_with(SPACE) {
                 let first = ids.first().and_then(|&id| self.vocabulary.text(id)?.strip_prefix(SPACE));
                 match first {
@@ -178,7 +278,10 @@ impl Unigram {
     /// Feeds everything that determines ids to a hash, part by part.
     pub fn fingerprint(&self, add: &mut impl FnMut(&[u8])) {
         let Preprocess { lower_case, keep_accents, plain_quotes } = self.preprocess;
-        add(b"unigram");
+        add(match self.engine.arithmetic() {
+            Arithmetic::SentencePiece => b"unigram, sums as sentencepiece's".as_slice(),
+            Arithmetic::Library => b"unigram",
+        });
         add(&[lower_case, keep_accents, plain_quotes].map(u8::from));
         match &self.normalizer {
             Normalizer::Identity => add(b"identity"),
@@ -196,14 +299,12 @@ impl Unigram {
     }
 
     /// Joins pieces to text; control pieces stand between spaces.
-    pub fn decode<'a>(&'a self, ids: impl Iterator<Item = Option<&'a Piece>>) -> String {
+    pub fn decode<'a>(&self, pieces: impl Iterator<Item = &'a Piece>) -> String {
         let mut text = String::new();
         let mut after_control = false;
-        for piece in ids {
-            let (piece, control) = match piece {
-                Some(piece) => (piece.text.as_str(), matches!(piece.kind, Kind::Control | Kind::Unknown)),
-                None => (SPECIAL[1], true),
-            };
+        for piece in pieces {
+            let control = matches!(piece.kind, Kind::Control | Kind::Unknown);
+            let piece = piece.text.as_str();
             if control {
                 text.push(' ');
                 text.push_str(piece);
@@ -237,22 +338,29 @@ pub(super) fn starts_word(piece: &str) -> bool {
 /// The user-defined pieces, found at the start of a text.
 #[derive(Debug)]
 struct Symbols {
-    /// Longest first.
-    symbols: Vec<String>,
+    /// Longest first; and whether it is isolated: none of its characters is in any other piece.
+    symbols: Vec<(String, bool)>,
     /// Whether any begins with this byte: a cheap way to say no.
     first_bytes: [bool; 256],
 }
 
 impl Symbols {
     fn new(pieces: &[Piece]) -> Self {
+        let mut uses: HashMap<char, usize> = HashMap::new();
+        let distinct = |text: &str| text.chars().collect::<HashSet<char>>();
+        for piece in pieces.iter().filter(|piece| matches!(piece.kind, Kind::Normal | Kind::UserDefined)) {
+            for c in distinct(&piece.text) {
+                *uses.entry(c).or_default() += 1;
+            }
+        }
         let mut symbols: Vec<_> = pieces
             .iter()
             .filter(|piece| piece.kind == Kind::UserDefined)
-            .map(|piece| piece.text.clone())
+            .map(|piece| (piece.text.clone(), piece.text.chars().all(|c| uses[&c] == 1)))
             .collect();
-        symbols.sort_by_key(|symbol| std::cmp::Reverse(symbol.len()));
+        symbols.sort_by_key(|(symbol, _)| std::cmp::Reverse(symbol.len()));
         let mut first_bytes = [false; 256];
-        for symbol in &symbols {
+        for (symbol, _) in &symbols {
             first_bytes[usize::from(symbol.as_bytes()[0])] = true;
         }
         Self { symbols, first_bytes }
@@ -260,10 +368,23 @@ impl Symbols {
 
     /// Length in bytes of the longest user-defined piece that `text` starts with.
     fn prefix(&self, text: &str) -> Option<usize> {
+        self.find(text, |_| true)
+    }
+
+    /// The same of those only that are isolated.
+    fn isolated_prefix(&self, text: &str) -> Option<usize> {
+        self.find(text, |isolated| isolated)
+    }
+
+    fn find(&self, text: &str, wanted: impl Fn(bool) -> bool) -> Option<usize> {
         if !self.first_bytes[usize::from(*text.as_bytes().first()?)] {
             return None;
         }
-        self.symbols.iter().find(|symbol| text.starts_with(symbol.as_str())).map(String::len)
+        let mut found = self
+            .symbols
+            .iter()
+            .filter(|(symbol, isolated)| wanted(*isolated) && text.starts_with(symbol.as_str()));
+        found.next().map(|(symbol, _)| symbol.len())
     }
 }
 
@@ -274,8 +395,8 @@ struct Cuts([u128; 128]);
 
 impl Cuts {
     fn new(pieces: &[Piece]) -> Self {
-        let normal =
-            || pieces.iter().filter(|piece| piece.kind == Kind::Normal).map(|piece| piece.text.as_bytes());
+        let found = |piece: &&Piece| matches!(piece.kind, Kind::Normal | Kind::UserDefined);
+        let normal = || pieces.iter().filter(found).map(|piece| piece.text.as_bytes());
         let known = normal().filter(|text| text.len() == 1).fold(0u128, |known, text| known | 1 << text[0]);
         let mut cuts = [0; 128];
         for (c, row) in cuts.iter_mut().enumerate() {
@@ -303,12 +424,12 @@ mod tests {
         pieces.push(piece("(", 0.0, Kind::UserDefined));
         pieces.extend((1..).zip(normal).map(|(rank, text)| piece(text, -(rank as f32), Kind::Normal)));
         let preprocess = Preprocess { lower_case: false, keep_accents: false, plain_quotes: false };
-        Unigram::new(pieces, preprocess, Normalizer::Identity, style).unwrap()
+        Unigram::new(pieces, preprocess, Normalizer::Identity, style, Arithmetic::SentencePiece).unwrap()
     }
 
     fn pieces(unigram: &Unigram, text: &str) -> String {
         let mut ids = Vec::new();
-        unigram.for_each_word(text, &mut Buffers::default(), |word| unigram.segment(word, &mut ids));
+        unigram.encode(text, &mut Buffers::default(), &mut WordCache::default(), &mut ids);
         ids.iter().map(|&id| unigram.vocabulary.text(id).unwrap()).collect::<Vec<_>>().join(" ")
     }
 
@@ -378,13 +499,14 @@ mod tests {
         let preprocess = Preprocess { lower_case: true, keep_accents: false, plain_quotes: false };
         let reject = |texts: &[&str], score| {
             let pieces = texts.iter().map(|&text| Piece { text: text.to_owned(), score, kind: Kind::Normal });
-            let unigram = Unigram::new(pieces.collect(), preprocess, Normalizer::Identity, Style::Reference);
+            let (style, arithmetic) = (Style::Reference, Arithmetic::SentencePiece);
+            let unigram = Unigram::new(pieces.collect(), preprocess, Normalizer::Identity, style, arithmetic);
             unigram.unwrap_err().to_string()
         };
         assert!(reject(&["<pad>", "<unk>", "[CLS]", "[SEP]"], -1.0).contains("[MASK]"));
         assert!(reject(&[], -1.0).contains("<pad>"));
         assert!(reject(&[SPECIAL.as_slice(), &["a", "a"]].concat(), -1.0).contains("both \"a\""));
         assert!(reject(&[SPECIAL.as_slice(), &[""]].concat(), -1.0).contains("empty"));
-        assert!(reject(&SPECIAL, f32::NAN).contains("NaN"));
+        assert!(reject(&[SPECIAL.as_slice(), &["a"]].concat(), f32::NAN).contains("NaN"));
     }
 }

@@ -1,6 +1,8 @@
 //! BERT's WordPiece vocabularies, which the reference uses for its Chinese models.
 
+use super::cache::{Remembered, WordCache};
 use super::error::Invalid;
+use super::limits::{MAX_PIECES, check_pieces};
 use super::vocabulary::Vocabulary;
 use std::collections::{HashMap, HashSet};
 use tokenizers::models::wordpiece::WordPiece as Segmenter;
@@ -26,24 +28,25 @@ const STRETCH: usize = 4096;
 #[derive(Debug)]
 pub(super) struct WordPiece {
     pub vocabulary: Vocabulary,
+    /// All but lower-casing, which the library does character by character; a sigma at the end of a word needs the word.
     pub normalizer: BertNormalizer,
-    pub segmenter: Segmenter,
+    pub lower_case: bool,
+    segmenter: Segmenter,
 }
 
 impl WordPiece {
     /// Accents go with the case, unless `keep_accents` says otherwise.
     pub fn new(texts: Vec<String>, lower_case: bool, keep_accents: Option<bool>) -> Result<Self, Invalid> {
-        let ids: Vec<_> = texts.iter().cloned().zip(0..).collect();
         let vocabulary = Vocabulary::new(texts, SPECIAL)?;
         let segmenter = Segmenter::builder()
-            .vocab(ids.into_iter().collect::<HashMap<_, _, _>>())
-            .unk_token(SPECIAL[1].to_owned())
+            .vocab(vocabulary.texts().map(str::to_owned).zip(0..).collect::<HashMap<_, _, _>>())
+            .unk_token(vocabulary.text(vocabulary.special.unknown).unwrap_or_default().to_owned())
             .max_input_chars_per_word(MAX_WORD_CHARS)
             .build()
             .map_err(|e| Invalid(e.to_string()))?;
         let strip_accents = keep_accents.map_or(lower_case, |keep| !keep);
-        let normalizer = BertNormalizer::new(true, true, Some(strip_accents), lower_case);
-        Ok(Self { vocabulary, normalizer, segmenter })
+        let normalizer = BertNormalizer::new(true, true, Some(strip_accents), false);
+        Ok(Self { vocabulary, normalizer, lower_case, segmenter })
     }
 
     /// Reads a `vocab.txt`: one piece per line, its first field; an empty line is a space; of equal lines the
@@ -58,8 +61,12 @@ impl WordPiece {
             scored += usize::from(fields.next().is_some_and(|field| field.parse::<f32>().is_ok()));
             if seen.insert(piece) {
                 texts.push(piece.to_owned());
+                if texts.len() > MAX_PIECES {
+                    break;
+                }
             }
         }
+        check_pieces(texts.iter().map(String::as_str))?;
         if scored > 0 && scored * 2 >= texts.len() {
             return Err(Invalid::new(
                 "it lists sentencepiece pieces with their scores, for people to read; \
@@ -74,6 +81,9 @@ impl WordPiece {
         for stretch in stretches(text) {
             let mut normalized = NormalizedString::from(stretch);
             self.normalizer.normalize(&mut normalized).expect("BERT's normalizer has no way to fail");
+            if self.lower_case {
+                normalized = NormalizedString::from(normalized.get().to_lowercase());
+            }
             let mut words = PreTokenizedString::from(normalized);
             BertPreTokenizer.pre_tokenize(&mut words).expect("BERT's splitting has no way to fail");
             for (word, _, _) in words.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
@@ -84,35 +94,42 @@ impl WordPiece {
         }
     }
 
-    /// Appends the ids of one word.
-    pub fn segment(&self, word: &str, ids: &mut Vec<u32>) {
-        let tokens = self.segmenter.tokenize(word).expect("the unknown piece is in the vocabulary");
-        ids.extend(tokens.into_iter().map(|token| token.id));
+    /// Appends the ids of a text.
+    pub fn encode(&self, text: &str, words: &mut WordCache, ids: &mut Vec<u32>) {
+        self.for_each_word(text, |word| {
+            if let Some(known) = words.get(word) {
+                return ids.extend_from_slice(known.ids);
+            }
+            let start = ids.len();
+            let tokens = self.segmenter.tokenize(word).expect("the unknown piece is in the vocabulary");
+            ids.extend(tokens.into_iter().map(|token| token.id));
+            words.insert(word, Remembered { ids: &ids[start..], path: &ids[start..], lead: 0.0 });
+        });
     }
 
     /// Feeds everything that determines ids to a hash, part by part.
     pub fn fingerprint(&self, add: &mut impl FnMut(&[u8])) {
-        add(b"wordpiece");
-        add(&[self.normalizer.lowercase, self.normalizer.strip_accents == Some(true)].map(u8::from));
+        add(b"wordpiece, words in lower case");
+        add(&[self.lower_case, self.normalizer.strip_accents == Some(true)].map(u8::from));
         self.vocabulary.texts().for_each(|text| add(text.as_bytes()));
     }
+}
 
-    /// Joins pieces to text: words apart, continuations not.
-    pub fn decode<'a>(&self, pieces: impl Iterator<Item = &'a str>) -> String {
-        let mut text = String::new();
-        for piece in pieces {
-            match piece.strip_prefix(CONTINUATION) {
-                Some(rest) if !rest.is_empty() => text.push_str(rest),
-                _ => {
-                    if !text.is_empty() {
-                        text.push(' ');
-                    }
-                    text.push_str(piece);
+/// Joins pieces to text: words apart, continuations not.
+pub(super) fn join<'a>(pieces: impl Iterator<Item = &'a str>, continuation: &str) -> String {
+    let mut text = String::new();
+    for piece in pieces {
+        match piece.strip_prefix(continuation) {
+            Some(rest) if !rest.is_empty() => text.push_str(rest),
+            _ => {
+                if !text.is_empty() {
+                    text.push(' ');
                 }
+                text.push_str(piece);
             }
         }
-        text
     }
+    text
 }
 
 /// Whether a character is no part of the word before it: some of those for which that is so.
@@ -151,21 +168,20 @@ mod tests {
     #[test]
     fn the_examples_of_the_reference() {
         let wordpiece = wordpiece(&["want", "##want", "##ed", "wa", "un", "runn", "##ing", ","]);
-        let mut ids = Vec::new();
-        wordpiece.for_each_word("UNwant\u{E9}d,running", |word| wordpiece.segment(word, &mut ids));
-        assert_eq!(ids, [7, 4, 5, 10, 8, 9]);
-        let mut ids = Vec::new();
-        wordpiece.segment("unwantedx", &mut ids);
-        wordpiece.segment(&"un".repeat(101), &mut ids);
-        assert_eq!(ids, [0, 0]);
+        let ids = |text: &str| {
+            let mut ids = Vec::new();
+            wordpiece.encode(text, &mut WordCache::default(), &mut ids);
+            ids
+        };
+        assert_eq!(ids("UNwant\u{E9}d,running"), [7, 4, 5, 10, 8, 9]);
+        assert_eq!(ids("unwantedx"), [0]);
+        assert_eq!(ids(&"un".repeat(101)), [0]);
         assert_eq!(words("ah\u{535A}\u{63A8}zz"), ["ah", "博", "推", "zz"]);
         assert_eq!(words(" \tHeLLo!how  \n Are yoU?  "), ["hello", "!", "how", "are", "you", "?"]);
         assert_eq!(words("H\u{E9}llo\u{0}\u{FFFD}"), ["hello"]);
         assert_eq!(words("[MASK]"), ["[", "mask", "]"]);
-        assert_eq!(
-            wordpiece.decode(["un", "##want", "##ed", "runn", "##ing"].into_iter()),
-            "unwanted running"
-        );
+        assert_eq!(words("ΟΔΟΣ Σ ΣΑΣ. ΟΣ'ΟΣ"), ["οδος", "σ", "σας", ".", "οσ", "'", "ος"]);
+        assert_eq!(join(["un", "##want", "##ed", "runn", "##ing"].into_iter(), "##"), "unwanted running");
     }
 
     #[test]
@@ -201,7 +217,7 @@ mod tests {
             assert!(parts.len() == 1 || parts.iter().all(|part| part.len() < STRETCH + 2 * unit.len()));
             let mut whole = NormalizedString::from(text.as_str());
             wordpiece(&[]).normalizer.normalize(&mut whole).unwrap();
-            let mut whole = PreTokenizedString::from(whole);
+            let mut whole = PreTokenizedString::from(NormalizedString::from(whole.get().to_lowercase()));
             BertPreTokenizer.pre_tokenize(&mut whole).unwrap();
             let whole = whole.get_splits(OffsetReferential::Normalized, OffsetType::Byte);
             let whole: Vec<_> =
