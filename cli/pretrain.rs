@@ -9,7 +9,8 @@ use train::config::{ConfigError, Interval, Layers, Pretrain, Resolved};
 use train::data::DataError;
 use train::exit::ExitCode;
 use train::run::checkpoint::Checkpoints;
-use train::run::directory::{self, RunDirectory, Status, publish_model};
+use train::run::directory::{self, RunDirectory, publish_model};
+use train::run::info::Status;
 use train::run::journal::Journal;
 use train::run::signals::{StopReason, StopRequests};
 use train::training::{
@@ -55,26 +56,45 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         say!("{}", resolved.to_toml().trim_end());
         return Ok(ExitCode::Done);
     }
+    // What this session cannot have, or must not change, is said before it changes anything.
+    let machine = training::machine(&resolved.settings.device)?;
+    let earlier = saved.is_file().then(|| settings_in(&saved));
+    let rounding = match (&earlier, has_begun) {
+        (Some(Err(error)), true) => return Err(error.clone().into()),
+        (Some(Ok(earlier)), true) => {
+            let problems = Pretrain::changes_at_resume(&resolved, earlier, arguments.allow_schedule_change);
+            if !problems.is_empty() {
+                return Err(ConfigError { problems }.into());
+            }
+            training::micro_batch(earlier) != training::micro_batch(&resolved.settings)
+        }
+        _ => false,
+    };
     let stop = crate::stop::requests("finishing the micro-batch under way, saving, and ending")?;
     if let Some(limit) = resolved.settings.training.max_time {
         stop.limit_time(limit.0);
     }
     let command: Vec<String> = std::env::args_os().map(|text| text.to_string_lossy().into_owned()).collect();
     let mut directory = RunDirectory::open(&arguments.out, &command)?;
-    if has_begun && saved.is_file() {
-        let earlier = settings_in(&saved)?;
-        let problems = Pretrain::changes_at_resume(&resolved, &earlier, arguments.allow_schedule_change);
-        if !problems.is_empty() {
-            return Err(ConfigError { problems }.into());
-        }
-    } else {
-        let earlier = settings_in(&saved).ok();
+    if !has_begun {
+        let earlier = earlier.and_then(Result::ok);
         training::drop_other_data(&directory.data(), earlier.as_ref(), &resolved.settings)?;
         directory.write_config(&resolved.to_toml())?;
     }
     stop.watch(directory.path().to_path_buf());
     let log = Arc::new(Log::open(&directory.log())?);
     log.note(&command.join(" "));
+    let other_isa = directory.last_isa().filter(|isa| *isa != machine.isa).map(str::to_owned);
+    if let Some(before) = other_isa {
+        log.say(&format!(
+            "note: computing with {} from here on, before it was {before}: results may differ in the last bits",
+            machine.isa
+        ));
+    }
+    if rounding {
+        log.say("note: micro-batches of another size from here on: results may differ in the last bits");
+    }
+    directory.note_machine(machine)?;
     let result = session(&resolved, &mut directory, &stop, &log);
     let (status, reason) = match &result {
         Ok(Session::Finished(_)) => (Status::Finished, "all steps are done".to_owned()),

@@ -66,7 +66,7 @@ fn a_plan_is_printed_without_a_device() {
 #[test]
 fn what_the_machine_does_not_have_is_refused() {
     let bench = |more: &[&str]| run(&[&["bench", "step"], more].concat());
-    bench(&["--isa", "sse"]).complains(ExitCode::Device, &["`sse` is no instruction set", "avx2"]);
+    bench(&["--isa", "sse"]).complains(ExitCode::Usage, &["no instruction set `sse`", "avx2"]);
     bench(&["--precision", "bf16"]).complains(ExitCode::Device, &["bf16", "--precision f32"]);
     bench(&["--preset", "bass"]).complains(ExitCode::Usage, &["no preset `bass`", "did you mean `base`?"]);
     bench(&["--seq", "513"])

@@ -90,3 +90,47 @@ fn settings_that_cannot_work_are_refused_at_once() {
         assert!(!scene.path("run").exists(), "{flag} {value}");
     }
 }
+
+/// run.json keeps who worked on the run with what, and the run says where its last bits may change.
+#[test]
+fn all_sessions_are_kept() {
+    let scene = Scene::new();
+    let (text, model, out) = (scene.arg("text.txt"), scene.arg("model"), scene.arg("run"));
+    const SIZES: &str = "--preset micro --hidden-size 16 --embedding-size 8 --intermediate-size 24 --num-hidden-layers 1 \
+                 --max-seq-length 32 --batch 4 --eval-sequences 8 --held-out-every 7 --steps 2 --threads 2";
+    let sizes: Vec<&str> = SIZES.split_whitespace().collect();
+    let start = ["pretrain", "--train", &text, "--tokenizer", &model, "--out", &out];
+    run(&[&start[..], &sizes, &["--isa", "scalar"]].concat()).done();
+    let info = || -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(scene.path("run/run.json")).unwrap()).unwrap()
+    };
+    let first = info();
+    // What is refused is no session, and leaves the run as it was.
+    run(&["pretrain", "--out", &out, "--seed", "9"]).failed(ExitCode::Usage);
+    run(&["pretrain", "--out", &out, "--device", "cuda"]).failed(ExitCode::Device);
+    assert_eq!(info(), first);
+    let again = run(&["pretrain", "--out", &out, "--micro-batch", "2", "--threads", "1"]);
+    assert!(again.err.contains("micro-batches of another size"), "{}", again.err);
+    assert!(!again.err.contains("before it was"), "the instruction set is the same: {}", again.err);
+    again.done();
+    let info = info();
+    let [first, second] = info["sessions"].as_array().unwrap().as_slice() else { panic!("{info}") };
+    for (session, threads) in [(first, 2), (second, 1)] {
+        assert_eq!(session["machine"]["isa"], "scalar", "{info}");
+        assert_eq!(session["machine"]["threads"], threads, "{info}");
+        assert!(session["machine"]["processor"].as_str().is_some_and(|name| !name.is_empty()), "{info}");
+        assert_eq!(
+            (&session["version"], &session["exit_reason"]),
+            (&env!("CARGO_PKG_VERSION").into(), &"all steps are done".into())
+        );
+    }
+    assert_eq!((&info["status"], &first["command"][1]), (&"finished".into(), &"pretrain".into()));
+    for isa in kernels::cpu::Isa::available().filter(|isa| *isa != kernels::cpu::Isa::Scalar) {
+        let other = run(&["pretrain", "--out", &out, "--isa", &isa.to_string()]);
+        assert!(
+            other.err.contains(&format!("computing with {isa} from here on, before it was")),
+            "{}",
+            other.err
+        );
+    }
+}

@@ -170,7 +170,7 @@ impl fmt::Display for Problem {
 }
 
 /// Everything that is wrong with a configuration, found in one go.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// At least one.
     pub problems: Vec<Problem>,

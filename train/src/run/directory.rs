@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! RUN/config.toml          every setting, resolved; a valid input itself
-//!     run.json             program, command, host, status
+//!     run.json             how it stands, and all sessions (see `info`)
 //!     metrics.jsonl        what happened (see `journal`)
 //!     train.log            what was printed
 //!     checkpoints/         to resume from (see `checkpoint`)
@@ -17,56 +17,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::checkpoint::{self, CheckpointError, Checkpoints};
 use super::clock;
+use super::info::{Machine, RunInfo, Session, Status};
 use super::journal::Journal;
 use super::lock::{self, Lock, LockError};
 use crate::exit::{Classify, ExitCode};
 use crate::files::{self, Disk};
-
-/// How a run stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// At work; or, if its lock is free, it was killed.
-    Running,
-    /// Stopped on request, to be continued.
-    Interrupted,
-    /// All its steps are done.
-    Finished,
-    /// Ended by an error.
-    Failed,
-}
-
-/// The content of `run.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunInfo {
-    /// Name of the program: the mark by which a run directory is known as ours.
-    pub program: String,
-    /// Version of the program that worked on it last.
-    pub version: String,
-    /// The command line of the last session.
-    pub command: Vec<String>,
-    /// Where the last session ran.
-    pub host: String,
-    /// Its process number.
-    pub process: u32,
-    /// How the run stands.
-    pub status: Status,
-    /// Why the last session ended.
-    pub exit_reason: Option<String>,
-    /// When the run was begun, UTC.
-    pub created: String,
-    /// When this file was written, UTC.
-    pub updated: String,
-    /// How often the run was started.
-    pub sessions: u32,
-    /// A hash that tells the text it learns from apart from any other; none before that was found out.
-    #[serde(default)]
-    pub data: Option<String>,
-}
 
 /// Why a run directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -160,20 +119,30 @@ impl RunDirectory {
         let lock = Lock::acquire(path)?;
         let before = read_info(path)?;
         let now = clock::utc(clock::unix_seconds() as u64);
-        let info = RunInfo {
-            program: PROGRAM.into(),
+        let session = Session {
             version: env!("CARGO_PKG_VERSION").into(),
             command: command.into(),
             host: lock::host_name(),
             process: std::process::id(),
-            status: Status::Running,
+            machine: None,
+            started: now.clone(),
+            ended: None,
             exit_reason: None,
-            created: before.as_ref().map_or(now.clone(), |info| info.created.clone()),
-            updated: now,
-            sessions: before.as_ref().map_or(0, |info| info.sessions) + 1,
-            data: before.as_ref().filter(|_| has_begun(path)).and_then(|info| info.data.clone()),
         };
-        let directory = RunDirectory { path: path.into(), info, is_new: before.is_none(), _lock: lock };
+        let is_new = before.is_none();
+        let mut info = before.unwrap_or_else(|| RunInfo {
+            program: PROGRAM.into(),
+            status: Status::Running,
+            created: now.clone(),
+            updated: now,
+            data: None,
+            sessions: Vec::new(),
+        });
+        info.begin(session);
+        if !has_begun(path) {
+            info.data = None;
+        }
+        let directory = RunDirectory { path: path.into(), info, is_new, _lock: lock };
         directory.write_json(INFO, &directory.info)?;
         Ok(directory)
     }
@@ -193,11 +162,27 @@ impl RunDirectory {
         &self.info
     }
 
+    /// The instruction set of the session before this one, as far as it is known.
+    pub fn last_isa(&self) -> Option<&str> {
+        let before = self.info.sessions.iter().rev().skip(1);
+        Some(before.filter_map(|session| session.machine.as_ref()).next()?.isa.as_str())
+    }
+
+    /// Notes in `run.json` what computes in this session.
+    pub fn note_machine(&mut self, machine: Machine) -> Result<(), DirectoryError> {
+        if let Some(session) = self.info.sessions.last_mut() {
+            session.machine = Some(machine);
+        }
+        self.write_json(INFO, &self.info)
+    }
+
     /// Notes in `run.json` how the session ended.
     pub fn finish(&mut self, status: Status, reason: &str) -> Result<(), DirectoryError> {
-        self.info.status = status;
-        self.info.exit_reason = Some(reason.into());
-        self.info.updated = clock::utc(clock::unix_seconds() as u64);
+        let now = clock::utc(clock::unix_seconds() as u64);
+        if let Some(session) = self.info.sessions.last_mut() {
+            (session.ended, session.exit_reason) = (Some(now.clone()), Some(reason.into()));
+        }
+        (self.info.status, self.info.updated) = (status, now);
         self.write_json(INFO, &self.info)
     }
 
@@ -266,7 +251,9 @@ impl RunDirectory {
 /// Whether the run in `path` has come so far that other settings would make it another run: it has a checkpoint, or had
 /// one. A start that failed or was stopped before that binds nobody.
 pub fn has_begun(path: &Path) -> bool {
-    checkpoint::exists_in(path) || ["quarantine", MODEL].iter().any(|name| path.join(name).exists())
+    let is_ours = || matches!(read_info(path), Ok(Some(info)) if info.program == PROGRAM);
+    let had_one = || ["quarantine", MODEL].iter().any(|name| path.join(name).exists());
+    checkpoint::exists_in(path) || had_one() && is_ours()
 }
 
 /// Puts the finished model of a run, whose directory this process has opened, into its `model/`: `write` fills a folder, whose
@@ -409,14 +396,18 @@ mod tests {
         let path = folder.path().join("runs/first");
         let mut run = RunDirectory::open(&path, &command()).unwrap();
         assert!(run.is_new());
+        let machine = Machine::new("scalar".into(), 3);
+        run.note_machine(machine.clone()).unwrap();
         run.finish(Status::Interrupted, "SIGTERM").unwrap();
         let created = run.info().created.clone();
         drop(run);
         let run = RunDirectory::open(&path, &command()).unwrap();
         assert!(!run.is_new());
         assert_eq!(read_info(&path).unwrap().as_ref(), Some(run.info()));
-        assert_eq!((run.info().sessions, run.info().status), (2, Status::Running));
-        assert_eq!((&run.info().created, &run.info().exit_reason), (&created, &None));
+        assert_eq!((&run.info().created, run.info().status), (&created, Status::Running));
+        let [first, second] = run.info().sessions.as_slice() else { panic!("{:?}", run.info()) };
+        assert_eq!((first.exit_reason.as_deref(), first.machine.as_ref()), (Some("SIGTERM"), Some(&machine)));
+        assert_eq!((&second.exit_reason, &second.ended), (&None, &None));
     }
 
     #[test]
@@ -425,7 +416,11 @@ mod tests {
         let run = RunDirectory::open(folder.path(), &command()).unwrap();
         let error = RunDirectory::open(folder.path(), &command()).unwrap_err();
         assert!(matches!(error, DirectoryError::Lock(LockError::Held { .. })), "{error}");
-        assert_eq!(read_info(folder.path()).unwrap().unwrap().sessions, 1, "the refused one changed nothing");
+        assert_eq!(
+            read_info(folder.path()).unwrap().unwrap().sessions.len(),
+            1,
+            "the refused one changed nothing"
+        );
         drop(run);
     }
 

@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod clock;
 pub mod directory;
+pub mod info;
 pub mod journal;
 pub mod lock;
 pub mod progress;

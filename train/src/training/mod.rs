@@ -16,7 +16,7 @@ pub use learner::{Learner, Outcome};
 pub use materials::{Materials, Workshop, dataset, drop_other_data, read_corpus};
 pub use metrics::{Evaluation, Tally};
 pub use session::{
-    SessionError, albert_config, available_memory, bytes, capacity, cpu, held_out_batches, learner,
+    SessionError, albert_config, available_memory, bytes, capacity, cpu, held_out_batches, learner, machine,
     micro_batch,
 };
 pub use trainer::{Finished, Happening, TrainError, Trainer, TrainerOptions, TrainingState};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use engine::{DeviceError, PlanOptions, Precision, Recompute};
 use kernels::Cpu;
-use kernels::cpu::CpuError;
+use kernels::cpu::{CpuError, Isa};
 use model::{Albert, AlbertConfig, Capacity, Heads, ModelError};
 
 use crate::config::{self, ModelSettings, Pretrain};
@@ -12,6 +12,7 @@ use crate::data::{Batch, DataError, Dataset, Normalizers, Position, Reader};
 use crate::exit::{Classify, ExitCode};
 use crate::run::checkpoint::CheckpointError;
 use crate::run::directory::DirectoryError;
+use crate::run::info::Machine;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 use super::learner::Learner;
@@ -152,11 +153,11 @@ pub fn albert_config(settings: &ModelSettings, tokenizer: &Tokenizer) -> Result<
     })
 }
 
-/// The CPU that the settings ask for.
+/// What the settings ask to compute with, looked at before anything is begun.
 ///
 /// # Errors
-/// If they ask for another device, or an instruction set that this machine lacks.
-pub fn cpu(settings: &config::DeviceSettings) -> Result<Cpu, SessionError> {
+/// If they ask for a device, an instruction set or an arithmetic that this machine or this version lacks.
+pub fn machine(settings: &config::DeviceSettings) -> Result<Machine, SessionError> {
     match settings.device {
         config::Device::Auto | config::Device::Cpu => {}
         config::Device::Cuda(_) => return Err(SessionError::Device { device: settings.device.to_string() }),
@@ -164,8 +165,21 @@ pub fn cpu(settings: &config::DeviceSettings) -> Result<Cpu, SessionError> {
     if settings.precision == config::Precision::Bf16 {
         return Err(SessionError::Precision);
     }
-    let isa = settings.isa.as_deref().map(str::parse).transpose()?;
-    Ok(Cpu::new(settings.threads, isa)?)
+    let isa = settings.isa.as_deref().map_or_else(Isa::chosen, str::parse)?;
+    if !isa.is_available() {
+        return Err(CpuError::MissingIsa { isa, best: Isa::available().last().unwrap_or(Isa::Scalar) }.into());
+    }
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Ok(Machine::new(isa.to_string(), settings.threads.unwrap_or_else(cores)))
+}
+
+/// The CPU that the settings ask for.
+///
+/// # Errors
+/// As [`machine`]; and if its threads cannot be started.
+pub fn cpu(settings: &config::DeviceSettings) -> Result<Cpu, SessionError> {
+    let machine = machine(settings)?;
+    Ok(Cpu::new(Some(machine.threads), Some(machine.isa.parse()?))?)
 }
 
 /// Tokens of a micro-batch that nobody gave a size: enough for matrix products to be efficient, little enough for
@@ -219,7 +233,9 @@ pub fn learner(
     if let Some(available) = available.filter(|&available| available < needed) {
         let advice = match most_fitting(sequences, |fewer| memory(&albert, settings, fewer).0 <= available) {
             0 => "not even one sequence fits: use a smaller model or shorter sequences".into(),
-            fewer => format!("--micro-batch {fewer} fits and gives the same result, only slower"),
+            fewer => {
+                format!("--micro-batch {fewer} fits and gives the same result up to rounding, only slower")
+            }
         };
         let length = settings.sampling.max_seq_length;
         return Err(SessionError::Memory {

@@ -153,7 +153,7 @@ impl Pretrain {
             objections.add(
                 "training.micro_batch",
                 format!("{micro_batch} sequences of {length} tokens are too many to be computed together"),
-                format!("at most {}; the result does not depend on it", MOST_TOKENS / length.max(1)),
+                format!("at most {}; the result is the same up to rounding", MOST_TOKENS / length.max(1)),
             );
         }
         if let Some(micro_batch) = micro_batch
@@ -162,7 +162,7 @@ impl Pretrain {
             objections.add(
                 "training.micro_batch",
                 format!("{micro_batch} sequences are more than the batch of {batch}"),
-                format!("at most {batch}; the result does not depend on it"),
+                format!("at most {batch}; the result is the same up to rounding"),
             );
         }
         if keep < MIN_KEEP {

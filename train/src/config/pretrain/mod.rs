@@ -133,7 +133,7 @@ impl Settings for Pretrain {
         ("training.batch", "sequences per optimizer step"),
         (
             "training.micro_batch",
-            "sequences computed at a time, with the same result; not set: as many as fit",
+            "sequences computed at a time: the same result up to rounding; not set: as many as make 4096 tokens",
         ),
         ("training.eval_every", "steps between held-out evaluations"),
         ("training.eval_sequences", "sequences per evaluation"),
@@ -143,7 +143,10 @@ impl Settings for Pretrain {
         ("training.max_time", "stop with a checkpoint after this time, e.g. 7h50m"),
         ("device.device", "auto, cpu, cuda or cuda:1"),
         ("device.threads", "processor threads; not set: all cores. Results do not depend on it"),
-        ("device.isa", "instruction set: avx512, avx2 or scalar; not set: the best there is"),
+        (
+            "device.isa",
+            "instruction set: avx512, avx2 or scalar; not set: the best there is. Results differ in the last bits",
+        ),
         ("device.precision", "f32 or bf16; weights and moments are always f32"),
     ];
 

@@ -1,0 +1,212 @@
+//! `run.json`: what a run is, how it stands, and every session that worked on it.
+
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+
+/// Only so many sessions are kept, the newest: enough for a run that is restarted every hour of a month.
+const MOST_SESSIONS: usize = 1000;
+/// No argument of a command is kept beyond this.
+const LONGEST_ARGUMENT: usize = 4096;
+
+/// How a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// At work; or, if its lock is free, it was killed.
+    Running,
+    /// Stopped on request, to be continued.
+    Interrupted,
+    /// All its steps are done.
+    Finished,
+    /// Ended by an error.
+    Failed,
+}
+
+/// The content of `run.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Written")]
+pub struct RunInfo {
+    /// Name of the program: the mark by which a run directory is known as ours.
+    pub program: String,
+    /// How the run stands.
+    pub status: Status,
+    /// When the run was begun, UTC.
+    pub created: String,
+    /// When this file was written, UTC.
+    pub updated: String,
+    /// A hash that tells the text it learns from apart from any other; none before that was found out.
+    pub data: Option<String>,
+    /// Who worked on it, in order.
+    pub sessions: Vec<Session>,
+}
+
+/// One start of the program on a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Version of the program.
+    pub version: String,
+    /// The command line.
+    pub command: Vec<String>,
+    /// The computer.
+    pub host: String,
+    /// The process number.
+    pub process: u32,
+    /// What computed; none if the session ended before that was known.
+    pub machine: Option<Machine>,
+    /// When it was started, UTC.
+    pub started: String,
+    /// When it ended, UTC; none while it works, and if it was killed.
+    pub ended: Option<String>,
+    /// Why it ended.
+    pub exit_reason: Option<String>,
+}
+
+/// What computes in a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The processor, as it calls itself.
+    pub processor: String,
+    /// The instruction set in use. Another one may change the last bits of what is computed.
+    pub isa: String,
+    /// Threads in use. What is computed does not depend on them.
+    pub threads: usize,
+}
+
+impl Machine {
+    /// This computer's processor with an instruction set and a number of threads.
+    pub fn new(isa: String, threads: usize) -> Self {
+        let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default(); // other systems have no such file
+        let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+        let processor = name.map_or(std::env::consts::ARCH, |(_, name)| name.trim()).to_owned();
+        Self { processor, isa, threads }
+    }
+}
+
+impl RunInfo {
+    /// Adds a session, which is now at work.
+    pub fn begin(&mut self, mut session: Session) {
+        for argument in &mut session.command {
+            if argument.len() > LONGEST_ARGUMENT {
+                argument.truncate(argument.floor_char_boundary(LONGEST_ARGUMENT));
+                argument.push('…');
+            }
+        }
+        (self.status, self.updated) = (Status::Running, session.started.clone());
+        self.sessions.push(session);
+        self.sessions.drain(..self.sessions.len().saturating_sub(MOST_SESSIONS));
+    }
+
+    /// The session at work, or the last one.
+    pub fn last(&self) -> Option<&Session> {
+        self.sessions.last()
+    }
+}
+
+/// `run.json` as it is or was written: earlier versions kept only the last session, and a count of all.
+#[derive(Deserialize)]
+struct Written {
+    program: String,
+    status: Status,
+    created: String,
+    updated: String,
+    data: Option<String>,
+    sessions: Sessions,
+    version: Option<String>,
+    #[serde(default)]
+    command: Vec<String>,
+    host: Option<String>,
+    process: Option<u32>,
+    exit_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Sessions {
+    #[expect(dead_code, reason = "of the sessions before the last nothing else is known")]
+    Counted(u32),
+    Kept(Vec<Session>),
+}
+
+impl From<Written> for RunInfo {
+    fn from(written: Written) -> Self {
+        let sessions = match written.sessions {
+            Sessions::Kept(sessions) => sessions,
+            Sessions::Counted(_) => vec![Session {
+                version: written.version.unwrap_or_default(),
+                command: written.command,
+                host: written.host.unwrap_or_default(),
+                process: written.process.unwrap_or_default(),
+                machine: None,
+                started: written.created.clone(),
+                ended: written.exit_reason.is_some().then(|| written.updated.clone()),
+                exit_reason: written.exit_reason,
+            }],
+        };
+        Self {
+            program: written.program,
+            status: written.status,
+            created: written.created,
+            updated: written.updated,
+            data: written.data,
+            sessions,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(command: &str) -> Session {
+        Session {
+            version: "1".into(),
+            command: vec![command.into()],
+            host: "h".into(),
+            process: 1,
+            machine: Some(Machine::new("scalar".into(), 2)),
+            started: "now".into(),
+            ended: None,
+            exit_reason: None,
+        }
+    }
+
+    fn info() -> RunInfo {
+        RunInfo {
+            program: "p".into(),
+            status: Status::Interrupted,
+            created: "then".into(),
+            updated: "then".into(),
+            data: None,
+            sessions: vec![],
+        }
+    }
+
+    #[test]
+    fn sessions_are_kept_within_bounds() {
+        let mut info = info();
+        for number in 0..MOST_SESSIONS + 5 {
+            info.begin(session(&format!("{number}")));
+        }
+        assert_eq!((info.status, info.sessions.len()), (Status::Running, MOST_SESSIONS));
+        assert_eq!(info.sessions[0].command, ["5"]);
+        info.begin(session(&"é".repeat(1 << 20)));
+        assert!(info.last().is_some_and(|last| last.command[0].len() <= LONGEST_ARGUMENT + '…'.len_utf8()));
+        let text = serde_json::to_string(&info).unwrap();
+        assert_eq!(serde_json::from_str::<RunInfo>(&text).unwrap(), info);
+        assert!(info.last().and_then(|last| last.machine.as_ref()).is_some_and(|m| !m.processor.is_empty()));
+    }
+
+    #[test]
+    fn what_an_earlier_version_wrote_is_read() {
+        let info: RunInfo = serde_json::from_str(
+            r#"{"program": "albert-train", "version": "0.1.0", "command": ["albert-train", "pretrain"], "host": "h",
+                "process": 7, "status": "interrupted", "exit_reason": "SIGTERM", "created": "a", "updated": "b",
+                "sessions": 3, "data": "hash"}"#,
+        )
+        .unwrap();
+        let [last] = info.sessions.as_slice() else { panic!("{info:?}") };
+        assert_eq!((last.process, last.ended.as_deref(), last.machine.as_ref()), (7, Some("b"), None));
+        assert_eq!((info.status, info.data.as_deref()), (Status::Interrupted, Some("hash")));
+    }
+}
