@@ -160,7 +160,7 @@ extern "C" __global__ void atomics(const int* values, int* out, float* floats, d
   atomicXor(&out[5], value);
   atomicInc((unsigned*)&out[6], 20u);
   atomicDec((unsigned*)&out[7], 20u);
-  int expected = out[8];
+  int expected = *(volatile int*)&out[8];
   while (true) {
     const int seen = atomicCAS(&out[8], expected, max(expected, value) + 1);
     if (seen == expected) break;

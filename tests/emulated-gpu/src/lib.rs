@@ -4,6 +4,7 @@
 //!
 //! - [`setup`] makes CUDA look installed to a test: the one call that tests of other crates need.
 //! - [`driver`] and [`blas`] are the calls of `libcuda`, `libcublas` and `libcublasLt`, exported under C's names.
+//! - [`performance`] tells what kernels ask of the hardware, and how long an H100 would take at least.
 //! - [`ptx`] is the interpreter. It needs no driver:
 //!
 //! ```
@@ -32,10 +33,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(target_os = "linux")]
 pub mod blas;
+#[cfg(target_os = "linux")]
+pub mod compiler;
+#[cfg(target_os = "linux")]
 pub mod driver;
 #[cfg(target_os = "linux")]
 pub mod names;
+pub mod performance;
 pub mod ptx;
 #[cfg(target_os = "linux")]
 pub mod setup;
+pub mod tensor_core;

@@ -1,7 +1,7 @@
-//! One library under three names.
+//! One library under four names.
 //!
-//! Programs open `libcuda.so`, `libcublas.so` and `libcublasLt.so`; all three must be this one library, for they share
-//! streams and memory. [`crate::setup`] makes a folder with three links to it, and the loader takes links to one file
+//! Programs open `libcuda.so`, `libcublas.so`, `libcublasLt.so` and `libnvrtc.so`; all must be this one library, for they
+//! share streams and memory. [`crate::setup`] makes a folder with a link to it for each, and the loader takes links to one file
 //! for one library. A program may also open the library by its path and later by its bare name. The loader then
 //! compares the bare name with the names it knows the library by, so the library, once loaded, opens itself by each
 //! bare name: found in its own folder through its RPATH, the name is added to those it is known by.
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
 
 /// The names that programs open.
-pub const NAMES: [&str; 3] = ["libcuda.so", "libcublas.so", "libcublasLt.so"];
+pub const NAMES: [&str; 4] = ["libcuda.so", "libcublas.so", "libcublasLt.so", "libnvrtc.so"];
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -36,7 +36,7 @@ extern "C" fn answer_to_all_names() {
 }
 
 /// The file that this code was loaded from.
-fn own_path() -> Option<PathBuf> {
+pub fn own_path() -> Option<PathBuf> {
     let mut information = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
     // SAFETY: the address is one of this library's own functions, and `information` is large enough.
     let found = unsafe { libc::dladdr(answer_to_all_names as *const libc::c_void, information.as_mut_ptr()) };

@@ -6,7 +6,7 @@ mod support;
 
 use cudarc::driver::sys;
 use cudarc::driver::sys::CUstreamCaptureMode as Mode;
-use support::{eager_and_late, gpu, kernel, launch_scale, numbers, scaled};
+use support::{eager_and_late, gpu, kernel, launch_scale, numbers, on_any_gpu, scaled};
 
 #[test]
 fn branches_join_and_graphs_run_again() {
@@ -110,5 +110,90 @@ fn what_cannot_be_captured_spoils_the_capture() {
         begin();
         stream.memset_zeros(&mut memory).unwrap();
         end().unwrap();
+    });
+}
+
+/// Calls that a capture forbids though they look harmless: each spoils it.
+#[test]
+fn what_a_capture_forbids_besides() {
+    on_any_gpu("what_a_capture_forbids_besides", || {
+        use sys::CUresult as Code;
+        let (context, stream) = gpu();
+        let other = context.new_stream().unwrap();
+        let outside = other.record_event(None).unwrap();
+        // A stream that waits for the null stream, and the null stream for it.
+        let mut blocking = std::ptr::null_mut();
+        // SAFETY: there is room for a handle.
+        unsafe { sys::cuStreamCreate(&mut blocking, 0) }.result().unwrap();
+        let capture = |captured: sys::CUstream,
+                       mode: Mode,
+                       call: &dyn Fn() -> sys::CUresult,
+                       wanted: Code| {
+            let (mut graph, what) = (std::ptr::null_mut(), format!("{mode:?}"));
+            // SAFETY: the stream is alive, and there is room for a handle.
+            unsafe {
+                sys::cuStreamBeginCapture_v2(captured, mode).result().unwrap();
+                assert_eq!(call(), wanted, "{what}");
+                let end = sys::cuStreamEndCapture(captured, &mut graph);
+                let spoiled = wanted != Code::CUDA_SUCCESS;
+                let expected =
+                    if spoiled { Code::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED } else { Code::CUDA_SUCCESS };
+                assert_eq!(end, expected, "{what}");
+            }
+        };
+        let (global, local, relaxed) = (
+            Mode::CU_STREAM_CAPTURE_MODE_GLOBAL,
+            Mode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL,
+            Mode::CU_STREAM_CAPTURE_MODE_RELAXED,
+        );
+        let unsupported = Code::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+        let stream = stream.cu_stream();
+        let memory = other.alloc_zeros::<u8>(16).unwrap();
+        let address = cudarc::driver::DevicePtr::device_ptr(&memory, &other).0;
+        other.synchronize().unwrap();
+        // SAFETY: the handles are alive, the memory has 16 bytes, and there is room for results.
+        let fill_null = || unsafe { sys::cuMemsetD8Async(address, 1, 16, std::ptr::null_mut()) };
+        // SAFETY: the handles are alive, the memory has 16 bytes, and there is room for results.
+        let fill_at_once = || unsafe { sys::cuMemsetD8_v2(address, 1, 16) };
+        // SAFETY: the handles are alive, the memory has 16 bytes, and there is room for results.
+        let query = || unsafe { sys::cuEventQuery(outside.cu_event()) };
+        // SAFETY: the handles are alive, the memory has 16 bytes, and there is room for results.
+        let wait = || unsafe { sys::cuEventSynchronize(outside.cu_event()) };
+        // SAFETY: the handles are alive, the memory has 16 bytes, and there is room for results.
+        let synchronize = || unsafe { sys::cuCtxSynchronize() };
+        let allocate = || {
+            let mut pointer = std::ptr::null_mut();
+            // SAFETY: the handles are alive, the memory has 16 bytes, and there is room for results.
+            unsafe { sys::cuMemHostAlloc(&mut pointer, 16, 0) }
+        };
+        // The null stream would wait for the blocking stream, in every mode.
+        for mode in [local, relaxed] {
+            capture(blocking, mode, &fill_null, Code::CUDA_ERROR_STREAM_CAPTURE_IMPLICIT);
+        }
+        capture(blocking, relaxed, &fill_at_once, Code::CUDA_ERROR_STREAM_CAPTURE_IMPLICIT);
+        capture(stream, relaxed, &fill_null, Code::CUDA_SUCCESS);
+        for call in [&query as &dyn Fn() -> sys::CUresult, &wait, &allocate] {
+            capture(stream, global, call, unsupported);
+            capture(stream, relaxed, call, Code::CUDA_SUCCESS);
+        }
+        let mut pinned = std::ptr::null_mut();
+        // SAFETY: the handles are alive, the memory has 16 bytes, and there is room for results.
+        unsafe { sys::cuMemHostAlloc(&mut pinned, 16, 0) }.result().unwrap();
+        // SAFETY: the handles are alive, the memory has 16 bytes, and there is room for results.
+        capture(stream, global, &|| unsafe { sys::cuMemFreeHost(pinned) }, unsupported);
+        // SAFETY: the handles are alive, the memory has 16 bytes, and there is room for results.
+        unsafe { sys::cuMemFreeHost(pinned) }.result().unwrap();
+        // Waiting for the device is waiting for the capture, in every mode and on every thread.
+        capture(stream, relaxed, &synchronize, unsupported);
+        let elsewhere = || {
+            let context = context.clone();
+            let code = std::thread::spawn(move || {
+                context.bind_to_thread().unwrap();
+                // SAFETY: the handles are alive, the memory has 16 bytes, and there is room for results.
+                unsafe { sys::cuCtxSynchronize() }
+            });
+            code.join().unwrap()
+        };
+        capture(stream, local, &elsewhere, unsupported);
     });
 }

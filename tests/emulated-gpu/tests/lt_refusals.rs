@@ -115,7 +115,7 @@ fn workspace_that_is_not_there() {
     refused("workspace_that_is_not_there", &reports, || {
         let sound = Sound::new();
         let addresses = sound.operands.each_ref().map(|operand| operand.address(&sound.stream));
-        let end = sound.scratch.device_ptr(&sound.stream).0 + 16;
+        let end = sound.scratch.device_ptr(&sound.stream).0 + 256;
         let found = sound.find();
         sound.product.run(&sound.stream, &found.algo, [1.0, 0.0], addresses, (end, WORKSPACE)).unwrap();
     });
@@ -202,4 +202,187 @@ fn statuses() {
         let mixed = Sound::of(Type::CUDA_R_16BF, Type::CUDA_R_16F, N);
         assert_eq!(status(mixed), Status::CUBLAS_STATUS_NOT_SUPPORTED);
     });
+}
+
+/// A product of bf16 with another output, an epilogue, and an auxiliary matrix of 16 rows.
+fn with(output: Type, epilogue: Epilogue) -> Sound {
+    let sound = Sound::of(Type::CUDA_R_16BF, output, N);
+    sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &(epilogue as u32).to_le_bytes());
+    let address = sound.operands[3].address(&sound.stream);
+    sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &address.to_le_bytes());
+    sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &address.to_le_bytes());
+    sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &16i64.to_le_bytes());
+    sound
+}
+
+#[test]
+fn bias_of_another_format_than_d() {
+    let reports = ["a bias, or its gradient, of Bf16 with D of F32: it has D's format"];
+    for (index, epilogue) in
+        [Epilogue::CUBLASLT_EPILOGUE_BIAS, Epilogue::CUBLASLT_EPILOGUE_BGRADB].into_iter().enumerate()
+    {
+        refused("bias_of_another_format_than_d", &reports, || {
+            let sound = with(Type::CUDA_R_32F, epilogue);
+            let bf16 = (Type::CUDA_R_16BF as u32).to_le_bytes();
+            sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bf16);
+            sound.find();
+        });
+        assert!(index < 2);
+    }
+}
+
+#[test]
+fn compute_type_for_f32_with_bf16() {
+    let reports = ["COMPUTE_32F_FAST_Tf32 with A of Bf16 and D of Bf16: it is for F32"];
+    refused("compute_type_for_f32_with_bf16", &reports, || {
+        let sound = Sound::new();
+        let compute = sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32 as u32;
+        sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_COMPUTE_TYPE, &compute.to_le_bytes());
+        sound.find();
+    });
+}
+
+#[test]
+fn workspace_that_is_not_aligned() {
+    refused("workspace_that_is_not_aligned", &["the workspace at 0x", "is not aligned to 256 bytes"], || {
+        let sound = Sound::new();
+        let addresses = sound.operands.each_ref().map(|operand| operand.address(&sound.stream));
+        let workspace = sound.scratch.device_ptr(&sound.stream).0 + 16;
+        let found = sound.product.find(WORKSPACE - 256).unwrap();
+        sound
+            .product
+            .run(&sound.stream, &found.algo, [1.0, 0.0], addresses, (workspace, WORKSPACE - 256))
+            .unwrap();
+    });
+}
+
+#[test]
+fn auxiliary_batch_stride_that_is_odd() {
+    let reports = ["auxiliary batch stride 257; wanted a multiple of 8"];
+    refused("auxiliary_batch_stride_that_is_odd", &reports, || {
+        let (_context, stream) = gpu();
+        let operand = |seed| Operand::new(&stream, Type::CUDA_R_16BF, [N, N], N, 2, seed);
+        let operands = [operand(1), operand(2), operand(3), operand(4)];
+        let [a, b, c, d] = &operands;
+        let product = Product::new([a, b, c, d]);
+        let epilogue = Epilogue::CUBLASLT_EPILOGUE_GELU_AUX as u32;
+        product.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue.to_le_bytes());
+        product.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &d.address(&stream).to_le_bytes());
+        product.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &16i64.to_le_bytes());
+        product.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE, &257i64.to_le_bytes());
+        product.find(WORKSPACE).unwrap();
+    });
+}
+
+#[test]
+fn bias_less_aligned_than_at_the_search() {
+    let reports = ["the bias at 0x", "is less aligned than it was at the search (16 bytes)"];
+    refused("bias_less_aligned_than_at_the_search", &reports, || {
+        let sound = with(Type::CUDA_R_16BF, Epilogue::CUBLASLT_EPILOGUE_BIAS);
+        let found = sound.find();
+        let moved = sound.operands[3].address(&sound.stream) + 2;
+        sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &moved.to_le_bytes());
+        sound.run(&found.algo, 0, 0, WORKSPACE);
+    });
+}
+
+#[test]
+fn algorithm_found_for_another_epilogue() {
+    let reports = ["the algorithm was found for a product with another epilogue, transpose or compute type"];
+    refused("algorithm_found_for_another_epilogue", &reports, || {
+        let found = Sound::new().find();
+        with(Type::CUDA_R_16BF, Epilogue::CUBLASLT_EPILOGUE_BIAS).run(&found.algo, 0, 0, WORKSPACE);
+    });
+}
+
+#[test]
+fn algorithm_found_for_another_format() {
+    let reports = ["the algorithm was found for a product with other formats"];
+    refused("algorithm_found_for_another_format", &reports, || {
+        let found = Sound::new().find();
+        Sound::of(Type::CUDA_R_16BF, Type::CUDA_R_32F, N).run(&found.algo, 0, 0, WORKSPACE);
+    });
+}
+
+#[test]
+fn algorithm_found_for_other_leading_dimensions() {
+    let reports = ["the algorithm was found for a product with other sizes, leading dimensions or batches"];
+    refused("algorithm_found_for_other_leading_dimensions", &reports, || {
+        let sound = Sound::new();
+        let found = sound.find();
+        let wide = Operand::new(&sound.stream, Type::CUDA_R_16BF, [N, N], N + 8, 1, 5);
+        let [_, b, c, d] = &sound.operands;
+        let product = Product::new([&wide, b, c, d]);
+        let addresses = [&wide, b, c, d].map(|operand| operand.address(&sound.stream));
+        let workspace = (sound.scratch.device_ptr(&sound.stream).0, WORKSPACE);
+        product.run(&sound.stream, &found.algo, [1.0, 1.0], addresses, workspace).unwrap();
+    });
+}
+
+/// Searches and products that one of the modes of `EMULATED_GPU_BLAS` refuses, and that are found without it.
+#[test]
+fn what_a_library_may_refuse() {
+    type Make = fn() -> Sound;
+    let modes: [(&str, &str, Make); 7] = [
+        ("no-epilogues", "no algorithm for an epilogue", || {
+            with(Type::CUDA_R_16BF, Epilogue::CUBLASLT_EPILOGUE_BIAS)
+        }),
+        ("no-auxiliary", "no algorithm for an epilogue with an auxiliary matrix", || {
+            with(Type::CUDA_R_16BF, Epilogue::CUBLASLT_EPILOGUE_GELU_AUX)
+        }),
+        ("no-unaligned", "columns of B that do not begin at multiples of 16 bytes", || {
+            odd(Epilogue::CUBLASLT_EPILOGUE_DEFAULT)
+        }),
+        ("strict", "an epilogue with columns of B that do not begin", || {
+            odd(Epilogue::CUBLASLT_EPILOGUE_BIAS)
+        }),
+        ("strict", "the gradient of GELU with D of F32", || {
+            with(Type::CUDA_R_32F, Epilogue::CUBLASLT_EPILOGUE_DGELU)
+        }),
+        ("strict", "GELU with inputs of Bf16", || with(Type::CUDA_R_16BF, Epilogue::CUBLASLT_EPILOGUE_GELU)),
+        ("strict", "that is not aligned to 16 bytes", || {
+            let sound = with(Type::CUDA_R_16BF, Epilogue::CUBLASLT_EPILOGUE_BIAS);
+            let moved = sound.operands[3].address(&sound.stream) + 2;
+            sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &moved.to_le_bytes());
+            sound
+        }),
+    ];
+    for (mode, report, make) in modes {
+        let search = || {
+            let sound = make();
+            let found = sound.product.find(WORKSPACE);
+            if std::env::var_os("EMULATED_GPU_BLAS").is_some() {
+                assert_eq!(found.map(drop).unwrap_err().0, Status::CUBLAS_STATUS_NOT_SUPPORTED);
+                panic!("refused");
+            }
+            found.unwrap();
+        };
+        support::bug_with(
+            "what_a_library_may_refuse",
+            &[("EMULATED_GPU_BLAS", mode), (support::CASE, report)],
+            &[report, "refused"],
+            || {
+                // A process of its own does one of the cases.
+                if std::env::var(support::CASE).is_ok_and(|case| case == report) {
+                    search();
+                }
+            },
+        );
+        support::eager_with("what_a_library_may_refuse", &[(support::CASE, report)], || {
+            if std::env::var(support::CASE).is_ok_and(|case| case == report) {
+                search();
+            }
+        });
+    }
+}
+
+/// A product whose B has columns of 17 elements.
+fn odd(epilogue: Epilogue) -> Sound {
+    let sound = with(Type::CUDA_R_16BF, epilogue);
+    let b = Operand::new(&sound.stream, Type::CUDA_R_16BF, [N, N], N + 1, 1, 2);
+    let Sound { stream, operands: [a, _, c, d], scratch, .. } = sound;
+    let product = Product::new([&a, &b, &c, &d]);
+    product.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &(epilogue as u32).to_le_bytes());
+    product.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &d.address(&stream).to_le_bytes());
+    Sound { stream, product, operands: [a, b, c, d], scratch }
 }

@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 
 use crate::driver::error::{CudaError, Failure, Result};
+use crate::tensor_core::Input;
 
 /// The format of a matrix's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,28 @@ impl Compute {
             75 => Ok(Self::Bf16),
             77 => Ok(Self::Tf32),
             other => Err(Failure::not_emulated(format!("cublasComputeType {other}"))),
+        }
+    }
+
+    /// Refuses inputs and outputs that the mode is not for: those that round `f32` are for `f32` alone.
+    pub fn check_formats(self, formats: [Element; 2]) -> Result {
+        if self == Self::F32 || formats == [Element::F32; 2] {
+            return Ok(());
+        }
+        let reason = format!(
+            "COMPUTE_32F_FAST_{self:?} with A of {:?} and D of {:?}: it is for F32",
+            formats[0], formats[1]
+        );
+        Err(Failure::new(CudaError::NotSupported, reason))
+    }
+
+    /// The tensor cores' name for inputs of the format `element` once they are rounded; `f32` is added up without them.
+    pub fn input(self, element: Element) -> Option<Input> {
+        match (element, self) {
+            (Element::F16, _) | (Element::F32, Self::F16) => Some(Input::F16),
+            (Element::Bf16, _) | (Element::F32, Self::Bf16) => Some(Input::Bf16),
+            (Element::F32, Self::Tf32) => Some(Input::Tf32),
+            (Element::F32, Self::F32) => None,
         }
     }
 

@@ -88,10 +88,10 @@ pub struct Attributes {
 }
 
 impl Epilogue {
-    /// What the attributes ask for in a product with `rows` rows of D, of format `d`, from A of format `a`.
-    pub fn new(attributes: &Attributes, rows: usize, a: Element, d: Element) -> Result<Self> {
-        let bias = || attributes.bias(a, d);
-        let auxiliary = || attributes.auxiliary(rows, d);
+    /// What the attributes ask for in `batches` products with `rows` rows of D, of format `d`.
+    pub fn new(attributes: &Attributes, rows: usize, batches: usize, d: Element) -> Result<Self> {
+        let bias = || attributes.bias(d);
+        let auxiliary = || attributes.auxiliary(rows, batches, d);
         let mut epilogue = Self::default();
         match attributes.epilogue {
             0 | 1 => {}
@@ -117,11 +117,51 @@ impl Epilogue {
     }
 }
 
+impl Epilogue {
+    /// What is done, whatever it is done with.
+    pub fn kind(&self) -> (bool, u32, Option<Sum>) {
+        let activation = match self.activation {
+            Activation::None => 0,
+            Activation::Relu => 1,
+            Activation::Gelu(None) => 2,
+            Activation::Gelu(Some(_)) => 3,
+            Activation::GeluGradient(_) => 4,
+        };
+        (self.bias.is_some(), activation, self.bias_gradient.map(|(sum, _)| sum))
+    }
+
+    /// The matrix beside D, if there is one.
+    pub fn auxiliary(&self) -> Option<Auxiliary> {
+        match self.activation {
+            Activation::Gelu(auxiliary) => auxiliary,
+            Activation::GeluGradient(auxiliary) => Some(auxiliary),
+            Activation::None | Activation::Relu => None,
+        }
+    }
+
+    /// The bias that is read, or its gradient that is written.
+    pub fn vector(&self) -> Option<Vector> {
+        self.bias.or(self.bias_gradient.map(|(_, vector)| vector))
+    }
+
+    /// The addresses of bias and matrix beside D; 0 for what is not there.
+    pub fn addresses(&self) -> [u64; 2] {
+        [self.vector().map_or(0, |vector| vector.address), self.auxiliary().map_or(0, |it| it.address)]
+    }
+
+    /// Their formats and the matrix's leading dimension.
+    pub fn formats(&self) -> (Option<Element>, Option<(Element, usize)>) {
+        let matrix = self.auxiliary().map(|it| (it.element, it.leading_dimension));
+        (self.vector().map(|vector| vector.element), matrix)
+    }
+}
+
 impl Attributes {
-    fn bias(&self, a: Element, d: Element) -> Result<Vector> {
+    fn bias(&self, d: Element) -> Result<Vector> {
         let element = self.bias_element.unwrap_or(d);
-        if element != a && element != d {
-            let reason = format!("a bias of {element:?} with A of {a:?} and D of {d:?}");
+        if element != d {
+            let reason =
+                format!("a bias, or its gradient, of {element:?} with D of {d:?}: it has D's format");
             return Err(Failure::new(CudaError::NotSupported, reason));
         }
         if self.bias == 0 {
@@ -131,7 +171,7 @@ impl Attributes {
         Ok(Vector { address: self.bias, element, batch_stride: self.bias_batch_stride })
     }
 
-    fn auxiliary(&self, rows: usize, d: Element) -> Result<Auxiliary> {
+    fn auxiliary(&self, rows: usize, batches: usize, d: Element) -> Result<Auxiliary> {
         let refuse = |what: String| {
             let reason = format!("epilogue {}: {what}", self.epilogue);
             Err(Failure::invalid(reason))
@@ -148,6 +188,12 @@ impl Attributes {
             return refuse(format!(
                 "the auxiliary matrix at {:#x} is not aligned to 16 bytes",
                 self.auxiliary
+            ));
+        }
+        if batches > 1 && self.auxiliary_batch_stride % 8 != 0 {
+            return refuse(format!(
+                "auxiliary batch stride {}; wanted a multiple of 8",
+                self.auxiliary_batch_stride
             ));
         }
         match usize::try_from(self.auxiliary_leading_dimension) {

@@ -7,6 +7,8 @@ use super::element::check_formats;
 use super::epilogue::Epilogue;
 use super::lt_attributes::{Description, Layout, Preference};
 use super::matmul::{Matmul, Matrix, Scale, WORKSPACE_WANTED};
+use super::mode::Mode;
+use crate::compiler::hash;
 use crate::driver::Driver;
 use crate::driver::border::{HostPointer, In, Out};
 use crate::driver::error::{Failure, Result};
@@ -17,6 +19,9 @@ use crate::driver::stream::Stream;
 /// A cuBLASLt handle.
 pub struct Context;
 
+/// What the address of a workspace must be a multiple of.
+const WORKSPACE_ALIGNMENT: u64 = 256;
+
 /// `cublasLtMatmulAlgo_t`: 64 bytes that a caller keeps between the search for an algorithm and its use.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -26,7 +31,50 @@ pub struct Algorithm {
     workspace_bytes: u64,
     /// What it takes the addresses of A, B, C and D to be multiples of, in bytes.
     alignments: [u32; 4],
-    padding: [u64; 4],
+    /// As above, of the bias and of the auxiliary matrix, as the search saw them.
+    epilogue_alignments: [u32; 2],
+    /// Hashes of what it was found for.
+    found_for: FoundFor,
+}
+
+/// Hashes of a product's description: an algorithm is for that product alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+struct FoundFor {
+    /// Epilogue, transposes, compute type.
+    operation: u64,
+    /// Formats.
+    formats: u64,
+    /// Rows, columns, leading dimensions, batches and their strides.
+    layouts: u64,
+}
+
+impl FoundFor {
+    fn new(matmul: &Matmul) -> Self {
+        let Matmul { m, n, k, batches, a, b, c, d, compute, epilogue, .. } = matmul;
+        let matrices = [a, b, c, d];
+        let hash = |text: String| hash(text.as_bytes(), 0);
+        Self {
+            operation: hash(format!("{:?} {} {} {compute:?}", epilogue.kind(), a.transposed, b.transposed)),
+            formats: hash(format!("{:?} {:?}", matrices.map(|matrix| matrix.element), epilogue.formats())),
+            layouts: hash(format!(
+                "{:?} {:?}",
+                [m, n, k, batches],
+                matrices.map(|matrix| (matrix.leading_dimension, matrix.batch_stride))
+            )),
+        }
+    }
+
+    /// What of a product is another than that of the search.
+    fn difference(&self, matmul: &Matmul) -> Option<&'static str> {
+        let now = Self::new(matmul);
+        match () {
+            () if now.operation != self.operation => Some("another epilogue, transpose or compute type"),
+            () if now.formats != self.formats => Some("other formats"),
+            () if now.layouts != self.layouts => Some("other sizes, leading dimensions or batches"),
+            () => None,
+        }
+    }
 }
 
 /// `cublasLtMatmulHeuristicResult_t`
@@ -47,16 +95,17 @@ impl Algorithm {
 
     /// The algorithm that a preference allows. It takes a workspace wherever one is offered, so that a workspace that
     /// is missing, too small or in use elsewhere shows.
-    fn new(preference: &Preference) -> Self {
+    fn new(preference: &Preference, matmul: &Matmul) -> Self {
         Self {
             mark: Self::MARK,
             workspace_bytes: preference.workspace_bytes.min(WORKSPACE_WANTED as u64),
             alignments: preference.alignments.map(|alignment| alignment.min(Self::WIDEST_ACCESS)),
-            padding: [0; 4],
+            epilogue_alignments: matmul.epilogue.addresses().map(alignment),
+            found_for: FoundFor::new(matmul),
         }
     }
 
-    fn check(&self, addresses: [u64; 4], workspace_bytes: usize) -> Result {
+    fn check(&self, matmul: &Matmul, addresses: [u64; 4], workspace_bytes: usize) -> Result {
         if self.mark != Self::MARK {
             return Err(Failure::invalid("the algorithm does not come from a heuristic search"));
         }
@@ -69,6 +118,21 @@ impl Algorithm {
                 return Err(Failure::invalid(reason));
             }
         }
+        if let Some(difference) = self.found_for.difference(matmul) {
+            let reason = format!("the algorithm was found for a product with {difference}: search again");
+            return Err(Failure::invalid(reason));
+        }
+        let epilogue = matmul.epilogue.addresses();
+        for ((name, address), seen) in
+            ["bias", "auxiliary matrix"].iter().zip(epilogue).zip(self.epilogue_alignments)
+        {
+            if alignment(address) < seen {
+                let reason = format!(
+                    "the {name} at {address:#x} is less aligned than it was at the search ({seen} bytes), which the                      algorithm was chosen for"
+                );
+                return Err(Failure::invalid(reason));
+            }
+        }
         if (workspace_bytes as u64) < self.workspace_bytes {
             let reason = format!(
                 "a workspace of {workspace_bytes} bytes; the algorithm needs {}",
@@ -77,6 +141,14 @@ impl Algorithm {
             return Err(Failure::invalid(reason));
         }
         Ok(())
+    }
+}
+
+/// What an address is a multiple of, up to the widest access; 0 where there is nothing.
+fn alignment(address: u64) -> u32 {
+    match address {
+        0 => 0,
+        address => (1 << address.trailing_zeros().min(31)).min(Algorithm::WIDEST_ACCESS),
     }
 }
 
@@ -125,6 +197,7 @@ impl Driver {
         c.check("C", false, [m, n], d.batches)?;
         d.check("D", false, [m, n], d.batches)?;
         check_formats(a.element, b.element, c.element, d.element)?;
+        description.compute.check_formats([a.element, d.element])?;
         Ok(Matmul {
             call: "cublasLtMatmul",
             m,
@@ -138,7 +211,7 @@ impl Driver {
             alpha: factors[0],
             beta: factors[1],
             compute: description.compute,
-            epilogue: Epilogue::new(&description.epilogue, m, a.element, d.element)?,
+            epilogue: Epilogue::new(&description.epilogue, m, d.batches, d.element)?,
             workspace: None,
         })
     }
@@ -172,8 +245,12 @@ blas_calls! {
             return Err(Failure::invalid(format!("{wanted} results wanted")));
         }
         let preference = *driver.blas.preferences.get(preference)?;
-        driver.describe(description, [a, b, c, d], [0; 4], [Scale::Value(1.0); 2])?;
-        let algorithm = Algorithm::new(&preference);
+        // β is not known to the search; 0 is what every product may have.
+        let factors = [Scale::Value(1.0), Scale::Value(0.0)];
+        let matmul = driver.describe(description, [a, b, c, d], [0; 4], factors)?;
+        found.set(0)?;
+        Mode::from_environment().check_search(&matmul)?;
+        let algorithm = Algorithm::new(&preference, &matmul);
         results.set(HeuristicResult {
             algorithm,
             workspace_bytes: algorithm.workspace_bytes,
@@ -207,7 +284,12 @@ blas_calls! {
         let factors = [Scale::new(alpha, device_factors)?, Scale::new(beta, device_factors)?];
         let mut matmul = driver.describe(description, layouts, addresses, factors)?;
         if let Some(algorithm) = algorithm.get_if_given() {
-            algorithm.check(addresses, workspace_bytes)?;
+            algorithm.check(&matmul, addresses, workspace_bytes)?;
+        }
+        Mode::from_environment().check_product(&matmul)?;
+        if workspace_bytes > 0 && !workspace.is_multiple_of(WORKSPACE_ALIGNMENT) {
+            let reason = format!("the workspace at {workspace:#x} is not aligned to {WORKSPACE_ALIGNMENT} bytes");
+            return Err(Failure::invalid(reason));
         }
         matmul.workspace = (workspace_bytes > 0).then_some((workspace, workspace_bytes.min(WORKSPACE_WANTED)));
         driver.submit(stream, Operation::Matmul(Arc::new(matmul)))

@@ -1,4 +1,5 @@
-//! D = epilogue(α · op(A) op(B) + β · C), column-major, with f32 sums.
+//! D = epilogue(α · op(A) op(B) + β · C), column-major, with f32 sums: those of tensor cores, or of nearest rounding where
+//! inputs are f32.
 
 use std::fmt;
 
@@ -7,6 +8,7 @@ use super::epilogue::{Activation, Auxiliary, Epilogue, Sum, Vector, gelu, gelu_g
 use crate::driver::border::HostPointer;
 use crate::driver::error::{CudaError, Failure, Result};
 use crate::ptx::DeviceMemory;
+use crate::tensor_core::{self, COLUMNS, Input, Terms, add_block};
 
 /// Most bytes of a workspace that a product uses.
 pub const WORKSPACE_WANTED: usize = 1 << 20;
@@ -91,7 +93,10 @@ impl Matmul {
         } else {
             (vec![0.0; m * k], vec![0.0; k * n])
         };
-        let mut result = product(m, n, k, &a, &b);
+        let mut result = match self.compute.input(self.a.element) {
+            Some(input) => tensor_product(m, n, k, &a, &b, input),
+            None => product(m, n, k, &a, &b),
+        };
         for (j, column) in result.chunks_mut(m.max(1)).enumerate() {
             column.iter_mut().for_each(|value| *value *= alpha);
             if beta != 0.0 {
@@ -178,6 +183,33 @@ fn product(m: usize, n: usize, k: usize, a: &[f32], b: &[f32]) -> Vec<f32> {
         for x in 0..k {
             let factor = b[x + j * k];
             column.iter_mut().zip(&a[x * m..][..m]).for_each(|(sum, a)| *sum += a * factor);
+        }
+    }
+    result
+}
+
+/// As [`product`], of numbers that `input` holds, added up as tensor cores do it: block after block of the inner
+/// dimension.
+fn tensor_product(m: usize, n: usize, k: usize, a: &[f32], b: &[f32], input: Input) -> Vec<f32> {
+    let mut result = vec![0.0; m * n];
+    let b_terms: Vec<Terms<1>> = b.iter().map(|&value| Terms::new([value], input)).collect();
+    for first in (0..m).step_by(COLUMNS) {
+        let rows = COLUMNS.min(m - first);
+        // A few rows of A, one column after the other.
+        let a_terms: Vec<Terms<COLUMNS>> = (0..k)
+            .map(|x| {
+                let mut values = [0.0; COLUMNS];
+                values[..rows].copy_from_slice(&a[first + x * m..][..rows]);
+                Terms::new(values, input)
+            })
+            .collect();
+        for j in 0..n {
+            let mut sums = [0.0; COLUMNS];
+            let b_blocks = b_terms[j * k..][..k].chunks(input.block());
+            for (b, a) in b_blocks.zip(a_terms.chunks(input.block())) {
+                add_block(b, a, &mut sums, tensor_core::Output::F32);
+            }
+            result[first + j * m..][..rows].copy_from_slice(&sums[..rows]);
         }
     }
     result

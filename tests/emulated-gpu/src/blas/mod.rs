@@ -8,6 +8,7 @@ pub mod epilogue;
 pub mod lt;
 pub mod lt_attributes;
 pub mod matmul;
+pub mod mode;
 
 use crate::driver::Driver;
 use crate::driver::border;

@@ -142,6 +142,11 @@ impl HostPointer {
         Ok(true)
     }
 
+    /// The byte `offset` bytes from here.
+    pub fn byte(self, offset: usize) -> Result<u8> {
+        Items(self.0.cast_const()).get(offset)
+    }
+
     /// The zero-terminated text here.
     pub fn text(self) -> Result<String> {
         Text(self.0.cast()).get()
@@ -156,6 +161,7 @@ impl HostPointer {
 }
 
 /// A C string the caller passes.
+#[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct Text(*const c_char);
 

@@ -77,7 +77,7 @@ driver_calls! {
     /// Waits for all work on the device.
     fn cuCtxSynchronize(driver) {
         driver.context()?;
-        driver.refuse_unsafe_while_capturing("waiting for the device")?;
+        driver.refuse_while_capturing_anything("waiting for the device")?;
         driver.finish_all()
     }
 

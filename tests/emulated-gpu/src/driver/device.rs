@@ -5,6 +5,7 @@ use super::Driver;
 use super::border::{Out, driver_calls};
 use super::error::{CudaError, Failure, Result};
 use super::handles::Handle;
+use super::occupancy::REGISTERS;
 use super::stream::Stream;
 use crate::ptx::DeviceMemory;
 
@@ -16,20 +17,71 @@ pub const MAX_BLOCK: [u32; 3] = [1024, 1024, 64];
 pub const MAX_GRID: [u32; 3] = [i32::MAX as u32, 65535, 65535];
 /// Shared memory a kernel may use without asking, in bytes.
 pub const SHARED_MEMORY: u32 = 48 << 10;
-/// Shared memory a kernel may ask for, in bytes.
-pub const SHARED_MEMORY_OPT_IN: u32 = 227 << 10;
-/// Shared memory of a multiprocessor, in bytes.
-pub const SHARED_MEMORY_OF_MULTIPROCESSOR: u32 = 228 << 10;
-/// Shared memory the system takes from each block, in bytes.
-pub const SHARED_MEMORY_RESERVED: u32 = 1 << 10;
-/// Threads a multiprocessor holds.
-pub const THREADS_OF_MULTIPROCESSOR: u32 = 2048;
-/// Blocks a multiprocessor holds.
-pub const BLOCKS_OF_MULTIPROCESSOR: u32 = 32;
-/// Compute capability, as 10 · major + minor.
-pub const COMPUTE_CAPABILITY: u32 = 90;
 /// The version of CUDA that the driver speaks.
 pub const DRIVER_VERSION: i32 = 13000;
+
+/// Sets the compute capability of the device, and with it its limits: `8.0`, `8.6`, `8.9`, `9.0` (default), `10.0`, `12.0`.
+pub const CAPABILITY: &str = "EMULATED_GPU_CAPABILITY";
+
+/// What devices differ in. NVIDIA, "CUDA C++ Programming Guide", technical specifications per compute capability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Compute capability, as 10 · major + minor.
+    pub capability: u32,
+    /// Shared memory a kernel may ask for, in bytes.
+    pub shared_opt_in: u32,
+    /// Shared memory of a multiprocessor, in bytes.
+    pub shared_of_multiprocessor: u32,
+    /// Shared memory the system takes from each block, in bytes.
+    pub shared_reserved: u32,
+    /// Threads a multiprocessor holds.
+    pub threads_of_multiprocessor: u32,
+    /// Blocks a multiprocessor holds.
+    pub blocks_of_multiprocessor: u32,
+    /// Multiprocessors of a well-known device of that capability.
+    pub multiprocessors: u32,
+    /// Its L2 cache, in bytes.
+    pub cache: u32,
+}
+
+impl Limits {
+    /// Those of a compute capability, if it is known.
+    pub fn of(capability: u32) -> Option<Self> {
+        // KiB a block may ask for, threads and blocks of a multiprocessor, multiprocessors, MiB of L2 cache.
+        let (shared, threads, blocks, multiprocessors, cache) = match capability {
+            80 => (163, 2048, 32, 108, 40),   // A100
+            86 => (99, 1536, 16, 84, 6),      // A40
+            89 => (99, 1536, 24, 142, 96),    // L40S
+            90 => (227, 2048, 32, 132, 50),   // H100
+            100 => (227, 2048, 32, 148, 126), // B200
+            120 => (99, 1536, 24, 170, 96),   // RTX 5090
+            _ => return None,
+        };
+        Some(Self {
+            capability,
+            shared_opt_in: shared << 10,
+            shared_of_multiprocessor: (shared + 1) << 10,
+            shared_reserved: 1 << 10,
+            threads_of_multiprocessor: threads,
+            blocks_of_multiprocessor: blocks,
+            multiprocessors,
+            cache: cache << 20,
+        })
+    }
+
+    /// What the environment asks for; a mistaken setting stops the process, for nobody wants the default instead.
+    pub fn from_environment() -> Self {
+        let setting = std::env::var(CAPABILITY).unwrap_or_default();
+        let text = if setting.is_empty() { "9.0" } else { &setting };
+        let number = text.split_once('.').and_then(|(major, minor)| {
+            Some(10 * major.parse::<u32>().ok()? + minor.parse::<u32>().ok().filter(|&minor| minor < 10)?)
+        });
+        number.and_then(Self::of).unwrap_or_else(|| {
+            eprintln!("emulated GPU: {CAPABILITY}={setting}: expected 8.0, 8.6, 8.9, 9.0, 10.0 or 12.0");
+            std::process::abort()
+        })
+    }
+}
 
 /// One device with its primary context.
 pub struct Device {
@@ -41,6 +93,8 @@ pub struct Device {
     pub failed: Option<CudaError>,
     /// How often the primary context is retained.
     pub retained: usize,
+    /// What it can do.
+    pub limits: Limits,
 }
 
 impl Driver {
@@ -53,35 +107,35 @@ impl Driver {
     }
 }
 
-/// A device attribute: those of an H100 where a kernel's launch depends on them.
-fn attribute(number: u32) -> Option<u32> {
+/// A device attribute: those that a kernel's launch depends on.
+fn attribute(limits: &Limits, number: u32) -> Option<u32> {
     Some(match number {
         1 => MAX_THREADS_PER_BLOCK,
         2..=4 => MAX_BLOCK[number as usize - 2],
         5..=7 => MAX_GRID[number as usize - 5],
         8 => SHARED_MEMORY,
-        9 => 64 << 10,       // constant memory
-        10 => 32,            // lanes of a warp
-        12 | 82 => 64 << 10, // registers of a block, of a multiprocessor
-        13 => 1_980_000,     // clock, kHz
-        16 => 132,           // multiprocessors
-        18 => 0,             // integrated
-        31 => 1,             // concurrent kernels
-        36 => 2_619_000,     // memory clock, kHz
-        37 => 5120,          // memory bus, bits
-        38 => 50 << 20,      // L2 cache
-        39 => THREADS_OF_MULTIPROCESSOR,
+        9 => 64 << 10,        // constant memory
+        10 => 32,             // lanes of a warp
+        12 | 82 => REGISTERS, // of a block, of a multiprocessor
+        13 => 1_980_000,      // clock, kHz
+        16 => limits.multiprocessors,
+        18 => 0,         // integrated
+        31 => 1,         // concurrent kernels
+        36 => 2_619_000, // memory clock, kHz
+        37 => 5120,      // memory bus, bits
+        38 => limits.cache,
+        39 => limits.threads_of_multiprocessor,
         40 => 3, // copy engines
         41 => 1, // unified addressing
-        75 => COMPUTE_CAPABILITY / 10,
-        76 => COMPUTE_CAPABILITY % 10,
+        75 => limits.capability / 10,
+        76 => limits.capability % 10,
         78 => 1, // stream priorities
-        81 => SHARED_MEMORY_OF_MULTIPROCESSOR,
+        81 => limits.shared_of_multiprocessor,
         83 | 88 | 89 => 0, // managed memory, access to pageable memory
         95 => 0,           // cooperative launch
-        97 => SHARED_MEMORY_OPT_IN,
-        106 => BLOCKS_OF_MULTIPROCESSOR,
-        111 => SHARED_MEMORY_RESERVED,
+        97 => limits.shared_opt_in,
+        106 => limits.blocks_of_multiprocessor,
+        111 => limits.shared_reserved,
         115 => 1, // memory pools
         _ => return None,
     })
@@ -137,7 +191,7 @@ driver_calls! {
     /// An attribute of a device.
     fn cuDeviceGetAttribute(driver, value: Out<u32>, number: u32, device: i32) {
         driver.check_device(device)?;
-        value.set(attribute(number).ok_or_else(|| Failure::not_emulated(format!("device attribute {number}")))?)
+        value.set(attribute(&driver.device.limits, number).ok_or_else(|| Failure::not_emulated(format!("device attribute {number}")))?)
     }
 
     /// NVRTC asks for the driver's private tables when it finds one; there are none.

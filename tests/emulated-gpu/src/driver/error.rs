@@ -47,6 +47,7 @@ results! {
     StreamCaptureUnmatched = 903, c"CUDA_ERROR_STREAM_CAPTURE_UNMATCHED";
     StreamCaptureUnjoined = 904, c"CUDA_ERROR_STREAM_CAPTURE_UNJOINED";
     StreamCaptureIsolation = 905, c"CUDA_ERROR_STREAM_CAPTURE_ISOLATION";
+    StreamCaptureImplicit = 906, c"CUDA_ERROR_STREAM_CAPTURE_IMPLICIT";
     CapturedEvent = 907, c"CUDA_ERROR_CAPTURED_EVENT";
     Unknown = 999, c"CUDA_ERROR_UNKNOWN";
 }

@@ -120,6 +120,7 @@ driver_calls! {
     /// Asks whether the event's work is done.
     fn cuEventQuery(driver, event: Handle<Event>) {
         driver.context()?;
+        driver.refuse_unsafe_while_capturing("asking for an event")?;
         match driver.event_point(event)? {
             Some(point) => driver.poll(point),
             None => Ok(()),
@@ -129,7 +130,9 @@ driver_calls! {
     /// Waits for the event's work.
     fn cuEventSynchronize(driver, event: Handle<Event>) {
         driver.context()?;
-        if let Some(point) = driver.event_point(event)? {
+        let point = driver.event_point(event)?;
+        driver.refuse_unsafe_while_capturing("waiting for an event")?;
+        if let Some(point) = point {
             driver.run_until(point);
         }
         driver.usable()

@@ -135,6 +135,37 @@ impl Driver {
         Ok(())
     }
 
+    /// Refuses what waits for all streams while any of them is captured, in whatever mode and by whatever thread.
+    pub fn refuse_while_capturing_anything(&mut self, what: &str) -> Result {
+        for graph in self.graphs.iter_mut() {
+            if let Some(capturing) = &mut graph.capturing {
+                capturing.invalid = true;
+                let reason = format!("{what} is forbidden while a stream is being captured, in every mode");
+                return Err(Failure::new(CudaError::StreamCaptureUnsupported, reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses work on the null stream, and spoils the capture, while a stream that waits for it is being captured.
+    pub fn refuse_implicit_wait(&mut self, stream: Handle<Stream>) -> Result {
+        if stream != self.device.null_stream {
+            return Ok(());
+        }
+        let captured =
+            |(_, it): &(Handle<Stream>, &Stream)| it.waits_for_null_stream() && it.capture.is_some();
+        let Some(member) = self.streams.iter().find(captured).map(|(member, _)| member) else {
+            return Ok(());
+        };
+        self.invalidate_capture(member);
+        Err(Failure::new(
+            CudaError::StreamCaptureImplicit,
+            format!(
+                "the null stream would wait for stream {member}, which is being captured: create it non-blocking"
+            ),
+        ))
+    }
+
     fn begin_capture(&mut self, stream: Handle<Stream>, mode: u32) -> Result {
         const RELAXED: u32 = 2;
         self.usable()?;

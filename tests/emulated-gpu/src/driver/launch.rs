@@ -4,16 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Driver;
-use super::border::{HostPointer, In, Items, Out, driver_calls};
-use super::device::{
-    BLOCKS_OF_MULTIPROCESSOR, MAX_BLOCK, MAX_GRID, MAX_THREADS_PER_BLOCK, SHARED_MEMORY_OF_MULTIPROCESSOR,
-    SHARED_MEMORY_RESERVED, THREADS_OF_MULTIPROCESSOR,
-};
-use super::error::{Failure, Result};
+use super::border::{HostPointer, In, Items, driver_calls};
+use super::device::{MAX_BLOCK, MAX_GRID, MAX_THREADS_PER_BLOCK};
+use super::error::{CudaError, Failure, Result};
 use super::handles::Handle;
 use super::module::{Function, LoadedModule};
+use super::occupancy::{self, REGISTERS};
 use super::operation::Operation;
 use super::stream::Stream;
+use crate::compiler::Resources;
+use crate::performance::{self, Launched, Summary};
 use crate::ptx::{self, DeviceMemory};
 
 /// An accepted launch, with a copy of its arguments.
@@ -24,6 +24,9 @@ pub struct KernelLaunch {
     block: [u32; 3],
     dynamic_shared: u32,
     parameters: Vec<u8>,
+    /// What the compiler says of the kernel, and how many blocks of this shape a multiprocessor holds.
+    resources: Option<Resources>,
+    resident_blocks: u32,
 }
 
 /// Grid, block and dynamic shared memory: the head of `CUlaunchConfig`.
@@ -68,9 +71,24 @@ impl KernelLaunch {
             dynamic_shared: self.dynamic_shared,
             parameters: &self.parameters,
             globals: &self.module.globals,
+            counted: performance::counting(),
             ..ptx::Launch::new(self.module.kernel(&self.kernel))
         };
-        print!("{}", ptx::run(&launch, memory)?.printed);
+        let statistics = ptx::run(&launch, memory)?;
+        print!("{}", statistics.printed);
+        if let Some(counters) = &statistics.counters {
+            let spills = self.resources.map_or(0, |it| it.spill_loads + it.spill_stores);
+            performance::record(Launched {
+                kernel: self.kernel.clone(),
+                launches: 1,
+                blocks: statistics.blocks,
+                threads: self.block.iter().map(|&extent| u64::from(extent)).product(),
+                registers: self.resources.map(|it| it.registers.into()),
+                spills: spills.into(),
+                resident_blocks: self.resident_blocks.into(),
+                summary: Summary::from(counters),
+            });
+        }
         Ok(())
     }
 }
@@ -107,6 +125,15 @@ impl Function {
         let most = self.kernel().max_threads;
         if threads > MAX_THREADS_PER_BLOCK.min(most) {
             return refuse(format!("{threads} threads a block; it was compiled for {most}"));
+        }
+        if threads > self.most_threads() {
+            let registers = self.resources().map_or(0, |resources| resources.registers);
+            let reason = format!(
+                "kernel {}: {threads} threads of {registers} registers each are more than the {REGISTERS} registers of a \
+                 block: __launch_bounds__ makes the compiler use fewer",
+                self.name
+            );
+            return Err(Failure::new(CudaError::LaunchOutOfResources, reason));
         }
         if dynamic_shared > self.dynamic_shared_limit {
             let what = format!(
@@ -183,26 +210,15 @@ impl Driver {
             block: shape.block,
             dynamic_shared: shape.dynamic_shared,
             parameters,
+            resources: function.resources(),
+            resident_blocks: occupancy::resident_blocks(
+                &self.device.limits,
+                function.resources().map(|resources| resources.registers),
+                shape.block.iter().product(),
+                function.kernel().static_shared as u32 + shape.dynamic_shared,
+            ),
         };
         self.submit(stream, Operation::Launch(Arc::new(launch)))
-    }
-
-    /// How many blocks fit a multiprocessor by threads and shared memory. Registers are not known, so that a real
-    /// device may hold fewer.
-    fn resident_blocks(
-        &self,
-        function: Handle<Function>,
-        threads: i32,
-        dynamic_shared: usize,
-    ) -> Result<i32> {
-        let kernel = self.functions.get(function)?.kernel();
-        let Some(threads) = u32::try_from(threads).ok().filter(|&threads| threads > 0) else {
-            return Err(Failure::invalid(format!("a block of {threads} threads")));
-        };
-        let shared = kernel.static_shared + dynamic_shared + SHARED_MEMORY_RESERVED as usize;
-        let by_shared = SHARED_MEMORY_OF_MULTIPROCESSOR as usize / shared;
-        let by_threads = THREADS_OF_MULTIPROCESSOR / threads.next_multiple_of(32);
-        Ok(by_threads.min(BLOCKS_OF_MULTIPROCESSOR).min(by_shared as u32) as i32)
     }
 }
 
@@ -254,28 +270,5 @@ driver_calls! {
             check_attribute(config.attributes.get(index)?)?;
         }
         driver.launch(function, &config.shape, config.stream, &arguments, &extra)
-    }
-
-    /// How many blocks of a kernel fit a multiprocessor, registers aside.
-    fn cuOccupancyMaxActiveBlocksPerMultiprocessor(
-        driver,
-        blocks: Out<i32>,
-        function: Handle<Function>,
-        threads: i32,
-        dynamic_shared: usize,
-    ) {
-        blocks.set(driver.resident_blocks(function, threads, dynamic_shared)?)
-    }
-
-    /// As [`cuOccupancyMaxActiveBlocksPerMultiprocessor`]; the flags make no difference here.
-    fn cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
-        driver,
-        blocks: Out<i32>,
-        function: Handle<Function>,
-        threads: i32,
-        dynamic_shared: usize,
-        _flags: u32,
-    ) {
-        blocks.set(driver.resident_blocks(function, threads, dynamic_shared)?)
     }
 }

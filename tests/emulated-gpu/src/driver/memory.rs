@@ -153,6 +153,7 @@ driver_calls! {
         const DEVICE_MAP: u32 = 2;
         const WRITE_COMBINED: u32 = 4;
         driver.usable()?;
+        driver.refuse_unsafe_while_capturing("allocating pinned memory")?;
         if flags & !(PORTABLE | DEVICE_MAP | WRITE_COMBINED) != 0 {
             return Err(Failure::invalid(format!("host allocation flags {flags:#x}")));
         }
@@ -164,6 +165,7 @@ driver_calls! {
 
     /// Frees pinned host memory after all work is done.
     fn cuMemFreeHost(driver, pointer: HostPointer) {
+        driver.refuse_unsafe_while_capturing("freeing pinned memory")?;
         // Freeing must work after a failure too: the work is dropped then, which is as good as done.
         let _ = driver.finish_all();
         driver.pinned.free(pointer.address())

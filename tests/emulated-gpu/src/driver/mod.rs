@@ -13,13 +13,14 @@ pub mod handles;
 pub mod launch;
 pub mod memory;
 pub mod module;
+pub mod occupancy;
 pub mod operation;
 pub mod stream;
 
 use std::env;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-use device::Device;
+use device::{Device, Limits};
 use event::Event;
 use graph::{Executable, Graph};
 use handles::Handles;
@@ -100,6 +101,7 @@ impl Driver {
                 null_stream,
                 failed: None,
                 retained: 0,
+                limits: Limits::from_environment(),
             },
             schedule,
             trace: setting(TRACE).is_some_and(|value| value != "0"),

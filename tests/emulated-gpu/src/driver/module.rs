@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use super::Driver;
 use super::border::{HostPointer, Out, Text, driver_calls};
-use super::device::{COMPUTE_CAPABILITY, DRIVER_VERSION, SHARED_MEMORY, SHARED_MEMORY_OPT_IN};
+use super::device::{DRIVER_VERSION, Limits, SHARED_MEMORY};
 use super::error::{CudaError, Failure, Result};
 use super::handles::Handle;
+use super::occupancy;
+use crate::compiler::{self, Outcome, Resources};
 use crate::ptx::{Kernel, Module, PtxError};
 
 /// A module whose variables are in device memory.
@@ -16,6 +18,8 @@ pub struct LoadedModule {
     module: Module,
     /// Where its variables are, in their order.
     pub globals: Vec<u64>,
+    /// What the compiler says of its kernels.
+    resources: Outcome,
 }
 
 impl LoadedModule {
@@ -40,13 +44,34 @@ impl Function {
     pub fn kernel(&self) -> &Kernel {
         self.module.kernel(&self.name)
     }
+
+    /// What the compiler says of it, where it is known.
+    pub fn resources(&self) -> Option<Resources> {
+        match &self.module.resources {
+            Outcome::Known(kernels) => kernels.get(&self.name).copied(),
+            Outcome::Refused(_) | Outcome::Unknown => None,
+        }
+    }
+
+    /// Most threads of a block: what it was compiled for, and what its registers allow.
+    pub fn most_threads(&self) -> u32 {
+        let by_registers = self.resources().map(|resources| occupancy::most_threads(resources.registers));
+        self.kernel().max_threads.min(by_registers.unwrap_or(u32::MAX))
+    }
 }
 
 impl Driver {
     fn load_module(&mut self, image: &str) -> Result<Handle<Arc<LoadedModule>>> {
         self.usable()?;
         self.refuse_unsafe_while_capturing("loading a module")?;
-        check_header(image)?;
+        check_header(image, &self.device.limits)?;
+        let resources = compiler::resources(image);
+        if let Outcome::Refused(log) = &resources {
+            return Err(Failure::new(
+                CudaError::InvalidPtx,
+                format!("the driver's compiler refuses it:\n{log}"),
+            ));
+        }
         let invalid = |error: PtxError| Failure::new(CudaError::InvalidPtx, error.to_string());
         let module = Module::parse(image).map_err(invalid)?;
         let memory = &mut self.device.memory;
@@ -56,7 +81,7 @@ impl Driver {
         for (global, &address) in module.globals().iter().zip(&globals) {
             memory.write(address, &global.contents(&globals))?;
         }
-        Ok(self.modules.insert(Arc::new(LoadedModule { module, globals })))
+        Ok(self.modules.insert(Arc::new(LoadedModule { module, globals, resources })))
     }
 
     fn unload_module(&mut self, handle: Handle<Arc<LoadedModule>>) -> Result {
@@ -72,7 +97,7 @@ impl Driver {
 }
 
 /// Refuses PTX that a driver of this version or a device of this capability would refuse.
-fn check_header(ptx: &str) -> Result {
+fn check_header(ptx: &str, limits: &Limits) -> Result {
     let directive = |name: &str| ptx.lines().find_map(|line| line.trim().strip_prefix(name)).map(str::trim);
     let (major, minor) = (DRIVER_VERSION / 1000, DRIVER_VERSION / 10 % 100);
     // PTX 9.0 came with CUDA 13.0, and the two have been counted up together since.
@@ -91,32 +116,55 @@ fn check_header(ptx: &str) -> Result {
     }
     let target = directive(".target").and_then(|target| target.strip_prefix("sm_")).unwrap_or_default();
     let digits: String = target.chars().take_while(char::is_ascii_digit).collect();
+    // `sm_90a` is for that very capability, `sm_100f` for its family; others run on all that came later.
+    let exact = target[digits.len()..].starts_with(['a', 'f']);
+    let capability = limits.capability;
     match digits.parse::<u32>() {
-        Ok(capability) if capability <= COMPUTE_CAPABILITY => Ok(()),
+        Ok(wanted) if wanted == capability || wanted < capability && !exact => Ok(()),
         _ => Err(Failure::new(
             CudaError::NoBinaryForGpu,
-            format!("PTX for `sm_{target}`; this device is sm_{COMPUTE_CAPABILITY}"),
+            format!("PTX for `sm_{target}`; this device is sm_{capability}"),
         )),
     }
 }
 
-/// The text of an image; compiled images cannot be interpreted.
+/// The text of an image: that which a compiled image was made with, if NVRTC made it here.
 fn ptx_text(image: HostPointer) -> Result<String> {
     const ELF: &[u8] = b"\x7fELF";
     const FAT_BINARY: &[u8] = &0xBA55_ED50_u32.to_le_bytes();
-    if image.starts_with(ELF)? || image.starts_with(FAT_BINARY)? {
+    let compiled = image.starts_with(ELF)?;
+    if compiled
+        && let Some(bytes) = elf_size(image)?
+        && let Some(ptx) = compiler::ptx_of_image(&image.read(bytes)?)
+    {
+        return Ok(ptx);
+    }
+    if compiled || image.starts_with(FAT_BINARY)? {
         return Err(Failure::new(
             CudaError::NoBinaryForGpu,
-            "a compiled image (cubin or fat binary) cannot be interpreted: load the PTX",
+            "a compiled image (cubin or fat binary) that NVRTC did not make here cannot be interpreted: load the PTX",
         ));
     }
     image.text()
+}
+
+/// Bytes of an image in ELF's form, if it is one for a GPU. Reads no further than it agrees with that.
+fn elf_size(image: HostPointer) -> Result<Option<usize>> {
+    const HEADER: usize = 64;
+    const CUDA: [u8; 2] = 190_u16.to_le_bytes();
+    for (at, wanted) in [(4, 2), (5, 1), (6, 1), (18, CUDA[0]), (19, CUDA[1])] {
+        if image.byte(at)? != wanted {
+            return Ok(None);
+        }
+    }
+    Ok(compiler::elf_size(&image.read(HEADER)?))
 }
 
 /// Attributes of kernels, numbered as in `cuda.h`.
 const MAX_THREADS: u32 = 0;
 const SHARED_SIZE: u32 = 1;
 const LOCAL_SIZE: u32 = 3;
+const REGISTERS: u32 = 4;
 const PTX_VERSION: u32 = 5;
 const BINARY_VERSION: u32 = 6;
 const MAX_DYNAMIC_SHARED_SIZE: u32 = 8;
@@ -189,10 +237,17 @@ driver_calls! {
         let function = driver.functions.get(function)?;
         let kernel = function.kernel();
         value.set(match attribute {
-            MAX_THREADS => kernel.max_threads,
+            MAX_THREADS => function.most_threads(),
+            REGISTERS => match function.resources() {
+                Some(resources) => resources.registers,
+                None => {
+                    let reason = "registers of PTX that NVRTC did not make here (function attribute 4)";
+                    return Err(Failure::not_emulated(reason));
+                }
+            },
             SHARED_SIZE => kernel.static_shared as u32,
-            LOCAL_SIZE => kernel.local_bytes as u32,
-            PTX_VERSION | BINARY_VERSION => COMPUTE_CAPABILITY,
+            LOCAL_SIZE => function.resources().map_or(kernel.local_bytes as u32, |resources| resources.stack),
+            PTX_VERSION | BINARY_VERSION => driver.device.limits.capability,
             MAX_DYNAMIC_SHARED_SIZE => function.dynamic_shared_limit,
             other => return Err(Failure::not_emulated(format!("function attribute {other}"))),
         })
@@ -200,10 +255,11 @@ driver_calls! {
 
     /// Sets an attribute of a kernel: how much dynamic shared memory its launches may ask for.
     fn cuFuncSetAttribute(driver, function: Handle<Function>, attribute: u32, value: i32) {
+        let opt_in = driver.device.limits.shared_opt_in;
         let function = driver.functions.get_mut(function)?;
         match attribute {
             MAX_DYNAMIC_SHARED_SIZE => {
-                let most = SHARED_MEMORY_OPT_IN.saturating_sub(function.kernel().static_shared as u32);
+                let most = opt_in.saturating_sub(function.kernel().static_shared as u32);
                 let bytes = u32::try_from(value).ok().filter(|&bytes| bytes <= most).ok_or_else(|| {
                     let reason = format!("{}: {value} bytes of dynamic shared memory, at most {most}", function.name);
                     Failure::invalid(reason)

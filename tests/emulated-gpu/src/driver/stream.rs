@@ -35,6 +35,11 @@ pub struct Point {
 }
 
 impl Stream {
+    /// Whether it waits for the null stream, and the null stream for it.
+    pub fn waits_for_null_stream(&self) -> bool {
+        self.blocking
+    }
+
     /// The stream behind the null handle.
     pub fn null() -> Self {
         Self { blocking: true, ..Self::default() }
@@ -60,6 +65,7 @@ impl Driver {
     pub fn submit(&mut self, stream: Handle<Stream>, operation: Operation) -> Result {
         self.usable()?;
         let stream = self.stream(stream)?;
+        self.refuse_implicit_wait(stream)?;
         if self.streams.get(stream)?.capture.is_some() {
             return self.capture_operation(stream, operation);
         }
@@ -208,6 +214,7 @@ driver_calls! {
         driver.context()?;
         let stream = driver.stream(stream)?;
         driver.refuse_while_capturing(stream, "waiting for it")?;
+        driver.refuse_implicit_wait(stream)?;
         driver.finish(stream)
     }
 
@@ -216,6 +223,7 @@ driver_calls! {
         driver.context()?;
         let stream = driver.stream(stream)?;
         driver.refuse_while_capturing(stream, "asking whether it is done")?;
+        driver.refuse_implicit_wait(stream)?;
         driver.poll(driver.now(stream)?)
     }
 
@@ -226,6 +234,7 @@ driver_calls! {
             return Err(Failure::not_emulated(format!("wait flags {flags:#x}")));
         }
         let stream = driver.stream(stream)?;
+        driver.refuse_implicit_wait(stream)?;
         driver.wait_for_event(stream, event)
     }
 

@@ -114,6 +114,48 @@ pub enum Trouble {
         /// The other instruction.
         other: Other,
     },
+    /// Two lanes of one warp, which are two threads since Volta, and no `__syncwarp`.
+    #[error(
+        "race: shared byte {byte} is {} here, lane {lane}, and was {} by {} of the same warp, with no __syncwarp between, by {other}",
+        verb(*writes), verb(*wrote), lane_or_several(*rival)
+    )]
+    LaneRace {
+        /// The byte, within the space.
+        byte: usize,
+        /// Lane of the warp.
+        lane: usize,
+        /// Whether the access at hand writes.
+        writes: bool,
+        /// The other lane, if it was one.
+        rival: Option<usize>,
+        /// Whether the other access wrote.
+        wrote: bool,
+        /// The other instruction.
+        other: Other,
+    },
+    /// Two warps touch global memory, in one block or in two, and nothing orders them.
+    #[error(
+        "race: global memory at {address:#x} is {} here, lane {lane}, and was {} by warp {warp} of block ({}, {}, {}) in the same launch, {}, by {other}",
+        verb(*writes), verb(*wrote), block[0], block[1], block[2], missing(*constant)
+    )]
+    GlobalRace {
+        /// The first byte.
+        address: u64,
+        /// Lane of the warp.
+        lane: usize,
+        /// Whether the access at hand writes.
+        writes: bool,
+        /// The other warp's block.
+        block: [u32; 3],
+        /// The other warp.
+        warp: u32,
+        /// Whether the other access wrote.
+        wrote: bool,
+        /// One of the two reads through the constant cache (`ld.global.nc`).
+        constant: bool,
+        /// The other instruction.
+        other: Other,
+    },
     /// A warp-wide instruction without some of its lanes.
     #[error("{0}")]
     Collective(String),
@@ -163,14 +205,45 @@ pub enum Other {
 }
 
 impl Trouble {
+    /// The same, of another lane: for lanes that only give an address.
+    pub(crate) fn with_lane(mut self: Box<Self>, at: usize) -> Box<Trouble> {
+        if let Trouble::Global { lane, .. }
+        | Trouble::OutOfBounds { lane, .. }
+        | Trouble::Misaligned { lane, .. }
+        | Trouble::Uninitialised { lane, .. }
+        | Trouble::InFlight { lane, .. }
+        | Trouble::Race { lane, .. }
+        | Trouble::LaneRace { lane, .. } = &mut *self
+        {
+            *lane = at;
+        }
+        self
+    }
+
     /// Replaces the index of the other instruction by what `origin` knows of it.
     pub(crate) fn resolve(mut self, origin: impl FnOnce(u32) -> Origin) -> Trouble {
-        if let Trouble::InFlight { copy: other, .. } | Trouble::Race { other, .. } = &mut self
+        if let Trouble::InFlight { copy: other, .. }
+        | Trouble::Race { other, .. }
+        | Trouble::LaneRace { other, .. }
+        | Trouble::GlobalRace { other, .. } = &mut self
             && let Other::Index(index) = *other
         {
             *other = Other::Origin(origin(index));
         }
         self
+    }
+}
+
+fn lane_or_several(lane: Option<usize>) -> String {
+    lane.map_or("several lanes".into(), |lane| format!("lane {lane}"))
+}
+
+/// What would have made two accesses to global memory sound.
+fn missing(constant: bool) -> &'static str {
+    if constant {
+        "one of the two through the cache for constants (`const __restrict__`): what a kernel writes must not be read so"
+    } else {
+        "with nothing to order the two: no barrier if in one block, no fence and atomic behind it if in another"
     }
 }
 

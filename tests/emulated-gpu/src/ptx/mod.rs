@@ -8,8 +8,7 @@
 //! lanes at once, with lanes free to part and meet as on hardware since Volta. Every access to memory is checked; the
 //! first thing wrong ends the launch with a [`Fault`] that names kernel, block, warp, instruction and `.cu` line.
 //!
-//! What this cannot see: races through global memory, races between the lanes of one warp, timing, bank conflicts,
-//! and how tensor cores and the `.approx` functions of real hardware round.
+//! What this cannot see: timing, and races through global memory among the lanes of one warp.
 
 mod decode;
 mod error;
@@ -27,7 +26,10 @@ mod types;
 
 pub use error::PtxError;
 pub use fault::{Access, Fault, Other, Place, Trouble};
+pub use instructions::approximate::{APPROXIMATIONS, Approximations};
 pub use memory::device::{DeviceMemory, MemoryError};
 pub use module::{Global, Kernel, Module, ParameterLayout};
-pub use run::{Launch, MOST_SHARED, Statistics, run};
+pub use run::{
+    Class, Counters, GlobalTraffic, Launch, MOST_SHARED, Request, SEED, SharedTraffic, Statistics, run,
+};
 pub use syntax::{Location, Origin, Position, Space};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::PtxError;
 use super::decode;
+use super::instructions::approximate::Approximations;
 use super::operation::Instruction;
 use super::parser;
 use super::syntax::{Initial, Source, Space, Variable};
@@ -18,12 +19,18 @@ pub struct Module {
 
 impl Module {
     /// Parses and decodes PTX. Whatever the emulator has no model for is refused here, by name.
+    /// Approximations err as the environment says.
     pub fn parse(ptx: &str) -> Result<Module, PtxError> {
+        Module::parse_with(ptx, Approximations::from_environment())
+    }
+
+    /// As [`Module::parse`], with the errors of approximations given.
+    pub fn parse_with(ptx: &str, approximations: Approximations) -> Result<Module, PtxError> {
         let source = parser::parse(ptx)?;
         let globals = globals(&source)?;
         let mut kernels = BTreeMap::new();
         for function in source.functions.iter().filter(|function| function.entry) {
-            let kernel = decode::kernel(&source, &globals, function)?;
+            let kernel = decode::kernel(&source, &globals, function, approximations)?;
             kernels.insert(kernel.name.clone(), kernel);
         }
         Ok(Module { kernels, globals })

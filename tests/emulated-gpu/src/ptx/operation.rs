@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::fault::Trouble;
 use super::registers::Slot;
-use super::run::Machine;
+use super::run::{Class, Machine};
 use super::syntax::Origin;
 
 /// What an instruction does to the lanes of a mask.
@@ -17,6 +17,8 @@ pub struct Instruction {
     pub guard: Option<(Slot, bool)>,
     pub operation: Operation,
     pub origin: Origin,
+    /// The pipe it takes, for the counters.
+    pub class: Class,
 }
 
 /// The ways in which an instruction concerns the lanes of a warp.

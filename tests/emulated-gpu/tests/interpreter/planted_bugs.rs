@@ -61,7 +61,7 @@ planted! {
         ["attention_forward", "ldmatrix", "device.cuh:"];
     forward_barrier_behind_the_tile: attention "attention.cu",
         "__syncthreads(); // the tile may be overwritten" => "",
-        ["attention_forward", "ldmatrix", "in flight, begun by `cp.async"];
+        ["attention_forward", "ldmatrix", "race: shared byte 9216", "cp.async"];
     forward_barrier_of_some_warps: attention "attention.cu",
         "__syncthreads(); // the tile has arrived" => "if (warp < 2) __syncthreads();",
         ["attention_forward"];
@@ -177,10 +177,10 @@ planted! {
 
     counts_without_barrier: scatter "scatter.cu",
         "  __syncthreads();\n  const int first" => "  const int first",
-        ["scatter_add", "atom.shared.add.u32", "uninitialised shared byte", "scatter.cu:9"];
+        ["scatter_add", "atom.shared.add.u32", "was written by lane 13 of the same warp", "scatter.cu:9"];
     counts_without_atomics: scatter "scatter.cu",
         "atomicAdd(&local_counts[ids[row]], 1u)" => "local_counts[ids[row]] += 1u",
-        [];
+        ["scatter_add", "st.shared.u32", "was read by several lanes of the same warp", "scatter.cu:10"];
 }
 
 /// The layer norm, with something wrong in how it is launched.

@@ -65,11 +65,11 @@ fn races_name_both_sides() {
         "race: shared byte 0 is read here, lane 0, and was written by warp 0",
         "by `st.shared.u32 [%r6], %r1`",
     ];
-    assert_report("st.shared.u32 [%r6], %r1; ld.shared.u32 %r7, [%r4];", 64, &parts);
+    assert_report("st.shared.u32 [%r6], %r1; bar.warp.sync -1; ld.shared.u32 %r7, [%r4];", 64, &parts);
     // A barrier of both warps orders them; one of the second warp alone does not.
     let ordered = "st.shared.u32 [%r6], %r1; bar.sync 3, 64; ld.shared.u32 %r7, [%r4];";
     run_body(ordered, 64, &[0]).0.unwrap();
-    let alone = "st.shared.u32 [%r6], %r1; add.u32 %r8, %r3, 1; bar.sync %r8, 32; ld.shared.u32 %r7, [%r4];";
+    let alone = "st.shared.u32 [%r6], %r1; bar.warp.sync -1; add.u32 %r8, %r3, 1; bar.sync %r8, 32; ld.shared.u32 %r7, [%r4];";
     assert_report(alone, 64, &["race: shared byte 0"]);
 }
 

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use bytemuck::{AnyBitPattern, NoUninit, Zeroable};
 use cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
-use emulated_gpu::ptx::{DeviceMemory, Fault, Launch, Module, Statistics, run};
+use emulated_gpu::performance::Summary;
+use emulated_gpu::ptx::{Approximations, DeviceMemory, Fault, Launch, Module, Statistics, run};
 use emulated_gpu::setup;
 
 /// The text of a file in `kernels/`.
@@ -42,12 +43,20 @@ pub struct Gpu {
     pub memory: DeviceMemory,
     module: Module,
     globals: Vec<u64>,
+    /// The order of blocks and atomics: natural, for reports name what comes first.
+    pub seed: u64,
 }
 
 impl Gpu {
     /// With the kernels of a file, or `None` where NVRTC is not to be had.
     pub fn of(file: &str) -> Option<Gpu> {
-        setup::available().then(|| Gpu::with(&compile(file, joined(file, &text(file), &text("device.cuh")))))
+        Gpu::of_with(file, Approximations::from_environment())
+    }
+
+    /// As [`Gpu::of`], with approximations that err as given.
+    pub fn of_with(file: &str, approximations: Approximations) -> Option<Gpu> {
+        let ptx = || compile(file, joined(file, &text(file), &text("device.cuh")));
+        setup::available().then(|| Gpu::new(&ptx(), approximations))
     }
 
     /// Runs a check with the kernels of a file, where NVRTC is to be had.
@@ -59,14 +68,18 @@ impl Gpu {
 
     /// With the kernels of a PTX text.
     pub fn with(ptx: &str) -> Gpu {
-        let module = Module::parse(ptx).unwrap_or_else(|error| panic!("{error}"));
+        Gpu::new(ptx, Approximations::from_environment())
+    }
+
+    fn new(ptx: &str, approximations: Approximations) -> Gpu {
+        let module = Module::parse_with(ptx, approximations).unwrap_or_else(|error| panic!("{error}"));
         let mut memory = DeviceMemory::new(1 << 30);
         let globals: Vec<u64> =
             module.globals().iter().map(|global| memory.alloc(global.size).unwrap()).collect();
         for (global, &address) in module.globals().iter().zip(&globals) {
             memory.write(address, &global.contents(&globals)).unwrap();
         }
-        Gpu { memory, module, globals }
+        Gpu { memory, module, globals, seed: 0 }
     }
 
     /// New memory that nothing has written.
@@ -98,6 +111,29 @@ impl Gpu {
         dynamic_shared: u32,
         arguments: &Arguments,
     ) -> Result<Statistics, Fault> {
+        self.run(kernel, (grid, threads, dynamic_shared), arguments, false)
+    }
+
+    /// Runs a kernel and says what it asked of the hardware.
+    pub fn count(
+        &mut self,
+        kernel: &str,
+        grid: [u32; 3],
+        threads: u32,
+        dynamic_shared: u32,
+        arguments: &Arguments,
+    ) -> Result<Summary, Fault> {
+        let statistics = self.run(kernel, (grid, threads, dynamic_shared), arguments, true)?;
+        Ok(Summary::from(&statistics.counters.expect("it was to be counted")))
+    }
+
+    fn run(
+        &mut self,
+        kernel: &str,
+        (grid, threads, dynamic_shared): ([u32; 3], u32, u32),
+        arguments: &Arguments,
+        counted: bool,
+    ) -> Result<Statistics, Fault> {
         let kernel = self.module.kernel(kernel).unwrap_or_else(|| panic!("no kernel `{kernel}`"));
         let launch = Launch {
             grid,
@@ -106,6 +142,8 @@ impl Gpu {
             parameters: &arguments.0,
             globals: &self.globals,
             instruction_limit: 1 << 22,
+            counted,
+            seed: self.seed,
             ..Launch::new(kernel)
         };
         run(&launch, &mut self.memory)

@@ -1,6 +1,7 @@
 //! What the tests of the emulated GPU share: a context with kernels, and programs run in processes of their own.
 #![allow(dead_code, reason = "each test uses some of it")]
 
+pub mod approximate;
 pub mod lt;
 pub mod operand;
 
@@ -29,16 +30,52 @@ pub fn on_any_gpu(test: &str, program: impl FnOnce()) {
 pub fn eager_and_late(test: &str, program: impl FnOnce()) {
     run(test, program, |run_child| {
         for schedule in ["eager", "late"] {
-            let output = run_child(schedule);
+            let output = run_child(schedule, &[]);
             assert!(output.status.success(), "run {schedule}:\n{}", text(&output));
         }
     });
 }
 
+/// Tells a process of its own which of several cases it is for.
+pub const CASE: &str = "EMULATED_GPU_TEST_CASE";
+
+/// Environment variables and their values.
+type Variables<'a> = &'a [(&'a str, &'a str)];
+
+/// Whether this is a process that was started to run one program.
+pub fn is_child() -> bool {
+    env::var_os(CHILD).is_some()
+}
+
+/// Runs `program` in a process of its own, eagerly and with other variables, and wants it to succeed.
+pub fn eager_with(test: &str, variables: Variables, program: impl FnOnce()) {
+    output_with(test, variables, program);
+}
+
+/// As [`eager_with`]; gives what the program wrote, unless this is that program.
+pub fn output_with(test: &str, variables: Variables, program: impl FnOnce()) -> Option<String> {
+    let mut written = None;
+    run(test, program, |run_child| {
+        let output = run_child("eager", variables);
+        assert!(output.status.success(), "run with {variables:?}:\n{}", text(&output));
+        written = Some(text(&output));
+    });
+    written
+}
+
 /// Runs a program with a bug in it in a process of its own and wants it to fail with each of `reports` on stderr.
 pub fn bug(test: &str, schedule: &str, reports: &[&str], program: impl FnOnce()) {
+    bug_in(test, schedule, &[], reports, program);
+}
+
+/// As [`bug`], eagerly and with other variables.
+pub fn bug_with(test: &str, variables: Variables, reports: &[&str], program: impl FnOnce()) {
+    bug_in(test, "eager", variables, reports, program);
+}
+
+fn bug_in(test: &str, schedule: &str, variables: Variables, reports: &[&str], program: impl FnOnce()) {
     run(test, program, |run_child| {
-        let output = run_child(schedule);
+        let output = run_child(schedule, variables);
         let text = text(&output);
         assert!(!output.status.success(), "the bug was not noticed:\n{text}");
         for report in reports {
@@ -47,18 +84,19 @@ pub fn bug(test: &str, schedule: &str, reports: &[&str], program: impl FnOnce())
     });
 }
 
-fn run(test: &str, program: impl FnOnce(), check: impl FnOnce(&dyn Fn(&str) -> Output)) {
+fn run(test: &str, program: impl FnOnce(), check: impl FnOnce(&dyn Fn(&str, Variables) -> Output)) {
     if setup::real() || !setup::available() {
         return;
     }
     if env::var_os(CHILD).is_some() {
         return program();
     }
-    check(&|schedule| {
+    check(&|schedule, variables| {
         let output = Command::new(env::current_exe().unwrap())
             .args(["--exact", test, "--nocapture"])
             .env(CHILD, "1")
             .env(STREAMS, schedule)
+            .envs(variables.iter().copied())
             .env("RUST_BACKTRACE", "0") // finding the lines takes longer than the program
             .env_remove("LD_LIBRARY_PATH")
             .output()

@@ -62,6 +62,9 @@ pub fn assert_close(what: &str, kind: Type, terms: usize, got: &[f64], wanted: &
     }
 }
 
+/// Elements between one matrix and the next: as many as an auxiliary matrix may have.
+const GAP: usize = 8;
+
 /// Column-major matrices at regular distances, each followed by a gap that nobody may touch.
 pub struct Operand {
     pub kind: Type,
@@ -83,14 +86,14 @@ impl Operand {
         batches: usize,
         seed: u32,
     ) -> Self {
-        let values = numbers((leading_dimension * columns + 3) * batches, seed);
+        let values = numbers((leading_dimension * columns + GAP) * batches, seed);
         let memory = stream.clone_htod(&encode(kind, &values)).unwrap();
         Self { kind, rows, columns, leading_dimension, batches, values, memory }
     }
 
     /// Elements from one matrix to the next.
     pub fn stride(&self) -> usize {
-        self.leading_dimension * self.columns + 3
+        self.leading_dimension * self.columns + GAP
     }
 
     /// An element, as the product sees it.
@@ -116,6 +119,18 @@ impl Operand {
             }
         }
         values
+    }
+
+    /// Holds other numbers from now on, gaps included.
+    pub fn fill(&mut self, stream: &Arc<CudaStream>, values: &[f64]) {
+        assert_eq!(values.len(), self.values.len());
+        stream.memcpy_htod(&encode(self.kind, values), &mut self.memory).unwrap();
+        self.values = values.to_vec();
+    }
+
+    /// What memory holds, gaps included.
+    pub fn read(&self, stream: &Arc<CudaStream>) -> Vec<f64> {
+        decode(self.kind, &stream.clone_dtoh(&self.memory).unwrap())
     }
 
     /// Compares all elements, gaps too.

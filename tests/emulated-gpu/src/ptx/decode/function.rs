@@ -4,7 +4,8 @@ use super::super::PtxError;
 use super::super::instructions;
 use super::super::module::Fill;
 use super::super::operation::{Call, Instruction, Operation, Transfer};
-use super::super::registers::Class;
+use super::super::registers;
+use super::super::run::Class;
 use super::super::syntax::{self, Function, Operand, Origin, Space, Statement, Variable};
 use super::scope::{Scopes, Symbol};
 use super::{Decoder, Decoding, MOST_LOCAL, place};
@@ -48,7 +49,8 @@ impl<'d, 's, 'a> FunctionDecoder<'d, 's, 'a> {
         }
         let (line, text) = (self.function.line, "(end of the function)".into());
         let origin = Origin { text, line, location: None };
-        self.decoder.code.push(Instruction { guard: None, operation: Operation::Return, origin });
+        let class = Class::Control;
+        self.decoder.code.push(Instruction { guard: None, operation: Operation::Return, origin, class });
         self.link_branches()?;
         Ok(self.calls)
     }
@@ -62,7 +64,7 @@ impl<'d, 's, 'a> FunctionDecoder<'d, 's, 'a> {
                     match count {
                         Some(count) => self.scopes.declare_range(name, count, *kind),
                         None => {
-                            let slot = self.decoder.slots.register(Class::of(*kind));
+                            let slot = self.decoder.slots.register(registers::Class::of(*kind));
                             self.scopes.declare(name, Symbol::Register { kind: *kind, slot });
                         }
                     }
@@ -122,7 +124,8 @@ impl<'d, 's, 'a> FunctionDecoder<'d, 's, 'a> {
         let operation = instructions::decode(&mut decoding)?;
         decoding.finish()?;
         let origin = instruction.origin.clone();
-        self.decoder.code.push(Instruction { guard, operation, origin });
+        let class = Class::of(instruction.opcode, &instruction.modifiers);
+        self.decoder.code.push(Instruction { guard, operation, origin, class });
         Ok(())
     }
 

@@ -53,6 +53,11 @@ impl<'s, 'a> Decoding<'_, '_, 's, 'a> {
         }
     }
 
+    /// Whether the modifier `name` is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.modifiers.contains(&name)
+    }
+
     /// Takes the modifier `name` if it is there.
     pub fn take(&mut self, name: &str) -> bool {
         let position = self.modifiers.iter().position(|&modifier| modifier == name);

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::PtxError;
+use super::instructions::approximate::Approximations;
 use super::module::{Fill, Global, Kernel, ParameterLayout};
 use super::operation::{Instruction, Operation};
 use super::registers::{Class, Slot};
@@ -25,9 +26,15 @@ const MOST_LOCAL: usize = 512 << 10;
 const MOST_PARAMETERS: usize = 32764;
 
 /// Decodes a kernel and every device function it calls.
-pub fn kernel(source: &Source, globals: &[Global], function: &Function) -> Result<Kernel, PtxError> {
+pub fn kernel(
+    source: &Source,
+    globals: &[Global],
+    function: &Function,
+    approximations: Approximations,
+) -> Result<Kernel, PtxError> {
     let mut decoder = Decoder {
         source,
+        approximations,
         globals,
         slots: Slots::default(),
         shared: HashMap::new(),
@@ -63,6 +70,8 @@ pub fn kernel(source: &Source, globals: &[Global], function: &Function) -> Resul
 /// What all functions of a kernel share.
 pub struct Decoder<'s, 'a> {
     source: &'s Source<'a>,
+    /// How the `.approx` functions of this module err.
+    pub approximations: Approximations,
     globals: &'s [Global],
     slots: Slots,
     /// Shared variables outside functions that this kernel has met.

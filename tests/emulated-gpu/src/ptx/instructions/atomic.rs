@@ -6,7 +6,7 @@ use super::super::PtxError;
 use super::super::decode::{Decoding, checked};
 use super::super::operation::Operation;
 use super::super::registers::{Class, halves, join};
-use super::super::run::{Reach, active};
+use super::super::run::Reach;
 use super::super::types::Type;
 use super::memory::{get, number, set, space, strength};
 
@@ -14,6 +14,8 @@ use super::memory::{get, number, set, space, strength};
 type Update = Box<dyn Fn(u64, u64, u64) -> u64 + Send + Sync>;
 
 pub fn decode(d: &mut Decoding) -> Result<Operation, PtxError> {
+    // A release comes after what its warp did before, an acquire before what it does next.
+    let fence = ["release", "acq_rel"].into_iter().any(|name| d.has(name)) && !d.has("cta");
     strength(d);
     d.ignore(&["noftz"]);
     d.ignore_cache_hints();
@@ -50,10 +52,14 @@ pub fn decode(d: &mut Decoding) -> Result<Operation, PtxError> {
         operands.push(d.source_of(element, class)?);
     }
     let second = if compares { Some(d.source_of(d.operand(first + 2)?, class)?) } else { None };
-    let reach = Reach { space, address, strong: true, initialised: true };
+    let reach = Reach { strong: true, ..Reach::new(space, address) };
     let size = kind.bytes();
     Ok(checked(move |machine, mask| {
-        for lane in active(mask) {
+        if fence {
+            machine.order.fence(machine.warp, true);
+        }
+        machine.count_atomic(&reach, mask, size * operands.len());
+        for lane in machine.seed.lanes(mask) {
             for (index, &operand) in operands.iter().enumerate() {
                 let a = get(machine.registers, class, operand, lane);
                 let b = second.map_or(0, |slot| get(machine.registers, class, slot, lane));

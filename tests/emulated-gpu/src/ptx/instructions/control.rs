@@ -31,8 +31,14 @@ pub fn decode(d: &mut Decoding) -> Result<Operation, PtxError> {
         "exit" => Ok(Operation::Exit),
         "trap" => Ok(checked(|_, _| Err(Box::new(Trouble::Trap)))),
         "bar" | "barrier" => barrier(d),
-        // One block runs at a time and sees all memory as it is: fences have nothing to wait for.
-        "membar" | "fence" | "nanosleep" => {
+        "membar" | "fence" => {
+            let whole_device = !d.has("cta");
+            let modifiers = d.instruction.modifiers.clone();
+            d.ignore(&modifiers);
+            // One block runs at a time and sees all memory as it is; what a fence orders is remembered, to find races.
+            Ok(lanes(move |machine, _| machine.order.fence(machine.warp, whole_device)))
+        }
+        "nanosleep" => {
             let modifiers = d.instruction.modifiers.clone();
             d.ignore(&modifiers);
             Ok(lanes(|_, _| {}))

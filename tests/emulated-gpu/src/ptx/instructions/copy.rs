@@ -4,10 +4,10 @@
 
 use super::super::PtxError;
 use super::super::decode::{Decoding, checked, lanes};
-use super::super::fault::Trouble;
+use super::super::fault::{Access, Trouble};
 use super::super::operation::Operation;
 use super::super::registers::Class;
-use super::super::run::{Copy, Machine, Reach, active};
+use super::super::run::{Copy, Machine, Reach, Request, active};
 use super::super::syntax::{Operand, Space};
 use super::memory::get;
 
@@ -47,8 +47,7 @@ fn begin(d: &mut Decoding) -> Result<Operation, PtxError> {
     if !(size == 16 || every_level && (size == 4 || size == 8)) {
         return Err(d.invalid(format!("a copy of {size} bytes")));
     }
-    let reach = |space, address| Reach { space, address, strong: false, initialised: true };
-    let (to, from) = (reach(Space::Shared, d.address(0)?.0), reach(Space::Global, d.address(1)?.0));
+    let (to, from) = (Reach::new(Space::Shared, d.address(0)?.0), Reach::new(Space::Global, d.address(1)?.0));
     let (mut source_size, mut ignore) = (None, None);
     if let Ok(operand) = d.operand(3) {
         match d.register_kind(operand)?.map(Class::of) {
@@ -58,6 +57,7 @@ fn begin(d: &mut Decoding) -> Result<Operation, PtxError> {
     }
     let size = size as usize;
     Ok(checked(move |machine, mask| {
+        let mut reading = 0;
         for lane in active(mask) {
             let wanted =
                 source_size.map_or(size as u64, |slot| get(machine.registers, Class::Word, slot, lane));
@@ -67,9 +67,12 @@ fn begin(d: &mut Decoding) -> Result<Operation, PtxError> {
                 let text = format!("lane {lane} copies {bytes} source bytes into {size}");
                 return Err(Box::new(Trouble::Operand(text)));
             }
+            reading |= u32::from(bytes > 0) << lane;
             let (to, from) = (machine.address(&to, lane), machine.address(&from, lane));
             machine.begin_copy(lane, Copy { to, from, size, bytes })?;
         }
+        machine.count(Space::Shared, Request::Store, &machine.addresses(&to), mask, size);
+        machine.count(Space::Global, Request::Load, &machine.addresses(&from), reading, size);
         Ok(())
     }))
 }
@@ -87,9 +90,14 @@ impl Machine<'_> {
     fn finish_copies(&mut self, lane: usize, keep: usize) -> Result<(), Box<Trouble>> {
         while let Some(group) = self.copies.next_to_finish(lane, keep) {
             for copy in group {
+                // Looked at when it began; it may have been freed or overwritten since.
                 let mut bytes = [0; 16];
-                self.copy_source(lane, &copy, &mut bytes)?;
-                self.shared.finish_copy(self.order, copy.to as usize, &bytes[..copy.size]);
+                if copy.bytes > 0 {
+                    let (access, read) = (Access::CopySource, self.device.load(copy.from, copy.bytes));
+                    let read = read.map_err(|error| Trouble::Global { access, lane, error })?;
+                    bytes[..copy.bytes].copy_from_slice(read);
+                }
+                self.shared.finish_copy(self.order, self.warp, copy.to as usize, &bytes[..copy.size]);
             }
         }
         Ok(())

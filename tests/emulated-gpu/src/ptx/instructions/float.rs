@@ -1,7 +1,6 @@
 //! Arithmetic in `f32` and `f64`.
 //!
-//! The `.approx` functions are computed to full precision, which is closer than hardware gets; NaN payloads are the
-//! host's.
+//! [`super::approximate`] has the `.approx` functions. NaN payloads are the host's.
 
 use super::super::PtxError;
 use super::super::decode::Decoding;
@@ -31,7 +30,7 @@ pub fn saturate(value: f32) -> f32 {
 
 /// What modifiers do to operands and results.
 #[derive(Clone, Copy)]
-struct Modes {
+pub struct Modes {
     rounding: Rounding,
     flush: bool,
     saturate: bool,
@@ -39,8 +38,6 @@ struct Modes {
 
 impl Modes {
     fn take(d: &mut Decoding) -> Modes {
-        // `.approx` and `.full` allow errors that this emulator does not make.
-        d.ignore(&["approx", "full"]);
         Modes { rounding: rounding(d), flush: d.take("ftz"), saturate: d.take("sat") }
     }
 
@@ -48,13 +45,15 @@ impl Modes {
         self.rounding == Rounding::Nearest && !self.flush && !self.saturate
     }
 
+    /// What the instruction sees of an operand.
     #[inline(always)]
-    fn operand(self, value: f32) -> f32 {
+    pub fn operand(self, value: f32) -> f32 {
         if self.flush { flush(value) } else { value }
     }
 
+    /// What it makes of a result.
     #[inline(always)]
-    fn result(self, value: f32) -> f32 {
+    pub fn result(self, value: f32) -> f32 {
         let value = self.operand(value);
         if self.saturate { saturate(value) } else { value }
     }
@@ -115,7 +114,15 @@ pub fn maximum(a: f32, b: f32, propagate: bool) -> f32 {
 }
 
 fn single(d: &mut Decoding) -> Result<Operation, PtxError> {
+    let (approximate, full_range) = (d.take("approx"), d.take("full"));
     let modes = Modes::take(d);
+    if approximate || full_range {
+        return if modes.rounding == Rounding::Nearest {
+            super::approximate::decode(d, modes, full_range)
+        } else {
+            Err(d.unknown())
+        };
+    }
     let exact = move |value: f32| f64::from(modes.operand(value));
     match (d.instruction.opcode, modes.plain()) {
         ("add", true) => d.binary(|a: f32, b: f32| a + b),
@@ -150,12 +157,6 @@ fn single(d: &mut Decoding) -> Result<Operation, PtxError> {
         ("neg", _) => modes.unary(d, |a| -a),
         ("sqrt", _) => modes.unary(d, f32::sqrt),
         ("rcp", _) => modes.unary(d, |a| 1.0 / a),
-        ("rsqrt", _) => modes.unary(d, |a| (1.0 / f64::from(a).sqrt()) as f32),
-        ("ex2", _) => modes.unary(d, f32::exp2),
-        ("lg2", _) => modes.unary(d, f32::log2),
-        ("sin", _) => modes.unary(d, f32::sin),
-        ("cos", _) => modes.unary(d, f32::cos),
-        ("tanh", _) => modes.unary(d, f32::tanh),
         _ => Err(d.unknown()),
     }
 }

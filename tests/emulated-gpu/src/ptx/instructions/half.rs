@@ -10,6 +10,7 @@ use super::super::decode::Decoding;
 use super::super::operation::Operation;
 use super::super::registers::{halves, join};
 use super::super::types::Type;
+use super::approximate;
 use super::exact::Exact;
 use super::float::{maximum, minimum, saturate};
 
@@ -27,6 +28,8 @@ pub fn decode(d: &mut Decoding, kind: Type) -> Result<Operation, PtxError> {
 pub trait Half: Copy + Send + Sync + 'static {
     /// Smallest normal number.
     const SMALLEST: f32;
+    /// Bits of the fraction.
+    const MANTISSA: i32;
     fn widen(self) -> f32;
     /// To nearest, ties to even.
     fn narrow(value: f32) -> Self;
@@ -38,6 +41,7 @@ pub trait Half: Copy + Send + Sync + 'static {
 
 impl Half for f16 {
     const SMALLEST: f32 = 6.103_515_6e-5;
+    const MANTISSA: i32 = 10;
     fn widen(self) -> f32 {
         self.to_f32()
     }
@@ -60,6 +64,7 @@ impl Half for f16 {
 
 impl Half for bf16 {
     const SMALLEST: f32 = f32::MIN_POSITIVE;
+    const MANTISSA: i32 = 7;
     fn widen(self) -> f32 {
         self.to_f32()
     }
@@ -148,8 +153,11 @@ fn family<H: Half>(d: &mut Decoding, pairs: bool) -> Result<Operation, PtxError>
         }
         "abs" => unary(d, f32::abs),
         "neg" => unary(d, |a| -a),
-        "ex2" => unary(d, f32::exp2),
-        "tanh" => unary(d, f32::tanh),
-        _ => Err(d.unknown()),
+        opcode => {
+            let approximations = d.function.decoder.approximations;
+            let f = approximate::of_half(opcode, H::MANTISSA).ok_or_else(|| d.unknown())?;
+            let one = move |a: u16| modes.result::<H>(f(modes.operand::<H>(a), approximations));
+            if pairs { d.unary(move |a: u32| join(halves(a).map(one))) } else { d.unary(one) }
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! Integer arithmetic.
 
 use super::super::PtxError;
-use super::super::decode::Decoding;
+use super::super::decode::{Decoding, checked};
+use super::super::fault::Trouble;
 use super::super::operation::Operation;
+use super::super::registers::Value;
 use super::super::types::Type;
 use super::with_integer;
 
@@ -29,13 +31,8 @@ pub fn decode(d: &mut Decoding) -> Result<Operation, PtxError> {
         "mul" => product(d, kind),
         "mad" => product_sum(d, kind),
         "mul24" | "mad24" => low_product_of_24_bits(d, kind),
-        // A division by zero gives all ones, its remainder the dividend, as it does on hardware.
-        "div" => {
-            with_integer!(d, kind, T => d.binary(|a: T, b: T| if b == 0 { !0 } else { a.wrapping_div(b) }))
-        }
-        "rem" => {
-            with_integer!(d, kind, T => d.binary(|a: T, b: T| if b == 0 { a } else { a.wrapping_rem(b) }))
-        }
+        "div" => with_integer!(d, kind, T => quotient(d, T::checked_wrapping_div)),
+        "rem" => with_integer!(d, kind, T => quotient(d, T::checked_wrapping_rem)),
         "min" => with_integer!(d, kind, T => d.binary(|a: T, b: T| a.min(b))),
         "max" => with_integer!(d, kind, T => d.binary(|a: T, b: T| a.max(b))),
         "abs" => match kind {
@@ -51,6 +48,55 @@ pub fn decode(d: &mut Decoding) -> Result<Operation, PtxError> {
         "dp4a" => dot_product(d, kind),
         _ => Err(d.unknown()),
     }
+}
+
+/// Division that says so where the divisor is zero.
+trait Divide: Sized {
+    fn checked_wrapping_div(self, other: Self) -> Option<Self>;
+    fn checked_wrapping_rem(self, other: Self) -> Option<Self>;
+}
+
+macro_rules! divide {
+    ($($type:ty)*) => {
+        $(impl Divide for $type {
+            fn checked_wrapping_div(self, other: $type) -> Option<$type> {
+                (other != 0).then(|| self.wrapping_div(other))
+            }
+            fn checked_wrapping_rem(self, other: $type) -> Option<$type> {
+                (other != 0).then(|| self.wrapping_rem(other))
+            }
+        })*
+    };
+}
+
+divide!(u16 i16 u32 i32 u64 i64);
+
+/// What hardware gives for a division by zero is not documented, and never what is meant: it is reported.
+fn quotient<T: Value>(d: &mut Decoding, f: fn(T, T) -> Option<T>) -> Result<Operation, PtxError> {
+    d.operands(3)?;
+    let (target, a, b) = (d.target::<T>(0)?, d.source::<T>(1)?, d.source::<T>(2)?);
+    Ok(checked(move |machine, mask| {
+        let registers = &mut *machine.registers;
+        let mut zero = None;
+        let (left, right) = (T::column(registers, a), T::column(registers, b));
+        let new = T::collect(|lane| {
+            let (a, b) = (T::at(left, lane), T::at(right, lane));
+            if mask >> lane & 1 == 0 {
+                return a;
+            }
+            f(a, b).unwrap_or_else(|| {
+                zero.get_or_insert(lane);
+                a
+            })
+        });
+        T::merge(T::column_mut(registers, target), new, mask);
+        match zero {
+            None => Ok(()),
+            Some(lane) => {
+                Err(Box::new(Trouble::Operand(format!("an integer is divided by zero, lane {lane}"))))
+            }
+        }
+    }))
 }
 
 fn part(d: &mut Decoding) -> Result<Part, PtxError> {

@@ -8,7 +8,7 @@ use super::super::PtxError;
 use super::super::decode::Decoding;
 use super::super::operation::{Members, Operation};
 use super::super::registers::{Registers, Slot, halves, join};
-use super::super::run::Reach;
+use super::super::run::{Reach, Request};
 use super::super::syntax::Space;
 use super::super::types::Type;
 
@@ -36,14 +36,18 @@ pub fn decode(d: &mut Decoding) -> Result<Operation, PtxError> {
         slots.push(if loads { d.target_of(element, class)? } else { d.source_of(element, class)? });
     }
     let (address, _) = d.address(address)?;
-    let reach = Reach { space: Space::Shared, address, strong: false, initialised: true };
+    let reach = Reach::new(Space::Shared, address);
+    // The lanes that give addresses of rows.
+    let givers = u32::MAX >> (32 - 8 * count);
     let action: super::super::operation::Action = if loads {
         Box::new(move |machine, _| {
+            let addresses = machine.addresses(&reach);
+            machine.count(Space::Shared, Request::Load, &addresses, givers, 16);
             for (index, &slot) in slots.iter().enumerate() {
                 let mut matrix = Matrix::default();
                 for (row, elements) in matrix.iter_mut().enumerate() {
                     let mut bytes = [0; 16];
-                    machine.load(&reach, index * 8 + row, &mut bytes)?;
+                    machine.load_row(&reach, index * 8 + row, &mut bytes)?;
                     for (element, pair) in elements.iter_mut().zip(bytes.chunks_exact(2)) {
                         *element = u16::from_le_bytes([pair[0], pair[1]]);
                     }
@@ -54,6 +58,8 @@ pub fn decode(d: &mut Decoding) -> Result<Operation, PtxError> {
         })
     } else {
         Box::new(move |machine, _| {
+            let addresses = machine.addresses(&reach);
+            machine.count(Space::Shared, Request::Store, &addresses, givers, 16);
             for (index, &slot) in slots.iter().enumerate() {
                 let matrix = gather(machine.registers, slot, transposed);
                 for (row, elements) in matrix.iter().enumerate() {
@@ -61,7 +67,7 @@ pub fn decode(d: &mut Decoding) -> Result<Operation, PtxError> {
                     for (element, pair) in elements.iter().zip(bytes.chunks_exact_mut(2)) {
                         pair.copy_from_slice(&element.to_le_bytes());
                     }
-                    machine.store(&reach, index * 8 + row, &bytes)?;
+                    machine.store_row(&reach, index * 8 + row, &bytes)?;
                 }
             }
             Ok(())

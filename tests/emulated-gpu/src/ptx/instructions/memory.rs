@@ -1,10 +1,10 @@
 //! Loads and stores.
 
 use super::super::PtxError;
-use super::super::decode::{Decoding, checked, lanes};
+use super::super::decode::{Address, Decoding, checked, lanes};
 use super::super::operation::Operation;
-use super::super::registers::{Class, Registers, Slot};
-use super::super::run::{Machine, Reach, active};
+use super::super::registers::{Class, LANES, Registers, Slot, Value};
+use super::super::run::{Machine, Reach};
 use super::super::syntax::{Operand, Space};
 use super::super::types::Type;
 
@@ -55,7 +55,8 @@ struct Shape {
 
 fn shape(d: &mut Decoding, address: usize) -> Result<Shape, PtxError> {
     let strong = strength(d);
-    d.ignore(&["nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt"]);
+    let constant = d.take("nc");
+    d.ignore(&["ca", "cg", "cs", "lu", "cv", "wb", "wt"]);
     d.ignore_cache_hints();
     let mut space = space(d);
     let elements = d.choose(&[("v2", 2), ("v4", 4)]).unwrap_or(1);
@@ -76,7 +77,7 @@ fn shape(d: &mut Decoding, address: usize) -> Result<Shape, PtxError> {
             return Err(d.invalid(format!("a {variable} variable in a {space} access")));
         }
     }
-    Ok(Shape { reach: Reach { space, address, strong, initialised }, kind, elements })
+    Ok(Shape { reach: Reach { space, address, strong, constant, initialised }, kind, elements })
 }
 
 /// The class of a register in memory traffic, which may be wider than the value.
@@ -102,11 +103,14 @@ fn load(d: &mut Decoding) -> Result<Operation, PtxError> {
     let size = kind.bytes();
     let signed = matches!(kind, Type::Signed(_));
     Ok(checked(move |machine, mask| {
-        for lane in active(mask) {
-            let mut bytes = [0; LONGEST];
-            machine.load(&reach, lane, &mut bytes[..size * elements])?;
-            for (element, &(slot, class)) in bytes.chunks_exact(size).zip(&targets) {
-                set(machine.registers, class, slot, lane, number(element, signed));
+        let mut bytes = [0; LONGEST * LANES];
+        let width = size * elements;
+        machine.load_lanes(&reach, mask, width, &mut bytes[..width * LANES])?;
+        for (element, &(slot, class)) in targets.iter().enumerate() {
+            let numbers = numbers(&bytes[element * size..], width, size, signed);
+            match class {
+                Class::Long => u64::merge(u64::column_mut(machine.registers, slot), numbers, mask),
+                _ => u32::merge(u32::column_mut(machine.registers, slot), numbers.map(|n| n as u32), mask),
             }
         }
         Ok(())
@@ -127,15 +131,52 @@ fn store(d: &mut Decoding) -> Result<Operation, PtxError> {
     }
     let size = kind.bytes();
     Ok(checked(move |machine, mask| {
-        for lane in active(mask) {
-            let mut bytes = [0; LONGEST];
-            for (element, &(slot, class)) in bytes.chunks_exact_mut(size).zip(&sources) {
-                element.copy_from_slice(&get(machine.registers, class, slot, lane).to_le_bytes()[..size]);
-            }
-            machine.store(&reach, lane, &bytes[..size * elements])?;
+        let mut bytes = [0; LONGEST * LANES];
+        let width = size * elements;
+        for (element, &(slot, class)) in sources.iter().enumerate() {
+            let numbers = match class {
+                Class::Long => machine.registers.longs[slot as usize],
+                _ => machine.registers.words[slot as usize].map(u64::from),
+            };
+            place_numbers(&mut bytes[element * size..], width, size, &numbers);
         }
-        Ok(())
+        machine.store_lanes(&reach, mask, width, &bytes[..width * LANES])
     }))
+}
+
+/// The numbers of `size` bytes, little-endian, that lie `width` bytes apart.
+fn numbers(bytes: &[u8], width: usize, size: usize, signed: bool) -> [u64; LANES] {
+    /// With the size known, the loop is a few vector instructions.
+    fn of<const SIZE: usize>(bytes: &[u8], width: usize) -> [u64; LANES] {
+        std::array::from_fn(|lane| {
+            let mut wide = [0; 8];
+            wide[..SIZE].copy_from_slice(&bytes[lane * width..][..SIZE]);
+            u64::from_le_bytes(wide)
+        })
+    }
+    let unused = 64 - 8 * size as u32;
+    let values = match size {
+        1 => of::<1>(bytes, width),
+        2 => of::<2>(bytes, width),
+        4 => of::<4>(bytes, width),
+        _ => of::<8>(bytes, width),
+    };
+    if signed { values.map(|value| ((value << unused) as i64 >> unused) as u64) } else { values }
+}
+
+/// Writes the lowest `size` bytes of each number, `width` bytes apart.
+fn place_numbers(bytes: &mut [u8], width: usize, size: usize, numbers: &[u64; LANES]) {
+    fn of<const SIZE: usize>(bytes: &mut [u8], width: usize, numbers: &[u64; LANES]) {
+        for (lane, number) in numbers.iter().enumerate() {
+            bytes[lane * width..][..SIZE].copy_from_slice(&number.to_le_bytes()[..SIZE]);
+        }
+    }
+    match size {
+        1 => of::<1>(bytes, width, numbers),
+        2 => of::<2>(bytes, width, numbers),
+        4 => of::<4>(bytes, width, numbers),
+        _ => of::<8>(bytes, width, numbers),
+    }
 }
 
 /// The little-endian number in `bytes`, extended to 64 bits.
@@ -164,6 +205,17 @@ pub fn set(registers: &mut Registers, class: Class, slot: Slot, lane: usize, val
 }
 
 impl Machine<'_> {
+    /// The addresses of an operand in all lanes.
+    pub fn addresses(&self, reach: &Reach) -> [u64; LANES] {
+        let Address { slot, long, offset } = reach.address;
+        match long {
+            true => self.registers.longs[slot as usize].map(|base| base.wrapping_add_signed(offset)),
+            false => {
+                self.registers.words[slot as usize].map(|base| u64::from(base).wrapping_add_signed(offset))
+            }
+        }
+    }
+
     /// The address of an operand in one lane.
     pub fn address(&self, reach: &Reach, lane: usize) -> u64 {
         let class = if reach.address.long { Class::Long } else { Class::Word };

@@ -1,5 +1,6 @@
 //! The instructions that are emulated, one module per family. A family turns an instruction into a closure.
 
+pub mod approximate;
 mod atomic;
 mod compare;
 mod control;

@@ -4,6 +4,8 @@ use thiserror::Error;
 
 use super::POISON;
 use super::bitmap::Bitmap;
+use super::order::Order;
+use super::races::{AccessShadow, GlobalAccessor, GlobalRace, Races};
 
 /// Every allocation begins in a region of its own, so that an address tells its allocation.
 const REGION: u64 = 1 << 32;
@@ -69,6 +71,16 @@ pub struct DeviceMemory {
     allocations: Vec<Allocation>,
     capacity: usize,
     used: usize,
+    races: Races,
+}
+
+/// Why a kernel may not touch memory.
+#[derive(Debug)]
+pub enum KernelError {
+    /// Nobody might.
+    Memory(MemoryError),
+    /// Another warp or block has touched it, and nothing orders the two.
+    Race(GlobalRace),
 }
 
 #[derive(Debug)]
@@ -78,12 +90,20 @@ struct Allocation {
     live: bool,
     bytes: Vec<u8>,
     written: Bitmap,
+    /// Who touched it in this launch; made when a kernel first does.
+    shadow: Option<Box<AccessShadow>>,
 }
 
 impl DeviceMemory {
     /// A device with `capacity` bytes.
     pub fn new(capacity: usize) -> DeviceMemory {
-        DeviceMemory { regions: vec![None], allocations: Vec::new(), capacity, used: 0 }
+        DeviceMemory {
+            regions: vec![None],
+            allocations: Vec::new(),
+            capacity,
+            used: 0,
+            races: Races::default(),
+        }
     }
 
     /// Bytes of the device.
@@ -110,7 +130,8 @@ impl DeviceMemory {
         let index = Some(self.allocations.len() as u32);
         self.regions.extend((0..regions).map(|_| index));
         let written = Bitmap::new(bytes);
-        self.allocations.push(Allocation { base, size: bytes, live: true, bytes: contents, written });
+        let shadow = None;
+        self.allocations.push(Allocation { base, size: bytes, live: true, bytes: contents, written, shadow });
         Ok(base)
     }
 
@@ -121,9 +142,7 @@ impl DeviceMemory {
         match allocation {
             Some(allocation) if allocation.base == address && allocation.live => {
                 self.used -= allocation.size;
-                allocation.live = false;
-                allocation.bytes = Vec::new();
-                allocation.written = Bitmap::default();
+                allocation.end();
                 Ok(())
             }
             Some(allocation) if allocation.base == address => {
@@ -136,9 +155,7 @@ impl DeviceMemory {
     /// Frees every allocation: what the end of a context does.
     pub fn free_all(&mut self) {
         for allocation in self.allocations.iter_mut().filter(|allocation| allocation.live) {
-            allocation.live = false;
-            allocation.bytes = Vec::new();
-            allocation.written = Bitmap::default();
+            allocation.end();
         }
         self.used = 0;
     }
@@ -166,6 +183,91 @@ impl DeviceMemory {
             return Err(MemoryError::Uninitialised { base, offset, size });
         }
         Ok(&allocation.bytes[offset..offset + length])
+    }
+
+    /// A launch of a kernel of so many instructions begins.
+    pub(crate) fn begin_launch(&mut self, instructions: usize) {
+        if !self.races.begin_launch(instructions) {
+            self.allocations.iter_mut().filter_map(|it| it.shadow.as_mut()).for_each(|shadow| shadow.clear());
+        }
+    }
+
+    /// Another of its blocks begins.
+    pub(crate) fn begin_block(&mut self) {
+        self.races.begin_block();
+    }
+
+    /// An atomic or volatile access to `address`, for what it orders.
+    pub(crate) fn meet(
+        &mut self,
+        by: &GlobalAccessor,
+        order: &Order,
+        address: u64,
+        reads: bool,
+        writes: bool,
+    ) {
+        self.races.meet(by, order, address, reads, writes);
+    }
+
+    /// As [`DeviceMemory::load`], by a kernel: `width` bytes for each of its lanes.
+    pub(crate) fn kernel_load(
+        &mut self,
+        address: u64,
+        length: usize,
+        width: usize,
+        by: &GlobalAccessor,
+        order: &Order,
+    ) -> Result<&[u8], KernelError> {
+        let (index, offset) = self.locate(address, length)?;
+        let allocation = &mut self.allocations[index];
+        if let Some(offset) = allocation.written.first_missing(offset, length) {
+            let Allocation { base, size, .. } = *allocation;
+            return Err(KernelError::Memory(MemoryError::Uninitialised { base, offset, size }));
+        }
+        let shadow = allocation.shadow.get_or_insert_with(|| Box::new(AccessShadow::new(allocation.size)));
+        shadow.refine(offset, width);
+        self.races.read(shadow, by, order, offset, length).map_err(KernelError::Race)?;
+        Ok(&allocation.bytes[offset..offset + length])
+    }
+
+    /// As [`DeviceMemory::write`], by a kernel.
+    pub(crate) fn kernel_write(
+        &mut self,
+        address: u64,
+        bytes: &[u8],
+        width: usize,
+        by: &GlobalAccessor,
+        order: &Order,
+    ) -> Result<(), KernelError> {
+        let (index, offset) = self.locate(address, bytes.len())?;
+        let allocation = &mut self.allocations[index];
+        let shadow = allocation.shadow.get_or_insert_with(|| Box::new(AccessShadow::new(allocation.size)));
+        shadow.refine(offset, width);
+        self.races.write(shadow, by, order, offset, bytes.len()).map_err(KernelError::Race)?;
+        allocation.bytes[offset..offset + bytes.len()].copy_from_slice(bytes);
+        allocation.written.insert(offset, bytes.len());
+        Ok(())
+    }
+
+    /// Lets `update` change memory in place, as an atomic of a kernel.
+    pub(crate) fn kernel_exchange<T>(
+        &mut self,
+        address: u64,
+        length: usize,
+        by: &GlobalAccessor,
+        order: &Order,
+        update: impl FnOnce(&mut [u8]) -> T,
+    ) -> Result<T, KernelError> {
+        let (index, offset) = self.locate(address, length)?;
+        let allocation = &mut self.allocations[index];
+        if let Some(offset) = allocation.written.first_missing(offset, length) {
+            let Allocation { base, size, .. } = *allocation;
+            return Err(KernelError::Memory(MemoryError::Uninitialised { base, offset, size }));
+        }
+        let shadow = allocation.shadow.get_or_insert_with(|| Box::new(AccessShadow::new(allocation.size)));
+        shadow.refine(offset, length);
+        self.races.write(shadow, by, order, offset, length).map_err(KernelError::Race)?;
+        Ok(update(&mut allocation.bytes[offset..offset + length]))
     }
 
     /// Writes `bytes` at `address`.
@@ -236,6 +338,22 @@ impl DeviceMemory {
                 Err(MemoryError::OutOfBounds { address, bytes, nearest })
             }
         }
+    }
+}
+
+impl Allocation {
+    /// The allocation is freed.
+    fn end(&mut self) {
+        self.live = false;
+        self.bytes = Vec::new();
+        self.written = Bitmap::default();
+        self.shadow = None;
+    }
+}
+
+impl From<MemoryError> for KernelError {
+    fn from(error: MemoryError) -> KernelError {
+        KernelError::Memory(error)
     }
 }
 

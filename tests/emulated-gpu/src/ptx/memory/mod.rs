@@ -4,6 +4,7 @@ mod bitmap;
 pub mod device;
 pub mod local;
 pub mod order;
+pub mod races;
 pub mod shared;
 
 /// What new memory holds: NaN in every float format.

@@ -10,7 +10,7 @@ use super::super::module::{Fill, Special};
 use super::super::operation::{Barrier, BarrierKind, Reduction};
 use super::super::registers::{LANES, Registers, Slot, Value};
 use super::warp::{Control, Pause, Stopped, ranges};
-use super::{Copies, Launch, Machine, Statistics, active};
+use super::{Copies, Launch, Machine, Seed, Statistics, active};
 
 /// Barriers of a block.
 const BARRIERS: usize = 16;
@@ -24,6 +24,7 @@ pub struct Block<'a> {
     shared: SharedMemory,
     order: Order,
     barriers: [Arrivals; BARRIERS],
+    seed: Seed,
 }
 
 struct Warp {
@@ -46,6 +47,8 @@ struct Arrivals {
     /// Masks of warps.
     present: u32,
     waiting: u32,
+    /// Whether they combine predicates.
+    reduces: bool,
     /// Threads with a true predicate.
     votes: u32,
     /// Where waiting warps want the result.
@@ -54,7 +57,7 @@ struct Arrivals {
 
 impl<'a> Block<'a> {
     /// Warps for the blocks of `launch`.
-    pub fn new(launch: &'a Launch<'a>) -> Block<'a> {
+    pub fn new(launch: &'a Launch<'a>, seed: Seed) -> Block<'a> {
         let kernel = launch.kernel;
         let poison = u64::from_ne_bytes([POISON; 8]);
         let start = |fill: &Fill| match *fill {
@@ -90,12 +93,14 @@ impl<'a> Block<'a> {
             shared: SharedMemory::new(launch.shared_bytes()),
             order: Order::new(),
             barriers: Default::default(),
+            seed,
         }
     }
 
-    /// Runs the block at `index` to its end.
+    /// Runs the block at `index`, the launch's block `number`, to its end.
     pub fn run(
         &mut self,
+        number: u32,
         index: [u32; 3],
         memory: &mut DeviceMemory,
         statistics: &mut Statistics,
@@ -109,7 +114,7 @@ impl<'a> Block<'a> {
                     continue;
                 }
                 progress = true;
-                let paused = self.run_warp(warp, memory, statistics);
+                let paused = self.run_warp(number, warp, memory, statistics);
                 let paused = paused.and_then(|pause| self.pause(warp, pause));
                 paused.map_err(|stopped| self.fault(index, warp, stopped))?;
                 if statistics.warp_instructions > limit {
@@ -157,22 +162,27 @@ impl<'a> Block<'a> {
 
     fn run_warp(
         &mut self,
+        block: u32,
         number: usize,
         memory: &mut DeviceMemory,
         statistics: &mut Statistics,
     ) -> Result<Pause, Stopped> {
         let warp = &mut self.warps[number];
         let mut machine = Machine {
+            block,
+            grid: self.launch.grid,
             warp: number,
             instruction: 0,
             registers: &mut warp.registers,
             local: &mut warp.local,
             copies: &mut warp.copies,
             shared: &mut self.shared,
-            order: &self.order,
+            order: &mut self.order,
             device: memory,
             parameters: self.launch.parameters,
             printed: &mut statistics.printed,
+            seed: &mut self.seed,
+            counters: statistics.counters.as_mut(),
         };
         let code = &self.launch.kernel.code;
         warp.control.run(code, &mut machine, &mut statistics.warp_instructions)
@@ -217,6 +227,18 @@ impl<'a> Block<'a> {
                 arrivals.threads
             ));
         }
+        if arrivals.present >> number & 1 == 1 {
+            return Err(format!(
+                "warp {number} comes to barrier {index} again before the others have come once"
+            ));
+        }
+        let reduces = matches!(barrier.kind, BarrierKind::Reduce { .. });
+        if arrivals.present != 0 && reduces != arrivals.reduces {
+            return Err(format!(
+                "barrier {index}: some warps combine predicates there (`bar.red`), others do not"
+            ));
+        }
+        arrivals.reduces = reduces;
         arrivals.threads = threads;
         arrivals.arrived += 32;
         arrivals.present |= 1 << number;

@@ -2,7 +2,9 @@
 
 mod block;
 mod copies;
+mod counters;
 mod machine;
+mod seed;
 mod warp;
 
 use super::fault::{Fault, Trouble};
@@ -12,7 +14,9 @@ use super::registers::LANES;
 use block::Block;
 
 pub use copies::{Copies, Copy};
+pub use counters::{Class, Counters, GlobalTraffic, Request, SharedTraffic};
 pub use machine::{Machine, Reach};
+pub use seed::{SEED, Seed};
 
 /// Most bytes of shared memory that a block of the emulated device (sm_90) can have.
 pub const MOST_SHARED: usize = 227 << 10;
@@ -36,6 +40,10 @@ pub struct Launch<'a> {
     pub globals: &'a [u64],
     /// A block that executes more warp instructions than this is taken to loop for ever.
     pub instruction_limit: u64,
+    /// The order of blocks and of lanes of atomics: [`SEED`] in the environment, unless given here.
+    pub seed: u64,
+    /// Whether to count what is asked of the hardware.
+    pub counted: bool,
 }
 
 impl<'a> Launch<'a> {
@@ -49,6 +57,8 @@ impl<'a> Launch<'a> {
             parameters: &[],
             globals: &[],
             instruction_limit: 1 << 30,
+            seed: Seed::from_environment(),
+            counted: false,
         }
     }
 
@@ -104,23 +114,28 @@ pub struct Statistics {
     pub warp_instructions: u64,
     /// What the kernel's `printf` wrote.
     pub printed: String,
+    /// What was asked of the hardware, if it was to be counted.
+    pub counters: Option<Counters>,
 }
 
-/// Runs every block of a launch, in order. Stops at the first fault.
+/// Runs every block of a launch, in the order of its seed. Stops at the first fault.
 pub fn run(launch: &Launch, memory: &mut DeviceMemory) -> Result<Statistics, Fault> {
     let refused =
         |trouble| Fault { kernel: launch.kernel.name.clone(), place: None, trouble: Box::new(trouble) };
     launch.check().map_err(refused)?;
-    let mut statistics = Statistics::default();
-    let mut block = Block::new(launch);
-    let [width, height, depth] = launch.grid;
-    for z in 0..depth {
-        for y in 0..height {
-            for x in 0..width {
-                block.run([x, y, z], memory, &mut statistics)?;
-                statistics.blocks += 1;
-            }
-        }
+    let counters = launch.counted.then(Counters::default);
+    let mut statistics = Statistics { counters, ..Statistics::default() };
+    memory.begin_launch(launch.kernel.code.len());
+    let mut seed = Seed::new(launch.seed);
+    let blocks = launch.grid.iter().map(|&extent| u64::from(extent)).product();
+    let order = seed.order(blocks);
+    let mut block = Block::new(launch, seed);
+    let [width, height, _] = launch.grid.map(u64::from);
+    for number in order {
+        let index = [number % width, number / width % height, number / (width * height)];
+        memory.begin_block();
+        block.run(number as u32, index.map(|index| index as u32), memory, &mut statistics)?;
+        statistics.blocks += 1;
     }
     Ok(statistics)
 }

@@ -82,6 +82,9 @@ impl Control {
             loop {
                 let position = self.groups[index].position;
                 *executed += 1;
+                if let Some(counters) = machine.counters.as_deref_mut() {
+                    counters.issue(code[position].class);
+                }
                 match self.step(index, code, machine).map_err(|trouble| (position, trouble))? {
                     Step::Next => {}
                     Step::Regroup => break,
@@ -311,7 +314,12 @@ impl Control {
     }
 
     /// Releases the lanes whose `bar.warp.sync`, here or elsewhere, all lanes it names have now come to.
-    fn warp_barrier(&mut self, index: usize, members: Slot, machine: &Machine) -> Result<(), Box<Trouble>> {
+    fn warp_barrier(
+        &mut self,
+        index: usize,
+        members: Slot,
+        machine: &mut Machine,
+    ) -> Result<(), Box<Trouble>> {
         self.groups[index].parked = true;
         self.groups[index].barrier = Some(members);
         // The lanes that each waiting lane names.
@@ -332,6 +340,12 @@ impl Control {
         };
         let waiting = active(u32::MAX).filter(|&lane| masks[lane] != 0);
         let released = waiting.filter(complete).fold(0, |bits, lane| bits | 1 << lane);
+        let mut meeting: u32 = released;
+        while meeting != 0 {
+            let mask = masks[meeting.trailing_zeros() as usize];
+            machine.order.synchronise(machine.warp, mask, self.alive);
+            meeting &= !mask;
+        }
         for index in 0..self.groups.len() {
             let group = &mut self.groups[index];
             if group.parked && group.barrier.is_some() && group.lanes & released != 0 {

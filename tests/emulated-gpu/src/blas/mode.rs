@@ -1,0 +1,133 @@
+//! What cuBLASLt may refuse and this library mostly does not: combinations that no text promises, and whatever a caller
+//! must be ready to do without.
+
+use std::env;
+use std::sync::LazyLock;
+
+use super::element::{Compute, Element};
+use super::epilogue::{Activation, Sum};
+use super::matmul::{Matmul, Scale};
+use crate::driver::error::{CudaError, Failure, Result};
+
+/// What cuBLASLt refuses beyond what is documented, separated by commas: `strict`, `no-epilogues`, `no-auxiliary`,
+/// `no-unaligned`.
+pub const BLAS: &str = "EMULATED_GPU_BLAS";
+
+/// What is refused beyond what is documented.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mode {
+    /// What no text says that it is there.
+    strict: bool,
+    /// The search finds nothing for any epilogue.
+    no_epilogues: bool,
+    /// The search finds nothing where a matrix beside D is read or written.
+    no_auxiliary: bool,
+    /// The search finds nothing where columns do not begin at multiples of 16 bytes.
+    no_unaligned: bool,
+}
+
+impl Mode {
+    /// What the environment asks for; a mistaken setting stops the process, for nobody wants the default instead.
+    pub fn from_environment() -> Self {
+        static MODE: LazyLock<Mode> = LazyLock::new(|| {
+            let setting = env::var(BLAS).unwrap_or_default();
+            Mode::parse(&setting).unwrap_or_else(|word| {
+                eprintln!(
+                    "emulated GPU: {BLAS}={setting}: `{word}`; expected some of `strict`, `no-epilogues`, `no-auxiliary`, \
+                     `no-unaligned`, separated by commas"
+                );
+                std::process::abort()
+            })
+        });
+        *MODE
+    }
+
+    fn parse(setting: &str) -> Result<Self, &str> {
+        let mut mode = Self::default();
+        for word in setting.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            match word {
+                "strict" => mode.strict = true,
+                "no-epilogues" => mode.no_epilogues = true,
+                "no-auxiliary" => mode.no_auxiliary = true,
+                "no-unaligned" => mode.no_unaligned = true,
+                other => return Err(other),
+            }
+        }
+        Ok(mode)
+    }
+
+    /// Refuses a search as a real library may, so that callers' other ways are taken.
+    pub fn check_search(self, matmul: &Matmul) -> Result {
+        let refuse = |what: &str| Err(none(format!("no algorithm for {what} ({BLAS})")));
+        let plain = matmul.epilogue.kind() == (false, 0, None);
+        if self.no_epilogues && !plain {
+            return refuse("an epilogue");
+        }
+        if self.no_auxiliary && matmul.epilogue.auxiliary().is_some() {
+            return refuse("an epilogue with an auxiliary matrix");
+        }
+        let unaligned = unaligned(matmul);
+        if let (true, Some(name)) = (self.no_unaligned, unaligned) {
+            return refuse(&format!("columns of {name} that do not begin at multiples of 16 bytes"));
+        }
+        if let (true, false, Some(name)) = (self.strict, plain, unaligned) {
+            return refuse(&format!(
+                "an epilogue with columns of {name} that do not begin at multiples of 16 bytes"
+            ));
+        }
+        self.check_product(matmul)
+    }
+
+    /// Refuses, if it is strict, what no text says that it is there.
+    pub fn check_product(self, matmul: &Matmul) -> Result {
+        if !self.strict {
+            return Ok(());
+        }
+        match unproven(matmul) {
+            Some(what) => Err(none(format!("{what}: nothing says that cuBLASLt has it ({BLAS}=strict)"))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn none(reason: String) -> Failure {
+    Failure::new(CudaError::NotSupported, reason)
+}
+
+/// The first matrix whose columns do not all begin at multiples of 16 bytes.
+fn unaligned(matmul: &Matmul) -> Option<&'static str> {
+    let matrices = [("A", &matmul.a), ("B", &matmul.b), ("C", &matmul.c), ("D", &matmul.d)];
+    let odd = |(_, it): &(&str, &super::matmul::Matrix)| it.leading_dimension * it.element.size() % 16 != 0;
+    matrices.into_iter().find(odd).map(|(name, _)| name)
+}
+
+/// What of a product is documented nowhere and was seen on no hardware.
+fn unproven(matmul: &Matmul) -> Option<&'static str> {
+    let Matmul { batches, a, d, compute, epilogue, beta, .. } = matmul;
+    let adds = !matches!(beta, Scale::Value(0.0));
+    let gelu = matches!(epilogue.activation, Activation::Gelu(_) | Activation::GeluGradient(_));
+    let sum = epilogue.bias_gradient.map(|(sum, _)| sum);
+    let odd_vector = epilogue.vector().is_some_and(|vector| vector.address % 16 != 0);
+    Some(match epilogue.activation {
+        Activation::GeluGradient(_) if d.element == Element::F32 => "the gradient of GELU with D of F32",
+        Activation::Gelu(Some(_)) if *compute == Compute::Tf32 => "GELU with an auxiliary matrix in TF32",
+        _ if gelu && a.element == Element::Bf16 => "GELU with inputs of Bf16",
+        _ if *batches > 1 && matches!(sum, Some(Sum::A | Sum::B)) => "a bias gradient of A or B in batches",
+        _ if sum == Some(Sum::B) && adds => "a bias gradient of B with β other than 0",
+        _ if odd_vector => "a bias, or its gradient, that is not aligned to 16 bytes",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_words_between_commas() {
+        assert_eq!(Mode::parse(""), Ok(Mode::default()));
+        let both = Mode { strict: true, no_auxiliary: true, ..Mode::default() };
+        assert_eq!(Mode::parse("strict, no-auxiliary"), Ok(both));
+        assert_eq!(Mode::parse("strict,nothing"), Err("nothing"));
+    }
+}
