@@ -46,7 +46,9 @@ impl Farewell {
             // Text of a kind that does not read back into its own tokens is no example, and no failure of the run.
             let Ok(filled) = fill_mask(&mut model, tokenizer, &passage.text(), CANDIDATES) else { continue };
             let guesses: Vec<_> = (filled.iter().flat_map(|mask| &mask.candidates))
-                .map(|guess| format!("{} {:.3}", guess.piece.trim_start_matches('▁'), guess.probability))
+                .map(|guess| {
+                    format!("{} {}", guess.piece.trim_start_matches('▁'), three_digits(guess.probability))
+                })
                 .collect();
             for sentence in &passage.sentences {
                 say!("  {}", printable(sentence));
@@ -55,10 +57,16 @@ impl Farewell {
         }
         let model = self.model.display();
         say!("the model is in {model}\ntry next:");
-        say!(
-            "  albert-train fill-mask --model {model} \"She opened the door. {SEPARATOR} Then she {MASK} home.\""
-        );
-        say!("  albert-train pretrain --train your-text.txt --preset tiny --out runs/mine");
+        if self.settings.data.train.is_empty() {
+            say!(
+                "  albert-train fill-mask --model {model} \"She opened the door. {SEPARATOR} Then she {MASK} home.\""
+            );
+            say!("  albert-train pretrain --train your-text.txt --preset tiny --out runs/mine");
+        } else {
+            say!("  albert-train fill-mask --model {model} \"a sentence of your own with a {MASK} in it\"");
+            say!("  albert-train evaluate --model {model} --data other-text.txt");
+            say!("  albert-train encode --model {model} --input sentences.txt --output vectors.safetensors");
+        }
         Ok(())
     }
 }
@@ -124,6 +132,12 @@ fn passage(
     let gap = if after.starts_with(|c: char| c.is_ascii_punctuation()) { "" } else { " " };
     texts[masked] = format!("{before} {MASK}{gap}{after}").trim().to_owned();
     Some(Passage { sentences: texts, word: tokenizer.decode(&sentence[at..=at]) })
+}
+
+/// A probability with three digits that say something: `0.571`, `0.00123`.
+fn three_digits(probability: f64) -> String {
+    let zeros = if probability > 0.0 { (-probability.log10().floor()).clamp(1.0, 8.0) - 1.0 } else { 0.0 };
+    format!("{probability:.*}", 3 + zeros as usize)
 }
 
 /// Whether the piece at `at` is a word by itself, and long enough.

@@ -1,8 +1,10 @@
 //! The `albert-train` command line: one file per command.
 
 mod arguments;
+mod bar;
 mod bench;
 mod encode;
+mod estimate;
 mod evaluate;
 mod exit;
 mod farewell;

@@ -1,37 +1,36 @@
 //! Progress through bytes: a bar on a terminal, one plain line per interval elsewhere.
 
-use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use train::data::BytesDone;
 use train::run::clock::format_duration;
 use train::run::progress::LineClock;
 
+use crate::bar::{Bar, FRAME};
 use crate::output::tell;
 
 /// Time between plain lines.
 const INTERVAL: Duration = Duration::from_secs(30);
-/// Time between redrawings of the bar.
-const FRAME: Duration = Duration::from_millis(200);
 
 /// Shows how far a task is; any thread may tell it.
 pub struct Meter {
     task: &'static str,
     start: Instant,
     clock: Mutex<LineClock>,
-    bar: Option<ProgressBar>,
+    bar: Mutex<Option<Bar>>,
 }
 
 impl Meter {
     pub fn new(task: &'static str) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{bar:24} {msg}").expect("the template is well-formed");
-            ProgressBar::new(1000).with_style(style)
-        });
+        let bar = Bar::new(1000);
         let interval = if bar.is_some() { FRAME } else { INTERVAL };
-        Self { task, start: Instant::now(), clock: Mutex::new(LineClock::new(interval)), bar }
+        Self {
+            task,
+            start: Instant::now(),
+            clock: Mutex::new(LineClock::new(interval)),
+            bar: Mutex::new(bar),
+        }
     }
 
     /// Shows how much is done, if it is time to.
@@ -54,20 +53,15 @@ impl Meter {
             rate / 1e6,
             left
         );
-        match &self.bar {
-            Some(bar) => {
-                bar.set_position((1000.0 * share) as u64);
-                bar.set_message(line);
-            }
+        match &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(bar) => bar.show((1000.0 * share) as u64, |_| line),
             None => tell(line),
         }
     }
 
     /// Takes the bar away; how long the task took.
     pub fn finish(&self) -> Duration {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        drop(self.bar.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.start.elapsed()
     }
 }

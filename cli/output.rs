@@ -2,8 +2,18 @@
 
 use std::fmt::{Arguments, Display};
 use std::io::{ErrorKind, Write};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use indicatif::ProgressBar;
+
+/// The bar on the terminal, above which everything else is told.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// From now on everything is told above `bar`; `None` when it is gone.
+pub fn tell_above(bar: Option<ProgressBar>) {
+    *BAR.lock().unwrap_or_else(PoisonError::into_inner) = bar;
+}
 
 /// Prints a line of a result and goes on, or returns the error of a function that may fail: `println!` would panic when
 /// the reader has closed our output, as `head` does.
@@ -22,7 +32,11 @@ pub fn line(line: Arguments<'_>) -> Result<()> {
 /// Tells a person something on standard error. That nobody listens any more, as when a pager was left, is no reason to end
 /// work that takes days: `eprintln!` would panic.
 pub fn tell(text: impl Display) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match bar {
+        Some(bar) => bar.println(text.to_string()),
+        None => drop(writeln!(std::io::stderr(), "{text}")),
+    }
 }
 
 /// Whether an error only says that nobody reads on.

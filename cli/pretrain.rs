@@ -14,9 +14,11 @@ use train::run::info::Status;
 use train::run::journal::Journal;
 use train::run::signals::{StopReason, StopRequests};
 use train::training::{
-    self, Finished, Materials, SessionError, Trainer, TrainerOptions, TrainingState, Workshop, bytes,
+    self, Estimate, Finished, Materials, SessionError, TrainError, Trainer, TrainerOptions, TrainingState,
+    Workshop, bytes,
 };
 
+use crate::estimate;
 use crate::farewell::Farewell;
 use crate::log::Log;
 use crate::output::{is_unread, say};
@@ -30,6 +32,10 @@ pub const DEFAULT_DIRECTORY: &str = "runs/pretrain";
 ///
 /// Without arguments, a small model learns from built-in stories in a few minutes. Run the same command again to
 /// continue a run that was stopped.
+///
+/// The line of progress: loss is what is minimised, words and order are its two parts, with the share of masked words and of
+/// sentence orders that were told right; lr is the learning rate, gradient the length of the gradient before clipping, wait the
+/// share of the time without a batch to work on, ETA the time left.
 #[derive(Args)]
 pub struct Arguments {
     /// Run directory: a new one, or one to continue
@@ -257,6 +263,13 @@ fn trainer(
     };
     if let Some(step) = trainer.resume()? {
         log.say(&format!("continuing from step {step}"));
+    }
+    let step = trainer.state.step;
+    if step < trainer.options.steps {
+        let Trainer { learner, dataset, state, options, held_out, .. } = &mut trainer;
+        let estimate = Estimate::measure(learner, dataset, state.position, options, held_out, step)
+            .map_err(TrainError::from)?;
+        log.say(&estimate::words(&estimate, options, step));
     }
     Ok((trainer, materials))
 }

@@ -1,21 +1,18 @@
 //! What a person sees of a run: one bar on a terminal, one plain line per interval elsewhere.
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use train::run::clock::format_duration;
-use train::run::progress::{Figure, Form, Line, LineClock, Pace, Remaining};
+use train::run::progress::{Figure, Form, Line, LineClock};
 use train::training::{Evaluation, Happening, Outcome};
 
+use crate::bar::{Bar, FRAME};
 use crate::log::Log;
 use crate::output::tell;
 
 /// Time between lines of the log, and of a display that is no terminal.
 const INTERVAL: Duration = Duration::from_secs(30);
-/// Time between redrawings of the bar.
-const FRAME: Duration = Duration::from_millis(200);
 
 /// Shows a run.
 pub struct Display {
@@ -23,18 +20,13 @@ pub struct Display {
     log: Arc<Log>,
     lines: LineClock,
     /// On a terminal, with the clock of its frames.
-    bar: Option<(ProgressBar, LineClock)>,
+    bar: Option<(Bar, LineClock)>,
 }
 
 impl Display {
     /// A display of a run of `steps` steps.
     pub fn new(steps: u64, log: Arc<Log>) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(steps);
-            let style = ProgressStyle::with_template("{bar:24} {msg}").expect("the template is well-formed");
-            bar.set_style(style);
-            (bar, LineClock::new(FRAME))
-        });
+        let bar = Bar::new(steps).map(|bar| (bar, LineClock::new(FRAME)));
         Self { steps, log, lines: LineClock::new(INTERVAL), bar }
     }
 
@@ -46,20 +38,36 @@ impl Display {
                 let is_line_due = self.lines.is_due(now);
                 let is_frame_due = self.bar.as_mut().is_some_and(|(_, frames)| frames.is_due(now));
                 if is_line_due || is_frame_due {
-                    let line = self.line(*step, outcome, *learning_rate, pace, *remaining);
+                    let figures = figures(outcome, *learning_rate);
+                    let line = Line {
+                        task: "pretrain",
+                        step: *step,
+                        steps: self.steps,
+                        figures: &figures,
+                        tokens_per_second: pace.tokens_per_second(),
+                        waiting_share: pace.waiting_share(),
+                        time_left: pace.time_left(*remaining),
+                    };
                     match &self.bar {
-                        Some((bar, _)) => {
-                            bar.set_position(*step);
-                            bar.set_message(line.clone());
-                        }
+                        Some((bar, _)) => bar.show(*step, |columns| line.within(columns)),
                         None => tell(&line),
                     }
                     if is_line_due {
-                        self.log.note(&line);
+                        self.log.note(&line.to_string());
                     }
                 }
             }
             Happening::Evaluated(evaluation) => self.say(&evaluated(evaluation)),
+            Happening::NoBetterThanFrequency { evaluation, learning_rate } => self.say(&format!(
+                "warning: after {} of {} steps masked words are told no better ({:.3} right) than by always giving the \
+                 commonest ({:.3}): of the words around them nothing was learnt\n  help: {} with a higher --learning-rate \
+                 than {learning_rate:.1e}, or more --steps; with a lower one if the loss has risen",
+                evaluation.global_step,
+                self.steps,
+                evaluation.masked_lm_accuracy,
+                evaluation.majority_masked_lm_accuracy,
+                if evaluation.global_step == self.steps { "begin a run" } else { "if this lasts, begin a run" },
+            )),
             Happening::Saved { step, time } => {
                 self.log.note(&format!("checkpoint of step {step} saved in {}", format_duration(*time)));
             }
@@ -89,52 +97,24 @@ impl Display {
         }
     }
 
-    fn line(
-        &self,
-        step: u64,
-        outcome: &Outcome,
-        learning_rate: f64,
-        pace: &Pace,
-        remaining: Remaining,
-    ) -> String {
-        let figure = |name, value, form| Figure { name, value, form };
-        let figures = [
-            figure("loss", outcome.loss, Form::Loss),
-            figure("mlm", outcome.masked_lm.mean_loss(), Form::Loss),
-            figure("acc", outcome.masked_lm.accuracy(), Form::Accuracy),
-            figure("sop", outcome.sentence_order.mean_loss(), Form::Loss),
-            figure("acc", outcome.sentence_order.accuracy(), Form::Accuracy),
-            figure("lr", learning_rate, Form::Rate),
-            figure("gnorm", outcome.gradient_norm, Form::Norm),
-        ];
-        Line {
-            task: "pretrain",
-            step,
-            steps: self.steps,
-            figures: &figures,
-            tokens_per_second: pace.tokens_per_second(),
-            waiting_share: pace.waiting_share(),
-            time_left: pace.time_left(remaining),
-        }
-        .to_string()
-    }
-
-    /// Prints a line of its own, above the bar if there is one.
+    /// Prints a line of its own, and notes it.
     pub fn say(&self, text: &str) {
-        match &self.bar {
-            Some((bar, _)) => bar.println(text),
-            None => tell(text),
-        }
-        self.log.note(text);
+        self.log.say(text);
     }
 }
 
-impl Drop for Display {
-    fn drop(&mut self) {
-        if let Some((bar, _)) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
+/// What a step found.
+fn figures(outcome: &Outcome, learning_rate: f64) -> [Figure<'static>; 7] {
+    let figure = |name, value, form| Figure { name, value, form };
+    [
+        figure("loss", outcome.loss, Form::Loss),
+        figure("words", outcome.masked_lm.mean_loss(), Form::Loss),
+        figure("right", outcome.masked_lm.accuracy(), Form::Accuracy),
+        figure("order", outcome.sentence_order.mean_loss(), Form::Loss),
+        figure("right", outcome.sentence_order.accuracy(), Form::Accuracy),
+        figure("lr", learning_rate, Form::Rate),
+        figure("gradient", outcome.gradient_norm, Form::Norm),
+    ]
 }
 
 /// An evaluation in a line.

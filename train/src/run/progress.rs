@@ -120,7 +120,8 @@ impl LineClock {
 
 /// One line about a run:
 ///
-/// `pretrain 120/1000 12.0% loss 2.413 mlm 2.071 acc .571 sop .342 acc .853 lr 1.62e-3 gnorm 0.84 211k tok/s wait 0.4% ETA 3h 12m`
+/// `pretrain 120/1000 12.0% loss 2.413 words 2.071 right .571 order .342 right .853 lr 1.62e-3 gradient 0.84 211k tok/s wait 0.4%
+/// ETA 3h 12m`
 #[derive(Clone, Debug, Default)]
 pub struct Line<'a> {
     /// What is running.
@@ -179,23 +180,39 @@ impl fmt::Display for Figure<'_> {
     }
 }
 
+impl Line<'_> {
+    /// The parts of the line, each with the place at which it is left out where there is no room: the highest first.
+    fn parts(&self) -> Vec<(usize, String)> {
+        let share = 100.0 * self.step as f64 / self.steps.max(1) as f64;
+        let mut parts = vec![(0, format!("{} {}/{} {share:.1}%", self.task, self.step, self.steps))];
+        parts.extend(
+            self.figures.iter().map(Figure::to_string).enumerate().map(|(n, figure)| (2 + n, figure)),
+        );
+        let last = 2 + self.figures.len();
+        parts.extend(self.tokens_per_second.map(|speed| (last, format!("{} tok/s", format_count(speed)))));
+        parts.extend(self.waiting_share.map(|waiting| (last + 1, format!("wait {:.1}%", 100.0 * waiting))));
+        parts.extend(self.time_left.map(|left| (1, format!("ETA {}", format_duration(left)))));
+        parts
+    }
+
+    /// As much of the line as fits into `columns`: how far the run is, when it will be done, and then the figures from the
+    /// first on.
+    pub fn within(&self, columns: usize) -> String {
+        let mut parts = self.parts();
+        let text = |parts: &[(usize, String)]| {
+            parts.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join(" ")
+        };
+        while parts.len() > 1 && text(&parts).chars().count() > columns {
+            let last = parts.iter().map(|(place, _)| *place).max();
+            parts.retain(|(place, _)| Some(*place) != last);
+        }
+        text(&parts)
+    }
+}
+
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let share = 100.0 * self.step as f64 / self.steps.max(1) as f64;
-        write!(f, "{} {}/{} {share:.1}%", self.task, self.step, self.steps)?;
-        for figure in self.figures {
-            write!(f, " {figure}")?;
-        }
-        if let Some(speed) = self.tokens_per_second {
-            write!(f, " {} tok/s", format_count(speed))?;
-        }
-        if let Some(waiting) = self.waiting_share {
-            write!(f, " wait {:.1}%", 100.0 * waiting)?;
-        }
-        if let Some(left) = self.time_left {
-            write!(f, " ETA {}", format_duration(left))?;
-        }
-        Ok(())
+        f.write_str(&self.within(usize::MAX))
     }
 }
 
@@ -244,6 +261,13 @@ mod tests {
             "pretrain 120/1000 12.0% loss 2.413 mlm 2.071 acc .571 sop NaN acc 1.000 lr 1.62e-3 gnorm 0.84 \
              211k tok/s wait 0.4% ETA 3h 12m"
         );
+        assert_eq!(
+            line.within(80),
+            "pretrain 120/1000 12.0% loss 2.413 mlm 2.071 acc .571 sop NaN ETA 3h 12m",
+            "the first figures"
+        );
+        assert_eq!(line.within(40), "pretrain 120/1000 12.0% ETA 3h 12m");
+        assert_eq!(line.within(1), "pretrain 120/1000 12.0%");
         let first = Line { task: "pretrain", step: 1, steps: 1000, ..Line::default() };
         assert_eq!(first.to_string(), "pretrain 1/1000 0.1%");
     }

@@ -56,9 +56,41 @@ pub struct Evaluation {
     pub masked_tokens: u64,
 }
 
+impl Evaluation {
+    /// Whether masked words are told better than by always giving the commonest, by more than one standard error of that
+    /// share: whoever has learnt frequencies alone is not.
+    pub fn beats_frequency(&self) -> bool {
+        let share = self.majority_masked_lm_accuracy;
+        let error = (share * (1.0 - share) / self.masked_tokens as f64).sqrt();
+        self.masked_lm_accuracy > share + error
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn frequency_is_beaten_beyond_chance_only() {
+        let beats = |masked_lm_accuracy| {
+            let evaluation = Evaluation {
+                global_step: 1,
+                loss: 7.0,
+                masked_lm_accuracy,
+                masked_lm_loss: 6.4,
+                sentence_order_accuracy: 0.5,
+                sentence_order_loss: 0.6,
+                majority_masked_lm_accuracy: 0.1,
+                sequences: 90,
+                masked_tokens: 900, // a standard error of 0.01
+            };
+            evaluation.beats_frequency()
+        };
+        assert_eq!(
+            [0.0, 0.1, 0.109, 0.111, 0.5, f64::NAN].map(beats),
+            [false, false, false, true, true, false]
+        );
+    }
 
     #[test]
     fn tallies_add_up() {

@@ -2,6 +2,7 @@
 
 mod benchmark;
 mod best;
+mod estimate;
 mod evaluate;
 mod learner;
 mod materials;
@@ -11,6 +12,7 @@ mod trainer;
 
 pub use benchmark::{RandomBatch, Timing, time_steps};
 pub use best::Best;
+pub use estimate::Estimate;
 pub use evaluate::evaluate;
 pub use learner::{Learner, Outcome};
 pub use materials::{Materials, Workshop, dataset, drop_other_data, read_corpus};

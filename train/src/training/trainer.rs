@@ -19,6 +19,9 @@ use crate::run::progress::{Pace, Remaining};
 use crate::run::save_schedule::SaveSchedule;
 use crate::run::signals::{StopReason, StopRequests};
 
+/// The part of a run, one in so many steps, after which it should have learnt more than frequencies.
+const WARNING_SHARE: u64 = 4;
+
 /// How a run goes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainerOptions {
@@ -183,6 +186,13 @@ pub enum Happening<'a> {
     },
     /// A held-out evaluation was made.
     Evaluated(&'a Evaluation),
+    /// A good part of the run is over, or all of it, and masked words are told no better than by frequency.
+    NoBetterThanFrequency {
+        /// The evaluation that shows it.
+        evaluation: &'a Evaluation,
+        /// The highest learning rate of the run.
+        learning_rate: f64,
+    },
     /// A checkpoint was saved.
     Saved {
         /// Its step.
@@ -310,12 +320,15 @@ impl Trainer {
         let mut saves = SaveSchedule::new(self.options.save_every, Instant::now());
         let mut batches = self.batches()?;
         let mut evaluation = None;
-        let mut has_moved = false;
+        let (mut has_moved, mut has_warned) = (false, false);
         loop {
             if self.state.evaluation_pending {
                 let start = Instant::now();
                 evaluation = self.evaluate(&is_asked)?;
                 pace.evaluation(start.elapsed());
+                if let Some(evaluation) = &evaluation {
+                    has_warned |= self.warn_of_frequency(evaluation, has_warned);
+                }
             }
             let best = evaluation.and_then(|evaluation| {
                 Best::of(&evaluation, &identity(&self.held_out), self.state.best.as_ref())
@@ -398,6 +411,19 @@ impl Trainer {
         };
         self.expect_learnt(&evaluation)?;
         Ok(Finished::Done(evaluation))
+    }
+
+    /// Tells of a run that has learnt nothing yet from the words around a masked one, once and at the end; whether it did.
+    fn warn_of_frequency(&mut self, evaluation: &Evaluation, has_warned: bool) -> bool {
+        let Schedule { steps, warmup_steps, learning_rate, .. } = self.options.schedule;
+        let step = evaluation.global_step;
+        let is_late = step >= warmup_steps.max(steps / WARNING_SHARE) && !has_warned;
+        let is_due = (is_late || step == steps) && !evaluation.beats_frequency();
+        if is_due {
+            self.record(Event::new("no_better_than_frequency").at(step));
+            (self.observe)(Happening::NoBetterThanFrequency { evaluation, learning_rate });
+        }
+        is_due
     }
 
     /// Refuses to call a run finished that has not learnt anything.
@@ -534,20 +560,25 @@ impl Trainer {
     fn report(&mut self, outcome: &Outcome, learning_rate: f64, pace: &Pace) {
         let step = self.state.step + 1;
         if step.is_multiple_of(self.options.log_every.max(1)) || step == 1 {
-            self.record(
-                Event::new("train")
-                    .at(step)
-                    .with("loss", outcome.loss)
-                    .with("masked_lm_loss", outcome.masked_lm.mean_loss())
-                    .with("masked_lm_accuracy", outcome.masked_lm.accuracy())
-                    .with("sentence_order_loss", outcome.sentence_order.mean_loss())
-                    .with("sentence_order_accuracy", outcome.sentence_order.accuracy())
-                    .with("learning_rate", learning_rate)
-                    .with("gradient_norm", outcome.gradient_norm)
-                    .with("tokens", self.state.tokens)
-                    .with("tokens_per_second", pace.tokens_per_second().unwrap_or(0.0))
-                    .with("waiting_share", pace.waiting_share().unwrap_or(0.0)),
-            );
+            let mut event = Event::new("train")
+                .at(step)
+                .with("loss", outcome.loss)
+                .with("masked_lm_loss", outcome.masked_lm.mean_loss())
+                .with("masked_lm_accuracy", outcome.masked_lm.accuracy())
+                .with("sentence_order_loss", outcome.sentence_order.mean_loss())
+                .with("sentence_order_accuracy", outcome.sentence_order.accuracy())
+                .with("learning_rate", learning_rate)
+                .with("gradient_norm", outcome.gradient_norm)
+                .with("tokens", self.state.tokens);
+            // Not known before the second step.
+            for (name, value) in
+                [("tokens_per_second", pace.tokens_per_second()), ("waiting_share", pace.waiting_share())]
+            {
+                if let Some(value) = value {
+                    event = event.with(name, value);
+                }
+            }
+            self.record(event);
         }
         let left = self.options.steps - step;
         let due = |every: u64| left.checked_div(every).unwrap_or(0);

@@ -156,9 +156,12 @@ impl Settings for Pretrain {
             Implied {
                 key: "optimizer.learning_rate",
                 value: json!(self.ruled_learning_rate()),
-                reason: match self.optimizer.kind {
-                    OptimizerKind::Lamb => format!("rule 0.00176·√(batch {batch}/4096)"),
-                    OptimizerKind::Adamw => format!("rule 1e-4·√(batch {batch}/256)"),
+                reason: match (self.optimizer.kind, self.ruled_learning_rate()) {
+                    (_, rate @ (schedule::LAMB_FLOOR | schedule::ADAMW_FLOOR)) => {
+                        format!("rule: {rate:e} for batch {batch}, the least for a small one")
+                    }
+                    (OptimizerKind::Lamb, _) => format!("rule 0.00176·√(batch {batch}/4096)"),
+                    (OptimizerKind::Adamw, _) => format!("rule 1e-4·√(batch {batch}/256)"),
                 },
             },
             Implied {

@@ -1,0 +1,117 @@
+//! How long a run is going to take, before its first step.
+
+use std::time::{Duration, Instant};
+
+use engine::RunError;
+
+use super::learner::Learner;
+use super::trainer::TrainerOptions;
+use crate::data::{Batch, Dataset, Normalizers, Position, Reader};
+
+/// A micro-batch that takes less is measured again: its first run pays for memory that was never touched.
+const BRIEF: Duration = Duration::from_secs(1);
+
+/// Forward is about a third of forward and backward: backward multiplies matrices twice for each time that forward does.
+const FORWARD_SHARE: f64 = 1.0 / 3.0;
+
+/// What a run is going to take on this machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Forward and backward of one micro-batch, as measured.
+    pub micro_batch: Duration,
+    /// Micro-batches of a step.
+    pub micro_batches: u64,
+    /// Seconds of all steps that are left, evaluations included; saving is left out.
+    pub seconds_left: f64,
+    /// How often the whole run sees each sample of the training data.
+    pub epochs: f64,
+}
+
+impl Estimate {
+    /// Measures one micro-batch, the one at `position`; no parameter changes.
+    ///
+    /// # Errors
+    /// If it does not fit the plan.
+    pub fn measure(
+        learner: &mut Learner,
+        dataset: &std::sync::Arc<Dataset>,
+        position: Position,
+        options: &TrainerOptions,
+        held_out: &[Batch],
+        steps_done: u64,
+    ) -> Result<Self, RunError> {
+        let examples = Reader::new(dataset.clone(), position).examples(options.micro_batch_size);
+        let micro_batch = [Batch::pack(&examples, Normalizers::of(&examples))];
+        let mut time = || -> Result<Duration, RunError> {
+            let start = Instant::now();
+            learner.gradient(&micro_batch, steps_done)?;
+            Ok(start.elapsed())
+        };
+        let first = time()?;
+        let micro_batch = if first < BRIEF { time()? } else { first };
+        let samples = dataset.epoch(0).samples();
+        Ok(Self::new(micro_batch, options, held_out.len() as u64, samples, steps_done))
+    }
+
+    /// What follows from the time of one micro-batch, for `held_out` micro-batches an evaluation and `samples` an epoch.
+    fn new(
+        micro_batch: Duration,
+        options: &TrainerOptions,
+        held_out: u64,
+        samples: u64,
+        steps_done: u64,
+    ) -> Self {
+        let &TrainerOptions { steps, batch_size, micro_batch_size, evaluate_every, .. } = options;
+        let micro_batches = batch_size.div_ceil(micro_batch_size) as u64;
+        let left = steps.saturating_sub(steps_done) as f64;
+        let evaluations = left / evaluate_every.max(1) as f64;
+        let of_step = micro_batches as f64 * micro_batch.as_secs_f64();
+        let of_evaluation = held_out as f64 * FORWARD_SHARE * micro_batch.as_secs_f64();
+        Self {
+            micro_batch,
+            micro_batches,
+            seconds_left: left * of_step + evaluations * of_evaluation,
+            epochs: steps as f64 * batch_size as f64 / samples as f64,
+        }
+    }
+
+    /// Seconds of a step.
+    pub fn step_seconds(&self) -> f64 {
+        self.micro_batches as f64 * self.micro_batch.as_secs_f64()
+    }
+
+    /// Steps that an hour holds, at least one, where each has `micro_batches`.
+    pub fn steps_an_hour(&self, micro_batches: u64) -> u64 {
+        let step = micro_batches as f64 * self.micro_batch.as_secs_f64();
+        ((3600.0 / step) as u64).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Interval;
+    use crate::optimization::{OptimizerSettings, Schedule};
+
+    #[test]
+    fn what_is_left_follows_from_one_micro_batch() {
+        let options = TrainerOptions {
+            steps: 1000,
+            batch_size: 33,
+            micro_batch_size: 8,
+            evaluate_every: 100,
+            save_every: Interval::Steps(1),
+            log_every: 10,
+            schedule: Schedule::default(),
+            optimizer: OptimizerSettings::default(),
+        };
+        let estimate = Estimate::new(Duration::from_millis(300), &options, 20, 3300, 600);
+        assert_eq!((estimate.micro_batches, estimate.epochs), (5, 10.0));
+        approx::assert_relative_eq!(estimate.step_seconds(), 1.5);
+        // 400 steps of 1.5 s and four evaluations of 20 · 0.1 s.
+        approx::assert_relative_eq!(estimate.seconds_left, 608.0);
+        assert_eq!((estimate.steps_an_hour(5), estimate.steps_an_hour(1)), (2400, 12_000));
+        let slow = Estimate::new(Duration::from_secs(9000), &options, 1, 1, 0);
+        assert_eq!(slow.steps_an_hour(1), 1);
+    }
+}
