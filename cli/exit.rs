@@ -12,7 +12,7 @@ use train::inference::InferenceError;
 use train::run::checkpoint::{CheckpointError, TensorError};
 use train::run::directory::DirectoryError;
 use train::run::lock::LockError;
-use train::run::signals::NoThread;
+use train::threads::ThreadsError;
 use train::tokenizer::TokenizerError;
 use train::training::{SessionError, TrainError};
 
@@ -32,7 +32,7 @@ const KNOWN: &[fn(&(dyn Error + 'static)) -> Option<ExitCode>] = &[
     classify::<TensorError>,
     classify::<DirectoryError>,
     classify::<LockError>,
-    classify::<NoThread>,
+    classify::<ThreadsError>,
     classify::<DataError>,
     classify::<InferenceError>,
     classify::<ModelError>,

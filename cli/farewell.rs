@@ -9,8 +9,9 @@ use train::data::{Dataset, Epoch};
 use train::inference::{Inference, MASK, SEPARATOR, fill_mask};
 use train::tokenizer::Tokenizer;
 use train::training::{self, Materials};
+use train::visible::visible;
 
-use crate::output::{printable, say};
+use crate::output::say;
 
 /// Held-out passages that are shown with a word masked.
 const EXAMPLES: u64 = 3;
@@ -51,11 +52,11 @@ impl Farewell {
                 })
                 .collect();
             for sentence in &passage.sentences {
-                say!("  {}", printable(sentence));
+                say!("  {}", visible(sentence));
             }
-            say!("      {} (it was: {})\n", printable(&guesses.join(", ")), printable(&passage.word));
+            say!("      {} (it was: {})\n", visible(&guesses.join(", ")), visible(&passage.word));
         }
-        let model = self.model.display();
+        let model = visible(&self.model.to_string_lossy());
         say!("the model is in {model}\ntry next:");
         if self.settings.data.train.is_empty() {
             say!(

@@ -5,9 +5,10 @@ use clap::Args;
 use serde_json::json;
 use train::exit::ExitCode;
 use train::inference::{Candidate, Filled, fill_mask};
+use train::visible::visible;
 
 use crate::arguments::{ModelArguments, TextArguments};
-use crate::output::{printable, say};
+use crate::output::say;
 
 /// Fill masks: the likeliest pieces for every `[MASK]` in a text.
 ///
@@ -48,13 +49,13 @@ fn print_json(text: &str, masks: &[Filled]) -> Result<()> {
 }
 
 fn print(text: &str, masks: &[Filled]) -> Result<()> {
-    say!("{}", printable(text));
+    say!("{}", visible(text));
     for (number, mask) in masks.iter().enumerate() {
         if masks.len() > 1 {
             say!("  mask {}", number + 1);
         }
         for candidate in &mask.candidates {
-            say!("  {:6.2}%  {}", 100.0 * candidate.probability, printable(&candidate.piece));
+            say!("  {:6.2}%  {}", 100.0 * candidate.probability, visible(&candidate.piece));
         }
     }
     Ok(())

@@ -21,10 +21,10 @@ mod settings;
 mod stop;
 mod tokenizer;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use train::visible::visible_lines;
 
 /// Pre-train ALBERT on your own text, from scratch, on the machine at hand.
 ///
@@ -55,12 +55,16 @@ fn main() -> ExitCode {
     // What the libraries warn of.
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::WARN)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(|| output::Stderr)
+        .log_internal_errors(false)
         .without_time()
         .with_target(false)
         .init();
-    let result = match Cli::parse().command {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return refuse(&error),
+    };
+    let result = train::threads::start_pool().map_err(Into::into).and_then(|()| match command {
         Command::Pretrain(arguments) => pretrain::run(arguments),
         Command::Prepare(arguments) => prepare::run(&arguments),
         Command::Tokenizer(arguments) => tokenizer::run(&arguments),
@@ -70,7 +74,7 @@ fn main() -> ExitCode {
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
-    };
+    });
     match result {
         Ok(code) => code.into(),
         Err(error) if output::is_unread(&error) => ExitCode::SUCCESS,
@@ -79,6 +83,16 @@ fn main() -> ExitCode {
             exit::code_of(&error).into()
         }
     }
+}
+
+/// Prints help, or what is wrong with the command line. A word of it that is no text to be shown costs the colours.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    if visible_lines(&text) == text {
+        error.exit();
+    }
+    output::tell(text.trim_end());
+    train::exit::ExitCode::Usage.into()
 }
 
 /// What the numbers mean that the program ends with.

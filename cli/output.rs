@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
+use train::visible::visible_lines;
 
 /// The bar on the terminal, above which everything else is told.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
@@ -31,11 +32,28 @@ pub fn line(line: Arguments<'_>) -> Result<()> {
 
 /// Tells a person something on standard error. That nobody listens any more, as when a pager was left, is no reason to end
 /// work that takes days: `eprintln!` would panic.
+///
+/// Most of what is told names something from outside: it is shown in a form that commands no terminal.
 pub fn tell(text: impl Display) {
+    let text = visible_lines(&text.to_string());
     let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match bar {
-        Some(bar) => bar.println(text.to_string()),
+        Some(bar) => bar.println(text),
         None => drop(writeln!(std::io::stderr(), "{text}")),
+    }
+}
+
+/// Standard error for libraries that write warnings of their own, a line at a time: as with [`tell`], nothing fails.
+pub struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        tell(String::from_utf8_lossy(bytes).trim_end());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -44,9 +62,4 @@ pub fn is_unread(error: &anyhow::Error) -> bool {
     let kind =
         |cause: &(dyn std::error::Error + 'static)| Some(cause.downcast_ref::<std::io::Error>()?.kind());
     error.chain().any(|cause| kind(cause) == Some(ErrorKind::BrokenPipe))
-}
-
-/// Text from outside without what would command a terminal.
-pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

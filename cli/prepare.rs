@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use train::data::{Format, Manifest, Preparation, Prepared, text_size, tokenizer_in, with_sentences};
 use train::exit::ExitCode;
@@ -44,8 +44,7 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let threads = arguments.threads.unwrap_or(0); // 0 for all cores
-    let pool =
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
+    let pool = train::threads::pool(threads)?;
     let stop = crate::stop::requests("ending; shards that are finished are kept")?;
     let meter = Arc::new(Meter::new("prepare"));
     let work = {

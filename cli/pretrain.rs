@@ -88,7 +88,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         directory.write_config(&resolved.to_toml())?;
     }
     stop.watch(directory.path().to_path_buf());
-    let log = Arc::new(Log::open(&directory.log())?);
+    let log = Arc::new(Log::open(&directory)?);
     log.note(&command.join(" "));
     let other_isa = directory.last_isa().filter(|isa| *isa != machine.isa).map(str::to_owned);
     if let Some(before) = other_isa {

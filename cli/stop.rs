@@ -11,7 +11,7 @@ pub fn requests(next: &'static str) -> Result<StopRequests> {
         let again = match reason {
             StopReason::Interrupt => "; a second Ctrl-C ends it at once, unsaved",
             StopReason::Terminate => "; a second SIGTERM ends it at once, unsaved",
-            StopReason::MaxTime | StopReason::StopFile => "",
+            StopReason::HangUp | StopReason::MaxTime | StopReason::StopFile => "",
         };
         tell(format_args!("{reason}: {next}{again}"));
     };

@@ -8,9 +8,10 @@ use serde_json::json;
 use train::data::with_sentences;
 use train::exit::ExitCode;
 use train::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
+use train::visible::visible;
 
 use crate::arguments::{FormatArgument, TextArguments};
-use crate::output::{printable, say, tell};
+use crate::output::{say, tell};
 
 /// Train a vocabulary, turn text into pieces with one, or look at one.
 #[derive(Args)]
@@ -120,7 +121,7 @@ fn encode(arguments: &Encode) -> Result<()> {
         } else if arguments.ids {
             say!("{}", ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" "));
         } else {
-            say!("{}", printable(&pieces().collect::<Vec<_>>().join(" ")));
+            say!("{}", visible(&pieces().collect::<Vec<_>>().join(" ")));
         }
         Ok(())
     })
@@ -129,7 +130,7 @@ fn encode(arguments: &Encode) -> Result<()> {
 fn inspect(arguments: &Inspect) -> Result<()> {
     let tokenizer = Tokenizer::load(&arguments.tokenizer, &LoadOptions::default())?;
     let size = tokenizer.vocabulary_size();
-    let piece = |id: u32| printable(tokenizer.piece(id).unwrap_or_default());
+    let piece = |id: u32| visible(tokenizer.piece(id).unwrap_or_default());
     if arguments.pieces {
         for id in 0..size as u32 {
             say!("{id}\t{}", piece(id));

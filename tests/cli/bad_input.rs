@@ -122,8 +122,10 @@ fn damaged_models() {
         "model/config.json",
         config.replace(r#""num_attention_heads": 3"#, r#""num_attention_heads": 5"#),
     );
-    fill(&scene)
-        .complains(ExitCode::Usage, &["num_attention_heads = 5", "the heads must divide hidden_size = 24"]);
+    fill(&scene).complains(
+        ExitCode::Checkpoint,
+        &["num_attention_heads = 5", "the heads must divide hidden_size = 24"],
+    );
     scene.file("model/config.json", config.replace("gelu_new", "gelu"));
     let noted = fill(&scene);
     assert!(noted.err.starts_with("warning: hidden_act is \"gelu\""), "{}", noted.err);
@@ -131,6 +133,8 @@ fn damaged_models() {
     scene.file("model/config.json", &config);
     truncate(&scene, "model/config.json");
     fill(&scene).complains(ExitCode::Checkpoint, &["config.json is not a model configuration", "line"]);
+    std::fs::write(scene.path("model/config.json"), b"{\"hidden_act\": \"\xff\"}").unwrap();
+    fill(&scene).complains(ExitCode::Checkpoint, &["config.json", "UTF-8"]);
     std::fs::remove_file(scene.path("model/config.json")).unwrap();
     fill(&scene).complains(ExitCode::Io, &["config.json", "No such file"]);
 }

@@ -10,6 +10,8 @@ mod machine;
 mod pretrain;
 mod program;
 mod settings;
+#[cfg(unix)]
+mod strangers;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "devices are for the tests that compute without the program")]
 mod support;

@@ -170,3 +170,44 @@ fn a_stopped_run_has_a_model_to_look_at() {
     let none = run(&["fill-mask", "--model", &scene.arg("run"), "The [MASK] went."]);
     none.complains(ExitCode::Usage, &["is a run without a model", "run its command again"]);
 }
+
+/// Whatever becomes of the pointer, it is put right by what the run knows; and nothing is saved twice.
+#[test]
+fn a_run_knows_its_best_checkpoint() {
+    let scene = Scene::new();
+    let best = || std::fs::read_to_string(scene.path("run/best")).unwrap();
+    let more = ["--save-every", "1", "--keep", "2"];
+    let first = pretrain(&scene, &more);
+    let told = "checkpoints: every 1 steps, at the best evaluation so far, and at the end; the newest 2 and the best are kept";
+    assert!(first.err.contains(told), "{}", first.err);
+    first.done();
+    let expected = best();
+    for wrong in [None, Some("step-00000001\n"), Some("nonsense")] {
+        match wrong {
+            None => std::fs::remove_file(scene.path("run/best")).unwrap(),
+            Some(wrong) => std::fs::write(scene.path("run/best"), wrong).unwrap(),
+        }
+        pretrain(&scene, &more).done();
+        assert_eq!(best(), expected, "{wrong:?}");
+        assert!(scene.path("run/checkpoints").join(expected.trim()).is_dir());
+    }
+    let journal = std::fs::read_to_string(scene.path("run/metrics.jsonl")).unwrap();
+    let saves = |step: u64| {
+        let of_step = format!(r#""event":"save","step":{step},"#);
+        journal.lines().filter(|line| line.contains(&of_step)).count()
+    };
+    assert_eq!([0, 1, 2, 3, 4].map(saves), [1; 5], "{journal}");
+
+    // Other held-out sequences: nothing is compared with what was measured on the earlier ones.
+    let longer = ["--steps", "6", "--allow-schedule-change", "--eval-sequences", "4"];
+    let other = pretrain(&scene, &[&more[..], &longer].concat());
+    assert!(other.err.contains("the held-out text is not what step"), "{}", other.err);
+    other.done();
+    assert_eq!(best(), "step-00000006\n");
+    // And without its checkpoint there is no best.
+    std::fs::remove_dir_all(scene.path("run/checkpoints/step-00000006")).unwrap();
+    std::fs::remove_file(scene.path("run/latest")).unwrap();
+    let again = pretrain(&scene, &[&more[..], &longer].concat()).done();
+    assert!(again.contains("the model is in"), "{again}");
+    assert_eq!(best(), "step-00000006\n");
+}

@@ -110,7 +110,12 @@ impl Classify for ModelError {
     fn exit_code(&self) -> ExitCode {
         match self {
             ModelError::Config(model::ConfigError::Value { .. }) => ExitCode::Usage,
-            ModelError::Config(model::ConfigError::Read { .. }) | ModelError::Io { .. } => ExitCode::Io,
+            ModelError::Config(model::ConfigError::Read { source, .. }) | ModelError::Io { source, .. } => {
+                match source.kind() {
+                    io::ErrorKind::InvalidData => ExitCode::Checkpoint, // read, but no text
+                    _ => ExitCode::Io,
+                }
+            }
             _ => ExitCode::Checkpoint,
         }
     }
@@ -118,7 +123,10 @@ impl Classify for ModelError {
 
 impl Classify for CpuError {
     fn exit_code(&self) -> ExitCode {
-        ExitCode::Device
+        match self {
+            CpuError::Threads { .. } => ExitCode::Memory, // as with memory, the machine has no more
+            _ => ExitCode::Device,
+        }
     }
 }
 

@@ -10,5 +10,7 @@ pub mod optimization;
 pub mod run;
 pub mod scores;
 pub mod stories;
+pub mod threads;
 pub mod tokenizer;
 pub mod training;
+pub mod visible;

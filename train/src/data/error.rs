@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::exit::{Classify, ExitCode};
+use crate::threads::ThreadsError;
 use crate::tokenizer::TokenizerError;
 
 /// An error of the data path: what, where, why, and what to do about it.
@@ -19,6 +20,9 @@ pub enum DataError {
         /// The reason given by the system.
         source: io::Error,
     },
+    /// The system gives no threads.
+    #[error(transparent)]
+    Threads(#[from] ThreadsError),
     /// No input file was named.
     #[error("no text was given: name at least one file")]
     NoSources,
@@ -205,6 +209,7 @@ impl Classify for DataError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Io { .. } => ExitCode::Io,
+            Self::Threads(error) => error.exit_code(),
             Self::Interrupted { .. } => ExitCode::Interrupted,
             Self::Tokenizer(error) => error.exit_code(),
             Self::NoSources

@@ -113,7 +113,10 @@ impl InferenceError {
 impl Classify for InferenceError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Model(error) => error.exit_code(),
+            Self::Model(error) => match error.exit_code() {
+                ExitCode::Usage => ExitCode::Checkpoint, // a value is senseless, but not the user's: it is in a file
+                code => code,
+            },
             Self::Data(error) => error.exit_code(),
             Self::Vocabulary { .. }
             | Self::NoTokenizer

@@ -305,8 +305,8 @@ const LOG: &str = "train.log";
 const JOURNAL: &str = "metrics.jsonl";
 const DATA: &str = "data";
 const MODEL_STAGING: &str = ".model.staging";
-/// No `run.json` comes near this many bytes; a command line has 2 MiB at most.
-const MOST_INFO: u64 = 16 << 20;
+/// No `run.json` comes near this many bytes.
+const MOST_INFO: u64 = 1 << 30;
 
 /// Bytes that can still be written to the file system of `path`, where the system tells.
 fn free_space(path: &Path) -> Option<u64> {

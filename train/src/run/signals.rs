@@ -2,6 +2,8 @@
 //!
 //! The first SIGINT or SIGTERM asks: it is acknowledged at once, the work ends at the next safe point, saves, and exits with
 //! [`ExitCode::Interrupted`](crate::exit::ExitCode::Interrupted). The second of the same kind ends the process at once with 130 or 143.
+//! SIGHUP asks as well, unless it is ignored, as `nohup` has it: a lost connection costs no work. A second one, for both
+//! shell and terminal send it, means nothing new.
 //!
 //! Work that holds what is saved nowhere polls [`StopRequests::pending`]: training and evaluation, between micro-batches. Work
 //! that can be killed at any moment, because it leaves on the disk only what is whole, need not know of any of this:
@@ -17,11 +19,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(unix)]
+use signal_hook::consts::SIGHUP;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
-use crate::exit::{Classify, ExitCode};
+use crate::threads::ThreadsError;
 
 /// Why the work is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub enum StopReason {
     Interrupt,
     /// SIGTERM, as a scheduler sends it.
     Terminate,
+    /// SIGHUP, as the end of a terminal or of a connection sends it.
+    HangUp,
     /// The time given with `--max-time` is over.
     MaxTime,
     /// Somebody created `stop-now` in the run directory.
@@ -41,22 +47,10 @@ impl fmt::Display for StopReason {
         f.write_str(match self {
             StopReason::Interrupt => "interrupted (SIGINT)",
             StopReason::Terminate => "asked to end (SIGTERM)",
+            StopReason::HangUp => "the terminal was closed (SIGHUP)",
             StopReason::MaxTime => "the time limit (max_time) is reached",
             StopReason::StopFile => "`stop-now` was created in the run directory",
         })
-    }
-}
-
-/// The system gives this process no further thread.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot start a thread: {0}\n  help: a limit of processes or of memory is reached (`ulimit -u`, `ulimit -v`, a container's)"
-)]
-pub struct NoThread(#[source] io::Error);
-
-impl Classify for NoThread {
-    fn exit_code(&self) -> ExitCode {
-        ExitCode::Memory
     }
 }
 
@@ -75,6 +69,7 @@ pub struct StopRequests(Arc<Requests>);
 struct Requests {
     interrupt: Arc<AtomicBool>,
     terminate: Arc<AtomicBool>,
+    hang_up: Arc<AtomicBool>,
     save: Arc<AtomicBool>,
     watched: Mutex<Watched>,
     acknowledge: Option<Box<dyn Fn(StopReason) + Send + Sync>>,
@@ -118,14 +113,18 @@ impl StopRequests {
             flag::register(SIGXFSZ, Arc::default())?;
         }
         let mut signals = Signals::new(asking.map(|(signal, ..)| signal))?;
+        #[cfg(unix)]
+        if !is_ignored(SIGHUP)? {
+            flag::register(SIGHUP, Arc::clone(&requests.0.hang_up))?;
+            signals.add_signal(SIGHUP)?;
+        }
         let of_thread = requests.clone();
         let listen = move || {
             for signal in signals.forever() {
-                let is_interrupt = signal == SIGINT;
-                of_thread.acknowledge(if is_interrupt {
-                    StopReason::Interrupt
-                } else {
-                    StopReason::Terminate
+                of_thread.acknowledge(match signal {
+                    SIGINT => StopReason::Interrupt,
+                    SIGTERM => StopReason::Terminate,
+                    _ => StopReason::HangUp,
                 });
             }
         };
@@ -161,6 +160,8 @@ impl StopRequests {
                 Some(StopReason::Interrupt)
             } else if self.0.terminate.load(Ordering::Relaxed) {
                 Some(StopReason::Terminate)
+            } else if self.0.hang_up.load(Ordering::Relaxed) {
+                Some(StopReason::HangUp)
             } else if watched.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 Some(StopReason::MaxTime)
             } else {
@@ -194,13 +195,13 @@ impl StopRequests {
     pub fn unless_stopped<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<Result<T, StopReason>, NoThread> {
+    ) -> Result<Result<T, StopReason>, ThreadsError> {
         let (sender, receiver) = channel();
         let run = move || {
             let _ = sender.send(work()); // nobody listens if it was left
         };
-        let thread =
-            thread::Builder::new().name("work".into()).stack_size(STACK).spawn(run).map_err(NoThread)?;
+        let thread = thread::Builder::new().name("work".into()).stack_size(STACK).spawn(run);
+        let thread = thread.map_err(ThreadsError::of("a thread for the work"))?;
         loop {
             if let Some(reason) = self.pending() {
                 return Ok(Err(reason));
@@ -243,6 +244,18 @@ impl Watched {
             self.reason = Some(StopReason::StopFile);
         }
     }
+}
+
+/// Whether whoever started this process had it ignore a signal.
+#[cfg(unix)]
+fn is_ignored(signal: libc::c_int) -> io::Result<bool> {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: with a null for the new action nothing is changed; the old one is written into memory of its own type.
+    if unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded, so it wrote the action.
+    Ok(unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN)
 }
 
 const STOP_FILE: &str = "stop-now";
@@ -331,12 +344,17 @@ mod tests {
             }
             return;
         }
-        for (signal, reason, code) in
-            [("INT", StopReason::Interrupt, 130), ("TERM", StopReason::Terminate, 143)]
-        {
+        for (signal, begin, reason, code) in [
+            ("INT", "", Some(StopReason::Interrupt), Some(130)),
+            ("TERM", "", Some(StopReason::Terminate), Some(143)),
+            ("HUP", "", Some(StopReason::HangUp), None),
+            ("HUP", "trap '' HUP;", None, None), // as nohup does
+        ] {
             let folder = tempfile::tempdir().unwrap();
-            let mut child = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", std::thread::current().name().unwrap(), "--nocapture"])
+            let mut child = Command::new("sh")
+                .args(["-c", &format!("{begin} exec \"$0\" --exact \"$1\" --nocapture")])
+                .arg(std::env::current_exe().unwrap())
+                .arg(std::thread::current().name().unwrap())
                 .env(ROLE, folder.path())
                 .stdout(Stdio::null())
                 .spawn()
@@ -356,10 +374,20 @@ mod tests {
             send("USR1", process);
             wait_for("saved", "");
             send(signal, process);
-            wait_for("noticed", &reason.to_string());
-            wait_for("acknowledged", &reason.to_string());
+            if let Some(reason) = reason {
+                wait_for("noticed", &reason.to_string());
+                wait_for("acknowledged", &reason.to_string());
+            }
             send(signal, process);
-            assert_eq!(child.wait().unwrap().code(), Some(code));
+            if code.is_none() {
+                // It means nothing more: the process goes on, and hears what comes next.
+                fs::remove_file(folder.path().join("saved")).unwrap();
+                send("USR1", process);
+                wait_for("saved", "");
+                assert_eq!(folder.path().join("noticed").exists(), reason.is_some());
+                child.kill().unwrap();
+            }
+            assert_eq!(child.wait().unwrap().code(), code);
         }
     }
 }

@@ -7,7 +7,7 @@ use super::preprocess::Preprocess;
 use super::unigram::{Arithmetic, Unigram};
 use super::wordpiece::WordPiece;
 use super::{LoadOptions, Model, Style, Tokenizer, json, sentencepiece};
-use crate::files::{Disk, replace};
+use crate::files::{Disk, names, replace};
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -160,8 +160,8 @@ impl Tokenizer {
 fn find(directory: &Path) -> Result<PathBuf, TokenizerError> {
     let io = |source| TokenizerError::Io { path: directory.to_owned(), source };
     let mut models = Vec::new();
-    for entry in std::fs::read_dir(directory).map_err(io)? {
-        let path = entry.map_err(io)?.path();
+    for name in names(directory).map_err(io)? {
+        let path = directory.join(name);
         if path.extension().is_some_and(|extension| extension == "model") {
             models.push(path);
         }

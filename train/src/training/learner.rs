@@ -183,17 +183,23 @@ impl Learner {
     /// If a tensor is missing, has another shape, or is one too many.
     pub fn restore(&mut self, model: &Tensors, optimizer: &Tensors) -> Result<(), TensorError> {
         let parameters = self.albert.parameters().clone();
-        let restored = |tensors: &Tensors, suffix: &str| -> Result<Vec<f32>, TensorError> {
+        let restored = |tensors: &Tensors, suffix: &str, state: State| -> Result<Vec<f32>, TensorError> {
             let mut values = vec![0.0; parameters.buffer_length()];
             for (part, range) in parameters.placed_parts() {
-                tensors.copy_into(&format!("{}{suffix}", part.name), &part.shape, &mut values[range])?;
+                let (name, values) = (format!("{}{suffix}", part.name), &mut values[range]);
+                tensors.copy_into(&name, &part.shape, values)?;
+                if state == State::SecondMoments
+                    && let Some(&value) = values.iter().find(|&&value| value < 0.0)
+                {
+                    return Err(TensorError::Negative { name, value });
+                }
             }
             Ok(values)
         };
         model.expect_only(parameters.parts().map(|part| part.name.as_str()))?;
-        let values = restored(model, "")?;
+        let values = restored(model, "", State::Values)?;
         let [first, second] =
-            MOMENTS.map(|(suffix, state)| (restored(optimizer, &format!(".{suffix}")), state));
+            MOMENTS.map(|(suffix, state)| (restored(optimizer, &format!(".{suffix}"), state), state));
         for (values, state) in [(values, State::Values), (first.0?, first.1), (second.0?, second.1)] {
             self.runtime.write(state, &values);
         }

@@ -13,6 +13,7 @@ use crate::exit::{Classify, ExitCode};
 use crate::run::checkpoint::CheckpointError;
 use crate::run::directory::DirectoryError;
 use crate::run::info::Machine;
+use crate::threads::ThreadsError;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 use super::learner::Learner;
@@ -42,6 +43,9 @@ pub enum SessionError {
     /// The processor does not have what was asked for.
     #[error(transparent)]
     Cpu(#[from] CpuError),
+    /// The system gives no threads.
+    #[error(transparent)]
+    Threads(#[from] ThreadsError),
     /// A prepared folder together with something else.
     #[error(
         "{} is a folder: give one prepared folder, or one or more text files, not a mixture\n  \
@@ -119,6 +123,7 @@ impl Classify for SessionError {
             Self::Checkpoint(error) => error.exit_code(),
             Self::Train(error) => error.exit_code(),
             Self::Cpu(error) => error.exit_code(),
+            Self::Threads(error) => error.exit_code(),
             Self::Device { .. } | Self::Precision => ExitCode::Device,
             Self::Memory { .. } | Self::Refused(DeviceError::OutOfMemory { .. }) => ExitCode::Memory,
         }

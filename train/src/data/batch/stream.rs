@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::packed::{Batch, Normalizers};
 use crate::data::error::DataError;
 use crate::data::pretraining::{Dataset, Position, Reader};
+use crate::threads::ThreadsError;
 
 /// One optimisation batch, in micro-batches.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +35,7 @@ impl BatchStream {
     /// Begins at `position` with batches of `batch_size` examples, at most `micro_batch_size` of them together.
     ///
     /// # Errors
-    /// If a size is 0.
+    /// If a size is 0, or the system gives no thread.
     pub fn start(
         dataset: Arc<Dataset>,
         position: Position,
@@ -52,11 +53,10 @@ impl BatchStream {
             // Sending fails once nobody listens any more.
             while sender.send(next_step(&mut reader, batch_size, micro_batch_size)).is_ok() {}
         };
-        thread::Builder::new().name("batches".into()).spawn(make).map_err(|source| DataError::Io {
-            action: "start a thread for",
-            path: "batches".into(),
-            source,
-        })?;
+        thread::Builder::new()
+            .name("batches".into())
+            .spawn(make)
+            .map_err(ThreadsError::of("the thread that makes batches"))?;
         Ok(Self { steps, began: Instant::now(), waited: Duration::ZERO })
     }
 

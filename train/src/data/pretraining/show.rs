@@ -9,6 +9,7 @@ use safetensors::{Dtype, tensor::TensorView};
 use super::example::Example;
 use crate::data::error::DataError;
 use crate::tokenizer::Tokenizer;
+use crate::visible::visible;
 
 /// The label of a token that is not to be predicted, as transformers has it.
 const NOT_PREDICTED: i32 = -100;
@@ -26,8 +27,7 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Example { token_ids, second_segment, masking, sentence_order_label, origin } = self.example;
         // A piece must not command the terminal it is shown on.
-        let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
-        let piece = |id: u32| self.tokenizer.piece(id).unwrap_or("?").chars().map(shown).collect::<String>();
+        let piece = |id: u32| visible(self.tokenizer.piece(id).unwrap_or("?"));
         let labels: HashMap<usize, u32> =
             masking.positions.iter().map(|&at| at as usize).zip(masking.labels.iter().copied()).collect();
         let order = if *sentence_order_label == 1 { "swapped" } else { "in order" };

@@ -19,7 +19,7 @@ use super::manifest::{Counts, MANIFEST, Manifest, ShardEntry, Source, TokenizerI
 use super::shard::{Shard, ShardBuilder};
 use crate::data::error::DataError;
 use crate::data::text::{Event, Format, parts, read_documents, text_file};
-use crate::files::beside;
+use crate::files::{beside, names};
 use crate::tokenizer::{LoadOptions, Tokenizer};
 
 /// Where in the folder the tokenizer is kept.
@@ -154,8 +154,7 @@ impl Preparation<'_> {
                 }
             }
             None => {
-                for entry in fs::read_dir(self.folder).map_err(DataError::io("list", self.folder))? {
-                    let found = entry.map_err(DataError::io("list", self.folder))?.file_name();
+                for found in names(self.folder).map_err(DataError::io("list", self.folder))? {
                     // All that an interruption at the very beginning can leave.
                     if found != beside(PREPARING.as_ref()) {
                         return Err(DataError::ForeignFolder {

@@ -37,8 +37,8 @@ pub struct Saved {
 impl Checkpoints {
     /// Saves a checkpoint and prunes older ones. When this returns `Ok`, the checkpoint is durable and was read back.
     ///
-    /// If the disk is full (or over quota, or reports an I/O error), older checkpoints are pruned to the last
-    /// [`MIN_KEEP`] and the save is tried once more.
+    /// What the system refuses is tried once more, where the disk is full (or over quota, or reports an I/O error) after older
+    /// checkpoints were pruned to the last [`MIN_KEEP`].
     ///
     /// # Errors
     /// [`CheckpointError::NotSaved`]: the caller can train on and save again later; what was saved before is intact.
@@ -46,9 +46,12 @@ impl Checkpoints {
     pub fn save<S: Serialize>(&mut self, snapshot: &Snapshot<'_, S>) -> Result<Saved, CheckpointError> {
         let mut pruned = Vec::new();
         let bytes = match self.write(snapshot) {
-            Err(error) if is_lack_of_room(&error) => {
-                tracing::warn!(step = snapshot.step, %error, "checkpoint not saved; pruning older ones to try again");
-                pruned = self.prune(MIN_KEEP);
+            // A NaN stays one; what the system refused may pass, or need room.
+            Err(error) if error.kind() != io::ErrorKind::InvalidData => {
+                tracing::warn!(step = snapshot.step, %error, "checkpoint not saved at the first attempt");
+                if is_lack_of_room(&error) {
+                    pruned = self.prune(MIN_KEEP);
+                }
                 self.write(snapshot)
             }
             result => result,

@@ -67,6 +67,14 @@ pub enum TensorError {
         /// Shape wanted.
         expected: Vec<usize>,
     },
+    /// A mean of squares is below zero: its root, by which updates are divided, would be no number.
+    #[error("tensor `{name}` holds {value}, and a mean of squares is never negative")]
+    Negative {
+        /// The tensor.
+        name: String,
+        /// The first such value.
+        value: f32,
+    },
     /// The file holds tensors that nobody asked for.
     #[error("the file holds tensors that the model does not have: {}", .names.join(", "))]
     Unexpected {
