@@ -9,6 +9,7 @@ mod inference;
 mod machine;
 mod pretrain;
 mod program;
+mod readme;
 mod settings;
 #[cfg(unix)]
 mod strangers;
