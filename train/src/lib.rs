@@ -1,4 +1,49 @@
-//! From text to a trained model: tokenizers, shards, batches, optimisation, runs.
+//! From text to a trained ALBERT: tokenizers, prepared text, samples, optimisation, runs, and what a finished model can do.
+//!
+//! The command line is one user of this crate; everything that it does can be done from here. The way of a run:
+//!
+//! 1. [`config`] resolves settings from files, variables and flags, and knows where each value comes from.
+//! 2. [`tokenizer`] turns text into ids; [`data`] turns ids into shards, shards into samples, samples into packed batches.
+//! 3. [`training`] has a [`Learner`](training::Learner), which is a model with its gradients and moments on a device, and the
+//!    [`Trainer`](training::Trainer), the loop that drives it; [`optimization`] says how far each step goes.
+//! 4. [`run`] is the directory in which all of this can be stopped at any moment and continued: checkpoints, journal, lock,
+//!    signals.
+//! 5. [`inference`] loads a finished model and fills masks, encodes and evaluates.
+//!
+//! [`stories`] makes up a small corpus where there is none, [`scores`] has the metrics of GLUE, SQuAD and RACE, [`exit`] says how a program ends because of an error, and
+//! [`files`] writes files whole or not at all.
+//!
+//! One gradient from three sentences of text, without a run:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use train::config::{Layers, Pretrain};
+//! use train::data::{
+//!     Batch, Corpus, Normalizers, Position, Reader, Selection, ShardBuilder, TokenizerIdentity,
+//! };
+//! use train::tokenizer::{TrainOptions, Tokenizer};
+//! use train::training;
+//!
+//! let text = ["The cat saw the dog.", "The dog slept in the garden.", "The cat slept, too."];
+//! let tokenizer = Tokenizer::train(text, &TrainOptions { vocabulary_size: 45, ..TrainOptions::default() })?;
+//! let mut shard = ShardBuilder::new(tokenizer.vocabulary_size())?;
+//! text.iter().for_each(|sentence| shard.push_sentence(&tokenizer.encode(sentence)));
+//! let corpus = Arc::new(Corpus::new(vec![shard.into_shard()], TokenizerIdentity::of(&tokenizer)));
+//!
+//! let mut layers = Layers::<Pretrain>::new();
+//! layers.toml("[model]\npreset = 'micro'\n[training]\nbatch = 2", "example.toml".as_ref());
+//! let settings = layers.resolve()?.settings;
+//! let dataset = training::dataset(&tokenizer, corpus, Selection::All, &settings, settings.training.seed)?;
+//! let examples = Reader::new(dataset, Position::default()).examples(2);
+//!
+//! let config = training::albert_config(&settings.model, &tokenizer)?;
+//! let mut learner = training::learner(&settings, config, None)?;
+//! let outcome = learner.gradient(&[Batch::pack(&examples, Normalizers::of(&examples))], 0)?;
+//! // Before the first step a model knows nothing: any piece is as likely as any other, and so is either order.
+//! let guessing = (tokenizer.vocabulary_size() as f64).ln() + 2f64.ln();
+//! assert!((outcome.loss - guessing).abs() < 1.0, "{} is far from {guessing}", outcome.loss);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod config;
 pub mod data;
