@@ -9,7 +9,7 @@ use engine::Device;
 use kernels::Cpu;
 use kernels::cpu::Isa;
 use train::config::{ConfigError, Layers, Pretrain, most_threads};
-use train::data::{DataError, Format};
+use train::data::{DataError, Format, Reading};
 use train::inference::{Inference, InferenceError};
 use train::run::directory::{MODEL, read_info};
 use train::tokenizer::{LoadOptions, Tokenizer};
@@ -105,6 +105,7 @@ impl TextArguments {
                     path: "standard input".into(),
                     line: index as u64 + 1,
                     column: error.valid_up_to() + 1,
+                    advice: "convert it first, for example with `iconv`".into(),
                 })?;
                 if !text.trim().is_empty() {
                     work(text.trim())?;
@@ -126,15 +127,26 @@ pub enum FormatArgument {
     Jsonl,
 }
 
-impl FormatArgument {
-    /// What was given, or what the first file's name suggests.
-    pub fn or_guess(given: Option<Self>, files: &[PathBuf]) -> Format {
-        match given {
-            Some(Self::Sentences) => Format::Sentences,
-            Some(Self::Prose) => Format::Prose,
-            Some(Self::Jsonl) => Format::Jsonl,
-            None => files.first().map(|file| Format::of(file)).unwrap_or_default(),
-        }
+/// How text files are read.
+#[derive(Args, Clone)]
+pub struct ReadingArguments {
+    /// Layout of text files; not given: jsonl where a file's content or name says so, else sentences
+    #[arg(long, value_enum)]
+    format: Option<FormatArgument>,
+    /// Leave out, and count, lines that are no UTF-8 text and records without a "text"
+    #[arg(long)]
+    skip_bad_lines: bool,
+}
+
+impl ReadingArguments {
+    /// The same for the library.
+    pub fn reading(&self) -> Reading {
+        let format = self.format.map(|format| match format {
+            FormatArgument::Sentences => Format::Sentences,
+            FormatArgument::Prose => Format::Prose,
+            FormatArgument::Jsonl => Format::Jsonl,
+        });
+        Reading { format, skip_bad_lines: self.skip_bad_lines }
     }
 }
 

@@ -10,7 +10,7 @@ use train::exit::ExitCode;
 use train::inference::Inference;
 use train::training::{self, Evaluation, read_corpus};
 
-use crate::arguments::{FormatArgument, ModelArguments};
+use crate::arguments::{ModelArguments, ReadingArguments};
 use crate::output::say;
 
 /// Sequences are no longer than this unless asked for.
@@ -21,12 +21,11 @@ const LONGEST_BY_DEFAULT: usize = 512;
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// Text files, or a folder made by prepare
+    /// Text: files, packed with gzip or not, folders of them, - for standard input; or a folder made by prepare
     #[arg(short, long, required = true, num_args = 1.., value_name = "PATH")]
     data: Vec<PathBuf>,
-    /// Layout of text files; not given: by their names
-    #[arg(long, value_enum)]
-    format: Option<FormatArgument>,
+    #[command(flatten)]
+    reading: ReadingArguments,
     /// Settings of a run (its config.toml): cut and mask the text as it does
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -55,8 +54,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (tokenizer, mut model) = (arguments.model.tokenizer()?, arguments.model.load()?);
     model.expect_tokenizer(&tokenizer)?;
     let settings = settings(arguments, model.albert().config().max_position_embeddings)?;
-    let format = FormatArgument::or_guess(arguments.format, &arguments.data);
-    let corpus = read_corpus(&arguments.data, format, &tokenizer)?;
+    let corpus = read_corpus(&arguments.data, arguments.reading.reading(), &tokenizer)?;
     let part = match arguments.held_out_every {
         Some(every) => Selection::HeldOut { every: every as usize },
         None => Selection::All,

@@ -33,28 +33,31 @@ impl Meter {
         }
     }
 
-    /// Shows how much is done, if it is time to.
+    /// Shows how far it is, if it is time to.
     pub fn show(&self, BytesDone { done, kept, total }: BytesDone) {
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         if !clock.is_due(Instant::now()) {
             return;
         }
-        let (share, seconds) = (done as f64 / total.max(1) as f64, self.start.elapsed().as_secs_f64());
         // What was there already took no time.
-        let rate = (done - kept) as f64 / seconds;
-        let left = Duration::try_from_secs_f64((total - done) as f64 / rate)
-            .map_or_else(|_| "?".into(), format_duration);
-        let line = format!(
-            "{} {:.1}/{:.1} MB {:.1}% {:.2} MB/s ETA {}",
-            self.task,
-            done as f64 / 1e6,
-            total as f64 / 1e6,
-            100.0 * share,
-            rate / 1e6,
-            left
-        );
+        let rate = (done - kept) as f64 / self.start.elapsed().as_secs_f64();
+        let megabytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
+        let (task, speed) = (self.task, rate / 1e6);
+        let line = if total == 0 {
+            format!("{task} {} MB {speed:.2} MB/s", megabytes(done))
+        } else {
+            let left = Duration::try_from_secs_f64(total.saturating_sub(done) as f64 / rate)
+                .map_or_else(|_| "?".into(), format_duration);
+            format!(
+                "{task} {}/{} MB {:.1}% {speed:.2} MB/s ETA {}",
+                megabytes(done),
+                megabytes(total),
+                100.0 * done as f64 / total as f64,
+                left
+            )
+        };
         match &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(bar) => bar.show((1000.0 * share) as u64, |_| line),
+            Some(bar) => bar.show(1000 * done / total.max(done).max(1), |_| line),
             None => tell(line),
         }
     }

@@ -1,17 +1,17 @@
 //! `albert-train prepare`: text to memory-mapped shards of token ids.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
-use train::data::{Format, Manifest, Preparation, Prepared, text_size, tokenizer_in, with_sentences};
+use train::data::{Manifest, Preparation, Prepared, repeatable, text_size, tokenizer_in, with_sentences};
 use train::exit::ExitCode;
 use train::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
 
-use crate::arguments::{FormatArgument, threads};
+use crate::arguments::{ReadingArguments, threads};
 use crate::meter::Meter;
 use crate::output::{say, tell};
 
@@ -21,8 +21,8 @@ use crate::output::{say, tell};
 /// kept, and the same command goes on from there.
 #[derive(Args, Clone)]
 pub struct Arguments {
-    /// Text files
-    #[arg(short, long, required = true, num_args = 1.., value_name = "FILE")]
+    /// Text: files, packed with gzip or not, folders of them, - for standard input
+    #[arg(short, long, required = true, num_args = 1.., value_name = "PATH")]
     input: Vec<PathBuf>,
     /// Folder to write: a new one, an empty one, or one to continue
     #[arg(short, long, value_name = "DIR")]
@@ -33,9 +33,8 @@ pub struct Arguments {
     /// Pieces of the vocabulary that is trained; not given: as many as suit the text, at most 30000
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
     vocab_size: Option<u32>,
-    /// Layout of the text; not given: by the first file's name
-    #[arg(long, value_enum)]
-    format: Option<FormatArgument>,
+    #[command(flatten)]
+    reading: ReadingArguments,
     /// Processor threads; not given: all cores. The shards do not depend on it
     #[arg(long, value_name = "N", value_parser = threads)]
     threads: Option<usize>,
@@ -47,9 +46,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let pool = train::threads::pool(threads)?;
     let stop = crate::stop::requests("ending; shards that are finished are kept")?;
     let meter = Arc::new(Meter::new("prepare"));
+    let copies = tempfile::tempdir().context("cannot make a temporary folder")?;
     let work = {
-        let (arguments, meter) = (arguments.clone(), meter.clone());
-        move || pool.install(|| prepare(&arguments, &meter))
+        let (arguments, copies, meter) = (arguments.clone(), copies.path().to_path_buf(), meter.clone());
+        move || pool.install(|| prepare(&arguments, &copies, &meter))
     };
     let result = stop.unless_stopped(work)?;
     let time = meter.finish();
@@ -67,42 +67,46 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
 }
 
-fn prepare(arguments: &Arguments, meter: &Meter) -> Result<Prepared> {
-    let Arguments { input: sources, out: folder, .. } = arguments;
-    let format = FormatArgument::or_guess(arguments.format, sources);
-    let tokenizer = match &arguments.tokenizer {
-        Some(path) => Tokenizer::load(path, &LoadOptions::default())?,
-        None => trained_tokenizer(arguments, format)?,
+fn prepare(arguments: &Arguments, copies: &Path, meter: &Meter) -> Result<Prepared> {
+    let Arguments { input, out: folder, .. } = arguments;
+    let reading = arguments.reading.reading();
+    let mut sources = input.clone();
+    let (tokenizer, trained) = match &arguments.tokenizer {
+        Some(path) => (Tokenizer::load(path, &LoadOptions::default())?, None),
+        None => {
+            sources = repeatable(&sources, copies)?; // it is read twice
+            let (tokenizer, asked) = trained_tokenizer(&sources, arguments)?;
+            (tokenizer, Some(asked))
+        }
     };
-    let (stop, progress) = (AtomicBool::new(false), |done| meter.show(done));
-    let preparation =
-        Preparation { sources, format, tokenizer: &tokenizer, folder, stop: &stop, progress: &progress };
-    Ok(preparation.run()?)
+    let (sources, tokenizer, stop, progress) =
+        (&sources, &tokenizer, &AtomicBool::new(false), &|done| meter.show(done));
+    Ok(Preparation { sources, reading, tokenizer, trained, folder, stop, progress }.run()?)
 }
 
-/// A vocabulary of this text: the one of the folder if it was begun with one, else one that is trained now.
-fn trained_tokenizer(arguments: &Arguments, format: Format) -> Result<Tokenizer> {
-    let Arguments { input: sources, out: folder, .. } = arguments;
-    let vocabulary_size = match arguments.vocab_size {
-        Some(size) => size as usize,
-        None => TrainOptions::suitable_size(text_size(sources)?),
+/// A vocabulary of this text, and of how many pieces it should be: the one of the folder if it was begun with one, else
+/// one that is trained now.
+fn trained_tokenizer(sources: &[PathBuf], arguments: &Arguments) -> Result<(Tokenizer, u32)> {
+    let asked = match arguments.vocab_size {
+        Some(size) => size,
+        None => TrainOptions::suitable_size(text_size(sources)?) as u32,
     };
-    if let Some(tokenizer) = tokenizer_in(folder, sources)?
-        // One of another size is of another command, or of a text with too few words: training it again tells.
-        && tokenizer.vocabulary_size() == vocabulary_size
-    {
-        return Ok(tokenizer);
+    if let Some(tokenizer) = tokenizer_in(&arguments.out, asked)? {
+        return Ok((tokenizer, asked));
     }
-    tell(format_args!("training a vocabulary of {vocabulary_size} pieces on the text"));
-    let options = TrainOptions { vocabulary_size, ..TrainOptions::default() };
-    Ok(with_sentences(sources, format, |sentences| Tokenizer::train(sentences, &options))??)
+    tell(format_args!("training a vocabulary of {asked} pieces on the text"));
+    let options = TrainOptions { vocabulary_size: asked as usize, ..TrainOptions::default() };
+    let reading = arguments.reading.reading();
+    Ok((with_sentences(sources, reading, |sentences| Tokenizer::train(sentences, &options))??, asked))
 }
 
 fn report(prepared: &Prepared, arguments: &Arguments, time: Duration) -> Result<()> {
     let Prepared { manifest, kept } = prepared;
     let (input, output) = sizes(manifest);
     say!("{}", manifest.summary());
-    say!("{:.3} of the input's {:.1} MB", output as f64 / input as f64, input as f64 / 1e6);
+    if input > 0 {
+        say!("{:.3} of the input's {:.1} MB", output as f64 / input as f64, input as f64 / 1e6);
+    }
     if *kept == manifest.shards.len() {
         say!("everything was there already, and is as it should be");
     } else if *kept > 0 {
@@ -116,8 +120,5 @@ fn report(prepared: &Prepared, arguments: &Arguments, time: Duration) -> Result<
 
 /// Bytes of text, and of shards.
 fn sizes(manifest: &Manifest) -> (u64, u64) {
-    (
-        manifest.sources.iter().map(|source| source.bytes).sum(),
-        manifest.shards.iter().map(|shard| shard.bytes).sum(),
-    )
+    (manifest.source.bytes, manifest.shards.iter().map(|shard| shard.bytes).sum())
 }

@@ -10,7 +10,7 @@ use train::exit::ExitCode;
 use train::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
 use train::visible::visible;
 
-use crate::arguments::{FormatArgument, TextArguments};
+use crate::arguments::{ReadingArguments, TextArguments};
 use crate::output::{say, tell};
 
 /// Train a vocabulary, turn text into pieces with one, or look at one.
@@ -31,8 +31,8 @@ enum What {
 /// Train a Unigram vocabulary on text, with ALBERT's special pieces.
 #[derive(Args)]
 struct Train {
-    /// Text files
-    #[arg(short, long, required = true, num_args = 1.., value_name = "FILE")]
+    /// Text: files, packed with gzip or not, folders of them, - for standard input
+    #[arg(short, long, required = true, num_args = 1.., value_name = "PATH")]
     input: Vec<PathBuf>,
     /// Folder to write tokenizer.json and what goes with it into
     #[arg(short, long, value_name = "DIR")]
@@ -46,9 +46,8 @@ struct Train {
     /// Keep accents
     #[arg(long)]
     keep_accents: bool,
-    /// Layout of the text; not given: by the first file's name
-    #[arg(long, value_enum)]
-    format: Option<FormatArgument>,
+    #[command(flatten)]
+    reading: ReadingArguments,
 }
 
 /// Turn text into pieces.
@@ -89,8 +88,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn train(arguments: &Train) -> Result<()> {
-    let Train { input, out, vocab_size, keep_case, keep_accents, format } = arguments;
-    let format = FormatArgument::or_guess(*format, input);
+    let Train { input, out, vocab_size, keep_case, keep_accents, reading } = arguments;
     Tokenizer::expect_none(out)?; // said now, not after the training
     let options = TrainOptions {
         vocabulary_size: *vocab_size,
@@ -98,7 +96,8 @@ fn train(arguments: &Train) -> Result<()> {
         keep_accents: *keep_accents,
         ..TrainOptions::default()
     };
-    let tokenizer = with_sentences(input, format, |sentences| Tokenizer::train(sentences, &options))??;
+    let tokenizer =
+        with_sentences(input, reading.reading(), |sentences| Tokenizer::train(sentences, &options))??;
     tokenizer.save(out)?;
     let pieces = tokenizer.vocabulary_size();
     if pieces < *vocab_size {

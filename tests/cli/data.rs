@@ -1,5 +1,6 @@
 //! prepare, tokenizer, evaluate, inspect batches.
 
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -43,10 +44,15 @@ fn a_preparation_keeps_its_vocabulary() {
     let scene = Scene::new();
     let (text, out) = (scene.arg("text.txt"), scene.arg("shards"));
     let prepare = |size: &str| run(&["prepare", "--input", &text, "--vocab-size", size, "--out", &out]);
-    assert!(prepare("48").err.contains("training a vocabulary"));
-    let again = prepare("48");
-    assert!(!again.err.contains("training a vocabulary"), "{}", again.err);
-    assert!(again.done().contains("everything was there already"));
+    for (size, text) in [("48", &text), ("60000", &text)] {
+        let out = scene.arg(size);
+        let prepare = || run(&["prepare", "--input", text, "--vocab-size", size, "--out", &out]);
+        assert!(prepare().err.contains("training a vocabulary"));
+        let again = prepare();
+        assert!(!again.err.contains("training a vocabulary"), "{}", again.err);
+        assert!(again.done().contains("everything was there already"));
+    }
+    prepare("48").done();
     prepare("47").complains(ExitCode::Usage, &["another tokenizer"]);
 }
 
@@ -154,33 +160,152 @@ fn batches_are_shown_and_written() {
 }
 
 #[test]
-fn jsonl_is_known_by_its_name() {
+fn jsonl_and_gzip_are_known_by_their_content() {
     let scene = Scene::new();
     let lines: String = sentences()
         .split("\n\n")
         .filter(|document| !document.is_empty())
         .map(|document| format!("{}\n", serde_json::json!({ "text": document })))
         .collect();
-    let (text, out) = (scene.file("text.jsonl", lines), scene.arg("shards"));
-    let report = run(&["prepare", "-i", &text, "--tokenizer", &scene.arg("model"), "-o", &out]).done();
-    assert!(report.starts_with("120 documents, 360 sentences, "), "{report}");
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(lines.as_bytes()).unwrap();
+    let packed = packed.finish().unwrap();
+    let (text, model) = (scene.arg("text.txt"), scene.arg("model"));
+    let figures = |data: &str| run(&["evaluate", "--model", &model, "--data", data, "--json"]).done();
+    for (name, content) in
+        [("text.jsonl", lines.as_bytes()), ("records", lines.as_bytes()), ("packed", &packed)]
+    {
+        let (records, out) = (scene.file(name, content), scene.arg(&format!("shards-{name}")));
+        let report = run(&["prepare", "-i", &records, "--tokenizer", &model, "-o", &out]).done();
+        assert!(report.starts_with("120 documents, 360 sentences, "), "{report}");
+        assert_eq!(figures(&records), figures(&text));
+        let trained = [
+            "tokenizer",
+            "train",
+            "-i",
+            &records,
+            "--vocab-size",
+            "45",
+            "-o",
+            &scene.arg(&format!("v-{name}")),
+        ];
+        assert!(run(&trained).done().starts_with("a vocabulary of 45 pieces"));
+        let shown = run(&[
+            "inspect",
+            "batches",
+            "--train",
+            &records,
+            "--tokenizer",
+            &model,
+            "--out",
+            "no-run",
+            "--max-seq-length",
+            "32",
+        ]);
+        assert!(shown.done().contains("unknown           0.00%"));
+    }
+    // Files of both layouts together.
+    let both =
+        run(&["prepare", "-i", &text, &scene.arg("packed"), "--tokenizer", &model, "-o", &scene.arg("both")]);
+    assert!(both.done().starts_with("240 documents, 720 sentences, "));
 }
 
 /// JSON is not learnt as if it were text.
 #[test]
 fn jsonl_is_not_read_as_plain_text() {
     let scene = Scene::new();
-    let (model, text, out) = (scene.arg("model"), scene.arg("text.txt"), scene.arg("shards"));
-    let lines = scene.file("text.jsonl", "{\"text\": \"The cat slept.\"}\n");
-    let complaint = ["text.jsonl is JSON lines by its name", "jsonl"];
-    run(&["prepare", "-i", &text, &lines, "--tokenizer", &model, "-o", &out])
-        .complains(ExitCode::Usage, &complaint);
-    run(&["prepare", "-i", &text, &lines, "--vocab-size", "48", "-o", &out])
-        .complains(ExitCode::Usage, &complaint);
+    let (model, out) = (scene.arg("model"), scene.arg("shards"));
+    let lines = scene.file("text.txt", "{\"text\": \"The cat slept.\"}\n");
+    let complaint = ["text.txt holds JSON lines", "is to be read as sentences", "jsonl"];
+    let prepare = ["prepare", "-i", &lines, "-o", &out, "--format", "sentences"];
+    run(&[&prepare[..], &["--tokenizer", &model]].concat()).complains(ExitCode::Usage, &complaint);
+    run(&[&prepare[..], &["--vocab-size", "48"]].concat()).complains(ExitCode::Usage, &complaint);
     assert!(!scene.path("shards").exists());
+    let pretrain = ["pretrain", "--train", &lines, "--tokenizer", &model, "--out", &scene.arg("run")];
+    run(&[&pretrain[..], &["--format", "sentences"]].concat()).complains(ExitCode::Usage, &complaint);
+}
+
+/// What cannot be read is an error in a reader's words, or on request left out and counted.
+#[test]
+fn bad_records_are_told_or_left_out() {
+    let scene = Scene::new();
+    let (model, out) = (scene.arg("model"), scene.arg("shards"));
+    let good: String =
+        (0..20).map(|n| format!("{{\"text\": \"The cat {n} slept.\", \"score\": NaN}}\n")).collect();
+    let prepare = |content: &str, more: &[&str]| {
+        let _ = std::fs::remove_dir_all(&out);
+        let text = scene.file("records.jsonl", content);
+        run(&[&["prepare", "-i", &text, "--tokenizer", &model, "-o", &out], more].concat())
+    };
+    assert!(prepare(&good, &[]).done().starts_with("20 documents, 20 sentences"));
+    let lone = format!("{good}{{\"text\": \"The \\ud83d cat.\"}}\n");
+    assert!(prepare(&lone, &[]).done().starts_with("21 documents, 21 sentences"));
+    for (bad, complaint) in [
+        ("{\"text\": null}", "its \"text\" is null, not a string"),
+        ("{\"body\": \"a\"}", "it has no \"text\", only \"body\""),
+        ("[\"The cat.\"]", "it is an array, not an object"),
+        ("{\"text\": \"The ca", "it ends in the middle"),
+        ("The cat slept.", "it is not JSON from column 1 on"),
+    ] {
+        let content = format!("{good}{bad}\n{good}");
+        prepare(&content, &[]).complains(
+            ExitCode::Data,
+            &["records.jsonl:21: ", complaint, "--skip-bad-lines leaves such lines out"],
+        );
+        assert!(prepare(&content, &["--skip-bad-lines"]).done().starts_with("40 documents, 40 sentences"));
+    }
+    prepare(&format!("[{}]", good.trim().replace('\n', ",")), &[]).complains(
+        ExitCode::Data,
+        &["records.jsonl holds one JSON array, not one object a line", "jq -c '.[]'"],
+    );
+}
+
+#[test]
+fn text_comes_from_standard_input() {
+    let scene = Scene::new();
+    let (text, model) = (scene.arg("text.txt"), scene.arg("model"));
+    let shard = |out: &str| std::fs::read(scene.path(out).join("00000.shard")).unwrap();
+    run(&["prepare", "-i", &text, "--tokenizer", &model, "-o", &scene.arg("of-file")]).done();
+    for (out, vocabulary) in [("piped", ["--tokenizer", &model]), ("trained", ["--vocab-size", "48"])] {
+        let folder = scene.arg(out);
+        let prepare = ["prepare", "-i", "-", vocabulary[0], vocabulary[1], "-o", &folder];
+        assert!(run_with(&prepare, sentences()).done().starts_with("120 documents, 360 sentences"));
+        let again = run_with(&prepare, sentences()).done();
+        assert!(again.contains("everything was there already"), "{again}");
+        run_with(&prepare, "Some other text.\nAnd more.\n").complains(ExitCode::Usage, &["another text"]);
+    }
+    assert!(shard("piped") == shard("of-file"));
+    let evaluate = |data: &str, input: String| {
+        run_with(&["evaluate", "--model", &model, "--data", data, "--json"], input).done()
+    };
+    assert_eq!(evaluate("-", sentences()), evaluate(&text, String::new()));
+    let train = ["tokenizer", "train", "-i", "-", "--vocab-size", "45", "-o", &scene.arg("vocabulary")];
+    run_with(&train, sentences()).done();
     let run_directory = scene.arg("run");
-    run(&["pretrain", "--train", &text, &lines, "--tokenizer", &model, "--out", &run_directory])
-        .complains(ExitCode::Usage, &complaint);
+    let pretrain = |steps: &str, input: String| {
+        let settings =
+            ["--preset", "micro", "--max-seq-length", "32", "--batch", "2", "--eval-sequences", "4"];
+        let arguments =
+            ["pretrain", "--train", "-", "--vocab-size", "48", "--steps", steps, "--out", &run_directory];
+        run_with(&[&arguments[..], &settings, &["--allow-schedule-change"]].concat(), input)
+    };
+    pretrain("2", sentences()).done();
+    pretrain("3", String::new()).done(); // what was read then is kept
+}
+
+#[test]
+fn a_folder_of_files_is_text() {
+    let scene = Scene::new();
+    std::fs::create_dir_all(scene.path("books/more")).unwrap();
+    for name in ["books/b.txt", "books/more/c.txt", "books/a.txt", "books/.hidden"] {
+        scene.file(name, format!("{name} is here.\nIt has a text.\n"));
+    }
+    scene.file("books/empty.txt", "");
+    let (books, model, out) = (scene.arg("books"), scene.arg("model"), scene.arg("shards"));
+    let report = run(&["prepare", "-i", &books, "--tokenizer", &model, "-o", &out]).done();
+    assert!(report.starts_with("3 documents, 6 sentences") && report.contains("in 1 shards"), "{report}");
+    run(&["prepare", "-i", &out, "--tokenizer", &model, "-o", &scene.arg("again")])
+        .complains(ExitCode::Usage, &["shards holds prepared data, not text"]);
 }
 
 /// What cannot be is said before the work, not after it or never.
@@ -194,8 +319,10 @@ fn what_cannot_be_is_said_at_once() {
         run(&["tokenizer", "train", "-i", &scene.arg("text.txt"), text, "-o", out, "--vocab-size", "1000000"])
     };
     train(&scene.arg("model"), &text).complains(ExitCode::Usage, &["model/tokenizer.json is in the way"]);
-    train(&out, &scene.file("empty.txt", "")).complains(ExitCode::Data, &["empty.txt: there is no text"]);
-    train(&out, &scene.arg("")).complains(ExitCode::Data, &["is not a regular file"]);
+    let empty = scene.file("empty.txt", "");
+    run(&["tokenizer", "train", "-i", &empty, "-o", &out])
+        .complains(ExitCode::Data, &["empty.txt: there is no text"]);
+    train(&out, &scene.arg("missing")).complains(ExitCode::Io, &["missing: No such file"]);
     let inspect = |more: [&str; 2]| {
         let arguments = ["inspect", "batches", "--train", &text, "--out", &scene.arg("no-run")];
         run(&[&arguments[..], &more].concat())
@@ -213,7 +340,7 @@ fn what_cannot_be_is_said_at_once() {
 #[test]
 fn an_interrupted_preparation_goes_on() {
     let scene = Scene::new();
-    let text = scene.file("long.txt", sentences().repeat(15 * (1 << 20) / sentences().len()));
+    let text = scene.file("long.txt", sentences().repeat(30 * (1 << 20) / sentences().len()));
     let prepare = |out: &str| {
         let arguments =
             ["prepare", "-i", &text, "--tokenizer", &scene.arg("model"), "--threads", "1", "-o", out];
@@ -234,9 +361,9 @@ fn an_interrupted_preparation_goes_on() {
     assert_eq!(stopped.status.code(), Some(75), "{message}");
     assert!(message.contains("what is finished is kept"), "{message}");
     let resumed = String::from_utf8(prepare(&out).output().unwrap().stdout).unwrap();
-    assert!(resumed.contains("1 shards were there already"), "{resumed}");
+    assert!(resumed.contains(" shards were there already"), "{resumed}");
     assert!(prepare(&scene.arg("whole")).status().unwrap().success());
-    for file in ["manifest.json", "00000.shard", "00001.shard"] {
+    for file in ["manifest.json", "00000.shard", "00001.shard", "00002.shard"] {
         let read = |folder: &str| std::fs::read(scene.path(folder).join(file)).unwrap();
         assert!(read("stopped") == read("whole"), "{file}");
     }

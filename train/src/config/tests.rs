@@ -2,7 +2,6 @@ use insta::assert_snapshot;
 
 use super::resolve::flatten;
 use super::*;
-use crate::data::Format;
 
 fn resolve(toml: &str) -> Result<Resolved<Pretrain>, ConfigError> {
     let mut layers = Layers::new();
@@ -170,15 +169,6 @@ fn sequences_are_as_long_as_the_model_allows() {
     assert_eq!(length(&format!("{own_text}sampling.max_seq_length = 99")), (99, "run.toml:3".into()));
     assert_eq!(length("model.preset = 'micro'"), (64, "built-in stories".into()));
     assert_eq!(length("model.max_position_embeddings = 32"), (32, "the model's 32 positions".into()));
-}
-
-#[test]
-fn the_layout_of_text_is_that_of_its_first_file() {
-    let format = |toml: &str| resolve(toml).unwrap().settings.data.format;
-    assert_eq!(format("data.train = ['x.jsonl', 'y.jsonl']"), Format::Jsonl);
-    assert_eq!(format("data.train = ['/']\ndata.held_out = ['x.jsonl']"), Format::Jsonl, "/ is a folder");
-    assert_eq!(format("data.train = 'x.txt'"), Format::Sentences);
-    assert_eq!(format("data.train = 'x.txt'\ndata.format = 'prose'"), Format::Prose);
 }
 
 /// A run that is continued remembers where its values came from when it was begun.

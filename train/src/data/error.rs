@@ -3,9 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::text::Format;
 use crate::exit::{Classify, ExitCode};
 use crate::threads::ThreadsError;
 use crate::tokenizer::TokenizerError;
+
+/// What to do about single bad lines.
+const SKIP_ADVICE: &str = "--skip-bad-lines leaves such lines out and counts them";
 
 /// An error of the data path: what, where, why, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -32,26 +36,52 @@ pub enum DataError {
         /// Which file or files.
         what: String,
     },
-    /// Not a file that can be read in pieces.
-    #[error("{} is not a regular file; write the text to a file first", path.display())]
-    NotAFile {
-        /// The path.
+    /// A folder of prepared data where text is wanted.
+    #[error("{} holds prepared data, not text; `albert-train pretrain --train` takes it as it is", path.display())]
+    PreparedFolder {
+        /// The folder.
         path: PathBuf,
     },
-    /// A JSONL file, by its name, that is to be read as plain text.
+    /// JSON lines that are to be read as plain text.
     #[error(
-        "{} is JSON lines by its name, but is to be read as plain text: give it with the format jsonl and apart from \
-         plain text, or name it otherwise",
-        path.display()
+        "{} holds JSON lines, or is named so, but is to be read as {}: give it apart from plain text, with the format \
+         jsonl or none",
+        path.display(),
+        match format { Format::Prose => "prose", _ => "sentences" },
     )]
     OtherFormat {
         /// The file.
         path: PathBuf,
+        /// How it was to be read.
+        format: Format,
+    },
+    /// JSON that is not one object a line.
+    #[error("{} holds {problem}", path.display())]
+    JsonDocument {
+        /// The file.
+        path: PathBuf,
+        /// What it holds, and what to do.
+        problem: &'static str,
+    },
+    /// A file that is recognised as something else than UTF-8 text.
+    #[error("{} {problem}", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and what to do.
+        problem: &'static str,
+    },
+    /// A packed file cannot be unpacked.
+    #[error("{} is damaged gzip: {what}; pack or fetch it again", path.display())]
+    DamagedGzip {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
     },
     /// A line is not UTF-8.
     #[error(
-        "{}:{line}: byte {column} of the line is not valid UTF-8; convert the file first, for example with \
-         `iconv -f LATIN1 -t UTF-8`",
+        "{}:{line}: byte {column} of the line is not valid UTF-8; {advice} ({SKIP_ADVICE})",
         path.display()
     )]
     InvalidUtf8 {
@@ -61,11 +91,23 @@ pub enum DataError {
         line: u64,
         /// The first bad byte of the line, counted from 1.
         column: usize,
+        /// What to do.
+        advice: String,
     },
-    /// A line does not end within the limit.
+    /// A line holds a NUL, which no text does.
     #[error(
-        "{}:{line}: the line is longer than {} MiB; text needs line breaks (one sentence a line, or prose in \
-         paragraphs)",
+        "{}:{line}: the line holds a NUL byte, which no text does; `tr -d '\\000'` takes them out ({SKIP_ADVICE})",
+        path.display()
+    )]
+    Nul {
+        /// The file.
+        path: PathBuf,
+        /// Its line, counted from 1.
+        line: u64,
+    },
+    /// A record does not end within the limit.
+    #[error(
+        "{}:{line}: the record is longer than {} MiB: divide its text between several ({SKIP_ADVICE})",
         path.display(),
         limit >> 20
     )]
@@ -74,17 +116,17 @@ pub enum DataError {
         path: PathBuf,
         /// Its line, counted from 1.
         line: u64,
-        /// The longest line accepted, in bytes.
+        /// The longest record accepted, in bytes.
         limit: usize,
     },
     /// A line of a JSONL file is not an object with a `text`.
-    #[error("{}:{line}: expected a JSON object with a string \"text\": {reason}", path.display())]
+    #[error("{}:{line}: not a record with a \"text\": {reason} ({SKIP_ADVICE})", path.display())]
     Json {
         /// The file.
         path: PathBuf,
         /// Its line, counted from 1.
         line: u64,
-        /// What the parser says.
+        /// Why not, in a reader's words.
         reason: String,
     },
     /// The vocabulary does not fit the shards' 16-bit ids.
@@ -121,10 +163,20 @@ pub enum DataError {
         /// The folder.
         path: PathBuf,
     },
-    /// A source changed while it was being read.
-    #[error("{} changed while it was being prepared; start again in a new folder", path.display())]
+    /// The text changed while it was being read.
+    #[error("{what}: the text changed while it was being prepared; run the same command again")]
     SourceChanged {
-        /// The file.
+        /// Which files.
+        what: String,
+    },
+    /// The output folder was left unfinished by an earlier version of the program.
+    #[error(
+        "{} was begun by an earlier version of this program, which cut text otherwise; delete the folder to prepare it \
+         afresh, or name a new one",
+        path.display()
+    )]
+    EarlierVersion {
+        /// The folder.
         path: PathBuf,
     },
     /// A shard or a manifest is damaged.
@@ -182,14 +234,10 @@ pub enum DataError {
         reason: &'static str,
     },
     /// The work was stopped from outside.
-    #[error(
-        "interrupted: {done} of {total} shards are finished and kept; the same command goes on from there"
-    )]
+    #[error("interrupted: {done} shards are finished and kept; the same command goes on from there")]
     Interrupted {
         /// Shards that are complete on disk.
         done: usize,
-        /// Shards in all.
-        total: usize,
     },
 }
 
@@ -198,6 +246,10 @@ impl DataError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { action, path, source }
+    }
+
+    pub(crate) fn damaged_gzip(path: PathBuf, what: String) -> Self {
+        Self::DamagedGzip { path, what }
     }
 
     pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> Self {
@@ -215,12 +267,17 @@ impl Classify for DataError {
             Self::NoSources
             | Self::ForeignFolder { .. }
             | Self::OtherPreparation { .. }
+            | Self::EarlierVersion { .. }
             | Self::Busy { .. }
+            | Self::PreparedFolder { .. }
             | Self::OtherFormat { .. }
             | Self::OtherTokenizer { .. }
             | Self::Option { .. } => ExitCode::Usage,
             Self::EmptyText { .. }
-            | Self::NotAFile { .. }
+            | Self::JsonDocument { .. }
+            | Self::NotText { .. }
+            | Self::DamagedGzip { .. }
+            | Self::Nul { .. }
             | Self::InvalidUtf8 { .. }
             | Self::EndlessLine { .. }
             | Self::Json { .. }

@@ -50,6 +50,9 @@ pub use pretraining::{
 };
 pub use shards::{
     BytesDone, Corpus, Counts, Document, MANIFEST, Manifest, Preparation, Prepared, Selection, Shard,
-    ShardBuilder, ShardEntry, Source, TOKENIZER_FOLDER, TokenizerIdentity, text_size, tokenizer_in,
+    ShardBuilder, ShardEntry, Source, TOKENIZER_FOLDER, TokenizerIdentity, is_prepared, tokenizer_in,
 };
-pub use text::{Event, Format, LONGEST_DOCUMENT, LONGEST_LINE, read_documents, read_lines, with_sentences};
+pub use text::{
+    Event, Format, LONGEST_DOCUMENT, LONGEST_LINE, LONGEST_PARAGRAPH, Oddities, Reading, STANDARD_INPUT,
+    files_of, is_stream, look_at, read_lines, repeatable, text_size, with_sentences,
+};

@@ -7,8 +7,8 @@ use std::{fs, io};
 
 use crate::config::Pretrain;
 use crate::data::{
-    Corpus, DataError, Dataset, Format, MANIFEST, Preparation, Selection, TOKENIZER_FOLDER, WordStarts,
-    text_size, with_sentences,
+    Corpus, DataError, Dataset, Format, MANIFEST, Preparation, Reading, Selection, TOKENIZER_FOLDER,
+    WordStarts, is_prepared, repeatable, text_size, with_sentences,
 };
 use crate::files::{Disk, replace};
 use crate::stories::{Split, story};
@@ -51,32 +51,38 @@ impl Workshop<'_> {
     pub fn materials(&self, settings: &Pretrain) -> Result<Materials, SessionError> {
         let data = &settings.data;
         if data.train.is_empty() {
+            let reading = Reading::from(Format::Sentences);
             let [training, held_out] = STORIES.map(|(split, name, count)| self.stories(split, name, count));
             let (training, held_out) = (vec![training?], vec![held_out?]);
             let tokenizer = match &data.tokenizer {
                 Some(path) => Tokenizer::load(path, &LoadOptions::default())?,
                 None => {
                     let size = settings.model.vocab_size.unwrap_or(STORY_VOCABULARY);
-                    self.trained_tokenizer(&training, Format::Sentences, size)?
+                    self.trained_tokenizer(&training, reading, size)?
                 }
             };
-            let training = self.prepare("training", &training, Format::Sentences, &tokenizer)?;
-            let held_out = self.prepare("held-out", &held_out, Format::Sentences, &tokenizer)?;
+            let training = self.prepare("training", &training, reading, &tokenizer)?;
+            let held_out = self.prepare("held-out", &held_out, reading, &tokenizer)?;
             return self.assemble(settings, tokenizer, training, Some(held_out));
         }
-        let tokenizer = match (&data.tokenizer, prepared_folder(&data.train)?) {
+        let reading = data.reading();
+        let training = self.repeatable("training", &data.train)?;
+        let tokenizer = match (&data.tokenizer, prepared_folder(&training)?) {
             (Some(path), _) => Tokenizer::load(path, &LoadOptions::default())?,
             (None, Some(folder)) => Tokenizer::load(&folder.join(TOKENIZER_FOLDER), &LoadOptions::default())?,
             (None, None) => {
-                let suitable = || text_size(&data.train).map(TrainOptions::suitable_size);
+                let suitable = || text_size(&training).map(TrainOptions::suitable_size);
                 let size = settings.model.vocab_size.map_or_else(suitable, Ok)?;
-                self.trained_tokenizer(&data.train, data.format, size)?
+                self.trained_tokenizer(&training, reading, size)?
             }
         };
-        let training = self.corpus("training", &data.train, data.format, &tokenizer)?;
+        let training = self.corpus("training", &training, reading, &tokenizer)?;
         let held_out = match data.held_out.is_empty() {
             true => None,
-            false => Some(self.corpus("held-out", &data.held_out, data.format, &tokenizer)?),
+            false => {
+                let held_out = self.repeatable("held-out", &data.held_out)?;
+                Some(self.corpus("held-out", &held_out, reading, &tokenizer)?)
+            }
         };
         self.assemble(settings, tokenizer, training, held_out)
     }
@@ -89,29 +95,44 @@ impl Workshop<'_> {
         &self,
         name: &str,
         paths: &[PathBuf],
-        format: Format,
+        reading: Reading,
         tokenizer: &Tokenizer,
     ) -> Result<Arc<Corpus>, SessionError> {
         match prepared_folder(paths)? {
             Some(folder) => Ok(Arc::new(open_prepared(&folder, tokenizer)?)),
-            None => self.prepare(name, paths, format, tokenizer),
+            None => self.prepare(name, paths, reading, tokenizer),
         }
+    }
+
+    /// What is read from pipes is kept beside the run: it is read twice, and again when the run is continued.
+    fn repeatable(&self, name: &str, paths: &[PathBuf]) -> Result<Vec<PathBuf>, SessionError> {
+        let folder = self.folder.join(format!("{name}-text"));
+        if folder.exists() {
+            (self.announce)(&format!("using the {name} text that was piped in when this run was begun"));
+        }
+        Ok(repeatable(paths, &folder)?)
     }
 
     fn prepare(
         &self,
         name: &str,
         sources: &[PathBuf],
-        format: Format,
+        reading: Reading,
         tokenizer: &Tokenizer,
     ) -> Result<Arc<Corpus>, SessionError> {
         let folder = self.folder.join(name);
         if !folder.join(MANIFEST).exists() {
             (self.announce)(&format!("preparing {name} text"));
         }
-        let stop = AtomicBool::new(false);
-        let preparation =
-            Preparation { sources, format, tokenizer, folder: &folder, stop: &stop, progress: &|_| {} };
+        let preparation = Preparation {
+            sources,
+            reading,
+            tokenizer,
+            trained: None,
+            folder: &folder,
+            stop: &AtomicBool::new(false),
+            progress: &|_| {},
+        };
         preparation.run()?;
         Ok(Arc::new(Corpus::open(&folder)?))
     }
@@ -120,7 +141,7 @@ impl Workshop<'_> {
     fn trained_tokenizer(
         &self,
         sources: &[PathBuf],
-        format: Format,
+        reading: Reading,
         vocabulary_size: usize,
     ) -> Result<Tokenizer, SessionError> {
         let folder = self.folder.join("tokenizer");
@@ -128,7 +149,7 @@ impl Workshop<'_> {
             (self.announce)(&format!("training a vocabulary of {vocabulary_size} pieces"));
             let options = TrainOptions { vocabulary_size, ..TrainOptions::default() };
             let trained =
-                with_sentences(sources, format, |sentences| Tokenizer::train(sentences, &options))??;
+                with_sentences(sources, reading, |sentences| Tokenizer::train(sentences, &options))??;
             trained.save(&folder)?;
         }
         Ok(Tokenizer::load(&folder, &LoadOptions::default())?)
@@ -180,14 +201,14 @@ pub fn drop_other_data(
     earlier: Option<&Pretrain>,
     now: &Pretrain,
 ) -> Result<(), SessionError> {
-    fn text(settings: &Pretrain) -> (&[PathBuf], Format, Option<&PathBuf>, Option<usize>) {
+    fn text(settings: &Pretrain) -> (&[PathBuf], Reading, Option<&PathBuf>, Option<usize>) {
         let data = &settings.data;
-        (&data.train, data.format, data.tokenizer.as_ref(), settings.model.vocab_size)
+        (&data.train, data.reading(), data.tokenizer.as_ref(), settings.model.vocab_size)
     }
     let stale: &[&str] = match earlier {
         Some(earlier) if text(earlier) == text(now) && earlier.data.held_out == now.data.held_out => &[],
-        Some(earlier) if text(earlier) == text(now) => &["held-out"],
-        _ => &["tokenizer", "training", "held-out"],
+        Some(earlier) if text(earlier) == text(now) => &["held-out", "held-out-text"],
+        _ => &["tokenizer", "training", "training-text", "held-out", "held-out-text"],
     };
     for path in stale.iter().map(|name| folder.join(name)) {
         match fs::remove_dir_all(&path) {
@@ -222,12 +243,12 @@ pub fn dataset(
 /// If it cannot be read, or was prepared with another tokenizer.
 pub fn read_corpus(
     paths: &[PathBuf],
-    format: Format,
+    reading: Reading,
     tokenizer: &Tokenizer,
 ) -> Result<Arc<Corpus>, SessionError> {
     Ok(Arc::new(match prepared_folder(paths)? {
         Some(folder) => open_prepared(&folder, tokenizer)?,
-        None => Corpus::of_text(paths, format, tokenizer)?,
+        None => Corpus::of_text(paths, reading, tokenizer)?,
     }))
 }
 
@@ -238,9 +259,9 @@ fn open_prepared(folder: &Path, tokenizer: &Tokenizer) -> Result<Corpus, Session
     Ok(corpus)
 }
 
-/// The prepared folder that `paths` are, or `None` for text files.
+/// The prepared folder that `paths` are, or `None` for text.
 fn prepared_folder(paths: &[PathBuf]) -> Result<Option<PathBuf>, SessionError> {
-    let folders: Vec<_> = paths.iter().filter(|path| path.is_dir()).collect();
+    let folders: Vec<_> = paths.iter().filter(|path| is_prepared(path)).collect();
     match (folders.as_slice(), paths.len()) {
         ([], _) => Ok(None),
         ([folder], 1) => Ok(Some((*folder).clone())),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 pub use sections::{DataSettings, DeviceSettings, LearningSettings, Precision, TrainingSettings};
 
 use super::{Implied, ModelSettings, Objections, Settings};
-use crate::data::{Format, MaskingOptions, SampleOptions};
+use crate::data::{MaskingOptions, STANDARD_INPUT, SampleOptions};
 use crate::optimization::{OptimizerKind, Schedule, schedule};
 
 /// Everything a pre-training run can be told.
@@ -77,7 +77,10 @@ impl Settings for Pretrain {
         ("model.max_position_embeddings", "longest sequence the model can take"),
         ("model.type_vocab_size", "segments told apart"),
         ("model.initializer_range", "standard deviation of the initial weights"),
-        ("data.train", "text files or prepared folders; not given: built-in stories"),
+        (
+            "data.train",
+            "text: files, folders of them, - for standard input; or a prepared folder; not given: built-in stories",
+        ),
         (
             "data.held_out",
             "text or prepared folders for evaluation; not given: documents of the training data",
@@ -85,7 +88,12 @@ impl Settings for Pretrain {
         ("data.held_out_every", "hold out every so many-th document of the training data for evaluation"),
         (
             "data.format",
-            "layout of text files: sentences (one a line, blank line between documents), prose or jsonl",
+            "layout of text files: sentences (one a line, blank line between documents), prose or jsonl; not set: jsonl where \
+             a file's content or name says so, else sentences",
+        ),
+        (
+            "data.skip_bad_lines",
+            "leave out, and count, lines that are no UTF-8 text and records without a \"text\"",
         ),
         (
             "data.tokenizer",
@@ -192,14 +200,6 @@ impl Settings for Pretrain {
                 reason: format!("the model's {positions} positions"),
             });
         }
-        let mut texts = self.data.train.iter().chain(&self.data.held_out).filter(|path| !path.is_dir());
-        if let Some(text) = texts.next() {
-            implied.push(Implied {
-                key: "data.format",
-                value: json!(Format::of(text)),
-                reason: "the text".into(),
-            });
-        }
         implied
     }
 
@@ -207,8 +207,8 @@ impl Settings for Pretrain {
     fn normalize(&mut self) {
         let DataSettings { train, held_out, tokenizer, .. } = &mut self.data;
         for path in train.iter_mut().chain(held_out).chain(tokenizer) {
-            if path.as_os_str() == "-" {
-                continue; // standard input
+            if path.as_os_str() == STANDARD_INPUT {
+                continue;
             }
             // A path that is not Unicode cannot be written into the file; it stays as it was given.
             if let Ok(absolute) = std::path::absolute(&path)

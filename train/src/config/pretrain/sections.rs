@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::super::{Device, Interval, Span};
-use crate::data::Format;
+use crate::data::{Format, Reading};
 use crate::optimization::{OptimizerKind, OptimizerSettings};
 
 /// `[data]`
@@ -19,8 +19,10 @@ pub struct DataSettings {
     pub held_out: Vec<PathBuf>,
     /// Distance between held-out documents of `train`.
     pub held_out_every: usize,
-    /// How text files are laid out.
-    pub format: Format,
+    /// How text files are laid out; `None` for each as its content and name say.
+    pub format: Option<Format>,
+    /// Leave out lines that cannot be read.
+    pub skip_bad_lines: bool,
     /// A tokenizer's file or folder; `None` for that of the prepared folder, or one trained on the text.
     pub tokenizer: Option<PathBuf>,
 }
@@ -31,9 +33,17 @@ impl Default for DataSettings {
             train: Vec::new(),
             held_out: Vec::new(),
             held_out_every: 100,
-            format: Format::Sentences,
+            format: None,
+            skip_bad_lines: false,
             tokenizer: None,
         }
+    }
+}
+
+impl DataSettings {
+    /// How text files are read.
+    pub fn reading(&self) -> Reading {
+        Reading { format: self.format, skip_bad_lines: self.skip_bad_lines }
     }
 }
 

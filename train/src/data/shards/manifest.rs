@@ -1,22 +1,26 @@
 //! `manifest.json`: what a folder of shards holds and where it came from.
 
+mod version1;
+
 use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::shard::LARGEST_VOCABULARY;
 use crate::data::error::DataError;
-use crate::data::text::Format;
+use crate::data::text::{self, Oddities, Reading};
 use crate::files::{Disk, replace};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 
 /// The file's name within the folder. It is written last: a folder that has it is complete.
 pub const MANIFEST: &str = "manifest.json";
-const VERSION: u32 = 1;
-/// A manifest takes about 200 bytes a shard; this is room for a hundred thousand.
-const LARGEST_FILE: u64 = 32 << 20;
+const VERSION: u32 = 2;
+/// A manifest takes about 200 bytes a shard, and one of version 1 as much a file; this is room for a million.
+const LARGEST_FILE: u64 = 200 << 20;
 
 /// The tokenizer that made the shards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,16 +45,73 @@ impl TokenizerIdentity {
     }
 }
 
-/// One text file that was read.
+/// The text that was read. It is known by its content; names, sizes and times only save reading it again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// The path as it was given.
-    pub path: String,
-    /// Its length in bytes.
+    /// The first files, as they were given.
+    pub first: Vec<String>,
+    /// How many files there are.
+    pub files: u64,
+    /// Their length in bytes, packed as they may be; those of pipes are not known.
     pub bytes: u64,
-    /// When it was last changed, in nanoseconds since 1970, as far as the system tells.
-    pub modified: u64,
+    /// A hash of the files' names, lengths and times of change; `None` where one of them is a pipe.
+    pub stamp: Option<String>,
+    /// A hash of the text itself; `None` before all of it was read.
+    pub blake3: Option<String>,
+}
+
+/// So many files are named.
+const FILES_NAMED: usize = 5;
+
+impl Source {
+    /// That of `files`, which are not read.
+    ///
+    /// # Errors
+    /// If one of them is not there.
+    pub(super) fn of(files: &[PathBuf]) -> Result<Self, DataError> {
+        let first = files.iter().take(FILES_NAMED).map(|path| path.to_string_lossy().into_owned()).collect();
+        let (mut stamp, mut bytes, mut is_stream) = (Stamp::default(), 0, false);
+        for path in files {
+            if text::is_stream(path) {
+                is_stream = true;
+                continue;
+            }
+            let metadata = fs::metadata(path).map_err(DataError::io("read", path))?;
+            let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            stamp.add(path, metadata.len(), modified.map_or(0, |since| since.as_nanos() as u64));
+            bytes += metadata.len();
+        }
+        let stamp = (!is_stream).then(|| stamp.finish());
+        Ok(Self { first, files: files.len() as u64, bytes, stamp, blake3: None })
+    }
+}
+
+impl Source {
+    /// For a message.
+    pub(super) fn in_words(&self) -> String {
+        let files = if self.files == 1 { "1 file".into() } else { format!("{} files", self.files) };
+        let first = self.first.first().map_or("", String::as_str);
+        format!("text ({files}, {} bytes, beginning with {first})", self.bytes)
+    }
+}
+
+/// What a text file is known by as long as it need not be read: its name, wherever it lies, its length and its time.
+#[derive(Default)]
+struct Stamp(blake3::Hasher);
+
+impl Stamp {
+    fn add(&mut self, path: &Path, bytes: u64, modified: u64) {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        self.0.update(&(name.len() as u64).to_le_bytes());
+        self.0.update(name);
+        self.0.update(&bytes.to_le_bytes());
+        self.0.update(&modified.to_le_bytes());
+    }
+
+    fn finish(self) -> String {
+        self.0.finalize().to_hex().to_string()
+    }
 }
 
 /// One shard.
@@ -93,14 +154,18 @@ impl std::ops::AddAssign for Counts {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// The version of this format.
+    /// The version of this format, and of the way from text to shards.
     pub version: u32,
     /// Who turned text into ids.
     pub tokenizer: TokenizerIdentity,
-    /// How the text was laid out.
-    pub format: Format,
+    /// How many pieces were asked for where the tokenizer was trained on this text.
+    pub trained: Option<u32>,
+    /// How the text was read.
+    pub reading: Reading,
     /// The text.
-    pub sources: Vec<Source>,
+    pub source: Source,
+    /// What was odd about it.
+    pub oddities: Oddities,
     /// The shards, in order.
     pub shards: Vec<ShardEntry>,
     /// Sums.
@@ -110,16 +175,57 @@ pub struct Manifest {
 /// The manifest and its hash, as the file has them.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Sealed {
-    manifest: Manifest,
+struct Sealed<M> {
+    manifest: M,
     /// blake3 of the manifest, written compactly.
     blake3: String,
 }
 
+impl<M: Serialize + DeserializeOwned> Sealed<M> {
+    fn parse(bytes: &[u8]) -> Result<M, String> {
+        let Self { manifest, blake3 } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if seal(&manifest) == blake3 {
+            Ok(manifest)
+        } else {
+            Err("its content does not match its hash".into())
+        }
+    }
+}
+
+fn seal(manifest: &impl Serialize) -> String {
+    let text = serde_json::to_vec(manifest).expect("a manifest is plain data");
+    blake3::hash(&text).to_hex().to_string()
+}
+
+/// What all versions have.
+#[derive(Deserialize)]
+struct AnyVersion {
+    manifest: Version,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
 impl Manifest {
     /// A manifest of this version's format.
-    pub fn new(tokenizer: TokenizerIdentity, format: Format, sources: Vec<Source>) -> Self {
-        Self { version: VERSION, tokenizer, format, sources, shards: Vec::new(), counts: Counts::default() }
+    pub fn new(tokenizer: TokenizerIdentity, reading: Reading, source: Source) -> Self {
+        Self {
+            version: VERSION,
+            tokenizer,
+            trained: None,
+            reading,
+            source,
+            oddities: Oddities::default(),
+            shards: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Whether this version of the program made it.
+    pub(super) fn is_current(&self) -> bool {
+        self.version == VERSION
     }
 
     /// Writes it into `folder` under `name`, complete or not at all.
@@ -127,7 +233,7 @@ impl Manifest {
     /// # Errors
     /// If the file cannot be written.
     pub fn write(&self, folder: &Path, name: &str) -> Result<(), DataError> {
-        let sealed = Sealed { manifest: self.clone(), blake3: self.seal() };
+        let sealed = Sealed { manifest: self, blake3: seal(self) };
         let mut text = serde_json::to_string_pretty(&sealed).expect("a manifest is plain data");
         text.push('\n');
         let path = folder.join(name);
@@ -151,13 +257,14 @@ impl Manifest {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let Sealed { manifest, blake3 } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        if manifest.seal() != blake3 {
-            return Err("its content does not match its hash".into());
-        }
-        if manifest.version != VERSION {
-            return Err(format!("it has version {}, this program reads version {VERSION}", manifest.version));
-        }
+        let AnyVersion { manifest } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let manifest: Self = match manifest.version {
+            1 => Sealed::<version1::Manifest>::parse(bytes)?.into(),
+            VERSION => Sealed::parse(bytes)?,
+            other => {
+                return Err(format!("it has version {other}, this program reads versions 1 to {VERSION}"));
+            }
+        };
         manifest.check()?;
         Ok(manifest)
     }
@@ -179,11 +286,6 @@ impl Manifest {
         }
     }
 
-    fn seal(&self) -> String {
-        let text = serde_json::to_vec(self).expect("a manifest is plain data");
-        blake3::hash(&text).to_hex().to_string()
-    }
-
     /// One line for a person: documents, sentences, tokens, size.
     pub fn summary(&self) -> String {
         let Counts { documents, sentences, tokens, unknown } = self.counts;
@@ -200,13 +302,20 @@ impl Manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Format;
     use proptest::prelude::*;
 
     fn example() -> Manifest {
         let special = SpecialTokens { pad: 0, unknown: 1, classification: 2, separator: 3, mask: 4 };
         let tokenizer = TokenizerIdentity { fingerprint: "f00d".into(), vocabulary_size: 30, special };
-        let source = Source { path: "books.txt".into(), bytes: 17, modified: 1_700_000_000_000_000_000 };
-        let mut manifest = Manifest::new(tokenizer, Format::Sentences, vec![source]);
+        let source = Source {
+            first: vec!["books.txt".into()],
+            files: 1,
+            bytes: 17,
+            stamp: Some("cafe".into()),
+            blake3: Some("beef".into()),
+        };
+        let mut manifest = Manifest::new(tokenizer, Format::Sentences.into(), source);
         manifest.shards.push(ShardEntry { file: "00000.shard".into(), bytes: 96, blake3: "ab".into() });
         manifest.counts = Counts { documents: 1, sentences: 2, tokens: 3, unknown: 0 };
         manifest
@@ -250,11 +359,11 @@ mod tests {
         let refuse = |change: fn(&mut Manifest), complaint: &str| {
             let mut manifest = example();
             change(&mut manifest);
-            let sealed = Sealed { blake3: manifest.seal(), manifest };
+            let sealed = Sealed { blake3: seal(&manifest), manifest };
             let error = Manifest::parse(&serde_json::to_vec(&sealed).unwrap()).unwrap_err();
             assert!(error.contains(complaint), "{error}");
         };
-        refuse(|m| m.version = 2, "version 2");
+        refuse(|m| m.version = 3, "version 3");
         refuse(|m| m.tokenizer.vocabulary_size = 70_000, "70000 pieces");
         refuse(|m| m.tokenizer.special.mask = 30, "special id 30");
         refuse(|m| m.shards[0].file = "../../secret".into(), "plain file name");

@@ -8,5 +8,5 @@ mod shard;
 
 pub use corpus::{Corpus, Selection};
 pub use manifest::{Counts, MANIFEST, Manifest, ShardEntry, Source, TokenizerIdentity};
-pub use prepare::{BytesDone, Preparation, Prepared, TOKENIZER_FOLDER, text_size, tokenizer_in};
+pub use prepare::{BytesDone, Preparation, Prepared, TOKENIZER_FOLDER, is_prepared, tokenizer_in};
 pub use shard::{Document, Shard, ShardBuilder};

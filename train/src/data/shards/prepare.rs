@@ -1,24 +1,25 @@
 //! Text to shards: on all cores, in bounded memory, and going on where it was stopped.
 //!
-//! Files are cut into parts of a few MiB at the ends of documents; each part becomes one shard, a function of its text
-//! and the tokenizer alone. So the shards are the same at any number of threads, memory depends on the number of cores
-//! and not on the text, and a shard that was finished before an interruption need not be made again.
+//! All text, whatever files it lies in, is cut into parts of a few MiB at the ends of documents; each part becomes one
+//! shard, a function of its text and the tokenizer alone. So the shards are the same at any number of threads, memory
+//! depends on the number of cores and not on the text, and a shard that was finished before an interruption need not be
+//! made again: it bears the hash of its text.
 //!
 //! The folder holds `preparing.json` (what it is being prepared from) until all shards are there, then `manifest.json`;
 //! and the tokenizer, so that shards and tokenizer cannot be separated.
 
-use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::UNIX_EPOCH;
 
 use rayon::prelude::*;
 
 use super::manifest::{Counts, MANIFEST, Manifest, ShardEntry, Source, TokenizerIdentity};
 use super::shard::{Shard, ShardBuilder};
 use crate::data::error::DataError;
-use crate::data::text::{Event, Format, parts, read_documents, text_file};
+use crate::data::text::{
+    Event, Oddities, PART_SIZE, Part, Parts, Reading, files_of, format_of, look_at, names_of,
+};
 use crate::files::{beside, names};
 use crate::tokenizer::{LoadOptions, Tokenizer};
 
@@ -26,18 +27,38 @@ use crate::tokenizer::{LoadOptions, Tokenizer};
 pub const TOKENIZER_FOLDER: &str = "tokenizer";
 /// What the folder is being prepared from; there until it is complete.
 const PREPARING: &str = "preparing.json";
-/// Text in one shard, in bytes, and the most shards: larger texts have larger shards.
-const PART: u64 = 8 << 20;
-const MOST_PARTS: u64 = 1 << 14;
+
+/// Whether a folder holds prepared data, complete or not.
+pub fn is_prepared(folder: &Path) -> bool {
+    [MANIFEST, PREPARING].iter().any(|name| folder.join(name).is_file())
+}
+
+/// The tokenizer of `asked` pieces that was trained for what is prepared in `folder`, on its text; `None` where there is
+/// none yet.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn tokenizer_in(folder: &Path, asked: u32) -> Result<Option<Tokenizer>, DataError> {
+    let begun = match Manifest::read(folder, MANIFEST)? {
+        Some(complete) => Some(complete),
+        None => Manifest::read(folder, PREPARING)?,
+    };
+    // One that was not saved whole, or is damaged, is trained again.
+    Ok(begun
+        .filter(|begun| begun.trained == Some(asked))
+        .and_then(|_| Tokenizer::load(&folder.join(TOKENIZER_FOLDER), &LoadOptions::default()).ok()))
+}
 
 /// What to prepare, and where to.
 pub struct Preparation<'a> {
-    /// The text files, in order.
+    /// The text: files, folders of them, `-` for standard input; in order.
     pub sources: &'a [PathBuf],
-    /// How they are laid out.
-    pub format: Format,
+    /// How they are read.
+    pub reading: Reading,
     /// What makes ids of them.
     pub tokenizer: &'a Tokenizer,
+    /// The number of pieces that were asked for, where the tokenizer was trained on this very text.
+    pub trained: Option<u32>,
     /// The folder to write: new, empty, or one that this preparation was interrupted in.
     pub folder: &'a Path,
     /// Set from outside to stop; looked at once a sentence.
@@ -46,14 +67,14 @@ pub struct Preparation<'a> {
     pub progress: &'a (dyn Fn(BytesDone) + Sync),
 }
 
-/// How far a preparation is, in bytes of text.
-#[derive(Clone, Copy, Debug)]
+/// How far a preparation is, in bytes of text as it lies on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BytesDone {
-    /// Done so far, in this run of the program or in an earlier one.
+    /// What is done.
     pub done: u64,
-    /// Of them, those that were done before this run of the program.
+    /// Of this, what was there already.
     pub kept: u64,
-    /// All there are.
+    /// All there is; 0 if some of it comes from a pipe.
     pub total: u64,
 }
 
@@ -66,11 +87,15 @@ pub struct Prepared {
     pub kept: usize,
 }
 
-/// One shard to be.
-struct Part {
-    source: usize,
-    bytes: std::ops::Range<u64>,
-    file: PathBuf,
+/// What became of one part.
+struct Made {
+    index: usize,
+    entry: ShardEntry,
+    counts: Counts,
+    oddities: Oddities,
+    /// The hash of its text.
+    text: blake3::Hash,
+    kept: bool,
 }
 
 impl Preparation<'_> {
@@ -79,172 +104,309 @@ impl Preparation<'_> {
     /// # Errors
     /// If the text or the folder cannot be used, or `stop` was set; shards finished so far are kept.
     pub fn run(&self) -> Result<Prepared, DataError> {
-        self.run_in_parts(PART)
+        self.run_in_parts(PART_SIZE)
     }
 
-    fn run_in_parts(&self, part: u64) -> Result<Prepared, DataError> {
-        let plan = self.plan()?;
-        let (_lock, sealed) = self.claim_folder(&plan)?;
-        let total: u64 = plan.sources.iter().map(|source| source.bytes).sum();
-        // First, so that a preparation that is continued finds the vocabulary it began with.
-        self.tokenizer.save(&self.folder.join(TOKENIZER_FOLDER))?;
-        let parts = self.parts(&plan, part.max(total.div_ceil(MOST_PARTS)))?;
-        let (bytes_done, bytes_kept) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (shards_done, kept) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let summaries = parts
-            .par_iter()
-            .enumerate()
-            .with_max_len(1)
-            .map(|(index, part)| {
-                let is_sealed = |shard: &Shard| {
-                    sealed.get(index).is_none_or(|entry| entry.blake3 == shard.hash().to_hex().as_str())
-                };
-                let length = part.bytes.end - part.bytes.start;
-                let shard = match Shard::open(&part.file) {
-                    // Written whole by an earlier run of this very plan; one that is damaged is made again.
-                    Ok(shard) if is_sealed(&shard) => {
-                        kept.fetch_add(1, Relaxed);
-                        bytes_kept.fetch_add(length, Relaxed);
-                        shard
-                    }
-                    _ => self.make_shard(part)?,
-                };
-                shards_done.fetch_add(1, Relaxed);
-                let done = bytes_done.fetch_add(length, Relaxed) + length;
-                (self.progress)(BytesDone { done, kept: bytes_kept.load(Relaxed).min(done), total });
-                Ok(summary(part, &shard, plan.tokenizer.special.unknown))
-            })
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| match error {
-                DataError::Interrupted { .. } => {
-                    DataError::Interrupted { done: shards_done.load(Relaxed), total: parts.len() }
-                }
-                error => error,
-            })?;
-        let manifest = self.finish(plan, summaries)?;
-        Ok(Prepared { manifest, kept: kept.into_inner() })
-    }
-
-    /// What is to be prepared, before any shard is there.
-    fn plan(&self) -> Result<Manifest, DataError> {
-        if self.sources.is_empty() {
-            return Err(DataError::NoSources);
-        }
+    fn run_in_parts(&self, size: usize) -> Result<Prepared, DataError> {
         // Refuses a vocabulary too large before the first folder is made.
         ShardBuilder::new(self.tokenizer.vocabulary_size())?;
-        let identity = TokenizerIdentity::of(self.tokenizer);
-        self.sources.iter().try_for_each(|path| self.format.expect_of(path))?;
-        let sources = self.sources.iter().map(|path| source(path)).collect::<Result<_, _>>()?;
-        Ok(Manifest::new(identity, self.format, sources))
+        let files = files_of(self.sources)?;
+        look_at(&files, self.reading)?;
+        let source = Source::of(&files)?;
+        let mut plan = Manifest::new(TokenizerIdentity::of(self.tokenizer), self.reading, source);
+        plan.trained = self.trained;
+        let work = Work { preparation: self, files, size, plan };
+        let (_lock, complete) = work.claim_folder()?;
+        match complete {
+            Some(manifest) => work.verify(manifest),
+            None => work.make(),
+        }
+    }
+}
+
+/// A preparation whose files are known.
+struct Work<'a> {
+    preparation: &'a Preparation<'a>,
+    files: Vec<PathBuf>,
+    /// Text in a part, in bytes.
+    size: usize,
+    /// What the folder will hold, before any shard is there.
+    plan: Manifest,
+}
+
+impl Work<'_> {
+    fn folder(&self) -> &Path {
+        self.preparation.folder
     }
 
-    /// Makes sure that the folder is ours alone, and has the plan in it. Gives the lock, and the shards of a folder
-    /// that was complete.
-    fn claim_folder(&self, plan: &Manifest) -> Result<(File, Vec<ShardEntry>), DataError> {
-        fs::create_dir_all(self.folder).map_err(DataError::io("create", self.folder))?;
-        let path = self.folder.to_path_buf();
-        let earlier = match Manifest::read(self.folder, MANIFEST)? {
-            Some(complete) => Some(complete),
-            None => Manifest::read(self.folder, PREPARING)?,
-        };
-        match &earlier {
-            Some(earlier) => {
-                if let Some(difference) = difference(earlier, plan) {
-                    return Err(DataError::OtherPreparation { path, difference });
-                }
+    fn other(&self, difference: String) -> DataError {
+        DataError::OtherPreparation { path: self.folder().to_path_buf(), difference }
+    }
+
+    /// Makes sure that the folder is ours alone, and has the plan in it. Gives the lock, and the manifest if the folder is
+    /// complete.
+    fn claim_folder(&self) -> Result<(File, Option<Manifest>), DataError> {
+        let path = self.folder();
+        fs::create_dir_all(path).map_err(DataError::io("create", path))?;
+        let complete = Manifest::read(path, MANIFEST)?;
+        let complete = match (complete, Manifest::read(path, PREPARING)?) {
+            (Some(complete), _) => {
+                self.expect_same(&complete)?;
+                Some(complete)
             }
-            None => {
-                for found in names(self.folder).map_err(DataError::io("list", self.folder))? {
+            (None, Some(begun)) => {
+                if !begun.is_current() {
+                    return Err(DataError::EarlierVersion { path: path.to_path_buf() });
+                }
+                self.expect_same(&begun)?;
+                // Whether it is the same text, each shard says; but what is plainly another's is left alone.
+                if (begun.source.files, begun.source.bytes)
+                    != (self.plan.source.files, self.plan.source.bytes)
+                {
+                    return Err(self.other(begun.source.in_words()));
+                }
+                None
+            }
+            (None, None) => {
+                for found in names(path).map_err(DataError::io("list", path))? {
                     // All that an interruption at the very beginning can leave.
                     if found != beside(PREPARING.as_ref()) {
-                        return Err(DataError::ForeignFolder {
-                            path,
-                            found: found.to_string_lossy().into_owned(),
-                        });
+                        let found = found.to_string_lossy().into_owned();
+                        return Err(DataError::ForeignFolder { path: path.to_path_buf(), found });
                     }
                 }
-                plan.write(self.folder, PREPARING)?;
+                self.plan.write(path, PREPARING)?;
+                None
             }
-        }
+        };
         // Of a folder that is complete only what is missing or damaged is written anew.
-        let name = if self.folder.join(PREPARING).exists() { PREPARING } else { MANIFEST };
-        let lock_path = self.folder.join(name);
+        let name = if path.join(PREPARING).exists() { PREPARING } else { MANIFEST };
+        let lock_path = path.join(name);
         let lock = File::open(&lock_path).map_err(DataError::io("open", &lock_path))?;
         match lock.try_lock() {
-            Ok(()) => Ok((lock, earlier.map(|earlier| earlier.shards).unwrap_or_default())),
-            Err(TryLockError::WouldBlock) => Err(DataError::Busy { path }),
+            Ok(()) => Ok((lock, complete)),
+            Err(TryLockError::WouldBlock) => Err(DataError::Busy { path: path.to_path_buf() }),
             Err(TryLockError::Error(error)) => Err(DataError::io("lock", &lock_path)(error)),
         }
     }
 
-    fn parts(&self, plan: &Manifest, size: u64) -> Result<Vec<Part>, DataError> {
-        let mut all = Vec::new();
-        for (source, path) in self.sources.iter().enumerate() {
-            for bytes in parts(path, plan.sources[source].bytes, self.format, size)? {
-                let file = self.folder.join(format!("{:05}.shard", all.len()));
-                all.push(Part { source, bytes, file });
-            }
+    /// Refuses a folder of another tokenizer, or of text read otherwise.
+    fn expect_same(&self, earlier: &Manifest) -> Result<(), DataError> {
+        if earlier.tokenizer != self.plan.tokenizer {
+            return Err(self.other("tokenizer".into()));
         }
-        Ok(all)
+        let mut reading = self.plan.reading;
+        if !earlier.is_current() && reading.format.is_none() {
+            // Then all files had the layout that the first one's name said.
+            reading.format = Some(format_of(&self.files[0], reading)?);
+        }
+        if earlier.reading.format != reading.format {
+            let format = earlier.reading.format.map_or("by each file's content".into(), |f| format!("{f:?}"));
+            return Err(self.other(format!("format ({format})")));
+        }
+        if earlier.reading != reading {
+            return Err(self.other("treatment of bad lines".into()));
+        }
+        Ok(())
     }
 
-    fn make_shard(&self, part: &Part) -> Result<Shard, DataError> {
-        let mut builder = ShardBuilder::new(self.tokenizer.vocabulary_size())?;
-        let mut encoder = self.tokenizer.encoder();
-        let mut ids = Vec::new();
-        read_documents(&self.sources[part.source], part.bytes.clone(), self.format, &mut |event| {
-            if self.stop.load(Relaxed) {
-                return Err(DataError::Interrupted { done: 0, total: 0 });
+    /// Makes sure that a complete folder holds this text, and is sound; makes anew what is not.
+    fn verify(&self, mut manifest: Manifest) -> Result<Prepared, DataError> {
+        let stamp = &self.plan.source.stamp;
+        let is_known = stamp.is_some() && *stamp == manifest.source.stamp;
+        if !is_known && (!manifest.is_current() || self.text()? != manifest.source.blake3) {
+            return Err(self.other(manifest.source.in_words()));
+        }
+        let is_sound = |entry: &&ShardEntry| {
+            let shard = Shard::open(&self.folder().join(&entry.file));
+            shard.is_ok_and(|shard| entry.blake3 == shard.hash().to_hex().as_str())
+        };
+        let sound = manifest.shards.par_iter().filter(is_sound).count();
+        if sound == manifest.shards.len() {
+            if !is_known {
+                // The next time it need not be read.
+                manifest.source.stamp.clone_from(stamp);
+                manifest.write(self.folder(), MANIFEST)?;
             }
-            match event {
-                Event::Sentence(sentence) => {
-                    ids.clear();
-                    encoder.encode(sentence, &mut ids);
-                    builder.push_sentence(&ids);
-                }
-                Event::DocumentEnd => builder.end_document(),
-            }
-            Ok(())
+            self.seal(&manifest)?;
+            return Ok(Prepared { manifest, kept: sound });
+        }
+        if !manifest.is_current() {
+            let what = "a shard is missing or not as it was, and an earlier version made it";
+            return Err(DataError::damaged(self.folder(), what));
+        }
+        self.make()
+    }
+
+    /// Makes the shards that are not there, and completes the folder.
+    fn make(&self) -> Result<Prepared, DataError> {
+        // First, so that what was trained is not trained again.
+        self.preparation.tokenizer.save(&self.folder().join(TOKENIZER_FOLDER))?;
+        let finished = AtomicUsize::new(0);
+        let make = |(index, part): (usize, Part), progress: &Meter<'_>| {
+            let made = self.make_shard(index, &part)?;
+            finished.fetch_add(1, Relaxed);
+            progress.add(&part, made.kept);
+            Ok(made)
+        };
+        let (mut made, empty_files) = self.for_each_part(make).map_err(|error| match error {
+            DataError::Interrupted { .. } => DataError::Interrupted { done: finished.load(Relaxed) },
+            error => error,
         })?;
-        builder.write(&part.file)?;
-        Shard::open(&part.file)
-    }
-
-    /// Seals the folder.
-    fn finish(&self, plan: Manifest, summaries: Vec<(ShardEntry, Counts)>) -> Result<Manifest, DataError> {
-        let mut manifest = plan;
-        for (path, planned) in self.sources.iter().zip(&manifest.sources) {
-            if source(path)? != *planned {
-                return Err(DataError::SourceChanged { path: path.clone() });
-            }
+        if Source::of(&self.files)?.stamp != self.plan.source.stamp {
+            return Err(DataError::SourceChanged { what: names_of(&self.files) });
         }
-        for (entry, counts) in summaries {
-            manifest.shards.push(entry);
-            manifest.counts += counts;
+        made.sort_unstable_by_key(|made| made.index);
+        let mut manifest = self.plan.clone();
+        manifest.source.blake3 = Some(text_hash(made.iter().map(|made| made.text)));
+        manifest.oddities.empty_files = empty_files;
+        let kept = made.iter().filter(|made| made.kept).count();
+        for made in made {
+            manifest.shards.push(made.entry);
+            manifest.counts += made.counts;
+            manifest.oddities += made.oddities;
         }
         if manifest.counts.tokens == 0 {
-            let what =
-                manifest.sources.iter().map(|source| source.path.as_str()).collect::<Vec<_>>().join(", ");
-            return Err(DataError::EmptyText { what });
+            return Err(DataError::EmptyText { what: names_of(&self.files) });
         }
-        // Written last; a folder that is complete keeps the file by which it is locked.
-        if Manifest::read(self.folder, MANIFEST)?.as_ref() != Some(&manifest) {
-            manifest.write(self.folder, MANIFEST)?;
+        self.remove_further_shards(manifest.shards.len())?;
+        self.seal(&manifest)?;
+        Ok(Prepared { manifest, kept })
+    }
+
+    fn make_shard(&self, index: usize, part: &Part) -> Result<Made, DataError> {
+        let Preparation { tokenizer, stop, reading, .. } = self.preparation;
+        let go_on = || match stop.load(Relaxed) {
+            true => Err(DataError::Interrupted { done: 0 }),
+            false => Ok(()),
+        };
+        let (file, text) = (shard_name(index), part.hash());
+        let path = self.folder().join(&file);
+        let vocabulary_size = tokenizer.vocabulary_size();
+        // Made whole of this very text by an earlier run; one that is damaged is made again.
+        let there = Shard::open(&path)
+            .ok()
+            .filter(|shard| shard.text() == Some(text) && shard.vocabulary_size() == vocabulary_size);
+        let kept = there.is_some();
+        let (shard, oddities) = match there {
+            Some(shard) => (shard, part.read(reading.skip_bad_lines, &mut |_| go_on())?),
+            None => {
+                let mut builder = ShardBuilder::new(vocabulary_size)?;
+                let (mut encoder, mut ids) = (tokenizer.encoder(), Vec::new());
+                let oddities = part.read(reading.skip_bad_lines, &mut |event| {
+                    go_on()?;
+                    match event {
+                        Event::Sentence(sentence) => {
+                            ids.clear();
+                            encoder.encode(sentence, &mut ids);
+                            builder.push_sentence(&ids);
+                        }
+                        Event::DocumentEnd => builder.end_document(),
+                    }
+                    Ok(())
+                })?;
+                builder.write(&path, &text)?;
+                (Shard::open(&path)?, oddities)
+            }
+        };
+        let (entry, counts) = summary(file, &shard, tokenizer.special().unknown);
+        Ok(Made { index, entry, counts, oddities, text, kept })
+    }
+
+    /// The hash of all text.
+    fn text(&self) -> Result<Option<String>, DataError> {
+        let hash = |(index, part): (usize, Part), progress: &Meter<'_>| {
+            if self.preparation.stop.load(Relaxed) {
+                return Err(DataError::Interrupted { done: 0 });
+            }
+            progress.add(&part, true);
+            Ok((index, part.hash()))
+        };
+        let (mut hashes, _) = self.for_each_part(hash)?;
+        hashes.sort_unstable_by_key(|&(index, _)| index);
+        Ok(Some(text_hash(hashes.into_iter().map(|(_, hash)| hash))))
+    }
+
+    /// Works on all parts, on all cores, each as soon as it is read; what became of them, in no order, and how many
+    /// files hold nothing.
+    fn for_each_part<T: Send>(
+        &self,
+        work: impl Fn((usize, Part), &Meter<'_>) -> Result<T, DataError> + Sync,
+    ) -> Result<(Vec<T>, u64), DataError> {
+        let source = &self.plan.source;
+        let progress = Meter {
+            tell: self.preparation.progress,
+            total: if source.stamp.is_some() { source.bytes } else { 0 },
+            done: AtomicU64::new(0),
+            kept: AtomicU64::new(0),
+        };
+        let mut parts = Parts::of_size(&self.files, self.preparation.reading, self.size);
+        let results = parts
+            .by_ref()
+            .enumerate()
+            .par_bridge()
+            .map(|(index, part)| work((index, part?), &progress))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok((results, parts.empty_files()))
+    }
+
+    /// Of an earlier text that had more of them.
+    fn remove_further_shards(&self, count: usize) -> Result<(), DataError> {
+        for path in (count..).map(|index| self.folder().join(shard_name(index))) {
+            if !path.exists() {
+                break;
+            }
+            fs::remove_file(&path).map_err(DataError::io("remove", &path))?;
         }
-        let preparing = self.folder.join(PREPARING);
+        Ok(())
+    }
+
+    /// Writes the manifest last, so that a folder that has it is complete.
+    fn seal(&self, manifest: &Manifest) -> Result<(), DataError> {
+        self.preparation.tokenizer.save(&self.folder().join(TOKENIZER_FOLDER))?;
+        // A folder that is complete keeps the file by which it is locked.
+        if Manifest::read(self.folder(), MANIFEST)?.as_ref() != Some(manifest) {
+            manifest.write(self.folder(), MANIFEST)?;
+        }
+        let preparing = self.folder().join(PREPARING);
         if preparing.exists() {
             fs::remove_file(&preparing).map_err(DataError::io("remove", &preparing))?;
         }
-        Ok(manifest)
+        Ok(())
     }
 }
 
-fn summary(part: &Part, shard: &Shard, unknown: u32) -> (ShardEntry, Counts) {
-    let entry = ShardEntry {
-        file: part.file.file_name().expect("a part has a file name").to_string_lossy().into_owned(),
-        bytes: shard.file_size(),
-        blake3: shard.hash().to_hex().to_string(),
-    };
+/// Adds up what is done.
+struct Meter<'a> {
+    tell: &'a (dyn Fn(BytesDone) + Sync),
+    total: u64,
+    done: AtomicU64,
+    kept: AtomicU64,
+}
+
+impl Meter<'_> {
+    fn add(&self, part: &Part, kept: bool) {
+        let more = if kept { part.taken } else { 0 };
+        let kept = self.kept.fetch_add(more, Relaxed) + more;
+        let done = self.done.fetch_add(part.taken, Relaxed) + part.taken;
+        (self.tell)(BytesDone { done, kept, total: self.total });
+    }
+}
+
+fn shard_name(index: usize) -> String {
+    format!("{index:05}.shard")
+}
+
+fn text_hash(parts: impl Iterator<Item = blake3::Hash>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    parts.for_each(|part| {
+        hasher.update(part.as_bytes());
+    });
+    hasher.finalize().to_hex().to_string()
+}
+
+fn summary(file: String, shard: &Shard, unknown: u32) -> (ShardEntry, Counts) {
+    let entry = ShardEntry { file, bytes: shard.file_size(), blake3: shard.hash().to_hex().to_string() };
     let counts = Counts {
         documents: shard.documents() as u64,
         sentences: shard.sentences() as u64,
@@ -252,68 +414,6 @@ fn summary(part: &Part, shard: &Shard, unknown: u32) -> (ShardEntry, Counts) {
         unknown: shard.ids().iter().filter(|&&id| u32::from(id) == unknown).count() as u64,
     };
     (entry, counts)
-}
-
-/// Bytes of text in all of `sources`.
-///
-/// # Errors
-/// If one is no file with text.
-pub fn text_size(sources: &[PathBuf]) -> Result<u64, DataError> {
-    sources.iter().map(|path| Ok(text_file(path)?.len())).sum()
-}
-
-fn source(path: &Path) -> Result<Source, DataError> {
-    let metadata = text_file(path)?;
-    let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    Ok(Source {
-        path: path.to_string_lossy().into_owned(),
-        bytes: metadata.len(),
-        modified: modified.map_or(0, |since| since.as_nanos() as u64),
-    })
-}
-
-/// The tokenizer with which `folder` is being prepared, or was, from just these `sources`; `None` where there is none yet.
-///
-/// # Errors
-/// If a source or the folder cannot be read.
-pub fn tokenizer_in(folder: &Path, sources: &[PathBuf]) -> Result<Option<Tokenizer>, DataError> {
-    let earlier = match Manifest::read(folder, MANIFEST)? {
-        Some(complete) => Some(complete),
-        None => Manifest::read(folder, PREPARING)?,
-    };
-    let sources = sources.iter().map(|path| source(path)).collect::<Result<Vec<_>, _>>()?;
-    match earlier {
-        Some(earlier)
-            if earlier.sources.len() == sources.len() && changed(&earlier.sources, &sources).is_none() =>
-        {
-            // One that was not saved whole, or is damaged, is trained or given again.
-            Ok(Tokenizer::load(&folder.join(TOKENIZER_FOLDER), &LoadOptions::default()).ok())
-        }
-        _ => Ok(None),
-    }
-}
-
-/// What an earlier preparation of the folder does not share with this one, in words. The text may have moved.
-fn difference(earlier: &Manifest, plan: &Manifest) -> Option<String> {
-    if earlier.tokenizer != plan.tokenizer {
-        Some("tokenizer".into())
-    } else if earlier.format != plan.format {
-        Some(format!("format ({:?})", earlier.format))
-    } else if earlier.sources.len() != plan.sources.len() {
-        Some(format!("text ({} files)", earlier.sources.len()))
-    } else {
-        changed(&earlier.sources, &plan.sources)
-            .map(|before| format!("text ({}, of {} bytes)", before.path, before.bytes))
-    }
-}
-
-/// The first of the earlier sources that the one in its place now is not. They are known by their names, sizes and times.
-fn changed<'a>(earlier: &'a [Source], now: &[Source]) -> Option<&'a Source> {
-    fn known_by(source: &Source) -> (Option<&OsStr>, u64, u64) {
-        (Path::new(&source.path).file_name(), source.bytes, source.modified)
-    }
-    let mut pairs = earlier.iter().zip(now);
-    pairs.find(|(before, now)| known_by(before) != known_by(now)).map(|(before, _)| before)
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! A shard: token ids of some documents, with the places where sentences and documents begin.
 //!
 //! ```text
-//! header            72 bytes, see `Header`
+//! header            40 bytes, see `Header`
+//! text              32 bytes: blake3 of the text it was made of (not in version 1)
+//! hash              32 bytes: blake3 of all before and after it
 //! sentence offsets  u32 × (sentences + 1): the token at which each sentence begins, then the number of tokens
 //! document offsets  u32 × (documents + 1): the sentence at which each document begins, then the number of sentences
 //! token ids         u16 × tokens, and one zero where that makes an odd number even
@@ -24,7 +26,7 @@ use crate::files::{Disk, replace};
 compile_error!("shards are little endian and are used as they lie on disk");
 
 const MAGIC: [u8; 8] = *b"ALBSHARD";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// 16-bit ids count this far.
 pub(crate) const LARGEST_VOCABULARY: usize = 1 << 16;
 
@@ -37,12 +39,21 @@ struct Header {
     tokens: u64,
     sentences: u64,
     documents: u64,
-    /// blake3 of the header up to here and of everything after the header.
-    hash: [u8; 32],
 }
 
-const HEADER: usize = size_of::<Header>();
-const HASHED: usize = HEADER - 32;
+const HASH: usize = 32;
+
+impl Header {
+    /// What the shard's hash covers of what stands before it: the header, and the hash of the text.
+    fn hashed(&self) -> usize {
+        size_of::<Self>() + if self.version == 1 { 0 } else { HASH }
+    }
+
+    /// Where the offsets begin.
+    fn end(&self) -> usize {
+        self.hashed() + HASH
+    }
+}
 
 /// Collects the sentences of one shard.
 #[derive(Debug)]
@@ -91,16 +102,15 @@ impl ShardBuilder {
     }
 
     /// The shard as it lies on disk, in 32-bit words.
-    fn words(mut self) -> Vec<u32> {
+    fn words(mut self, text: &blake3::Hash) -> Vec<u32> {
         self.end_document();
-        let mut header = Header {
+        let header = Header {
             magic: MAGIC,
             version: VERSION,
             vocabulary_size: self.vocabulary_size as u32,
             tokens: self.ids.len() as u64,
             sentences: self.sentence_offsets.len() as u64 - 1,
             documents: self.document_offsets.len() as u64 - 1,
-            hash: [0; 32],
         };
         if self.ids.len() % 2 == 1 {
             self.ids.push(0);
@@ -110,27 +120,29 @@ impl ShardBuilder {
             bytemuck::cast_slice(&self.document_offsets),
             bytemuck::cast_slice(&self.ids),
         ];
-        header.hash = digest(&bytemuck::bytes_of(&header)[..HASHED], &payload);
-        let mut words =
-            Vec::with_capacity((HEADER + payload.iter().map(|part| part.len()).sum::<usize>()) / 4);
-        words.extend_from_slice(bytemuck::cast_slice(bytemuck::bytes_of(&header)));
+        let mut front = [bytemuck::bytes_of(&header), text.as_bytes()].concat();
+        let hash = digest(&front, &payload);
+        front.extend_from_slice(&hash);
+        let mut words = vec![0; front.len() / 4];
+        bytemuck::cast_slice_mut(&mut words).copy_from_slice(&front);
+        words.reserve_exact(payload.iter().map(|part| part.len()).sum::<usize>() / 4);
         words.extend_from_slice(&self.sentence_offsets);
         words.extend_from_slice(&self.document_offsets);
         words.extend(self.ids.chunks_exact(2).map(|pair| u32::from(pair[0]) | u32::from(pair[1]) << 16));
         words
     }
 
-    /// Writes the shard to `path`, which appears complete or not at all.
+    /// Writes the shard to `path`, which appears complete or not at all; `text` is the hash of what it was made of.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn write(self, path: &Path) -> Result<(), DataError> {
-        replace(&Disk, path, bytemuck::cast_slice(&self.words())).map_err(DataError::io("write", path))
+    pub fn write(self, path: &Path, text: &blake3::Hash) -> Result<(), DataError> {
+        replace(&Disk, path, bytemuck::cast_slice(&self.words(text))).map_err(DataError::io("write", path))
     }
 
     /// The shard in memory, for small corpora and tests.
     pub fn into_shard(self) -> Shard {
-        let words = self.words();
+        let words = self.words(&blake3::Hash::from_bytes([0; HASH]));
         let layout = Layout::parse(bytemuck::cast_slice(&words)).expect("the builder makes valid shards");
         Shard { bytes: Bytes::Owned(words), layout }
     }
@@ -156,7 +168,9 @@ enum Bytes {
 #[derive(Clone, Debug)]
 struct Layout {
     vocabulary_size: usize,
-    hash: [u8; 32],
+    /// The hash of the text; `None` in version 1.
+    text: Option<[u8; HASH]>,
+    hash: [u8; HASH],
     sentence_offsets: Range<usize>,
     document_offsets: Range<usize>,
     ids: Range<usize>,
@@ -165,27 +179,31 @@ struct Layout {
 impl Layout {
     /// Checks everything that reading relies on; the error says what is wrong.
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        if bytes.len() < HEADER {
-            return Err(format!("{} bytes are too few for a shard", bytes.len()));
-        }
-        let header: Header = bytemuck::pod_read_unaligned(&bytes[..HEADER]);
+        let short = || format!("{} bytes are too few for a shard", bytes.len());
+        let front = bytes.get(..size_of::<Header>()).ok_or_else(short)?;
+        let header: Header = bytemuck::pod_read_unaligned(front);
         if header.magic != MAGIC {
             return Err("it is not a shard (wrong first bytes)".into());
         }
-        if header.version != VERSION {
+        if !(1..=VERSION).contains(&header.version) {
             return Err(format!(
-                "it is a shard of version {}, this program reads version {VERSION}",
+                "it is a shard of version {}, this program reads versions 1 to {VERSION}",
                 header.version
             ));
         }
-        let Some(layout) = Self::of(&header) else {
+        let (hashed, end) = (header.hashed(), header.end());
+        let (front, payload) = bytes.split_at_checked(end).ok_or_else(short)?;
+        let (front, hash_bytes) = front.split_at(hashed);
+        let hash = |bytes: &[u8]| <[u8; HASH]>::try_from(bytes).expect("a hash has its length");
+        let (hash, text) = (hash(hash_bytes), (header.version > 1).then(|| hash(&front[hashed - HASH..])));
+        let Some(layout) = Self::of(&header, text, hash) else {
             return Err("its header gives impossible lengths".into());
         };
         let (expected, found) = (layout.ids.end.next_multiple_of(4), bytes.len());
         if expected != found {
             return Err(format!("it should be {expected} bytes long and is {found}"));
         }
-        if digest(&bytes[..HASHED], &[&bytes[HEADER..]]) != header.hash {
+        if digest(front, &[payload]) != hash {
             return Err("its content does not match its hash".into());
         }
         // The hash guards against accidents; what follows guards against files made to harm.
@@ -208,7 +226,7 @@ impl Layout {
         }
     }
 
-    fn of(header: &Header) -> Option<Self> {
+    fn of(header: &Header, text: Option<[u8; HASH]>, hash: [u8; HASH]) -> Option<Self> {
         let after = |start: usize, count: u64, size: u64| {
             let length = usize::try_from(count.checked_mul(size)?).ok()?;
             Some(start..start.checked_add(length)?)
@@ -217,11 +235,11 @@ impl Layout {
         if vocabulary_size > LARGEST_VOCABULARY || header.tokens > u64::from(u32::MAX) {
             return None;
         }
-        let sentence_offsets = after(HEADER, header.sentences.checked_add(1)?, 4)?;
+        let sentence_offsets = after(header.end(), header.sentences.checked_add(1)?, 4)?;
         let document_offsets = after(sentence_offsets.end, header.documents.checked_add(1)?, 4)?;
         let ids = after(document_offsets.end, header.tokens, 2)?;
         ids.end.checked_add(3)?;
-        Some(Self { vocabulary_size, hash: header.hash, sentence_offsets, document_offsets, ids })
+        Some(Self { vocabulary_size, text, hash, sentence_offsets, document_offsets, ids })
     }
 }
 
@@ -308,6 +326,11 @@ impl Shard {
         blake3::Hash::from_bytes(self.layout.hash)
     }
 
+    /// The hash of the text it was made of; `None` for one of version 1, which does not know it.
+    pub fn text(&self) -> Option<blake3::Hash> {
+        self.layout.text.map(blake3::Hash::from_bytes)
+    }
+
     /// The length of the file in bytes.
     pub fn file_size(&self) -> u64 {
         self.layout.ids.end.next_multiple_of(4) as u64
@@ -368,6 +391,22 @@ mod tests {
         builder
     }
 
+    const TEXT: blake3::Hash = blake3::Hash::from_bytes([7; HASH]);
+
+    /// A small shard with another header, and its payload changed, under a right hash.
+    fn forged(header: Header, change: impl FnOnce(&mut [u32])) -> Vec<u32> {
+        let words = build(&[vec![vec![1, 2, 3], vec![4]]]).words(&TEXT);
+        let mut payload = words[header.end() / 4..].to_vec();
+        change(&mut payload);
+        let front = [bytemuck::bytes_of(&header), TEXT.as_bytes()].concat();
+        let hash = digest(&front, &[bytemuck::cast_slice(&payload)]);
+        let mut bytes = [&front[..], &hash].concat();
+        bytes.extend_from_slice(bytemuck::cast_slice(&payload));
+        let mut words = vec![0; bytes.len() / 4];
+        bytemuck::cast_slice_mut(&mut words).copy_from_slice(&bytes);
+        words
+    }
+
     fn documents() -> impl Strategy<Value = Vec<Vec<Vec<u32>>>> {
         let sentence = prop::collection::vec(0u32..100, 1..20);
         prop::collection::vec(prop::collection::vec(sentence, 1..8), 0..6)
@@ -378,7 +417,7 @@ mod tests {
         fn what_is_written_is_read(documents in documents()) {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("shard");
-            build(&documents).write(&path).unwrap();
+            build(&documents).write(&path, &TEXT).unwrap();
             let shard = Shard::open(&path).unwrap();
             let read: Vec<Vec<Vec<u32>>> = (0..shard.documents())
                 .map(|d| shard.document(d))
@@ -386,12 +425,12 @@ mod tests {
                 .collect();
             prop_assert_eq!(read, documents.clone());
             prop_assert_eq!(shard.file_size(), std::fs::metadata(&path).unwrap().len());
-            prop_assert_eq!(shard.hash(), build(&documents).into_shard().hash());
+            prop_assert_eq!(shard.text(), Some(TEXT));
         }
 
         #[test]
         fn every_flipped_bit_and_every_truncation_is_found(documents in documents(), place: prop::sample::Index) {
-            let words = build(&documents).words();
+            let words = build(&documents).words(&TEXT);
             let mut bytes: Vec<u32> = words.clone();
             let bit = place.index(words.len() * 32);
             bytes[bit / 32] ^= 1 << (bit % 32);
@@ -403,13 +442,8 @@ mod tests {
         /// Headers with a right hash and wild numbers are refused, not believed.
         #[test]
         fn a_forged_header_is_refused(tokens: u64, sentences: u64, count: u64, vocabulary_size: u32) {
-            let mut words = build(&[vec![vec![1, 2, 3], vec![4]]]).words();
-            let payload: Vec<u32> = words[HEADER / 4..].to_vec();
-            let mut header = Header {
-                magic: MAGIC, version: VERSION, vocabulary_size, tokens, sentences, documents: count, hash: [0; 32],
-            };
-            header.hash = digest(&bytemuck::bytes_of(&header)[..HASHED], &[bytemuck::cast_slice(&payload)]);
-            words[..HEADER / 4].copy_from_slice(bytemuck::cast_slice(bytemuck::bytes_of(&header)));
+            let header = Header { magic: MAGIC, version: VERSION, vocabulary_size, tokens, sentences, documents: count };
+            let words = forged(header, |_| ());
             prop_assert!(Layout::parse(bytemuck::cast_slice(&words)).is_err());
         }
     }
@@ -418,12 +452,15 @@ mod tests {
     #[test]
     fn forged_content_is_refused() {
         let forge = |word: usize, value: u32| {
-            let mut words = build(&[vec![vec![1, 2, 3], vec![4]]]).words();
-            words[HEADER / 4 + word] = value;
-            let payload: Vec<u32> = words[HEADER / 4..].to_vec();
-            let mut header: Header = bytemuck::pod_read_unaligned(bytemuck::cast_slice(&words[..HEADER / 4]));
-            header.hash = digest(&bytemuck::bytes_of(&header)[..HASHED], &[bytemuck::cast_slice(&payload)]);
-            words[..HEADER / 4].copy_from_slice(bytemuck::cast_slice(bytemuck::bytes_of(&header)));
+            let header = Header {
+                magic: MAGIC,
+                version: VERSION,
+                vocabulary_size: 100,
+                tokens: 4,
+                sentences: 2,
+                documents: 1,
+            };
+            let words = forged(header, |payload| payload[word] = value);
             Layout::parse(bytemuck::cast_slice(&words)).map(|_| ())
         };
         assert_eq!(forge(5, 1 | 2 << 16), Ok(()), "the honest value of that word");

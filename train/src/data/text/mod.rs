@@ -1,10 +1,23 @@
 //! Text files: lines, sentences, documents.
+//!
+//! ```text
+//! files ─ source ─▶ UTF-8 ─ parts ─▶ parts of one size ─ documents ─▶ sentences and ends of documents
+//! ```
 
+mod abbreviations;
 mod documents;
+mod encoding;
+mod format;
+mod parts;
 mod reading;
+mod record;
+mod scripts;
 mod sentences;
+mod source;
 
-pub(super) use documents::parts;
-pub use documents::{Event, Format, LONGEST_DOCUMENT, LONGEST_LINE, read_documents, read_lines};
-pub(super) use reading::text_file;
-pub use reading::with_sentences;
+pub use documents::{Event, LONGEST_DOCUMENT, LONGEST_LINE, LONGEST_PARAGRAPH, Oddities};
+pub use format::{Format, Reading};
+pub(crate) use parts::{PART_SIZE, Part, Parts};
+pub use reading::{read_lines, with_sentences};
+pub use source::{STANDARD_INPUT, files_of, is_stream, look_at, repeatable, text_size};
+pub(crate) use source::{format_of, names_of};

@@ -1,35 +1,45 @@
-//! Sentences of text files as an iterator, for code that pulls rather than is pushed.
+//! Sentences and lines of text files, for code that wants no documents.
 
-use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use super::documents::{Event, Format, read_documents};
+use super::documents::{Event, Oddities};
+use super::format::{Format, Reading};
+use super::parts::Parts;
+use super::source::{files_of, look_at};
 use crate::data::error::DataError;
 
 /// Gives all sentences of `sources`, file after file, to `work`; they are read on a thread of their own.
 ///
 /// # Errors
-/// If a file cannot be read, or is empty; what `work` made of the text before it is dropped.
+/// If a file cannot be read, or none holds anything; what `work` made of the text before it is dropped.
 pub fn with_sentences<T>(
     sources: &[PathBuf],
-    format: Format,
+    reading: impl Into<Reading>,
     work: impl FnOnce(&mut dyn Iterator<Item = String>) -> T,
 ) -> Result<T, DataError> {
+    let reading = reading.into();
+    let files = files_of(sources)?;
     // What `work` does may take an hour: what can be seen at once is said at once.
-    sources.iter().try_for_each(|source| format.expect_of(source).and(text_file(source).map(drop)))?;
+    look_at(&files, reading)?;
     let (sender, receiver) = sync_channel::<String>(1024);
     thread::scope(|scope| {
         let reading = scope.spawn(move || {
-            for source in sources {
-                read_documents(source, 0..u64::MAX, format, &mut |event| {
+            let mut parts = Parts::new(&files, reading);
+            let mut oddities = Oddities::default();
+            for part in &mut parts {
+                oddities += part?.read(reading.skip_bad_lines, &mut |event| {
                     if let Event::Sentence(sentence) = event {
                         // Sending fails once nobody listens any more.
                         let _ = sender.send(sentence.to_owned());
                     }
                     Ok(())
                 })?;
+            }
+            match oddities.skipped_lines {
+                0 => (),
+                lines => tracing::warn!(lines, "left out: lines that cannot be read"),
             }
             Ok(())
         });
@@ -38,14 +48,21 @@ pub fn with_sentences<T>(
     })
 }
 
-/// Looks at a file that should hold text.
-pub(crate) fn text_file(path: &Path) -> Result<Metadata, DataError> {
-    let metadata = fs::metadata(path).map_err(DataError::io("read", path))?;
-    if !metadata.is_file() {
-        return Err(DataError::NotAFile { path: path.to_path_buf() });
+/// Shows `visit` every line of a file, blank ones too, without the white space around it, and its number from 1.
+///
+/// # Errors
+/// If the file cannot be read, holds something that is not text, or `visit` fails.
+pub fn read_lines(
+    path: &Path,
+    visit: &mut dyn FnMut(u64, &str) -> Result<(), DataError>,
+) -> Result<(), DataError> {
+    let (files, mut number) = ([path.to_path_buf()], 0);
+    // As records, of which none is cut, however long.
+    for part in Parts::new(&files, Reading::from(Format::Jsonl)) {
+        part?.lines(&mut |line| {
+            number += 1;
+            visit(number, line)
+        })?;
     }
-    if metadata.len() == 0 {
-        return Err(DataError::EmptyText { what: path.display().to_string() });
-    }
-    Ok(metadata)
+    Ok(())
 }

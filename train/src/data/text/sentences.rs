@@ -1,29 +1,51 @@
 //! Where sentences end in prose.
+//!
+//! A rule of thumb, not a parser. Three kinds of marks end sentences:
+//!
+//! - Those of scripts in which no space need follow (Unicode's Sentence_Terminal outside Latin): wherever they stand.
+//! - `!`, `?`, `…` and the like: where white space follows, and after it nothing in lower case.
+//! - The full stop: as these, but not after a title, an abbreviation or an initial, and after a small number (an ordinal in
+//!   many languages) only if a word follows that sentences often begin with.
 
-/// Marks that end a sentence where white space and something that can begin one follow.
-const ENDS: [char; 6] = ['.', '!', '?', '…', '؟', '।'];
-/// Marks that end a sentence whatever follows: in these scripts no space separates sentences.
-const FULL_WIDTH_ENDS: [char; 4] = ['。', '！', '？', '｡'];
+use super::abbreviations::{ABBREVIATIONS, BEFORE_NUMBERS, BEGINNINGS, OFTEN_LAST, TERMINALS};
+
 /// Marks that still belong to the sentence they follow.
-const CLOSERS: [char; 12] = ['"', '\'', '”', '’', '»', ')', ']', '}', '」', '』', '）', '*'];
-/// Marks before the first letter of a sentence.
-const OPENERS: [char; 14] = ['"', '\'', '“', '‘', '«', '(', '[', '{', '「', '『', '（', '—', '–', '*'];
-
-/// Words that a full stop follows without ending the sentence.
-const TITLES: [&str; 40] = [
-    "mr", "mrs", "ms", "dr", "prof", "st", "messrs", "mme", "mlle", "capt", "col", "gen", "lt", "sgt", "cpl",
-    "maj", "adm", "rev", "hon", "gov", "sen", "rep", "pres", "mt", "ft", "vs", "cf", "viz", "approx", "ca",
-    "jan", "feb", "aug", "sept", "oct", "nov", "dec", "eds", "al", "dept",
+const CLOSERS: [char; 20] = [
+    '"', '\'', '”', '’', '“', '‘', '»', '«', '›', '‹', ')', ']', '}', '」', '』', '）', '】', '》', '〉', '*',
 ];
-/// Words that a full stop follows without ending the sentence if a number comes next.
-const BEFORE_NUMBERS: [&str; 12] =
-    ["no", "nos", "fig", "figs", "vol", "vols", "p", "pp", "ch", "sec", "art", "eq"];
+/// Marks before the first letter of a sentence.
+const OPENERS: [char; 22] = [
+    '"', '\'', '“', '‘', '„', '‚', '«', '»', '‹', '(', '[', '{', '「', '『', '（', '—', '–', '-', '¿', '¡',
+    '*', '•',
+];
+
+/// What a mark says about the end of a sentence.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    /// Nothing.
+    No,
+    /// It may end one.
+    Weak,
+    /// It ends one.
+    Strong,
+}
+
+fn mark(c: char) -> Mark {
+    match c {
+        '.' | '!' | '?' | '…' | '\u{2024}' | '\u{203C}' | '\u{203D}' | '\u{2047}'..='\u{2049}' => {
+            Mark::Weak
+        }
+        '\u{FE52}' | '\u{FE56}' | '\u{FE57}' => Mark::Weak,
+        c if c < '\u{0589}' => Mark::No,
+        c => {
+            let place = TERMINALS.partition_point(|&(_, last)| last < c);
+            let inside = TERMINALS.get(place).is_some_and(|&(first, _)| first <= c);
+            if inside { Mark::Strong } else { Mark::No }
+        }
+    }
+}
 
 /// Divides a paragraph into its sentences, without the white space around them.
-///
-/// A rule of thumb, not a parser: a mark that ends sentences, and any closing quotes, must be followed by white space
-/// and by something that is not in lower case; a full stop after a title, an initial or an abbreviation with inner full
-/// stops ends nothing.
 pub(crate) fn sentences(paragraph: &str) -> impl Iterator<Item = &str> {
     let mut rest = paragraph.trim();
     std::iter::from_fn(move || {
@@ -37,17 +59,17 @@ pub(crate) fn sentences(paragraph: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Where the first sentence of `text` ends, in bytes.
-fn first_end(text: &str) -> usize {
+pub(super) fn first_end(text: &str) -> usize {
     let mut search = 0;
-    while let Some(found) = text[search..].find(|c| ENDS.contains(&c) || FULL_WIDTH_ENDS.contains(&c)) {
-        let mark = search + found;
-        let run = text[mark..]
-            .find(|c| !ENDS.contains(&c) && !FULL_WIDTH_ENDS.contains(&c) && !CLOSERS.contains(&c))
-            .unwrap_or(text.len() - mark);
-        let end = mark + run;
-        if text[mark..end].contains(FULL_WIDTH_ENDS)
-            || ends_here(&text[..mark], &text[mark..end], &text[end..])
-        {
+    while let Some(found) = text[search..].find(|c| mark(c) != Mark::No) {
+        let start = search + found;
+        let rest = &text[start..];
+        let run = rest.find(|c| mark(c) == Mark::No && !CLOSERS.contains(&c)).unwrap_or(rest.len());
+        // French sets a space before what closes a quotation.
+        let spaced = rest[run..].trim_start_matches([' ', '\u{A0}', '\u{202F}']);
+        let end =
+            if spaced.starts_with('»') { text.len() - spaced.len() + '»'.len_utf8() } else { start + run };
+        if ends_here(&text[..start], &text[start..end], &text[end..]) {
             return end;
         }
         search = end;
@@ -57,22 +79,56 @@ fn first_end(text: &str) -> usize {
 
 /// Whether a sentence ends after `marks`.
 fn ends_here(before: &str, marks: &str, after: &str) -> bool {
+    if marks.chars().any(|c| mark(c) == Mark::Strong) {
+        let between_digits = || {
+            before.chars().next_back().is_some_and(char::is_numeric)
+                && after.chars().next().is_some_and(char::is_numeric)
+        };
+        return marks != "．" || !between_digits();
+    }
     if !after.starts_with(char::is_whitespace) {
         return after.is_empty();
     }
-    let next = after.trim_start_matches(|c: char| c.is_whitespace() || OPENERS.contains(&c)).chars().next();
-    if next.is_some_and(char::is_lowercase) {
+    let next = after.trim_start_matches(|c: char| c.is_whitespace() || OPENERS.contains(&c));
+    let first = next.chars().next();
+    if first.is_some_and(char::is_lowercase) {
         return false;
     }
     if marks != "." {
         return true;
     }
     let word = before.rsplit(char::is_whitespace).next().unwrap_or_default().trim_start_matches(OPENERS);
-    let is_one_of = |words: &[&str]| words.iter().any(|known| word.eq_ignore_ascii_case(known));
-    let initial = word != "I" && word.chars().count() == 1 && word.chars().all(char::is_uppercase);
-    let inner_stops = word.contains('.') && word.split('.').all(|part| part.chars().count() == 1);
-    let numbered = next.is_some_and(char::is_numeric) && is_one_of(&BEFORE_NUMBERS);
-    !(initial || inner_stops || numbered || is_one_of(&TITLES))
+    let lower = word.to_lowercase();
+    let is_one_of = |words: &[&str]| words.binary_search(&lower.as_str()).is_ok();
+    if is_one_of(&ABBREVIATIONS)
+        || first.is_some_and(char::is_numeric) && is_one_of(&BEFORE_NUMBERS)
+        || is_initial(word)
+    {
+        return false;
+    }
+    if is_small_number(word) || is_abbreviated(word) || is_one_of(&OFTEN_LAST) {
+        let following = next.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+        return first.is_none() || BEGINNINGS.binary_search(&following.to_lowercase().as_str()).is_ok();
+    }
+    true
+}
+
+/// One capital letter, as in a name; `I` is a word.
+fn is_initial(word: &str) -> bool {
+    let mut letters = word.chars();
+    word != "I" && letters.next().is_some_and(char::is_uppercase) && letters.next().is_none()
+}
+
+/// One small letter, or single letters with full stops between them: `z`, `p.m`, `U.S`.
+fn is_abbreviated(word: &str) -> bool {
+    word != "I"
+        && word.split('.').all(|part| part.chars().count() == 1 && part.chars().all(char::is_alphabetic))
+}
+
+/// A number that may be an ordinal: two digits at most, or Roman.
+fn is_small_number(word: &str) -> bool {
+    let is_roman = || word.len() > 1 && word.bytes().all(|byte| b"IVXLC".contains(&byte));
+    (1..=2).contains(&word.chars().count()) && word.chars().all(char::is_numeric) || is_roman()
 }
 
 #[cfg(test)]
@@ -97,13 +153,35 @@ mod tests {
             "Wait...|What?!|(Yes.)|[Really.]|“So it is.”|‘Fine.’",
             "version 1.2.3 of example.com is out",
             "She left—at last.|1984 came.",
-            "今天天气很好。|我们去公园吧！|好吗？",
             "यह एक वाक्य है।|यह दूसरा है।",
+            "یہ پہلا جملہ ہے۔|یہ دوسرا جملہ ہے۔",
+            "هل جاء؟|نعم.|حسنا!",
+            "Բարեւ։|Նա գնաց։",
+            "ይህ ነው።|ያ ነው።",
+            "ဤသည်မှာ ပထမ။|ဤသည်မှာ ဒုတိယ။",
+            "Am 3. Oktober 1990 kam die Einheit.|Der 1. FC Köln gewann.|Das war z. B. Absicht, d. h. gewollt.",
+            "Ludwig XIV. August sah es.|„Ja.“|Dann ging er um 8.|Er kam im 19. Jahrhundert.",
+            "Vive en la Av. Colón.|La Sra. Díaz vino.|¿Vino?|¡Sí!",
+            "« Oui. »|Il partit avec M. Dupont et Mme. Durand.|Puis rien.",
+            "He was 42.|She was 40.|It was 1984.|War came.|Acme Inc. Chairman Jones left Acme Inc.|He slept.",
+            "Он жил на ул. Ленина в 1990 г. Москва росла.|Там были И. И. Иванов и др.|Он ушёл.",
+            "Il sig. Rossi e la dott. Bianchi.|Poi basta.",
+            "At 5 p.m. Smith left.|At 6 p.m.|He came back.",
             "No end",
         ] {
             let expected: Vec<&str> = text.split('|').collect();
-            let joined = if text.contains('。') { expected.concat() } else { expected.join(" ") };
-            assert_eq!(split(&joined), expected);
+            assert_eq!(split(&expected.join(" ")), expected);
+        }
+        for text in [
+            "今天天气很好。|我们去公园吧！|好吗？",
+            "他说：“你好！”|我走了。",
+            "今天很好．|气温是３．５度．",
+            "នេះជាប្រយោគ។|នេះជាប្រយោគទីពីរ៕",
+            "ہے۔|یہ۔",
+            "यह है।|वह है॥",
+        ] {
+            let expected: Vec<&str> = text.split('|').collect();
+            assert_eq!(split(&expected.concat()), expected);
         }
         assert_eq!(split("  One.\n\tTwo\nlines.  "), ["One.", "Two\nlines."]);
         assert!(split(" \n ").is_empty());

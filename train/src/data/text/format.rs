@@ -1,0 +1,126 @@
+//! How text files are laid out, given or recognised.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::record;
+use crate::data::error::DataError;
+
+/// How a text file is laid out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// One sentence a line, a blank line between documents (the reference).
+    #[default]
+    Sentences,
+    /// Paragraphs with a blank line between them, two or more blank lines between documents.
+    Prose,
+    /// One JSON object a line, its `text` a document in prose.
+    Jsonl,
+}
+
+/// How text files are to be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reading {
+    /// The layout of all files; not given: that of each file by its content and name, JSON lines or else sentences.
+    pub format: Option<Format>,
+    /// Leave out, and count, lines that cannot be read: bytes that are not UTF-8, NULs, records without a text or too
+    /// long. If not, the first one is an error.
+    pub skip_bad_lines: bool,
+}
+
+impl From<Format> for Reading {
+    fn from(format: Format) -> Self {
+        Self { format: Some(format), ..Self::default() }
+    }
+}
+
+impl Format {
+    /// The layout of a file, from how it begins and, where that leaves it open, from its name. `whole` says that
+    /// `head` is all there is.
+    ///
+    /// # Errors
+    /// If it is JSON but not one object a line, or JSON lines where `given` is plain text: braces and keys would be
+    /// learnt.
+    pub(super) fn recognise(
+        path: &Path,
+        head: &[u8],
+        whole: bool,
+        given: Option<Self>,
+    ) -> Result<Self, DataError> {
+        let named = is_named_json(path);
+        let looks = Json::of(head, whole, named);
+        let other = |problem| Err(DataError::JsonDocument { path: path.to_path_buf(), problem });
+        match (given, looks) {
+            (Some(Self::Jsonl) | None, Json::Array) => {
+                other("one JSON array, not one object a line; make it so, for example with `jq -c '.[]'`")
+            }
+            (Some(Self::Jsonl) | None, Json::Spread) => other(
+                "a JSON object over several lines, not one object a line; make it so, for example with `jq -c .`",
+            ),
+            (Some(Self::Jsonl), _) | (None, Json::Lines) => Ok(Self::Jsonl),
+            (Some(plain), Json::Lines) => {
+                Err(DataError::OtherFormat { path: path.to_path_buf(), format: plain })
+            }
+            (Some(plain), _) if named => {
+                Err(DataError::OtherFormat { path: path.to_path_buf(), format: plain })
+            }
+            (Some(plain), _) => Ok(plain),
+            (None, Json::No) if named => Ok(Self::Jsonl),
+            (None, Json::No) => Ok(Self::Sentences),
+        }
+    }
+}
+
+/// Whether a name says JSON, packed or not.
+fn is_named_json(path: &Path) -> bool {
+    let unpacked = match path.extension() {
+        Some(ending) if ending == "gz" => PathBuf::from(path.file_stem().unwrap_or_default()),
+        _ => path.to_path_buf(),
+    };
+    matches!(unpacked.extension().and_then(|ending| ending.to_str()), Some("jsonl" | "ndjson" | "json"))
+}
+
+/// What the beginning of a file looks like.
+enum Json {
+    No,
+    Lines,
+    Array,
+    Spread,
+}
+
+impl Json {
+    fn of(head: &[u8], whole: bool, named: bool) -> Self {
+        let head = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head).trim_ascii_start();
+        let key_follows = |rest: &[u8]| rest.trim_ascii_start().starts_with(b"\"");
+        match head.first() {
+            Some(b'[') => {
+                let inside = head[1..].trim_ascii_start();
+                let objects = inside.first() == Some(&b'{') && key_follows(&inside[1..]);
+                if objects || named { Self::Array } else { Self::No }
+            }
+            Some(b'{') => match head.iter().position(|&byte| byte == b'\n') {
+                Some(end) if head[..end].trim_ascii() == b"{" => {
+                    if key_follows(&head[end..]) {
+                        Self::Spread
+                    } else {
+                        Self::No
+                    }
+                }
+                Some(end) => Self::of_line(&head[..end], named),
+                None if whole => Self::of_line(head, named),
+                // A record longer than what was looked at.
+                None if key_follows(&head[1..]) => Self::Lines,
+                None => Self::No,
+            },
+            _ => Self::No,
+        }
+    }
+
+    fn of_line(line: &[u8], named: bool) -> Self {
+        let is_object = std::str::from_utf8(line).is_ok_and(record::is_object);
+        if is_object || named { Self::Lines } else { Self::No }
+    }
+}
