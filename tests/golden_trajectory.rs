@@ -126,7 +126,7 @@ fn training_takes_the_recorded_way() {
                 );
                 let lr = schedule.at(expected.step);
                 assert!((lr - expected.lr).abs() <= 1e-15, "{}", what("learning rate"));
-                runtime.update(&optimizer.update(expected.step + 1, lr, norm));
+                runtime.update(&optimizer.update(expected.step + 1, lr));
             }
             let values: Vec<f64> = runtime.read(State::Values);
             for (part, range) in parameters.placed_parts() {

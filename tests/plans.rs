@@ -186,7 +186,7 @@ fn inputs_that_do_not_fit_are_refused() {
     );
     assert!(error(run(&[2, 1, 0], &[1, 100], &order, &[0, 2])).contains("`token_ids` holds 100 at index 1"));
     assert!(error(run(&[2, 1, 0], &[1, -1], &order, &[0, 2])).contains("must lie in 0..100"));
-    assert!(error(run(&[2, 1, 0], &[1, 2], &order, &[0, 1])).contains("the last border is 2"));
+    assert!(error(run(&[2, 1, 0], &[1, 2], &order, &[0, 1])).contains("the last offset is 2"));
     // Not sorted, not stably, a row twice, a row that is not there.
     for (ids, order, index) in [
         ([3, 1], [0, 1], 1),

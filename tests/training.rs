@@ -73,7 +73,7 @@ fn update(lr: f64) -> Update {
         beta2: 0.999,
         epsilon: 1e-6,
         weight_decay: 0.01,
-        gradient_scale: 1.0,
+        clip_norm: 0.0,
         bias_correction: None,
     }
 }

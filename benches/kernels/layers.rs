@@ -19,7 +19,8 @@ pub fn linear(bench: &mut Bench<'_>) {
         let (x, weight, bias) = (values(rows * inputs), values(outputs * inputs), values(outputs));
         let (mut y, mut u) = (values(rows * outputs), values(rows * outputs));
         bench.kernel(&format!("linear_forward/{name}"), cost, |cpu| {
-            cpu.linear_forward(
+            Kernels::<precision::F32>::linear_forward(
+                cpu,
                 &linear,
                 linear::Forward {
                     x: &x,
@@ -32,14 +33,16 @@ pub fn linear(bench: &mut Bench<'_>) {
         });
         let (mut dx, store) = (values(rows * inputs), Store::Assign);
         bench.kernel(&format!("linear_input_gradient/{name}"), cost, |cpu| {
-            cpu.linear_input_gradient(
+            Kernels::<precision::F32>::linear_input_gradient(
+                cpu,
                 &linear,
                 linear::InputGradient { du: &u, weight: &weight, dx: &mut dx, store },
             );
         });
         let (mut d_weight, mut d_bias) = (values(outputs * inputs), values(outputs));
         bench.kernel(&format!("linear_weight_gradient/{name}"), cost, |cpu| {
-            cpu.linear_weight_gradient(
+            Kernels::<precision::F32>::linear_weight_gradient(
+                cpu,
                 &linear,
                 linear::WeightGradient { x: &x, du: &u, d_weight: &mut d_weight, d_bias: Some(&mut d_bias) },
             );
@@ -49,10 +52,18 @@ pub fn linear(bench: &mut Bench<'_>) {
     let (x, dy, mut y) = (values(elements), values(elements), values(elements));
     for function in [Activation::GeluNew, Activation::Gelu, Activation::Tanh] {
         bench.kernel(&format!("activation_forward/{function:?}"), function.cost(elements, 2, F32), |cpu| {
-            cpu.activation_forward(&function, activation::Forward { x: &x, y: &mut y });
+            Kernels::<precision::F32>::activation_forward(
+                cpu,
+                &function,
+                activation::Forward { x: &x, y: &mut y },
+            );
         });
         bench.kernel(&format!("activation_backward/{function:?}"), function.cost(elements, 3, F32), |cpu| {
-            cpu.activation_backward(&function, activation::Backward { saved: &x, dy: &dy, du: &mut y });
+            Kernels::<precision::F32>::activation_backward(
+                cpu,
+                &function,
+                activation::Backward { saved: &x, dy: &dy, du: &mut y },
+            );
         });
     }
 }
@@ -66,7 +77,8 @@ pub fn attention(bench: &mut Bench<'_>) {
         let attention = attention::Attention { heads: HEADS, head_width: HIDDEN / HEADS, dropout };
         bench.kernel(&format!("attention_forward{name}"), attention.forward_cost(ROWS, LENGTH, F32), |cpu| {
             let (context, log_sum_exp) = (&mut context, &mut log_sum_exp);
-            cpu.attention_forward(
+            Kernels::<precision::F32>::attention_forward(
+                cpu,
                 &attention,
                 attention::Forward { qkv, offsets, randomness, context, log_sum_exp },
             );
@@ -75,7 +87,8 @@ pub fn attention(bench: &mut Bench<'_>) {
             &format!("attention_backward{name}"),
             attention.backward_cost(ROWS, LENGTH, F32),
             |cpu| {
-                cpu.attention_backward(
+                Kernels::<precision::F32>::attention_backward(
+                    cpu,
                     &attention,
                     attention::Backward {
                         qkv,
@@ -97,11 +110,12 @@ pub fn normalisation(bench: &mut Bench<'_>) {
     let [x, residual, dy] = [1, 2, 3].map(|_| values(elements));
     let [mut sum, mut y, mut d_sum, mut d_x] = [1, 2, 3, 4].map(|_| values(elements));
     let [gamma, beta, mut d_gamma, mut d_beta] = [1, 2, 3, 4].map(|_| values(HIDDEN));
-    let (mut mean, mut reciprocal_deviation) = (values(ROWS), values(ROWS));
+    let (mut mean, mut rstd) = (values(ROWS), values(ROWS));
     for (name, dropout) in [("", None), ("/dropout", Some(dropout()))] {
         let layer_norm = layer_norm::LayerNorm { width: HIDDEN, epsilon: 1e-12, dropout };
         bench.kernel(&format!("layer_norm_forward{name}"), layer_norm.cost(ROWS, 4, F32), |cpu| {
-            cpu.layer_norm_forward(
+            Kernels::<precision::F32>::layer_norm_forward(
+                cpu,
                 &layer_norm,
                 layer_norm::Forward {
                     x: &x,
@@ -111,19 +125,20 @@ pub fn normalisation(bench: &mut Bench<'_>) {
                     randomness: randomness(),
                     sum: Some(&mut sum),
                     mean: &mut mean,
-                    reciprocal_deviation: &mut reciprocal_deviation,
+                    rstd: &mut rstd,
                     y: &mut y,
                 },
             );
         });
         let operands = if dropout.is_some() { 4 } else { 3 };
         bench.kernel(&format!("layer_norm_backward{name}"), layer_norm.cost(ROWS, operands, F32), |cpu| {
-            cpu.layer_norm_backward(
+            Kernels::<precision::F32>::layer_norm_backward(
+                cpu,
                 &layer_norm,
                 layer_norm::Backward {
                     sum: &sum,
                     mean: &mean,
-                    reciprocal_deviation: &reciprocal_deviation,
+                    rstd: &rstd,
                     gamma: &gamma,
                     dy: &dy,
                     randomness: randomness(),
@@ -139,35 +154,59 @@ pub fn normalisation(bench: &mut Bench<'_>) {
     let (dropout, width, randomness) = (dropout(), HIDDEN, randomness());
     let cost = Cost::new(elements, 2 * elements, F32);
     bench.kernel("dropout_forward", cost, |cpu| {
-        cpu.dropout_forward(&dropout, dropout::Forward { width, randomness, x: &x, y: &mut y });
+        Kernels::<precision::F32>::dropout_forward(
+            cpu,
+            &dropout,
+            dropout::Forward { width, randomness, x: &x, y: &mut y },
+        );
     });
     bench.kernel("dropout_backward", cost, |cpu| {
         let store = Store::Assign;
-        cpu.dropout_backward(&dropout, dropout::Backward { width, randomness, dy: &dy, dx: &mut d_x, store });
+        Kernels::<precision::F32>::dropout_backward(
+            cpu,
+            &dropout,
+            dropout::Backward { width, randomness, dy: &dy, dx: &mut d_x, store },
+        );
     });
 }
 
 pub fn embeddings(bench: &mut Bench<'_>) {
     let embedding = embedding::Embedding { width: EMBEDDING };
-    let (tokens, positions, segments) = (indices(ROWS, VOCABULARY), indices(ROWS, 512), indices(ROWS, 2));
-    let indices = embedding::Indices { tokens: &tokens, positions: &positions, segments: &segments };
+    let (token_ids, position_ids, segment_ids) =
+        (indices(ROWS, VOCABULARY), indices(ROWS, 512), indices(ROWS, 2));
     let mut token_order: Vec<i32> = (0..ROWS as i32).collect();
-    token_order.sort_by_key(|&row| tokens[row as usize]);
+    token_order.sort_by_key(|&row| token_ids[row as usize]);
     let tables = || [VOCABULARY, 512, 2].map(|height| values(height * EMBEDDING));
     let ([words, positions, segments], mut y) = (tables(), values(ROWS * EMBEDDING));
     bench.kernel("embedding_forward", embedding.cost(ROWS, F32), |cpu| {
         let (words, positions, segments) = (&words, &positions, &segments);
-        cpu.embedding_forward(
+        Kernels::<precision::F32>::embedding_forward(
+            cpu,
             &embedding,
-            embedding::Forward { indices, words, positions, segments, y: &mut y },
+            embedding::Forward {
+                indices: embedding::Indices {
+                    tokens: &token_ids,
+                    positions: &position_ids,
+                    segments: &segment_ids,
+                },
+                words,
+                positions,
+                segments,
+                y: &mut y,
+            },
         );
     });
     let [mut d_words, mut d_positions, mut d_segments] = tables();
     bench.kernel("embedding_backward", embedding.cost(ROWS, F32), |cpu| {
-        cpu.embedding_backward(
+        Kernels::<precision::F32>::embedding_backward(
+            cpu,
             &embedding,
             embedding::Backward {
-                indices,
+                indices: embedding::Indices {
+                    tokens: &token_ids,
+                    positions: &position_ids,
+                    segments: &segment_ids,
+                },
                 token_order: &token_order,
                 dy: &y,
                 d_words: &mut d_words,

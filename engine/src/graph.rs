@@ -7,7 +7,6 @@ use std::sync::Arc;
 use crate::op::Operation;
 use crate::parameters::{ParameterId, Parameters};
 use crate::shape::{Axis, AxisSpec, Named, Rows, Shape};
-use crate::tensor::{Indices, Tensor};
 
 /// A value of a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,10 +23,36 @@ pub(crate) enum Source {
     Node(usize),
 }
 
+/// What a value is, which decides what it is stored in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// An activation or its gradient: stored in the plan's precision.
+    Activation,
+    /// A loss, what is said about a row, a number that losses are told: stored as the masters of parameters are.
+    Statistic,
+    /// Integers.
+    Index,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Value {
     pub shape: Shape,
+    pub kind: Kind,
     pub source: Source,
+}
+
+/// A matrix of real numbers in a graph under construction: copy it around like a number.
+#[derive(Clone, Copy, Debug)]
+pub struct Tensor<'g> {
+    pub(crate) graph: &'g Graph,
+    pub(crate) id: ValueId,
+}
+
+/// A list of integers in a graph under construction.
+#[derive(Clone, Copy, Debug)]
+pub struct Indices<'g> {
+    pub(crate) graph: &'g Graph,
+    pub(crate) id: ValueId,
 }
 
 /// What the numbers of an input may be; checked at every run, so that no kernel ever reads outside a table.
@@ -40,7 +65,7 @@ pub enum Content {
     /// Rows of values that lie along the axis.
     RowOf(Axis),
     /// Ascending from 0 to the length of the axis.
-    BordersOf(Axis),
+    OffsetsOf(Axis),
     /// All rows, sorted stably by what another input (a position among the inputs) says of each.
     OrderOf(usize),
 }
@@ -88,13 +113,17 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub fn value(&mut self, shape: Shape, source: Source) -> ValueId {
-        self.values.push(Value { shape, source });
+    pub fn value(&mut self, shape: Shape, kind: Kind, source: Source) -> ValueId {
+        self.values.push(Value { shape, kind, source });
         ValueId(self.values.len() - 1)
     }
 
     pub fn shape(&self, value: ValueId) -> Shape {
         self.values[value.0].shape
+    }
+
+    pub fn kind(&self, value: ValueId) -> Kind {
+        self.values[value.0].kind
     }
 
     /// What may be bound to a value; anything real where nothing is bound.
@@ -122,9 +151,9 @@ impl Record {
     }
 
     /// Appends a node whose outputs start from nothing and returns its outputs.
-    pub fn push(&mut self, node: Node, shapes: &[Shape]) -> Vec<ValueId> {
-        let index = self.nodes.len();
-        let outputs: Vec<_> = shapes.iter().map(|&shape| self.value(shape, Source::Node(index))).collect();
+    pub fn push(&mut self, node: Node, outputs: &[(Shape, Kind)]) -> Vec<ValueId> {
+        let source = Source::Node(self.nodes.len());
+        let outputs: Vec<_> = outputs.iter().map(|&(shape, kind)| self.value(shape, kind, source)).collect();
         let into = if node.into.is_empty() { vec![None; outputs.len()] } else { node.into };
         self.nodes.push(Node { outputs: outputs.clone(), into, ..node });
         outputs
@@ -169,13 +198,23 @@ impl Graph {
         Axis(axes.len() - 1)
     }
 
-    /// Declares an input of real numbers.
+    /// Declares an input of real numbers, stored as activations are.
     ///
     /// # Panics
     /// If the name is taken.
     #[track_caller]
     pub fn input(&self, name: &str, shape: Shape) -> Tensor<'_> {
-        self.tensor(self.declare_input(name, shape, Content::Real))
+        self.tensor(self.declare_input(name, shape, Kind::Activation, Content::Real))
+    }
+
+    /// Declares an input of real numbers that losses are told, weights and targets: f32 in every precision but the
+    /// reference's.
+    ///
+    /// # Panics
+    /// If the name is taken.
+    #[track_caller]
+    pub fn statistic(&self, name: &str, shape: Shape) -> Tensor<'_> {
+        self.tensor(self.declare_input(name, shape, Kind::Statistic, Content::Real))
     }
 
     /// Declares an input of integers, one per row.
@@ -185,7 +224,7 @@ impl Graph {
     #[track_caller]
     pub fn indices(&self, name: &str, rows: Rows, content: Content) -> Indices<'_> {
         assert!(content != Content::Real, "input {name}: indices are integers");
-        let id = self.declare_input(name, Shape::new(rows, 1), content);
+        let id = self.declare_input(name, Shape::new(rows, 1), Kind::Index, content);
         Indices { graph: self, id }
     }
 
@@ -202,12 +241,12 @@ impl Graph {
     }
 
     #[track_caller]
-    fn declare_input(&self, name: &str, shape: Shape, content: Content) -> ValueId {
+    fn declare_input(&self, name: &str, shape: Shape, kind: Kind, content: Content) -> ValueId {
         let mut record = self.record.borrow_mut();
         assert!(record.inputs.iter().all(|known| known.name != name), "input {name} is declared twice");
         record.inputs.push(InputSpec { name: name.to_owned(), shape, content });
         let source = Source::Input(record.inputs.len() - 1);
-        record.value(shape, source)
+        record.value(shape, kind, source)
     }
 
     /// A parameter as a tensor.
@@ -216,7 +255,7 @@ impl Graph {
         let known = record.parameter_values.get(&id).copied();
         let value = known.unwrap_or_else(|| {
             let shape = Shape::new(Rows::Fixed(self.parameters.rows(id)), self.parameters.columns(id));
-            let value = record.value(shape, Source::Parameter(id));
+            let value = record.value(shape, Kind::Activation, Source::Parameter(id));
             record.parameter_values.insert(id, value);
             value
         });
@@ -260,7 +299,7 @@ impl Graph {
         name: &str,
         operation: crate::op::Op,
         inputs: &[ValueId],
-        shapes: &[Shape],
+        outputs: &[(Shape, Kind)],
     ) -> Vec<ValueId> {
         let mut record = self.record.borrow_mut();
         let node = Node {
@@ -273,7 +312,7 @@ impl Graph {
             region: record.region,
             again: false,
         };
-        record.push(node, shapes)
+        record.push(node, outputs)
     }
 
     /// A dropout stream that no other operation of this graph has.

@@ -19,8 +19,8 @@
 //! let parameters = Arc::new(parameters);
 //! let graph = Graph::new(parameters.clone());
 //! let rows = Rows::Along(graph.axis("examples", 8));
-//! let [x, y] = [graph.input("x", Shape::new(rows, 2)), graph.input("y", Shape::new(rows, 1))];
-//! let ones = graph.input("weights", Shape::new(rows, 1));
+//! let [x, y] = [graph.input("x", Shape::new(rows, 2)), graph.statistic("y", Shape::new(rows, 1))];
+//! let ones = graph.statistic("weights", Shape::new(rows, 1));
 //! let loss = x.linear(graph.parameter(weight), None, Activation::Identity).squared_error(y, ones);
 //!
 //! let options = PlanOptions { precision: Precision::F64, recompute: Recompute::None };
@@ -35,31 +35,34 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod backward;
 mod differentiate;
 mod error;
+mod execute;
 mod graph;
-mod host;
 mod op;
+mod operands;
+mod operations;
 mod parameters;
 mod plan;
 mod runtime;
 mod shape;
-mod tensor;
 mod vjp;
 
-pub use differentiate::Recompute;
+pub use backward::Recompute;
 pub use error::{PlanError, RunError};
-pub use graph::{Content, Graph, InputSpec};
+pub use graph::{Content, Graph, Indices, InputSpec, Tensor};
 pub use kernels::{Activation, DeviceError};
+pub use operations::{Classified, Norm, Tokens};
 pub use parameters::{Declaration, Initializer, ParameterId, Parameters, Part};
 pub use plan::{Plan, PlanOptions, Precision};
-pub use runtime::{Bindings, Device, PlanId, Runtime, State};
+pub use runtime::{Applied, Bindings, Device, PlanId, Runtime, State};
 pub use shape::{Axis, AxisSpec, Rows, Shape};
-pub use tensor::{Classified, Indices, Norm, Tensor, Tokens};
 
 /// The names of all operations, those that models record and those that differentiation appends: what a test must cover.
 pub fn operation_names() -> impl Iterator<Item = &'static str> {
-    op::Op::NAMES.iter().chain(op::GradientOp::NAMES).copied()
+    let is_step = |name: &&str| *name != op::GradientOp::Seed.name(); // a constant among the inputs
+    op::Op::NAMES.iter().chain(op::GradientOp::NAMES).copied().filter(is_step)
 }
 
 /// Purposes of the engine's random numbers: the second argument of [`kernels::random::Philox::new`].

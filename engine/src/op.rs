@@ -18,6 +18,8 @@ use kernels::sequence_softmax::SequenceSoftmax;
 use kernels::sequence_sum::SequenceSum;
 use kernels::squared_error::SquaredError;
 
+use crate::operands as at;
+
 /// A differentiable operation. Operands are listed as `inputs → outputs`; `?` marks what may be absent.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
@@ -25,7 +27,7 @@ pub enum Op {
     Embedding(Embedding),
     /// x, weight, bias? → y, preactivation?
     Linear(Linear),
-    /// x, γ, β, residual? → y, mean, reciprocal deviation, sum?
+    /// x, γ, β, residual? → y, mean, rstd, sum?
     LayerNorm(LayerNorm),
     /// qkv, offsets → context, log-sum-exp
     Attention(Attention),
@@ -55,7 +57,7 @@ pub enum Op {
 /// gradient is added to are listed after `⇒`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GradientOp {
-    /// → 1, the gradient of the loss with respect to itself
+    /// → 1, the gradient of the loss with respect to itself: no step, but a constant among the inputs
     Seed,
     /// token ids, position ids, segment ids, token order, dy ⇒ words, positions, segments
     Embedding(Embedding),
@@ -67,7 +69,7 @@ pub enum GradientOp {
     LinearInput(Linear),
     /// x, du ⇒ weight, bias?
     LinearWeight(Linear),
-    /// sum, mean, reciprocal deviation, γ, dy → d_sum (into), d_x? ⇒ γ, β
+    /// sum, mean, rstd, γ, dy → d_sum (into), d_x? ⇒ γ, β
     LayerNorm(LayerNorm),
     /// qkv, offsets, context, log-sum-exp, d_context → d_qkv
     Attention(Attention),
@@ -152,6 +154,19 @@ names!(GradientOp {
 });
 
 impl Operation {
+    /// Whether the operand at `position`, if it is a parameter, is read as the master rather than as a product's weight.
+    pub fn reads_master(&self, position: usize) -> bool {
+        match self {
+            Self::Forward(Op::Embedding(_)) => position <= at::embedding::SEGMENTS,
+            Self::Forward(Op::Linear(_)) => position == at::linear::BIAS,
+            Self::Forward(Op::LayerNorm(_)) => {
+                [at::layer_norm::GAMMA, at::layer_norm::BETA].contains(&position)
+            }
+            Self::Backward(GradientOp::LayerNorm(_)) => position == at::layer_norm_gradient::GAMMA,
+            Self::Forward(_) | Self::Backward(_) => false,
+        }
+    }
+
     /// Short name.
     pub fn name(&self) -> &'static str {
         match self {
@@ -162,14 +177,9 @@ impl Operation {
 }
 
 /// The block that input `index` of a concatenation of `widths` occupies.
-pub(crate) fn concatenation(widths: &[usize], index: usize) -> Columns {
-    Columns {
-        width: widths[index],
-        x_width: widths[index],
-        from: 0,
-        y_width: widths.iter().sum(),
-        to: widths[..index].iter().sum(),
-    }
+pub(crate) fn concatenation(widths: impl Iterator<Item = usize> + Clone, index: usize) -> Columns {
+    let width = widths.clone().nth(index).expect("an input of the concatenation");
+    Columns { width, x_width: width, from: 0, y_width: widths.clone().sum(), to: widths.take(index).sum() }
 }
 
 /// The opposite copy.

@@ -17,7 +17,7 @@ pub enum Rows {
     /// One per member of the axis.
     Along(Axis),
     /// One per member and one more: where each member starts, and the end.
-    Borders(Axis),
+    Offsets(Axis),
 }
 
 impl Rows {
@@ -26,7 +26,7 @@ impl Rows {
         match self {
             Self::Fixed(rows) => rows,
             Self::Along(axis) => lengths[axis.0],
-            Self::Borders(axis) => lengths[axis.0] + 1,
+            Self::Offsets(axis) => lengths[axis.0] + 1,
         }
     }
 }
@@ -64,7 +64,7 @@ impl fmt::Display for Named<'_> {
         match shape.rows {
             Rows::Fixed(rows) => write!(f, "[{rows}, {}]", shape.columns),
             Rows::Along(axis) => write!(f, "[{}, {}]", axes[axis.0].name, shape.columns),
-            Rows::Borders(axis) => write!(f, "[{} + 1, {}]", axes[axis.0].name, shape.columns),
+            Rows::Offsets(axis) => write!(f, "[{} + 1, {}]", axes[axis.0].name, shape.columns),
         }
     }
 }

@@ -5,74 +5,92 @@
 
 use kernels::activation::Activation;
 
-use crate::differentiate::Differentiation;
+use crate::backward::Backward;
 use crate::graph::{Node, ValueId};
 use crate::op::{GradientOp, Op, concatenation, reversed};
+use crate::operands as at;
 
 /// Appends the gradients of `node`'s inputs, given the gradient `dy` of its first output.
-pub(crate) fn vjp(d: &mut Differentiation<'_>, node: &Node, op: &Op, dy: ValueId) {
+pub(crate) fn vjp(d: &mut Backward<'_>, node: &Node, op: &Op, dy: ValueId) {
     let (inputs, outputs) = (&node.inputs, &node.outputs);
     match op {
         Op::Embedding(op) => {
-            let reads = [inputs[3], inputs[4], inputs[5], inputs[6], dy];
-            d.parameters(GradientOp::Embedding(*op), &reads, &inputs[..3]);
+            use at::embedding::{POSITION_IDS, SEGMENT_IDS, SEGMENTS, TOKEN_IDS, TOKEN_ORDER};
+            let reads = [TOKEN_IDS, POSITION_IDS, SEGMENT_IDS, TOKEN_ORDER].map(|list| inputs[list]);
+            let reads = [&reads[..], &[dy]].concat();
+            d.parameters(GradientOp::Embedding(*op), &reads, &inputs[..=SEGMENTS]);
         }
         Op::Linear(op) => {
+            use at::linear::{PREACTIVATION, WEIGHT, X, Y};
             let du = match op.activation {
                 Activation::Identity => dy,
                 activation => {
-                    let saved = if activation.keeps_preactivation() { outputs[1] } else { outputs[0] };
-                    let saved = d.saved(saved);
-                    d.fresh(GradientOp::ActivationGradient(activation), &[saved, dy], outputs[0])
+                    let saved = if activation.keeps_preactivation() { PREACTIVATION } else { Y };
+                    let saved = d.saved(outputs[saved]);
+                    d.fresh(GradientOp::ActivationGradient(activation), &[saved, dy], outputs[Y])
                 }
             };
-            let x = d.saved(inputs[0]);
-            d.parameters(GradientOp::LinearWeight(*op), &[x, du], &inputs[1..]);
-            d.contribute(GradientOp::LinearInput(*op), &[du, inputs[1]], inputs[0]);
+            let x = d.saved(inputs[X]);
+            d.parameters(GradientOp::LinearWeight(*op), &[x, du], &inputs[WEIGHT..]);
+            d.contribute(GradientOp::LinearInput(*op), &[du, inputs[WEIGHT]], inputs[X]);
         }
         Op::LayerNorm(op) => {
-            let residual = inputs.get(3).copied();
-            let sum = d.saved(outputs.get(3).copied().unwrap_or(inputs[0]));
-            let reads = [sum, d.saved(outputs[1]), d.saved(outputs[2]), inputs[1], dy];
-            d.layer_norm(*op, &reads, inputs[0], residual, &inputs[1..3]);
+            use at::layer_norm::{BETA, GAMMA, MEAN, RESIDUAL, RSTD, SUM, X};
+            let sum = d.saved(outputs.get(SUM).copied().unwrap_or(inputs[X]));
+            let reads = [sum, d.saved(outputs[MEAN]), d.saved(outputs[RSTD]), inputs[GAMMA], dy];
+            d.layer_norm(*op, &reads, inputs[X], inputs.get(RESIDUAL).copied(), &inputs[GAMMA..=BETA]);
         }
         Op::Attention(op) => {
-            let reads = [d.saved(inputs[0]), inputs[1], d.saved(outputs[0]), d.saved(outputs[1]), dy];
-            let d_qkv = d.fresh(GradientOp::Attention(*op), &reads, inputs[0]);
-            d.flow(d_qkv, inputs[0]);
+            use at::attention::{CONTEXT, LOG_SUM_EXP, OFFSETS, QKV};
+            let (context, log_sum_exp) = (d.saved(outputs[CONTEXT]), d.saved(outputs[LOG_SUM_EXP]));
+            let reads = [d.saved(inputs[QKV]), inputs[OFFSETS], context, log_sum_exp, dy];
+            let d_qkv = d.fresh(GradientOp::Attention(*op), &reads, inputs[QKV]);
+            d.flow(d_qkv, inputs[QKV]);
         }
         Op::Dropout(op) => d.contribute(GradientOp::Dropout(*op), &[dy], inputs[0]),
-        Op::Gather(op) => d.contribute(GradientOp::Gather(*op), &[inputs[1], dy], inputs[0]),
+        Op::Gather(op) => {
+            use at::gather::{ROWS, X};
+            d.contribute(GradientOp::Gather(*op), &[inputs[ROWS], dy], inputs[X]);
+        }
         Op::CrossEntropy(op) => {
-            d.constants(node, &inputs[2..]);
-            let reads = [d.saved(inputs[0]), inputs[1], inputs[2], d.saved(outputs[2]), dy];
-            let d_logits = d.fresh(GradientOp::CrossEntropy(*op), &reads, inputs[0]);
-            d.flow(d_logits, inputs[0]);
+            use at::cross_entropy::{LABELS, LOG_SUM_EXP, LOGITS, WEIGHTS};
+            d.constants(node, &inputs[WEIGHTS..]);
+            let log_sum_exp = d.saved(outputs[LOG_SUM_EXP]);
+            let reads = [d.saved(inputs[LOGITS]), inputs[LABELS], inputs[WEIGHTS], log_sum_exp, dy];
+            let d_logits = d.fresh(GradientOp::CrossEntropy(*op), &reads, inputs[LOGITS]);
+            d.flow(d_logits, inputs[LOGITS]);
         }
         Op::SquaredError(op) => {
-            d.constants(node, &inputs[1..]);
-            let reads = [d.saved(inputs[0]), inputs[1], inputs[2], dy];
-            d.contribute(GradientOp::SquaredError(*op), &reads, inputs[0]);
+            use at::squared_error::{TARGETS, WEIGHTS, X};
+            d.constants(node, &inputs[TARGETS..]);
+            let reads = [d.saved(inputs[X]), inputs[TARGETS], inputs[WEIGHTS], dy];
+            d.contribute(GradientOp::SquaredError(*op), &reads, inputs[X]);
         }
         Op::Add(op) => {
-            d.scaled_flow(op.alpha, dy, inputs[0]);
-            d.scaled_flow(op.beta, dy, inputs[1]);
+            d.scaled_flow(op.alpha, dy, inputs[at::add::A]);
+            d.scaled_flow(op.beta, dy, inputs[at::add::B]);
         }
         Op::Scale(op) => d.scaled_flow(op.factor, dy, inputs[0]),
         Op::SliceColumns(op) => d.contribute(GradientOp::Columns(reversed(op)), &[dy], inputs[0]),
         Op::ConcatenateColumns => {
             let widths: Vec<_> = inputs.iter().map(|&input| d.shape(input).columns).collect();
             for (index, &input) in inputs.iter().enumerate() {
-                d.contribute(GradientOp::Columns(reversed(&concatenation(&widths, index))), &[dy], input);
+                d.contribute(
+                    GradientOp::Columns(reversed(&concatenation(widths.iter().copied(), index))),
+                    &[dy],
+                    input,
+                );
             }
         }
         Op::SequenceSoftmax(op) => {
-            let reads = [d.saved(outputs[0]), inputs[1], dy];
-            d.contribute(GradientOp::SequenceSoftmax(*op), &reads, inputs[0]);
+            use at::sequence_softmax::{OFFSETS, X, Y};
+            let reads = [d.saved(outputs[Y]), inputs[OFFSETS], dy];
+            d.contribute(GradientOp::SequenceSoftmax(*op), &reads, inputs[X]);
         }
         Op::SequenceSum(op) => {
-            let reads = [d.saved(inputs[0]), d.saved(inputs[1]), inputs[2], dy];
-            d.contribute_two(GradientOp::SequenceSum(*op), &reads, [inputs[0], inputs[1]]);
+            use at::sequence_sum::{OFFSETS, WEIGHTS, X};
+            let reads = [d.saved(inputs[WEIGHTS]), d.saved(inputs[X]), inputs[OFFSETS], dy];
+            d.contribute_two(GradientOp::SequenceSum(*op), &reads, [inputs[WEIGHTS], inputs[X]]);
         }
     }
 }

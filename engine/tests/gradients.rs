@@ -44,8 +44,8 @@ fn parameter(parameters: &mut Parameters, name: &str, shape: [usize; 2]) -> Para
 /// A weighted sum of all elements, so that every element matters differently: squared error against zero would hide signs.
 fn total<'g>(ground: &Ground<'g>, x: Tensor<'g>) -> Tensor<'g> {
     let rows = x.shape().rows;
-    let weights = ground.graph.input("error_weights", Shape::new(rows, 1));
-    let targets = ground.graph.input("targets", Shape::new(rows, 1));
+    let weights = ground.graph.statistic("error_weights", Shape::new(rows, 1));
+    let targets = ground.graph.statistic("targets", Shape::new(rows, 1));
     // One column by a fixed combination: slices of different scale.
     let mut column = x.slice_columns(0, 1);
     for index in 1..x.columns() {
@@ -109,14 +109,14 @@ const CASES: &[Case] = &[
     }),
     ("cross entropy", &[("w", [9, WIDTH])], |g, p| {
         let labels = g.graph.indices("labels", g.tokens, Content::Below(9));
-        let weights = g.graph.input("label_weights", Shape::new(g.tokens, 1));
+        let weights = g.graph.statistic("label_weights", Shape::new(g.tokens, 1));
         g.x.linear(p[0], None, Activation::Identity).cross_entropy(labels, weights).loss
     }),
     ("tied decoder", &[], |g, _| {
         let words = g.graph.parameter(g.tables[0]);
         let Rows::Fixed(classes) = words.shape().rows else { unreachable!("a table has fixed rows") };
         let labels = g.graph.indices("labels", g.tokens, Content::Below(classes));
-        let weights = g.graph.input("label_weights", Shape::new(g.tokens, 1));
+        let weights = g.graph.statistic("label_weights", Shape::new(g.tokens, 1));
         g.x.linear(words, None, Activation::Identity).cross_entropy(labels, weights).loss
     }),
     ("add and scale", &[("w", [WIDTH, WIDTH])], |g, p| {
@@ -160,7 +160,7 @@ fn check(case: &Case, recompute: Recompute) -> BTreeSet<String> {
     let (tokens, sequences) = (graph.axis("tokens", TOKENS + 3), graph.axis("sequences", SEQUENCES + 1));
     let rows = Rows::Along(tokens);
     let indices = |name, limit| graph.indices(name, rows, Content::Below(limit));
-    let offsets = graph.indices("offsets", Rows::Borders(sequences), Content::BordersOf(tokens));
+    let offsets = graph.indices("offsets", Rows::Offsets(sequences), Content::OffsetsOf(tokens));
     let ids = indices("ids", 7);
     let list = Tokens {
         ids,

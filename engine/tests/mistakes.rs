@@ -43,13 +43,17 @@ impl Ground {
         self.graph.input(name, Shape::new(Rows::Along(self.axis), columns))
     }
 
+    fn statistic(&self, name: &str) -> Tensor<'_> {
+        self.graph.statistic(name, Shape::new(Rows::Along(self.axis), 1))
+    }
+
     fn indices(&self, name: &str, content: Content) -> Indices<'_> {
         self.graph.indices(name, Rows::Along(self.axis), content)
     }
 
     /// The squared error of one column.
     fn error<'g>(&'g self, column: Tensor<'g>) -> Tensor<'g> {
-        column.squared_error(self.input("y", 1), self.input("weights", 1))
+        column.squared_error(self.statistic("y"), self.statistic("weights"))
     }
 
     fn train(&self, loss: Tensor<'_>) -> Result<Plan, PlanError> {
@@ -72,20 +76,30 @@ fn a_parameter_that_is_no_weight_is_named() {
     let [a, b] = ground.products();
     let weight =
         ground.graph.parameter(ground.w).linear(ground.graph.parameter(ground.v), None, Activation::Tanh);
-    let fixed = ground.graph.input("z", Shape::new(Rows::Fixed(1), 1));
-    let other = weight.slice_columns(0, 1).squared_error(fixed, ground.graph.input("u", Shape::SCALAR));
+    let fixed = ground.graph.statistic("z", Shape::new(Rows::Fixed(1), 1));
+    let other = weight.slice_columns(0, 1).squared_error(fixed, ground.graph.statistic("u", Shape::SCALAR));
     let loss = ground.error(a.weighted_add(1.0, b.slice_columns(1, 1), 1.0)).weighted_add(1.0, other, 1.0);
     let error = ground.train(loss).expect_err("w is an operand");
     assert_eq!(error, PlanError::NoWeight { parameters: vec!["w".into()] });
 }
 
 #[test]
-#[should_panic(expected = "squared_error: targets and weights must not depend on parameters")]
+#[should_panic(expected = "losses are told weights and targets that are declared by")]
 fn targets_are_constants() {
     let ground = Ground::new();
     let [a, b] = ground.products();
-    let loss = a.squared_error(b.slice_columns(0, 1), ground.input("weights", 1));
+    let loss = a.squared_error(b.slice_columns(0, 1), ground.statistic("weights"));
     let _ = ground.train(loss);
+}
+
+#[test]
+#[should_panic(expected = "squared_error: targets and weights must not depend on parameters")]
+fn weights_are_constants() {
+    let ground = Ground::new();
+    let [a, b] = ground.products();
+    let labels = ground.indices("labels", Content::Below(4));
+    let losses = b.cross_entropy(labels, ground.statistic("label_weights")).row_losses;
+    let _ = ground.train(a.squared_error(ground.statistic("y"), losses));
 }
 
 #[test]
@@ -93,9 +107,11 @@ fn targets_are_constants() {
 fn the_losses_of_rows_are_no_way_to_train() {
     let ground = Ground::new();
     let [a, b] = ground.products();
-    let labels = ground.indices("labels", Content::Below(4));
-    let losses = b.cross_entropy(labels, ground.input("label_weights", 1)).row_losses;
-    let _ = ground.train(ground.error(a.weighted_add(1.0, losses, 1.0)));
+    let list = |name, content| ground.graph.indices(name, Rows::Fixed(1), content);
+    let row = b.gather(list("row", Content::RowOf(ground.axis)));
+    let weight = ground.graph.statistic("weight", Shape::SCALAR);
+    let loss_of_row = row.cross_entropy(list("label", Content::Below(4)), weight).row_losses;
+    let _ = ground.train(ground.error(a).weighted_add(1.0, loss_of_row, 1.0));
 }
 
 #[test]
@@ -138,7 +154,7 @@ fn a_wrong_shape_is_found_where_it_is_recorded() {
 fn labels_are_classes() {
     let ground = Ground::new();
     let labels = ground.indices("labels", Content::Below(5));
-    ground.products()[1].cross_entropy(labels, ground.input("label_weights", 1));
+    ground.products()[1].cross_entropy(labels, ground.statistic("label_weights"));
 }
 
 #[test]
@@ -150,11 +166,11 @@ fn selected_rows_are_rows_of_what_is_selected_from() {
 }
 
 #[test]
-#[should_panic(expected = "attention: BordersOf(Axis(1)) are no borders of Along(Axis(0))")]
+#[should_panic(expected = "attention: OffsetsOf(Axis(1)) are no borders of Along(Axis(0))")]
 fn sequences_are_of_the_rows_that_attend() {
     let ground = Ground::new();
     let other = ground.graph.axis("other", 9);
-    let offsets = ground.graph.indices("offsets", Rows::Borders(ground.axis), Content::BordersOf(other));
+    let offsets = ground.graph.indices("offsets", Rows::Offsets(ground.axis), Content::OffsetsOf(other));
     ground.input("qkv", 6).attention(offsets, 1, 0.0);
 }
 

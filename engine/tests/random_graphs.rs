@@ -136,7 +136,7 @@ fn record<'g>(graph: &'g Graph, material: &'g Material, draws: &mut Draws) -> Te
     let pieces = Pieces {
         graph,
         material,
-        offsets: graph.indices("offsets", Rows::Borders(sequences), Content::BordersOf(tokens)),
+        offsets: graph.indices("offsets", Rows::Offsets(sequences), Content::OffsetsOf(tokens)),
         permuted: list("permuted", Content::RowOf(tokens)),
         sequence_of_token: list("sequence_of_token", Content::RowOf(sequences)),
         norm: Norm { gamma, beta, epsilon: 1e-3 },
@@ -171,7 +171,7 @@ fn record<'g>(graph: &'g Graph, material: &'g Material, draws: &mut Draws) -> Te
     }
     let first = values[0];
     let total = values[1..].iter().fold(first, |total, value| total.weighted_add(0.6, *value, 1.0));
-    let real = |name| graph.input(name, Shape::new(rows, 1));
+    let real = |name| graph.statistic(name, Shape::new(rows, 1));
     let (labels, weights, targets) =
         (list("labels", Content::Below(CLASSES)), real("weights"), real("targets"));
     let classes = pieces.without_bias(total, material.head).cross_entropy(labels, weights).loss;

@@ -1,29 +1,25 @@
-//! What every operation requires of its operands, checked in one place: before any device computes, in [`crate::Host`].
+//! What every operation requires of its operands, checked in one place: before any device computes, in [`crate::Kernels`].
 //!
 //! The lengths of the operands, and the constants that a kernel's arithmetic relies on. What lists of integers name is
 //! checked where a kernel follows them.
 
+use crate::memory::Length;
+
 /// An operand as the checks see it.
 pub(crate) trait Operand {
     /// How many numbers it has, `None` if it is absent.
-    fn length(&self) -> Option<usize>;
+    fn present_length(&self) -> Option<usize>;
 }
 
-impl<T> Operand for &[T] {
-    fn length(&self) -> Option<usize> {
-        Some(self.len())
+impl<L: Length> Operand for L {
+    fn present_length(&self) -> Option<usize> {
+        Some(self.length())
     }
 }
 
-impl<T> Operand for &mut [T] {
-    fn length(&self) -> Option<usize> {
-        Some(self.len())
-    }
-}
-
-impl<O: Operand> Operand for Option<O> {
-    fn length(&self) -> Option<usize> {
-        self.as_ref().and_then(O::length)
+impl<L: Length> Operand for Option<L> {
+    fn present_length(&self) -> Option<usize> {
+        self.as_ref().map(L::length)
     }
 }
 
@@ -39,7 +35,7 @@ pub(crate) fn rows(length: usize, width: usize) -> usize {
 
 /// See [`shapes`].
 pub(crate) fn require(operation: &str, name: &str, operand: &impl Operand, shape: &[usize]) {
-    let Some(found) = operand.length() else { return };
+    let Some(found) = operand.present_length() else { return };
     let needed = shape.iter().try_fold(1_usize, |product, &length| product.checked_mul(length));
     assert!(needed == Some(found), "{operation}: {name} has {found} numbers, not those of {shape:?}");
 }

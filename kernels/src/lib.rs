@@ -2,7 +2,7 @@
 //! or models.
 //!
 //! One folder per operation. `mod.rs` is the contract (constants, operands, shapes, cost), `reference.rs` the
-//! mathematics (f64, scalar, obvious), `cpu.rs` the fast code (f32, SIMD, threads). Every matrix is row-major with
+//! mathematics (f64, scalar, obvious), `cpu.rs` the fast code (f32 or bf16 in memory, f32 in registers, SIMD, threads). Every matrix is row-major with
 //! one row per token, and a kernel takes the number of rows from the length of its operands.
 //!
 //! | operation | formula |
@@ -18,11 +18,14 @@
 //! | [`add`], [`scale`], [`columns`], [`sequence_softmax`], [`sequence_sum`] | small pieces of heads |
 //! | [`optimizer`] | LAMB, AdamW |
 //!
-//! [`Host`] is the list as a trait: [`Reference`] and [`Cpu`] implement it, so that an executor is written once.
+//! [`Backend`] is a device, [`Kernels`] the list as a trait that a device implements for each [`Precision`] it computes in:
+//! [`Reference`] in f64, [`Cpu`] in f32 and bf16. Operands are generic over the [`memory::Memory`] that they live in, so that
+//! an executor is written once.
 
 pub mod activation;
 pub mod add;
 pub mod attention;
+mod backend;
 pub mod columns;
 mod contract;
 mod cost;
@@ -31,11 +34,11 @@ pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
 pub mod gather;
-mod host;
 pub mod layer_norm;
 pub mod linear;
 pub mod memory;
 pub mod optimizer;
+pub mod precision;
 pub mod random;
 pub mod scale;
 pub mod sequence_softmax;
@@ -44,7 +47,8 @@ mod sequences;
 pub mod squared_error;
 
 pub use activation::Activation;
+pub use backend::{Backend, KERNELS, Kernels, Reference, Store};
 pub use cost::Cost;
 pub use cpu::Cpu;
-pub use host::{Host, KERNELS, Real, Reference, Store};
 pub use memory::DeviceError;
+pub use precision::{Element, Precision, Real};

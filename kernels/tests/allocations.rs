@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kernels::cpu::Isa;
 use kernels::dropout::{Dropout, Randomness};
+use kernels::memory::Host;
+use kernels::precision::{Bf16, F32};
 use kernels::random::Philox;
 use kernels::{
-    Activation, Cpu, Host, Store, attention, cross_entropy, dropout, layer_norm, linear, optimizer,
+    Activation, Backend, Cpu, Kernels, Precision, Real, Store, attention, cross_entropy, dropout, layer_norm,
+    linear, optimizer,
 };
 
 struct Counter;
@@ -35,39 +38,46 @@ const HEADS: usize = 4;
 const WIDTH: usize = 128;
 const DROPOUT: Dropout = Dropout { probability: 0.1, stream: 1 };
 
+/// A device whose operands are slices, in one precision.
+trait Device<P: Precision>: Backend<Memory = Host> + Kernels<P> {}
+impl<P: Precision, B: Backend<Memory = Host> + Kernels<P>> Device<P> for B {}
+
 /// The buffers of a few operations.
-struct Step {
-    x: Vec<f32>,
-    y: Vec<f32>,
-    wide: Vec<f32>,
-    d_wide: Vec<f32>,
-    weight: Vec<f32>,
+struct Step<A> {
+    x: Vec<A>,
+    y: Vec<A>,
+    wide: Vec<A>,
+    d_wide: Vec<A>,
+    weight: Vec<A>,
+    masters: Vec<f32>,
     d_weight: Vec<f32>,
     narrow: [Vec<f32>; 4],
     labels: Vec<i32>,
     moments: [Vec<f32>; 2],
 }
 
-impl Step {
+impl<A: Real> Step<A> {
     fn new() -> Self {
-        let (matrix, wide, weight) =
-            (vec![0.5; ROWS * WIDTH], vec![0.25; 3 * ROWS * WIDTH], vec![0.1; 3 * WIDTH * WIDTH]);
+        let numbers = |value, count| vec![A::from_f64(value); count];
+        let (matrix, wide) = (numbers(0.5, ROWS * WIDTH), numbers(0.25, 3 * ROWS * WIDTH));
+        let masters = vec![0.1; 3 * WIDTH * WIDTH];
         Self {
             x: matrix.clone(),
             y: matrix,
             d_wide: wide.clone(),
             wide,
-            d_weight: weight.clone(),
-            moments: [weight.clone(), weight.clone()],
-            weight,
+            d_weight: masters.clone(),
+            moments: [masters.clone(), masters.clone()],
+            weight: numbers(0.1, masters.len()),
+            masters,
             narrow: std::array::from_fn(|_| vec![0.5; ROWS * HEADS]),
             labels: vec![1; ROWS],
         }
     }
 
     /// One call of everything that needs work space.
-    fn run(&mut self, cpu: &Cpu) {
-        let Self { x, y, wide, d_wide, weight, d_weight, narrow, labels, moments } = self;
+    fn run<P: Precision<Activation = A, Master = f32>>(&mut self, cpu: &impl Device<P>) {
+        let Self { x, y, wide, d_wide, weight, masters, d_weight, narrow, labels, moments } = self;
         let [a, b, c, d] = narrow;
         let randomness = Randomness { philox: Philox::new(1, 1), step: 1, first_row: 0 };
         let linear = linear::Linear { inputs: WIDTH, outputs: 3 * WIDTH, activation: Activation::Gelu };
@@ -106,7 +116,7 @@ impl Step {
             layer_norm::Backward {
                 sum: x,
                 mean: &a[..ROWS],
-                reciprocal_deviation: &b[..ROWS],
+                rstd: &b[..ROWS],
                 gamma: &c[..WIDTH],
                 dy: y,
                 randomness,
@@ -127,10 +137,10 @@ impl Step {
                 loss: &mut [0.0],
                 row_loss: &mut a[..ROWS],
                 log_sum_exp: &mut b[..ROWS],
-                prediction: &mut c[..ROWS],
+                prediction: &mut [0; ROWS],
             },
         );
-        let segments = [optimizer::Segment { offset: 0, length: weight.len(), decays: true, adapts: true }];
+        let segments = [optimizer::Segment { offset: 0, length: masters.len(), decays: true, adapts: true }];
         let update = optimizer::Update {
             rule: optimizer::Rule::Lamb,
             lr: 1e-3,
@@ -138,7 +148,7 @@ impl Step {
             beta2: 0.999,
             epsilon: 1e-6,
             weight_decay: 0.01,
-            gradient_scale: 1.0,
+            clip_norm: 1.0,
             bias_correction: None,
         };
         let [first_moments, second_moments] = moments;
@@ -146,13 +156,16 @@ impl Step {
             &update,
             optimizer::Operands {
                 segments: &segments,
-                parameters: weight,
+                parameters: masters,
                 gradients: d_weight,
+                norm: &[1.0],
+                loss: &[1.0],
                 first_moments,
                 second_moments,
             },
         );
         cpu.gradient_norm(&(), optimizer::Norm { gradients: d_weight, norm: &mut [0.0] });
+        cpu.prepare_weights(&(), optimizer::Weights { masters, weights: weight });
     }
 }
 
@@ -163,13 +176,21 @@ fn a_shape_seen_before_allocates_nothing() {
     // All at once: a device that ends while another is watched would be noticed.
     let cpus: Vec<Cpu> = cpus(1).chain(cpus(2)).collect();
     for cpu in &cpus {
-        let mut step = Step::new();
-        let allocations = cpu.enter(|| {
-            step.run(cpu);
-            let before = ALLOCATIONS.load(Ordering::Relaxed);
-            (0..20).for_each(|_| step.run(cpu));
-            ALLOCATIONS.load(Ordering::Relaxed) - before
-        });
-        assert_eq!(allocations, 0, "{} threads on {}", cpu.threads(), cpu.isa());
+        allocate_nothing::<_, F32>(cpu);
+        allocate_nothing::<_, Bf16>(cpu);
     }
+}
+
+fn allocate_nothing<A: Real, P: Precision<Activation = A, Master = f32>>(cpu: &Cpu)
+where
+    Cpu: Kernels<P>,
+{
+    let mut step = Step::new();
+    let allocations = cpu.enter(|| {
+        step.run::<P>(cpu);
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        (0..20).for_each(|_| step.run::<P>(cpu));
+        ALLOCATIONS.load(Ordering::Relaxed) - before
+    });
+    assert_eq!(allocations, 0, "{} threads on {}", cpu.threads(), cpu.isa());
 }

@@ -49,7 +49,7 @@ impl Albert {
                 segments: below("segment_ids", config.type_vocab_size),
                 order: graph.order("token_order", ids),
             },
-            offsets: graph.indices("offsets", Rows::Borders(axes.sequences), Content::BordersOf(axes.tokens)),
+            offsets: graph.indices("offsets", Rows::Offsets(axes.sequences), Content::OffsetsOf(axes.tokens)),
             axes,
         }
     }

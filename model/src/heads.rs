@@ -90,12 +90,12 @@ impl Albert {
         let masked_lm = graph.scope("masked_lm", || {
             let rows = graph.indices("masked_rows", Rows::Along(masked), Content::RowOf(batch.axes.tokens));
             let labels = self.labels(graph, "masked_labels", masked, self.config().vocab_size);
-            let weights = graph.input("masked_weights", Shape::new(Rows::Along(masked), 1));
+            let weights = graph.statistic("masked_weights", Shape::new(Rows::Along(masked), 1));
             self.masked_lm_logits(graph, last.gather(rows)).cross_entropy(labels, weights)
         });
         let sentence_order = graph.scope("sentence_order", || {
             let labels = self.labels(graph, "sentence_order_labels", batch.axes.sequences, 2);
-            let weights = graph.input("sentence_order_weights", Shape::new(sequences, 1));
+            let weights = graph.statistic("sentence_order_weights", Shape::new(sequences, 1));
             let pooled = self.pooled(graph, last, self.first_rows(graph, batch));
             self.sentence_order_logits(graph, pooled).cross_entropy(labels, weights)
         });

@@ -1,7 +1,7 @@
 //! Placing values with known lifetimes into one arena.
 
 /// Offsets are multiples of this many bytes: whole cache lines, and what cuBLASLt wants.
-const ALIGNMENT: usize = 256;
+pub(super) const ALIGNMENT: usize = 256;
 
 /// A buffer to be placed: its size and the steps between which it is alive, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use kernels::Cost;
 
 use super::{Operand, Precision};
 use crate::op::{GradientOp, Op, Operation};
+use crate::operands as at;
 
 /// Operations and bytes of a step at capacity. Bytes: every operand touched once, tables only where they are looked up.
 pub(super) fn cost(
@@ -15,9 +16,9 @@ pub(super) fn cost(
 ) -> Cost {
     let operands = || reads.iter().chain(writes.iter().flatten());
     let elements = |operand: &Operand| operand.shape.elements(capacities);
-    let size = precision.size();
-    let touched =
-        |cost: Cost| Cost { bytes: (operands().map(elements).sum::<usize>() * size) as u64, ..cost };
+    let size = precision.activation_size();
+    let bytes = |operand: &Operand| elements(operand) * precision.size(operand.kind);
+    let touched = |cost: Cost| Cost { bytes: operands().map(bytes).sum::<usize>() as u64, ..cost };
     let per_element =
         |flops: usize| touched(Cost::new(flops * operands().map(elements).max().unwrap_or(0), 0, size));
     let rows = |position: usize| reads[position].shape.rows.count(capacities);
@@ -29,8 +30,8 @@ pub(super) fn cost(
             Op::Attention(op) => op.forward_cost(rows(0), length(), size),
             Op::LayerNorm(op) => touched(op.cost(rows(0), 0, size)),
             Op::CrossEntropy(op) => touched(op.cost(rows(0), 0, size)),
-            Op::Embedding(op) => op.cost(rows(3), size),
-            Op::Gather(op) => op.cost(rows(1), size),
+            Op::Embedding(op) => op.cost(rows(at::embedding::TOKEN_IDS), size),
+            Op::Gather(op) => op.cost(rows(at::gather::ROWS), size),
             Op::Dropout(_) | Op::Add(_) | Op::Scale(_) => per_element(2),
             Op::SquaredError(_) | Op::SequenceSoftmax(_) | Op::SequenceSum(_) => per_element(4),
             Op::SliceColumns(_) | Op::ConcatenateColumns => per_element(0),

@@ -14,33 +14,66 @@ use std::sync::Arc;
 
 use kernels::{Cost, Store};
 
-use crate::differentiate::{Recompute, differentiate};
+use crate::backward::Recompute;
+use crate::differentiate::differentiate;
 use crate::error::PlanError;
-use crate::graph::{Graph, InputSpec, ValueId};
+use crate::graph::{Graph, InputSpec, Kind, Tensor, ValueId};
 use crate::op::Operation;
 use crate::parameters::Parameters;
 use crate::shape::{AxisSpec, Shape};
-use crate::tensor::Tensor;
 
-/// What values are computed and stored in.
-///
-/// bf16 will be a third variant: parameters, gradients, moments and statistics stay f32, activations become two bytes
-/// wide, and the arena, which counts bytes, shrinks by itself.
+/// What values are stored in; [`kernels::precision`] has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Precision {
-    /// The reference device.
+    /// f64 everywhere: the reference device.
     F64,
-    /// The CPU device.
+    /// f32 everywhere.
     F32,
+    /// Activations, their gradients and copies of the weights in bf16; parameters, their gradients, moments, statistics and
+    /// losses in f32.
+    Bf16,
 }
 
 impl Precision {
     /// Bytes of an activation.
-    pub fn size(self) -> usize {
+    pub fn activation_size(self) -> usize {
         match self {
             Self::F64 => 8,
             Self::F32 => 4,
+            Self::Bf16 => 2,
         }
+    }
+
+    /// Bytes of a parameter, a gradient of one, a moment or a statistic.
+    pub fn master_size(self) -> usize {
+        match self {
+            Self::F64 => 8,
+            Self::F32 | Self::Bf16 => 4,
+        }
+    }
+
+    /// Whether products read copies of the weights.
+    pub(crate) fn copies_weights(self) -> bool {
+        self.activation_size() < self.master_size()
+    }
+
+    /// Bytes of a number of a value.
+    pub(crate) fn size(self, kind: Kind) -> usize {
+        match kind {
+            Kind::Activation => self.activation_size(),
+            Kind::Statistic => self.master_size(),
+            Kind::Index => size_of::<i32>(),
+        }
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F64 => "f64",
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
     }
 }
 
@@ -58,10 +91,10 @@ pub struct PlanOptions {
 pub(crate) enum Location {
     /// Byte offset in the arena.
     Arena(usize),
+    /// First element in the copies of weights that products read.
+    Weight(usize),
     /// First element in the parameter buffer.
-    Parameter(usize),
-    /// Position among the plan's inputs, integers.
-    Input(usize),
+    Master(usize),
 }
 
 /// An operand of a step.
@@ -69,6 +102,7 @@ pub(crate) enum Location {
 pub(crate) struct Operand {
     pub location: Location,
     pub shape: Shape,
+    pub kind: Kind,
 }
 
 /// One kernel call.
@@ -85,23 +119,24 @@ pub(crate) struct Step {
     pub cost: Cost,
 }
 
-impl Step {
-    /// Whether there is an operand to read at `position`.
-    pub fn has_read(&self, position: usize) -> bool {
-        self.reads.len() > position
-    }
-
-    /// Whether there is an operand to write at `position`.
-    pub fn has_write(&self, position: usize) -> bool {
-        self.writes.get(position).is_some_and(Option::is_some)
-    }
-}
-
 /// A value that the caller can read after a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Output {
     pub name: String,
     pub operand: Operand,
+}
+
+/// Parts of the arena, in bytes. What a run is given lies in one piece, and so does what it is asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Regions {
+    /// Scalars of the run, the seed of differentiation, inputs.
+    pub inputs: Range<usize>,
+    /// Where [`kernels::memory::RunScalars`] lie.
+    pub scalars: usize,
+    /// Where a one lies that is stored as losses are.
+    pub one: usize,
+    /// Outputs that steps compute.
+    pub outputs: Range<usize>,
 }
 
 /// A list of steps, the memory they need and what they cost.
@@ -111,9 +146,12 @@ pub struct Plan {
     pub(crate) parameters: Arc<Parameters>,
     pub(crate) axes: Vec<AxisSpec>,
     pub(crate) inputs: Vec<InputSpec>,
-    /// Where real inputs are copied to, `None` for integers and for what nobody reads.
+    /// Where inputs are copied to, `None` for what nobody reads.
     pub(crate) input_places: Vec<Option<Operand>>,
     pub(crate) outputs: Vec<Output>,
+    pub(crate) regions: Regions,
+    /// The loss, if the plan trains.
+    pub(crate) loss: Option<Operand>,
     pub(crate) steps: Vec<Step>,
     pub(crate) arena_size: usize,
     pub(crate) trains: bool,
@@ -136,12 +174,12 @@ impl Plan {
         options: PlanOptions,
     ) -> Result<Self, PlanError> {
         differentiate(graph, loss, options.recompute)?;
-        Ok(build::build(graph, &named(outputs), options.precision, true))
+        Ok(build::build(graph, &named(outputs), options.precision, Some(loss.id)))
     }
 
     /// A plan that computes `outputs` and no gradient.
     pub fn inference(graph: &Graph, outputs: &[(&str, Tensor<'_>)], precision: Precision) -> Self {
-        build::build(graph, &named(outputs), precision, false)
+        build::build(graph, &named(outputs), precision, None)
     }
 
     /// Floating-point operations and bytes of all steps, at capacity.
@@ -154,15 +192,17 @@ impl Plan {
         self.steps.len()
     }
 
-    /// Bytes of activations and gradients of activations.
+    /// Bytes of activations, gradients of activations, inputs and outputs.
     pub fn arena_size(&self) -> usize {
         self.arena_size
     }
 
-    /// Bytes of the flat buffers: values, and for training gradients and two moments.
+    /// Bytes of the flat buffers: values, for training gradients and two moments, and copies of weights where products read
+    /// such.
     pub fn parameter_size(&self) -> usize {
-        let buffers = if self.trains { 4 } else { 1 };
-        buffers * self.parameters.buffer_length() * self.precision.size()
+        let masters = if self.trains { 4 } else { 1 } * self.precision.master_size();
+        let copies = if self.precision.copies_weights() { self.precision.activation_size() } else { 0 };
+        (masters + copies) * self.parameters.buffer_length()
     }
 
     /// The inputs that a run needs.

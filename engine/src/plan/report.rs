@@ -27,8 +27,8 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = |operand: &Operand| match operand.location {
             Location::Arena(offset) => format!("@{offset}"),
-            Location::Parameter(offset) => format!("w{offset}"),
-            Location::Input(input) => self.inputs[input].name.clone(),
+            Location::Master(first) => format!("m{first}"),
+            Location::Weight(first) => format!("w{first}"),
         };
         for step in &self.steps {
             let reads: Vec<_> = step.reads.iter().map(place).collect();

@@ -2,16 +2,18 @@
 
 use super::{Activation, Backward, Forward};
 use crate::Cpu;
+use crate::cpu::CpuPrecision;
 use crate::cpu::math;
 use crate::cpu::simd::{Floats, Simd, kernel};
 use crate::cpu::threads::{Grid, Pieces};
+use crate::memory::Host;
 
 /// √(2/π), and the cube's factor inside the tanh form of GELU.
 const ROOT_2_OVER_PI: f32 = 0.797_884_6;
 const CUBE: f32 = 0.044_715;
 
 /// See [`super`].
-pub fn forward(cpu: &Cpu, activation: &Activation, operands: Forward<'_, f32>) {
+pub fn forward<P: CpuPrecision>(cpu: &Cpu, activation: &Activation, operands: Forward<'_, Host, P>) {
     let (x, y) = (operands.x, Pieces::new(operands.y));
     cpu.for_each_range(Grid::of_elements(x.len(), 1), |_, range| {
         // SAFETY: every range belongs to one task.
@@ -20,7 +22,7 @@ pub fn forward(cpu: &Cpu, activation: &Activation, operands: Forward<'_, f32>) {
 }
 
 /// See [`super`].
-pub fn backward(cpu: &Cpu, activation: &Activation, operands: Backward<'_, f32>) {
+pub fn backward<P: CpuPrecision>(cpu: &Cpu, activation: &Activation, operands: Backward<'_, Host, P>) {
     let (saved, dy, du) = (operands.saved, operands.dy, Pieces::new(operands.du));
     cpu.for_each_range(Grid::of_elements(saved.len(), 1), |_, range| {
         // SAFETY: every range belongs to one task.
@@ -30,7 +32,7 @@ pub fn backward(cpu: &Cpu, activation: &Activation, operands: Backward<'_, f32>)
 }
 
 kernel! {
-    fn values<S>(simd, activation: Activation, x: &[f32], y: &mut [f32]) {
+    fn values<S, A>(simd, activation: Activation, x: &[A], y: &mut [A]) {
         for at in (0..x.len()).step_by(S::LANES) {
             value(simd, activation, simd.load(&x[at..])).store(&mut y[at..]);
         }
@@ -39,8 +41,8 @@ kernel! {
 
 kernel! {
     /// `u += bias`, then `f(u)` to `y` or, if there is no `y`, in place.
-    pub(crate) fn add_bias_and_activate<S>(
-        simd, activation: Activation, bias: Option<&[f32]>, u: &mut [f32], y: Option<&mut [f32]>,
+    pub(crate) fn add_bias_and_activate<S, A>(
+        simd, activation: Activation, bias: Option<&[f32]>, u: &mut [f32], y: Option<&mut [A]>,
     ) {
         if let Some(bias) = bias {
             for at in (0..u.len()).step_by(S::LANES) {
@@ -64,7 +66,7 @@ kernel! {
 }
 
 kernel! {
-    fn derivatives<S>(simd, activation: Activation, saved: &[f32], dy: &[f32], du: &mut [f32]) {
+    fn derivatives<S, A>(simd, activation: Activation, saved: &[A], dy: &[A], du: &mut [A]) {
         for at in (0..du.len()).step_by(S::LANES) {
             let slope = derivative(simd, activation, simd.load(&saved[at..]));
             (simd.load(&dy[at..]) * slope).store(&mut du[at..]);

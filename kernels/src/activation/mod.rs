@@ -10,6 +10,8 @@
 
 use crate::Cost;
 use crate::contract::shapes;
+use crate::memory::{Length, Memory};
+use crate::precision::Precision;
 
 pub(crate) mod cpu;
 pub(crate) mod erf;
@@ -46,36 +48,34 @@ impl Activation {
 }
 
 /// `y = f(x)`, elementwise: used when a forward value is computed again for backward.
-#[derive(Debug)]
-pub struct Forward<'a, R> {
+pub struct Forward<'a, M: Memory, P: Precision> {
     /// Any length.
-    pub x: &'a [R],
+    pub x: M::Slice<'a, P::Activation>,
     /// Length of `x`.
-    pub y: &'a mut [R],
+    pub y: M::SliceMut<'a, P::Activation>,
 }
 
 /// `du = dy · f'(u)`, elementwise.
-#[derive(Debug)]
-pub struct Backward<'a, R> {
+pub struct Backward<'a, M: Memory, P: Precision> {
     /// u if [`Activation::keeps_preactivation`], otherwise f(u).
-    pub saved: &'a [R],
+    pub saved: M::Slice<'a, P::Activation>,
     /// Gradient of f(u).
-    pub dy: &'a [R],
+    pub dy: M::Slice<'a, P::Activation>,
     /// Gradient of u, stored.
-    pub du: &'a mut [R],
+    pub du: M::SliceMut<'a, P::Activation>,
 }
 
-impl<R> Forward<'_, R> {
+impl<M: Memory, P: Precision> Forward<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, _: &Activation) {
-        shapes!(self; x: [self.y.len()]);
+        shapes!(self; x: [self.y.length()]);
     }
 }
 
-impl<R> Backward<'_, R> {
+impl<M: Memory, P: Precision> Backward<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, _: &Activation) {
-        let length = self.du.len();
+        let length = self.du.length();
         shapes!(self; saved: [length], dy: [length]);
     }
 }

@@ -1,5 +1,7 @@
 //! The mathematics of the activation functions.
 
+use crate::memory::Host;
+use crate::precision::F64;
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use super::Activation;
@@ -55,14 +57,14 @@ fn normal_density(x: f64) -> f64 {
 }
 
 /// `y = f(x)`
-pub fn forward(activation: &Activation, operands: super::Forward<'_, f64>) {
+pub fn forward(activation: &Activation, operands: super::Forward<'_, Host, F64>) {
     for (y, &x) in operands.y.iter_mut().zip(operands.x) {
         *y = activation.value(x);
     }
 }
 
 /// `du = dy · f'(u)`
-pub fn backward(activation: &Activation, operands: super::Backward<'_, f64>) {
+pub fn backward(activation: &Activation, operands: super::Backward<'_, Host, F64>) {
     let super::Backward { saved, dy, du } = operands;
     for i in 0..du.len() {
         du[i] = dy[i] * activation.derivative(saved[i]);

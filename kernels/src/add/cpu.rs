@@ -2,11 +2,13 @@
 
 use super::{Add, Forward};
 use crate::Cpu;
+use crate::cpu::CpuPrecision;
 use crate::cpu::simd::{Floats, kernel};
 use crate::cpu::threads::{Grid, Pieces};
+use crate::memory::Host;
 
 /// `y = alpha · a + beta · b`
-pub fn forward(cpu: &Cpu, add: &Add, operands: Forward<'_, f32>) {
+pub fn forward<P: CpuPrecision>(cpu: &Cpu, add: &Add, operands: Forward<'_, Host, P>) {
     let Forward { a, b, y } = operands;
     let factors = [add.alpha as f32, add.beta as f32];
     let grid = Grid::of_elements(y.len(), 1);
@@ -19,7 +21,7 @@ pub fn forward(cpu: &Cpu, add: &Add, operands: Forward<'_, f32>) {
 }
 
 kernel! {
-    fn weighted_sum<S>(simd, factors: [f32; 2], a: &[f32], b: &[f32], y: &mut [f32]) {
+    fn weighted_sum<S, A>(simd, factors: [f32; 2], a: &[A], b: &[A], y: &mut [A]) {
         let [alpha, beta] = factors.map(|factor| simd.splat(factor));
         for at in (0..y.len()).step_by(S::LANES) {
             let sum = alpha.mul_add(simd.load(&a[at..]), beta * simd.load(&b[at..]));

@@ -4,6 +4,8 @@ pub(crate) mod cpu;
 pub(crate) mod reference;
 
 use crate::contract::shapes;
+use crate::memory::{Length, Memory};
+use crate::precision::Precision;
 
 /// The two factors.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,20 +17,19 @@ pub struct Add {
 }
 
 /// Operands.
-#[derive(Debug)]
-pub struct Forward<'a, R> {
+pub struct Forward<'a, M: Memory, P: Precision> {
     /// Any length.
-    pub a: &'a [R],
+    pub a: M::Slice<'a, P::Activation>,
     /// Length of `a`.
-    pub b: &'a [R],
+    pub b: M::Slice<'a, P::Activation>,
     /// Length of `a`, stored.
-    pub y: &'a mut [R],
+    pub y: M::SliceMut<'a, P::Activation>,
 }
 
-impl<R> Forward<'_, R> {
+impl<M: Memory, P: Precision> Forward<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, _: &Add) {
-        let length = self.y.len();
+        let length = self.y.length();
         shapes!(self; a: [length], b: [length]);
     }
 }

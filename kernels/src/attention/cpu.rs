@@ -5,13 +5,16 @@ use std::ops::Range;
 
 use super::{Attention, Backward, Forward};
 use crate::Cpu;
-use crate::cpu::panels::{copy_columns, copy_rows};
-use crate::cpu::simd::{Floats, Token, kernel};
+use crate::cpu::CpuPrecision;
+use crate::cpu::gemm::round;
+use crate::cpu::microkernel::{self, Product, Target, Unit};
+use crate::cpu::panels::{pack_columns, pack_rows};
+use crate::cpu::simd::{Floats, Stored, Token, kernel};
 use crate::cpu::threads::{Grid, Pieces};
-use crate::cpu::tile::{self, Product, Target};
 use crate::cpu::{math, scratch};
 use crate::dropout::cpu::row_factors;
 use crate::dropout::{Dropout, Randomness};
+use crate::memory::Host;
 use crate::sequences::Sequences;
 
 /// Most rows of tiles in a block of queries: enough that adding to dk and dv costs little, few enough that its scores
@@ -19,11 +22,12 @@ use crate::sequences::Sequences;
 const TILES_PER_BLOCK: usize = 6;
 
 /// See [`super`].
-pub fn forward(cpu: &Cpu, attention: &Attention, operands: Forward<'_, f32>) {
+pub fn forward<P: CpuPrecision>(cpu: &Cpu, attention: &Attention, operands: Forward<'_, Host, P>) {
     let Forward { qkv, offsets, randomness, context, log_sum_exp } = operands;
     let (width, heads) = (attention.width(), attention.heads);
     let sequences = Sequences::new(offsets, log_sum_exp.len() / heads);
-    context[sequences.dead().start * width..].fill(0.0);
+    attention.check_length(sequences.longest().len());
+    context[sequences.dead().start * width..].fill(Stored::narrow(0.0));
     log_sum_exp[sequences.dead().start * heads..].fill(0.0);
     let (context, log_sum_exp) = (Pieces::new(context), Pieces::new(log_sum_exp));
     let head = |rows, head| Head::new(cpu.token(), attention, qkv, &randomness, rows, head);
@@ -34,11 +38,12 @@ pub fn forward(cpu: &Cpu, attention: &Attention, operands: Forward<'_, f32>) {
 }
 
 /// See [`super`]. The dq, dk and dv of one head of one sequence are one task's, which adds them up in the queries' order.
-pub fn backward(cpu: &Cpu, attention: &Attention, operands: Backward<'_, f32>) {
+pub fn backward<P: CpuPrecision>(cpu: &Cpu, attention: &Attention, operands: Backward<'_, Host, P>) {
     let Backward { qkv, offsets, randomness, context, log_sum_exp, d_context, d_qkv } = operands;
     let (width, heads) = (attention.width(), attention.heads);
     let sequences = Sequences::new(offsets, log_sum_exp.len() / heads);
-    d_qkv[sequences.dead().start * 3 * width..].fill(0.0);
+    attention.check_length(sequences.longest().len());
+    d_qkv[sequences.dead().start * 3 * width..].fill(Stored::narrow(0.0));
     let d_qkv = Pieces::new(d_qkv);
     let head = |rows, head| Head::new(cpu.token(), attention, qkv, &randomness, rows, head);
     let space = head(sequences.longest(), 0).backward_space();
@@ -54,10 +59,10 @@ pub fn backward(cpu: &Cpu, attention: &Attention, operands: Backward<'_, f32>) {
 }
 
 /// One head of one sequence.
-struct Head<'a> {
+struct Head<'a, A> {
     token: Token,
     attention: &'a Attention,
-    qkv: &'a [f32],
+    qkv: &'a [A],
     randomness: &'a Randomness,
     rows: Range<usize>,
     head: usize,
@@ -83,16 +88,16 @@ impl<'a> Carver<'a> {
     }
 }
 
-impl<'a> Head<'a> {
+impl<'a, A: Stored> Head<'a, A> {
     fn new(
         token: Token,
         attention: &'a Attention,
-        qkv: &'a [f32],
+        qkv: &'a [A],
         randomness: &'a Randomness,
         rows: Range<usize>,
         head: usize,
     ) -> Self {
-        let tile = tile::size(token);
+        let tile = microkernel::size(token);
         let length = rows.len();
         let blocks = Grid::equal(length, length.div_ceil(TILES_PER_BLOCK * tile.0), tile.0);
         let padded = length.next_multiple_of(tile.1);
@@ -111,14 +116,14 @@ impl<'a> Head<'a> {
         scratch::padded((TILES_PER_BLOCK * self.tile.0).min(self.length) * self.padded)
     }
 
-    /// What [`Self::forward`] needs: k and v; scores; dropout.
+    /// What [`Self::forward`] needs: q, k and v, context; scores; dropout.
     fn forward_space(&self) -> usize {
-        2 * self.tokens_by_width() + self.block_by_tokens() + scratch::padded(self.length)
+        4 * self.tokens_by_width() + self.block_by_tokens() + scratch::padded(self.length)
     }
 
-    /// What [`Self::backward`] needs: q, k twice, v, d_context; P, dP; dropout.
+    /// What [`Self::backward`] needs: q, k twice, v, d_context; dq, dk, dv; P, dP; dropout.
     fn backward_space(&self) -> usize {
-        5 * self.tokens_by_width() + 2 * self.block_by_tokens() + scratch::padded(self.length)
+        8 * self.tokens_by_width() + 2 * self.block_by_tokens() + scratch::padded(self.length)
     }
 
     /// `1 / √head_width`
@@ -137,9 +142,9 @@ impl<'a> Head<'a> {
     }
 
     /// Copies a matrix of the head, `stride` apart from row to row, into `to` with rows of `padded_width`.
-    fn copy(&self, from: &[f32], stride: usize, to: &mut [f32]) {
+    fn copy(&self, from: &[A], stride: usize, to: &mut [f32]) {
         let (width, to) = (self.attention.head_width, &mut to[..self.length * self.padded_width]);
-        copy_rows(self.token, from, stride, self.length, width, self.padded_width, to);
+        pack_rows(self.token, from, stride, self.length, width, self.padded_width, to);
     }
 
     /// Copies q, k or v into `to` with rows of `padded_width`.
@@ -154,18 +159,29 @@ impl<'a> Head<'a> {
             let from = &self.qkv[self.start(part) + first * stride..];
             let columns = panel.min(self.length - first);
             let to = &mut to[first * self.attention.head_width..][..panel * self.attention.head_width];
-            copy_columns(self.token, from, stride, columns, panel, to);
+            pack_columns(self.token, from, stride, columns, panel, to);
         }
     }
 
-    /// `C = A · Bᵀ` for rows of A that are `a_row` apart, one for each query of a block, and a B from
-    /// [`Self::copy_transposed`].
-    fn by_transposed(&self, queries: &Range<usize>, a: &[f32], a_row: usize, b: &[f32], c: &mut [f32]) {
+    /// Stores rows of `padded_width` as rows of a matrix of the head that start at `start`, `stride` apart.
+    fn store(&self, from: &[f32], to: &Pieces<'_, A>, start: usize, stride: usize) {
+        for (t, from) in from.chunks_exact(self.padded_width).take(self.length).enumerate() {
+            let first = start + t * stride;
+            // SAFETY: the head's columns of the sequence's rows belong to one task.
+            let to = unsafe { to.piece(first..first + self.attention.head_width) };
+            round(self.token, from, to);
+        }
+    }
+
+    /// `C = A · Bᵀ` for rows `queries` of an A from [`Self::copy`] and a B from [`Self::copy_transposed`].
+    fn by_transposed(&self, queries: &Range<usize>, a: &[f32], b: &[f32], c: &mut [f32]) {
+        let a_row = self.padded_width;
         let product = Product {
+            unit: Unit::Single,
             rows: queries.len(),
             columns: self.length,
             depth: self.attention.head_width,
-            a,
+            a: &a[queries.start * a_row..],
             a_row,
             a_step: 1,
             a_panel: self.tile.0 * a_row,
@@ -175,12 +191,13 @@ impl<'a> Head<'a> {
             c: Target::new(c, self.padded),
             add: false,
         };
-        tile::multiply(self.token, product);
+        microkernel::multiply(self.token, product);
     }
 
     /// `C = A · B` for an A with a row per query of a block and a column per token, and a B from [`Self::copy`].
-    fn by_tokens(&self, queries: &Range<usize>, a: &[f32], b: &[f32], c: Target<'_>) {
+    fn by_tokens(&self, queries: &Range<usize>, a: &[f32], b: &[f32], c: &mut [f32]) {
         let product = Product {
+            unit: Unit::Single,
             rows: queries.len(),
             columns: self.attention.head_width,
             depth: self.length,
@@ -191,15 +208,16 @@ impl<'a> Head<'a> {
             b,
             b_step: self.padded_width,
             b_panel: self.tile.1,
-            c,
+            c: Target::new(c, self.padded_width),
             add: false,
         };
-        tile::multiply(self.token, product);
+        microkernel::multiply(self.token, product);
     }
 
     /// `C += Aᵀ · B` for such an A and rows `queries` of a B from [`Self::copy`].
-    fn by_queries(&self, queries: &Range<usize>, a: &[f32], b: &[f32], c: Target<'_>) {
+    fn by_queries(&self, queries: &Range<usize>, a: &[f32], b: &[f32], c: &mut [f32]) {
         let product = Product {
+            unit: Unit::Single,
             rows: self.length,
             columns: self.attention.head_width,
             depth: queries.len(),
@@ -210,10 +228,10 @@ impl<'a> Head<'a> {
             b: &b[queries.start * self.padded_width..],
             b_step: self.padded_width,
             b_panel: self.tile.1,
-            c,
+            c: Target::new(c, self.padded_width),
             add: queries.start > 0,
         };
-        tile::multiply(self.token, product);
+        microkernel::multiply(self.token, product);
     }
 
     /// The dropout of a query's probabilities, if there is any.
@@ -223,20 +241,19 @@ impl<'a> Head<'a> {
         Some(Coins { dropout, randomness: self.randomness, row, first_column })
     }
 
-    fn forward(&self, space: &mut [f32], context: &Pieces<'_, f32>, log_sum_exp: &Pieces<'_, f32>) {
+    fn forward(&self, space: &mut [f32], context: &Pieces<'_, A>, log_sum_exp: &Pieces<'_, f32>) {
         if self.length == 0 {
             return; // the last sequence, if empty, starts behind the last row
         }
-        let Attention { heads, head_width, .. } = *self.attention;
+        let heads = self.attention.heads;
         let mut space = Carver(space);
-        let (k, v) = (space.cut(self.tokens_by_width()), space.cut(self.tokens_by_width()));
+        let [q, k, v, out] = std::array::from_fn(|_| space.cut(self.tokens_by_width()));
         let (scores, factors) = (space.cut(self.block_by_tokens()), space.cut(self.length));
-        let stride = 3 * heads * head_width;
+        self.copy_part(0, q);
         self.copy_transposed(1, k);
         self.copy_part(2, v);
         for queries in self.blocks.iter() {
-            let q = &self.qkv[self.start(0) + queries.start * stride..];
-            self.by_transposed(&queries, q, stride, k, scores);
+            self.by_transposed(&queries, q, k, scores);
             for (query, scores) in queries.clone().zip(scores.chunks_mut(self.padded)) {
                 let factors = &mut factors[..self.length];
                 let row = self.rows.start + query;
@@ -246,20 +263,18 @@ impl<'a> Head<'a> {
                 log_sum[0] =
                     softmax(self.token, self.scale(), self.coins(query), &mut scores[..self.length], factors);
             }
-            let start = self.context_start(queries.start);
-            // SAFETY: as above.
-            let context = unsafe { Target::part(*context, start, heads * head_width) };
-            self.by_tokens(&queries, scores, v, context);
+            self.by_tokens(&queries, scores, v, &mut out[queries.start * self.padded_width..]);
         }
+        self.store(out, context, self.context_start(0), self.attention.width());
     }
 
     fn backward(
         &self,
         space: &mut [f32],
-        context: &[f32],
+        context: &[A],
         log_sum_exp: &[f32],
-        d_context: &[f32],
-        d_qkv: &Pieces<'_, f32>,
+        d_context: &[A],
+        d_qkv: &Pieces<'_, A>,
     ) {
         if self.length == 0 {
             return; // as in the forward pass
@@ -267,7 +282,7 @@ impl<'a> Head<'a> {
         let Attention { heads, head_width, .. } = *self.attention;
         let width = heads * head_width;
         let mut space = Carver(space);
-        let [q, k, k_transposed, v_transposed, d_out] =
+        let [q, k, k_transposed, v_transposed, d_out, dq, dk, dv] =
             std::array::from_fn(|_| space.cut(self.tokens_by_width()));
         let [p, dp] = std::array::from_fn(|_| space.cut(self.block_by_tokens()));
         let factors = &mut space.cut(self.length)[..self.length];
@@ -277,9 +292,8 @@ impl<'a> Head<'a> {
         self.copy_transposed(2, v_transposed);
         self.copy(&d_context[self.context_start(0)..], width, d_out);
         for queries in self.blocks.iter() {
-            let first = queries.start * self.padded_width;
-            self.by_transposed(&queries, &q[first..], self.padded_width, k_transposed, p);
-            self.by_transposed(&queries, &d_out[first..], self.padded_width, v_transposed, dp);
+            self.by_transposed(&queries, q, k_transposed, p);
+            self.by_transposed(&queries, d_out, v_transposed, dp);
             let rows = p.chunks_mut(self.padded).zip(dp.chunks_mut(self.padded));
             for (query, (p, dp)) in queries.clone().zip(rows) {
                 let (start, row) = (self.context_start(query), self.rows.start + query);
@@ -293,13 +307,12 @@ impl<'a> Head<'a> {
                 };
                 softmax_backward(self.token, scores, &mut p[..self.length], &mut dp[..self.length], factors);
             }
-            let target = |part: usize, t: usize| {
-                // SAFETY: the head's columns of the sequence's rows belong to this task.
-                unsafe { Target::part(*d_qkv, self.start(part) + t * 3 * width, 3 * width) }
-            };
-            self.by_tokens(&queries, dp, k, target(0, queries.start));
-            self.by_queries(&queries, dp, q, target(1, 0));
-            self.by_queries(&queries, p, d_out, target(2, 0));
+            self.by_tokens(&queries, dp, k, &mut dq[queries.start * self.padded_width..]);
+            self.by_queries(&queries, dp, q, dk);
+            self.by_queries(&queries, p, d_out, dv);
+        }
+        for (part, gradient) in [dq, dk, dv].into_iter().enumerate() {
+            self.store(gradient, d_qkv, self.start(part), 3 * width);
         }
     }
 }
@@ -348,17 +361,17 @@ kernel! {
 }
 
 /// What the backward pass of one query needs besides its scores.
-struct ScoreRow<'a> {
+struct ScoreRow<'a, A> {
     scale: f32,
     coins: Option<Coins<'a>>,
     log_sum_exp: f32,
-    context: &'a [f32],
-    d_context: &'a [f32],
+    context: &'a [A],
+    d_context: &'a [A],
 }
 
 kernel! {
     /// From `q · k` in `p` and `d_context · v` in `dp`: the dropped probabilities to `p`, `dS / √d` to `dp`.
-    fn softmax_backward<S>(simd, row: ScoreRow<'_>, p: &mut [f32], dp: &mut [f32], factors: &mut [f32]) {
+    fn softmax_backward<S, A>(simd, row: ScoreRow<'_, A>, p: &mut [f32], dp: &mut [f32], factors: &mut [f32]) {
         let mut d = simd.splat(0.0);
         for at in (0..row.context.len()).step_by(S::LANES) {
             d = simd.load(&row.context[at..]).mul_add(simd.load(&row.d_context[at..]), d);
@@ -389,7 +402,7 @@ mod tests {
     #[test]
     fn the_space_of_a_sequence_is_enough_for_every_shorter_one() {
         let attention = Attention { heads: 1, head_width: 5, dropout: None };
-        let (qkv, philox) = (vec![0.0; 200 * 15], crate::random::Philox::new(0, 0));
+        let (qkv, philox) = (vec![0.0_f32; 200 * 15], crate::random::Philox::new(0, 0));
         let randomness = Randomness { philox, step: 0, first_row: 0 };
         for token in Isa::available().filter_map(Token::new) {
             let mut before = [0; 2];

@@ -10,7 +10,9 @@
 
 use crate::Cost;
 use crate::contract::{rows, shapes};
-use crate::dropout::{Dropout, Randomness};
+use crate::dropout::Dropout;
+use crate::memory::{Length, Memory};
+use crate::precision::Precision;
 
 pub(crate) mod cpu;
 pub(crate) mod reference;
@@ -46,65 +48,66 @@ impl Attention {
 }
 
 /// Operands of the forward pass.
-#[derive(Debug)]
-pub struct Forward<'a, R> {
+pub struct Forward<'a, M: Memory, P: Precision> {
     /// `[rows, 3 · width]`
-    pub qkv: &'a [R],
+    pub qkv: M::Slice<'a, P::Activation>,
     /// `[sequences + 1]`, row where each sequence starts, then the number of rows.
-    pub offsets: &'a [i32],
+    pub offsets: M::Slice<'a, i32>,
     /// Source of the dropout coins; not read without dropout.
-    pub randomness: Randomness,
+    pub randomness: M::Randomness,
     /// `[rows, width]`
-    pub context: &'a mut [R],
+    pub context: M::SliceMut<'a, P::Activation>,
     /// `[rows, heads]`
-    pub log_sum_exp: &'a mut [R],
+    pub log_sum_exp: M::SliceMut<'a, P::Master>,
 }
 
 /// Operands of the backward pass.
-#[derive(Debug)]
-pub struct Backward<'a, R> {
+pub struct Backward<'a, M: Memory, P: Precision> {
     /// `[rows, 3 · width]`
-    pub qkv: &'a [R],
+    pub qkv: M::Slice<'a, P::Activation>,
     /// `[sequences + 1]`
-    pub offsets: &'a [i32],
+    pub offsets: M::Slice<'a, i32>,
     /// Source of the dropout coins: the same as in forward.
-    pub randomness: Randomness,
+    pub randomness: M::Randomness,
     /// `[rows, width]`
-    pub context: &'a [R],
+    pub context: M::Slice<'a, P::Activation>,
     /// `[rows, heads]`
-    pub log_sum_exp: &'a [R],
+    pub log_sum_exp: M::Slice<'a, P::Master>,
     /// `[rows, width]`
-    pub d_context: &'a [R],
+    pub d_context: M::Slice<'a, P::Activation>,
     /// `[rows, 3 · width]`, stored.
-    pub d_qkv: &'a mut [R],
+    pub d_qkv: M::SliceMut<'a, P::Activation>,
 }
 
 impl Attention {
-    /// Panics unless every probability has a coin of its own.
-    fn check(&self, offsets: &[i32]) {
+    fn check(&self) {
         assert!(self.heads > 0 && self.head_width > 0, "an attention has heads");
         if let Some(dropout) = &self.dropout {
-            let longest = offsets.windows(2).map(|pair| i64::from(pair[1]) - i64::from(pair[0])).max();
-            assert!(longest <= Some(1 << 16), "a sequence of {longest:?} tokens has more than 2¹⁶ keys");
             dropout.check(self.heads << 16);
         }
     }
+
+    /// Panics unless every probability of a sequence of `length` tokens has a coin of its own.
+    pub(crate) fn check_length(&self, length: usize) {
+        let coins = self.dropout.is_none() || length <= 1 << 16;
+        assert!(coins, "a sequence of {length} tokens has more than 2¹⁶ keys");
+    }
 }
 
-impl<R> Forward<'_, R> {
+impl<M: Memory, P: Precision> Forward<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, attention: &Attention) {
-        attention.check(self.offsets);
-        let (width, rows) = (attention.width(), rows(self.log_sum_exp.len(), attention.heads));
+        attention.check();
+        let (width, rows) = (attention.width(), rows(self.log_sum_exp.length(), attention.heads));
         shapes!(self; qkv: [rows, 3, width], context: [rows, width], log_sum_exp: [rows, attention.heads]);
     }
 }
 
-impl<R> Backward<'_, R> {
+impl<M: Memory, P: Precision> Backward<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, attention: &Attention) {
-        attention.check(self.offsets);
-        let (width, rows) = (attention.width(), rows(self.log_sum_exp.len(), attention.heads));
+        attention.check();
+        let (width, rows) = (attention.width(), rows(self.log_sum_exp.length(), attention.heads));
         shapes!(self; qkv: [rows, 3, width], context: [rows, width], log_sum_exp: [rows, attention.heads]);
         shapes!(self; d_context: [rows, width], d_qkv: [rows, 3, width]);
     }

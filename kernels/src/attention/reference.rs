@@ -1,5 +1,7 @@
 //! The mathematics of attention, one sequence and head after the other.
 
+use crate::memory::Host;
+use crate::precision::F64;
 use std::ops::Range;
 
 use super::{Attention, Backward, Forward};
@@ -66,11 +68,12 @@ fn add_scaled(destination: &mut [f64], factor: f64, source: &[f64]) {
 }
 
 /// `context = dropout(softmax(S)) · v`
-pub fn forward(attention: &Attention, operands: Forward<'_, f64>) {
+pub fn forward(attention: &Attention, operands: Forward<'_, Host, F64>) {
     let Forward { qkv, offsets, randomness, context, log_sum_exp } = operands;
     context.fill(0.0);
     log_sum_exp.fill(0.0);
     for rows in Sequences::new(offsets, log_sum_exp.len() / attention.heads).iter() {
+        attention.check_length(rows.len());
         for head in 0..attention.heads {
             let head = Head { attention, qkv, randomness: &randomness, rows: rows.clone(), head };
             for query in 0..rows.len() {
@@ -88,11 +91,12 @@ pub fn forward(attention: &Attention, operands: Forward<'_, f64>) {
 }
 
 /// `dS = P ∘ (dP − D)`, and from it the gradients of q and k; that of v from P itself.
-pub fn backward(attention: &Attention, operands: Backward<'_, f64>) {
+pub fn backward(attention: &Attention, operands: Backward<'_, Host, F64>) {
     let Backward { qkv, offsets, randomness, context, log_sum_exp, d_context, d_qkv } = operands;
     let width = attention.head_width;
     d_qkv.fill(0.0);
     for rows in Sequences::new(offsets, log_sum_exp.len() / attention.heads).iter() {
+        attention.check_length(rows.len());
         for head in 0..attention.heads {
             let head = Head { attention, qkv, randomness: &randomness, rows: rows.clone(), head };
             for query in 0..rows.len() {

@@ -1,12 +1,15 @@
 //! Copying columns, a range of rows per task.
 
 use super::{Columns, Copy, Place};
+use crate::cpu::CpuPrecision;
+use crate::cpu::simd::Stored;
 use crate::cpu::threads::{Grid, Pieces};
+use crate::memory::Host;
 use crate::scale::cpu::product;
 use crate::{Cpu, Store};
 
 /// `y[r, to + c] = x[r, from + c]`
-pub fn copy(cpu: &Cpu, columns: &Columns, operands: Copy<'_, f32>) {
+pub fn copy<P: CpuPrecision>(cpu: &Cpu, columns: &Columns, operands: Copy<'_, Host, P>) {
     let Copy { x, y, place } = operands;
     let Columns { width, x_width, from, y_width, to } = *columns;
     let grid = Grid::of_elements(y.len() / y_width, y_width);
@@ -23,9 +26,9 @@ pub fn copy(cpu: &Cpu, columns: &Columns, operands: Copy<'_, f32>) {
                 Place::Keep => block.copy_from_slice(x),
                 Place::Add => product(cpu.token(), 1.0, x, block, Store::Add),
                 Place::Clear => {
-                    before.fill(0.0);
+                    before.fill(Stored::narrow(0.0));
                     block.copy_from_slice(x);
-                    after.fill(0.0);
+                    after.fill(Stored::narrow(0.0));
                 }
             }
         }

@@ -6,6 +6,8 @@ pub(crate) mod cpu;
 pub(crate) mod reference;
 
 use crate::contract::{rows, shapes};
+use crate::memory::{Length, Memory};
+use crate::precision::Precision;
 
 /// Which columns go where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,23 +36,22 @@ pub enum Place {
 }
 
 /// Operands.
-#[derive(Debug)]
-pub struct Copy<'a, R> {
+pub struct Copy<'a, M: Memory, P: Precision> {
     /// `[rows, x_width]`
-    pub x: &'a [R],
+    pub x: M::Slice<'a, P::Activation>,
     /// `[rows, y_width]`
-    pub y: &'a mut [R],
+    pub y: M::SliceMut<'a, P::Activation>,
     /// What happens to `y`.
     pub place: Place,
 }
 
-impl<R> Copy<'_, R> {
+impl<M: Memory, P: Precision> Copy<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, columns: &Columns) {
         let Columns { width, x_width, from, y_width, to } = *columns;
         let inside = |start: usize, total| start.checked_add(width).is_some_and(|end| end <= total);
         assert!(inside(from, x_width) && inside(to, y_width), "{columns:?} do not fit");
-        let rows = rows(self.y.len(), y_width);
+        let rows = rows(self.y.length(), y_width);
         shapes!(self; x: [rows, x_width], y: [rows, y_width]);
     }
 }

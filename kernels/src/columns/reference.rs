@@ -1,9 +1,11 @@
 //! Copying columns, one element after the other.
 
 use super::{Columns, Copy, Place};
+use crate::memory::Host;
+use crate::precision::F64;
 
 /// `y[r, to + c] = x[r, from + c]`
-pub fn copy(columns: &Columns, operands: Copy<'_, f64>) {
+pub fn copy(columns: &Columns, operands: Copy<'_, Host, F64>) {
     let Copy { x, y, place } = operands;
     let Columns { width, x_width, from, y_width, to } = *columns;
     if place == Place::Clear {

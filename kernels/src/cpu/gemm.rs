@@ -1,56 +1,70 @@
-//! Matrix products `C (+)= A · B`.
+//! Matrix products `C (+)= A · B` (GEMM).
 //!
-//! C is cut into blocks, a task each. A block goes through the depth in pieces; of a piece, the columns of B are copied
-//! to the task's own work space in the order in which the inner loop ([`super::tile`]) reads them, small enough to stay
-//! in the second-level cache (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication"). A is
-//! read where it is, unless it is a transpose: then its columns are copied as well.
+//! C is cut into blocks of at most MC × NC, a task each. A block goes through the depth in steps of KC; of a step, B's columns
+//! are *packed* into panels of NR columns in the order in which the [`super::microkernel`] reads them, small enough to
+//! stay in the second-level cache (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication"). A is
+//! read where it is, unless it is a transpose: then it is packed as well, into panels of MR rows.
 //!
-//! An element of C is the sum of its pieces, each summed in the order of the depth, whatever block it is in: blocks may
-//! follow the number of threads, the bits do not.
+//! An element of C is the sum of its steps, each summed in the order of the depth, whatever block it is in: blocks may
+//! follow the number of threads, the bits do not. Where C is not stored in f32, one step covers the whole depth, and a
+//! strip of rows is computed in f32 and rounded once.
 
 use std::ops::Range;
 
 use super::Cpu;
-use super::panels::{copy_columns, copy_rows};
+use super::microkernel::{self, Product, Target};
+use super::panels::Packed;
 use super::scratch;
-use super::simd::Token;
+use super::simd::{Floats, Stored, Token, kernel};
 use super::threads::{Grid, Pieces};
-use super::tile::{self, Product, Target};
 use crate::Store;
 
 /// How a product is cut.
-struct Cut {
-    /// Fewest and most rows of a block of C.
-    rows: [usize; 2],
-    /// Fewest and most columns of a block of C.
-    columns: [usize; 2],
-    /// Depth of a piece at most.
-    depth: usize,
+struct Blocking {
+    /// MC: fewest and most rows of a block of C.
+    mc: [usize; 2],
+    /// NC: fewest and most columns of a block of C.
+    nc: [usize; 2],
+    /// KC: units of a step along the depth at most.
+    kc: usize,
     /// Rows that are computed, then finished, at once.
     strip: usize,
-    /// What copying a column's number of A costs, in multiply-adds, and a row's of B.
-    copies: [usize; 2],
+    /// What packing a column's number of A costs, in multiply-adds, and a row's of B.
+    packing: [usize; 2],
 }
 
-/// Where A is read in place: high blocks, since only B is copied for each. A piece of a block's B has a megabyte.
-const IN_PLACE: Cut = Cut { rows: [64, 1024], columns: [64, 256], depth: 1024, strip: 112, copies: [0, 24] };
-/// Where A's columns, far apart in memory, are copied: wide blocks, so that few need the same ones.
-const COPIED: Cut = Cut { rows: [64, 1024], columns: [64, 768], depth: 384, strip: 224, copies: [40, 24] };
+/// Where A is read in place: high blocks, since only B is packed for each. A step of a block's B has a megabyte.
+const IN_PLACE: Blocking = Blocking { mc: [64, 1024], nc: [64, 256], kc: 1024, strip: 112, packing: [0, 24] };
+/// Where A, whose columns are far apart in memory, is packed: wide blocks, so that few need the same part of it.
+const PACKED: Blocking = Blocking { mc: [64, 1024], nc: [64, 768], kc: 384, strip: 224, packing: [40, 24] };
+/// Units of packed B that stay in the second-level cache where a step is the whole depth.
+const WHOLE_DEPTH: usize = 192 * 1024;
 
-impl Cut {
+impl Blocking {
+    fn new(a_is_packed: bool, whole_depth: Option<usize>) -> Self {
+        let blocking = if a_is_packed { PACKED } else { IN_PLACE };
+        match whole_depth {
+            None => blocking,
+            Some(depth) => {
+                let [least, most] = blocking.nc;
+                Self { nc: [least, (WHOLE_DEPTH / depth.max(1)).clamp(least, most)], kc: depth, ..blocking }
+            }
+        }
+    }
+
     /// Rows and columns of C in equal blocks of whole tiles: those with which the busiest thread has the least to do.
-    fn blocks(&self, cpu: &Cpu, (m, n): (usize, usize), tile: (usize, usize)) -> (Grid, Grid) {
+    fn blocks(&self, cpu: &Cpu, (m, n): (usize, usize), (mr, nr): (usize, usize)) -> (Grid, Grid) {
         let counts = |length: usize, [least, most]: [usize; 2]| {
             let fewest = length.div_ceil(most).max(1);
             fewest..=(2 * fewest.max(cpu.threads())).min(length.div_ceil(least)).max(fewest)
         };
-        let grids = counts(m, self.rows).flat_map(|rows| {
-            let rows = Grid::equal(m, rows, tile.0);
-            counts(n, self.columns).map(move |columns| (rows, Grid::equal(n, columns, tile.1)))
+        let grids = counts(m, self.mc).flat_map(|rows| {
+            let rows = Grid::equal(m, rows, mr);
+            counts(n, self.nc).map(move |columns| (rows, Grid::equal(n, columns, nr)))
         });
         let busiest = |(rows, columns): &(Grid, Grid)| {
             let blocks = (rows.tasks() * columns.tasks()).div_ceil(cpu.threads());
-            let [a, b] = self.copies;
+            let [a, b] = self.packing;
             blocks * (rows.range(0).len() + b) * (columns.range(0).len() + a)
         };
         grids.min_by_key(busiest).expect("there is always a fewest number")
@@ -59,16 +73,16 @@ impl Cut {
 
 /// An operand: a row-major matrix, or the transpose of one.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Matrix<'a> {
-    data: &'a [f32],
+pub(crate) struct Matrix<'a, A> {
+    data: &'a [A],
     rows: usize,
     columns: usize,
     transposed: bool,
 }
 
-impl<'a> Matrix<'a> {
+impl<'a, A> Matrix<'a, A> {
     /// The row-major matrix `data`, `columns` wide.
-    pub fn new(data: &'a [f32], columns: usize) -> Self {
+    pub fn new(data: &'a [A], columns: usize) -> Self {
         let rows = data.len() / columns.max(1);
         assert_eq!(rows * columns, data.len(), "a matrix has whole rows");
         Self { data, rows, columns, transposed: false }
@@ -81,15 +95,15 @@ impl<'a> Matrix<'a> {
 }
 
 /// `C (+)= A · B`, then `finish(row, columns, values)` once for every piece of a row of C, in the cache that it was
-/// computed in.
+/// computed in and before it is rounded to what C is stored in.
 ///
 /// # Panics
 /// If the shapes do not match.
-pub(crate) fn gemm(
+pub(crate) fn gemm<A: Packed, C: Stored>(
     cpu: &Cpu,
-    a: Matrix<'_>,
-    b: Matrix<'_>,
-    c: &mut [f32],
+    a: Matrix<'_, A>,
+    b: Matrix<'_, A>,
+    c: &mut [C],
     store: Store,
     finish: impl Fn(usize, Range<usize>, &mut [f32]) + Sync + Send,
 ) {
@@ -100,109 +114,208 @@ pub(crate) fn gemm(
         b.rows,
         c.len()
     );
-    let tile = tile::size(cpu.token());
-    let cut = if a.transposed { &COPIED } else { &IN_PLACE };
-    let (rows, columns) = cut.blocks(cpu, (m, n), tile);
-    let pieces = Grid::equal(depth, depth.div_ceil(cut.depth), 1);
-    let c = Pieces::new(c);
-    let strip = cut.strip.next_multiple_of(tile.0);
     let token = cpu.token();
-    let block = |rows, columns| Block { token, tile, strip, a, b, rows, columns };
-    let space = block(rows.range(0), columns.range(0)).space(pieces.range(0).len());
-    cpu.for_each_with_space(rows.tasks() * columns.tasks(), space, |task, space| {
+    let (mr, nr) = microkernel::size(token);
+    let in_place = if a.transposed { None } else { A::units(a.data, depth) };
+    let units = depth.div_ceil(A::PER_UNIT);
+    let c = match C::in_place(c) {
+        Some(c) => Destination::Grows(Pieces::new(c)),
+        None => Destination::Rounded(Pieces::new(c)),
+    };
+    let whole_depth = matches!(c, Destination::Rounded(_)).then_some(units);
+    let blocking = Blocking::new(in_place.is_none(), whole_depth);
+    let (rows, columns) = blocking.blocks(cpu, (m, n), (mr, nr));
+    let steps = Grid::equal(units, units.div_ceil(blocking.kc.max(1)), 1);
+    let strip = blocking.strip.next_multiple_of(mr);
+    let block = |rows, columns| Block { token, mr, nr, strip, in_place, a, b, rows, columns };
+    let spaces = block(rows.range(0), columns.range(0)).spaces(steps.range(0).len(), whole_depth.is_some());
+    cpu.for_each_with_space(rows.tasks() * columns.tasks(), spaces.iter().sum(), |task, space| {
         let block = block(rows.range(task % rows.tasks()), columns.range(task / rows.tasks()));
-        // An empty sum is one piece too: it makes C zero.
-        for index in 0..pieces.tasks().max(1) {
-            let add = index > 0 || store == Store::Add;
-            block.add_piece(pieces.range(index), add, space, &c, |row| {
-                if index + 1 >= pieces.tasks() {
-                    let values = row * n + block.columns.start..row * n + block.columns.end;
-                    // SAFETY: every block of C belongs to one task.
-                    finish(row, block.columns.clone(), unsafe { c.piece(values) });
+        let (a_panels, space) = space.split_at_mut(spaces[0]);
+        let (b_panels, sums) = space.split_at_mut(spaces[1]);
+        // An empty sum is one step too: it makes C zero.
+        for index in 0..steps.tasks().max(1) {
+            let step = steps.range(index);
+            let (first, last) = (index == 0, index + 1 >= steps.tasks());
+            block.pack_b(&step, b_panels);
+            for strip in block.strips() {
+                match &c {
+                    Destination::Grows(c) => {
+                        let start = strip.start * n + block.columns.start;
+                        // SAFETY: every block of C belongs to one task.
+                        let target = unsafe { Target::part(*c, start, n) };
+                        block.multiply(
+                            &strip,
+                            &step,
+                            a_panels,
+                            b_panels,
+                            target,
+                            !first || store == Store::Add,
+                        );
+                        for row in strip.filter(|_| last) {
+                            // SAFETY: as above.
+                            let values = unsafe { c.piece(block.part_of_row(row)) };
+                            finish(row, block.columns.clone(), values);
+                        }
+                    }
+                    Destination::Rounded(c) => {
+                        let width = block.columns.len();
+                        block.multiply(&strip, &step, a_panels, b_panels, Target::new(sums, width), false);
+                        for (row, sums) in strip.zip(sums.chunks_exact_mut(width)) {
+                            // SAFETY: as above.
+                            let values = unsafe { c.piece(block.part_of_row(row)) };
+                            if store == Store::Add {
+                                add(token, values, sums);
+                            }
+                            finish(row, block.columns.clone(), sums);
+                            round(token, sums, values);
+                        }
+                    }
                 }
-            });
+            }
         }
     });
 }
 
+/// Where C lies.
+enum Destination<'a, C> {
+    /// In f32: its sums grow where they are stored.
+    Grows(Pieces<'a, f32>),
+    /// In something else: sums are rounded when they are whole.
+    Rounded(Pieces<'a, C>),
+}
+
+kernel! {
+    /// `sums += values`
+    fn add<S, C>(simd, values: &[C], sums: &mut [f32]) {
+        for at in (0..sums.len()).step_by(S::LANES) {
+            (simd.load(&sums[at..]) + simd.load(&values[at..])).store(&mut sums[at..]);
+        }
+    }
+}
+
+kernel! {
+    /// `values = round(sums)`
+    pub(crate) fn round<S, C>(simd, sums: &[f32], values: &mut [C]) {
+        for at in (0..values.len()).step_by(S::LANES) {
+            simd.load(&sums[at..]).store(&mut values[at..]);
+        }
+    }
+}
+
 /// A block of C.
-struct Block<'a> {
+struct Block<'a, A> {
     token: Token,
     /// Rows and columns of a tile.
-    tile: (usize, usize),
+    mr: usize,
+    nr: usize,
     /// Rows of a strip: whole tiles.
     strip: usize,
-    a: Matrix<'a>,
-    b: Matrix<'a>,
+    /// A in units, where it is read in place.
+    in_place: Option<&'a [f32]>,
+    a: Matrix<'a, A>,
+    b: Matrix<'a, A>,
     rows: Range<usize>,
     columns: Range<usize>,
 }
 
-impl Block<'_> {
-    /// Work space for pieces of a strip of A and of B's columns.
-    fn space(&self, depth: usize) -> usize {
-        scratch::padded(self.strip * depth) + self.columns.len().next_multiple_of(self.tile.1) * depth
+impl<A: Packed> Block<'_, A> {
+    /// Work space of a step of `units`: for packed A of a strip, packed B, and sums of a strip that are not C's own.
+    fn spaces(&self, units: usize, sums: bool) -> [usize; 3] {
+        let columns = self.columns.len();
+        let a = if self.in_place.is_some() { 0 } else { self.strip * units };
+        let c = if sums { self.strip * columns } else { 0 };
+        [a, columns.next_multiple_of(self.nr) * units, c].map(scratch::padded)
     }
 
-    /// Adds a piece of the depth to the block, then calls `finish` for each of its rows.
-    fn add_piece(
+    fn strips(&self) -> impl Iterator<Item = Range<usize>> + use<A> {
+        let (rows, strip) = (self.rows.clone(), self.strip);
+        rows.clone().step_by(strip).map(move |first| first..(first + strip).min(rows.end))
+    }
+
+    /// The block's part of a row of C.
+    fn part_of_row(&self, row: usize) -> Range<usize> {
+        row * self.b.columns + self.columns.start..row * self.b.columns + self.columns.end
+    }
+
+    /// The numbers along the depth that the units of a step hold.
+    fn numbers(&self, step: &Range<usize>) -> Range<usize> {
+        step.start * A::PER_UNIT..(step.end * A::PER_UNIT).min(self.b.rows)
+    }
+
+    /// Computes the block's part of `strip`, or adds a step to it.
+    fn multiply(
         &self,
-        piece: Range<usize>,
+        strip: &Range<usize>,
+        step: &Range<usize>,
+        a_panels: &mut [f32],
+        b_panels: &[f32],
+        c: Target<'_>,
         add: bool,
-        space: &mut [f32],
-        c: &Pieces<'_, f32>,
-        finish: impl Fn(usize),
     ) {
-        let (tile_rows, tile_columns) = self.tile;
-        let depth = piece.len();
-        let (strip, panels) = space.split_at_mut(scratch::padded(self.strip * depth));
-        self.copy_b(&piece, panels);
-        for first in self.rows.clone().step_by(self.strip) {
-            let rows = first..(first + self.strip).min(self.rows.end);
-            let (a, a_row, a_step, a_panel) = if self.a.transposed {
-                let source = from(self.a.data, piece.start * self.a.rows + first);
-                copy_rows(self.token, source, self.a.rows, depth, rows.len(), tile_rows, strip);
-                (&*strip, 1, tile_rows, tile_rows * depth)
-            } else {
-                let source = from(self.a.data, first * self.a.columns + piece.start);
-                (source, self.a.columns, 1, tile_rows * self.a.columns)
-            };
-            let product = Product {
-                rows: rows.len(),
-                columns: self.columns.len(),
-                depth,
-                a,
-                a_row,
-                a_step,
-                a_panel,
-                b: panels,
-                b_step: tile_columns,
-                b_panel: tile_columns * depth,
-                // SAFETY: every block of C belongs to one task.
-                c: unsafe { Target::part(*c, first * self.b.columns + self.columns.start, self.b.columns) },
-                add,
-            };
-            tile::multiply(self.token, product);
-            rows.for_each(&finish);
+        let (mr, units, rows) = (self.mr, step.len(), strip.len());
+        let (a, a_row, a_step, a_panel) = match self.in_place {
+            Some(a) => {
+                let stride = self.a.columns.div_ceil(A::PER_UNIT);
+                (from(a, strip.start * stride + step.start), stride, 1, mr * stride)
+            }
+            None => {
+                self.pack_a(strip, step, a_panels);
+                (&*a_panels, 1, mr, mr * units)
+            }
+        };
+        let product = Product {
+            unit: A::UNIT,
+            rows,
+            columns: self.columns.len(),
+            depth: units,
+            a,
+            a_row,
+            a_step,
+            a_panel,
+            b: b_panels,
+            b_step: self.nr,
+            b_panel: self.nr * units,
+            c,
+            add,
+        };
+        microkernel::multiply(self.token, product);
+    }
+
+    /// Packs a strip's part of a step of A into panels of MR rows.
+    fn pack_a(&self, strip: &Range<usize>, step: &Range<usize>, panels: &mut [f32]) {
+        let Matrix { data, rows: m, columns: depth, transposed } = self.a;
+        let numbers = self.numbers(step);
+        if transposed {
+            let source = from(data, numbers.start * m + strip.start);
+            return A::pack_rows(self.token, source, m, numbers.len(), strip.len(), self.mr, panels);
+        }
+        let panel_size = (self.mr * step.len()).max(1);
+        for (row, panel) in strip.clone().step_by(self.mr).zip(panels.chunks_exact_mut(panel_size)) {
+            let source = from(data, row * depth + numbers.start);
+            let rows = self.mr.min(strip.end - row);
+            A::pack_columns(self.token, source, depth, numbers.len(), rows, self.mr, panel);
         }
     }
 
-    /// Copies a piece of B's columns into panels.
-    fn copy_b(&self, piece: &Range<usize>, panels: &mut [f32]) {
-        let (width, depth, columns) = (self.tile.1, piece.len(), self.columns.len());
-        if !self.b.transposed {
-            let source = from(self.b.data, piece.start * self.b.columns + self.columns.start);
-            return copy_rows(self.token, source, self.b.columns, depth, columns, width, panels);
+    /// Packs the block's part of a step of B into panels of NR columns.
+    fn pack_b(&self, step: &Range<usize>, panels: &mut [f32]) {
+        let Matrix { data, rows: depth, columns: n, transposed } = self.b;
+        let (nr, columns, numbers) = (self.nr, self.columns.len(), self.numbers(step));
+        if !transposed {
+            let source = from(data, numbers.start * n + self.columns.start);
+            return A::pack_rows(self.token, source, n, numbers.len(), columns, nr, panels);
         }
-        for (column, panel) in (0..columns).step_by(width).zip(panels.chunks_mut((width * depth).max(1))) {
-            let source = from(self.b.data, (self.columns.start + column) * self.b.rows + piece.start);
-            copy_columns(self.token, source, self.b.rows, width.min(columns - column), width, panel);
+        let panel_size = (nr * step.len()).max(1);
+        for (column, panel) in (0..columns).step_by(nr).zip(panels.chunks_exact_mut(panel_size)) {
+            let source = from(data, (self.columns.start + column) * depth + numbers.start);
+            A::pack_columns(self.token, source, depth, numbers.len(), nr.min(columns - column), nr, panel);
         }
     }
 }
 
 /// The rest of `data`; nothing where an empty matrix ends before it.
-fn from(data: &[f32], start: usize) -> &[f32] {
+fn from<T>(data: &[T], start: usize) -> &[T] {
     data.get(start..).unwrap_or_default()
 }
 
@@ -211,23 +324,22 @@ mod tests {
     use super::*;
     use crate::cpu::Isa;
 
-    fn numbers(count: usize, seed: u64) -> Vec<f32> {
+    fn numbers<T: Stored>(count: usize, seed: u64) -> Vec<T> {
         let philox = crate::random::Philox::new(seed, 0);
-        (0..count as u64).map(|i| (crate::random::unit(philox.word(0, i)) - 0.5) as f32).collect()
+        (0..count as u64).map(|i| T::narrow((crate::random::unit(philox.word(0, i)) - 0.5) as f32)).collect()
     }
 
     /// `C + A · B` and the same with absolute values, in f64.
-    fn exact(a: Matrix<'_>, b: Matrix<'_>, c: &[f32]) -> Vec<(f64, f64)> {
-        let at = |matrix: Matrix<'_>, row: usize, column: usize| {
-            f64::from(match matrix.transposed {
-                false => matrix.data[row * matrix.columns + column],
-                true => matrix.data[column * matrix.rows + row],
-            })
+    fn exact<A: Stored>(a: Matrix<'_, A>, b: Matrix<'_, A>, c: &[f64]) -> Vec<(f64, f64)> {
+        let at = |matrix: Matrix<'_, A>, row: usize, column: usize| {
+            let index =
+                if matrix.transposed { column * matrix.rows + row } else { row * matrix.columns + column };
+            matrix.data[index].to_f64()
         };
         let mut result = Vec::new();
         for (index, &c) in c.iter().enumerate() {
             let (i, j) = (index / b.columns, index % b.columns);
-            let mut sums = (f64::from(c), f64::from(c).abs());
+            let mut sums = (c, c.abs());
             for p in 0..a.columns {
                 let product = at(a, i, p) * at(b, p, j);
                 sums = (sums.0 + product, sums.1 + product.abs());
@@ -237,14 +349,14 @@ mod tests {
         result
     }
 
-    #[test]
-    fn products_of_odd_shapes_for_any_number_of_threads() {
+    /// `u_store` is half a unit of what C is stored in, where that is less than f32.
+    fn check<A: Packed, C: Stored>(u_store: f64) {
         for isa in Isa::available() {
             let cpus = [1, 2, 3].map(|threads| Cpu::new(Some(threads), Some(isa)).expect("available"));
             for (m, n, depth) in
-                [(1, 1, 1), (7, 33, 5), (64, 2, 300), (3, 700, 257), (230, 129, 40), (5, 4, 0)]
+                [(1, 1, 1), (7, 33, 5), (64, 2, 300), (3, 700, 257), (230, 129, 40), (5, 4, 0), (9, 70, 2050)]
             {
-                let (a, b) = (numbers(m * depth, 1), numbers(depth * n, 2));
+                let (a, b) = (numbers::<A>(m * depth, 1), numbers::<A>(depth * n, 2));
                 for form in 0..4 {
                     let a = match form & 1 {
                         0 => Matrix::new(&a, m).transpose(),
@@ -255,9 +367,13 @@ mod tests {
                         _ => Matrix { data: &b, rows: depth, columns: n, transposed: true },
                     };
                     for store in [Store::Assign, Store::Add] {
-                        let (before, start) = match store {
-                            Store::Assign => (vec![0.0; m * n], vec![f32::NAN; m * n]),
-                            Store::Add => (numbers(m * n, 3), numbers(m * n, 3)),
+                        let start: Vec<C> = match store {
+                            Store::Assign => vec![C::narrow(f32::NAN); m * n],
+                            Store::Add => numbers(m * n, 3),
+                        };
+                        let before: Vec<f64> = match store {
+                            Store::Assign => vec![0.0; m * n],
+                            Store::Add => start.iter().map(|c| c.to_f64()).collect(),
                         };
                         let results = cpus.each_ref().map(|cpu| {
                             let mut c = start.clone();
@@ -270,9 +386,10 @@ mod tests {
                             format!("{isa}, [{m}, {depth}] · [{depth}, {n}], form {form}, {store:?}");
                         for (value, (sum, size)) in results[0].iter().zip(exact(a, b, &before)) {
                             // Each of the depth + 1 additions errs by half a unit of a partial sum at most.
-                            let bound = 2.0 * size * (depth + 2) as f64 * f64::from(f32::EPSILON);
+                            let bound = 2.0 * size * (depth + 2) as f64 * f64::from(f32::EPSILON)
+                                + 2.0 * sum.abs() * u_store;
                             assert!(
-                                (f64::from(*value) - 2.0 * sum).abs() <= bound,
+                                (value.to_f64() - 2.0 * sum).abs() <= bound,
                                 "{context}: {value} for {sum}"
                             );
                         }
@@ -281,5 +398,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn products_of_odd_shapes_for_any_number_of_threads() {
+        check::<f32, f32>(0.0);
+    }
+
+    #[test]
+    fn products_of_bf16_in_bf16_and_in_f32() {
+        check::<half::bf16, half::bf16>(1.01 / 256.0);
+        check::<half::bf16, f32>(0.0);
     }
 }

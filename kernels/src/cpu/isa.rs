@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::CpuError;
 
-/// Name of the environment variable that overrides the choice: `scalar`, `avx2` or `avx512`.
+/// Name of the environment variable that overrides the choice: `scalar`, `avx2`, `avx512` or `avx512bf16`.
 pub const ISA_VARIABLE: &str = "ALBERT_ISA";
 
 /// An instruction set that the kernels are compiled for, from the slowest to the fastest.
@@ -17,11 +17,13 @@ pub enum Isa {
     Avx2,
     /// AVX-512 F, BW, DQ and VL: 16 lanes.
     Avx512,
+    /// The same with products of pairs of bf16 (AVX512-BF16): in f32 the same bits.
+    Avx512Bf16,
 }
 
 impl Isa {
     /// All of them, from the slowest to the fastest.
-    pub const ALL: [Self; 3] = [Self::Scalar, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
 
     /// Whether this machine has it.
     pub fn is_available(self) -> bool {
@@ -37,8 +39,10 @@ impl Isa {
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
             }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => Self::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 => false,
+            Self::Avx2 | Self::Avx512 | Self::Avx512Bf16 => false,
         }
     }
 
@@ -65,6 +69,7 @@ impl fmt::Display for Isa {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512bf16",
         })
     }
 }

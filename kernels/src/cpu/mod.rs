@@ -10,24 +10,28 @@ pub mod clock;
 pub(crate) mod gemm;
 mod isa;
 pub(crate) mod math;
+pub(crate) mod microkernel;
 pub(crate) mod panels;
 mod peak;
 pub(crate) mod scratch;
 pub(crate) mod simd;
 pub(crate) mod sums;
 pub(crate) mod threads;
-pub(crate) mod tile;
 
 use std::num::NonZero;
 
 pub use isa::{ISA_VARIABLE, Isa};
 pub use peak::Peak;
 
+use crate::precision::Precision;
+
 /// Why there is no such CPU device.
 #[derive(Debug, thiserror::Error)]
 pub enum CpuError {
     /// A name that is none of an instruction set.
-    #[error("`{name}` is no instruction set that I know; use scalar, avx2 or avx512 (in {ISA_VARIABLE})")]
+    #[error(
+        "`{name}` is no instruction set that I know; use scalar, avx2, avx512 or avx512bf16 (in {ISA_VARIABLE})"
+    )]
     UnknownIsa {
         /// What was asked for.
         name: String,
@@ -54,6 +58,10 @@ pub enum CpuError {
         source: rayon::ThreadPoolBuildError,
     },
 }
+
+/// A precision that the CPU computes in: its kernels are written once for all of them.
+pub trait CpuPrecision: Precision<Master = f32, Activation: panels::Packed> {}
+impl<P: Precision<Master = f32, Activation: panels::Packed>> CpuPrecision for P {}
 
 /// The CPU as a device: an instruction set and a pool of threads.
 ///

@@ -1,14 +1,14 @@
 //! Sums over the rows of a matrix, always in the order of the rows.
 
 use super::Cpu;
-use super::simd::{Floats, kernel};
+use super::simd::{Floats, Stored, kernel};
 use super::threads::{Grid, Pieces};
 
 /// Columns of a task.
 const STRIPE: usize = 128;
 
 /// Adds to `sums` the sum of every column of `matrix`, whose rows are `width` apart and at least as long as `sums`.
-pub(crate) fn add_column_sums(cpu: &Cpu, matrix: &[f32], width: usize, sums: &mut [f32]) {
+pub(crate) fn add_column_sums<A: Stored>(cpu: &Cpu, matrix: &[A], width: usize, sums: &mut [f32]) {
     let grid = Grid::new(sums.len(), STRIPE);
     let sums = Pieces::new(sums);
     cpu.for_each_range(grid, |_, stripe| {
@@ -19,7 +19,7 @@ pub(crate) fn add_column_sums(cpu: &Cpu, matrix: &[f32], width: usize, sums: &mu
 }
 
 kernel! {
-    fn add_rows<S>(simd, matrix: &[f32], width: usize, sums: &mut [f32]) {
+    fn add_rows<S, A>(simd, matrix: &[A], width: usize, sums: &mut [f32]) {
         for row in matrix.chunks(width) {
             let row = &row[..sums.len()];
             for at in (0..sums.len()).step_by(S::LANES) {

@@ -2,12 +2,14 @@
 
 use super::{Backward, CrossEntropy, Forward};
 use crate::Cpu;
+use crate::cpu::CpuPrecision;
 use crate::cpu::math;
-use crate::cpu::simd::{Floats, kernel};
+use crate::cpu::simd::{Floats, Stored, kernel};
 use crate::cpu::threads::{Grid, Pieces};
+use crate::memory::Host;
 
 /// See [`super`]. A row whose weight is 0 cannot spoil the loss, whatever its logits are.
-pub fn forward(cpu: &Cpu, cross_entropy: &CrossEntropy, operands: Forward<'_, f32>) {
+pub fn forward<P: CpuPrecision>(cpu: &Cpu, cross_entropy: &CrossEntropy, operands: Forward<'_, Host, P>) {
     let Forward { logits, labels, weights, loss, row_loss, log_sum_exp, prediction } = operands;
     let classes = cross_entropy.classes;
     let (losses, log_sums, predictions) =
@@ -23,8 +25,8 @@ pub fn forward(cpu: &Cpu, cross_entropy: &CrossEntropy, operands: Forward<'_, f3
             let log_sum = sum_exp(cpu.token(), logits, largest).ln();
             log_sums[index] = largest + log_sum;
             // Not from the line above, whose rounding would drown the small loss of a sure guess.
-            losses[index] = log_sum + (largest - logits[labels[row] as usize]);
-            predictions[index] = at;
+            losses[index] = log_sum + (largest - logits[labels[row] as usize].widen());
+            predictions[index] = at as i32;
         }
     });
     let weighted = weights.iter().zip(row_loss.iter()).filter(|(weight, _)| **weight != 0.0);
@@ -35,7 +37,7 @@ pub fn forward(cpu: &Cpu, cross_entropy: &CrossEntropy, operands: Forward<'_, f3
 
 kernel! {
     /// The largest number and the first index where it is, as a number (exact below 2²⁴).
-    fn first_largest<S>(simd, x: &[f32]) -> (f32, f32) {
+    fn first_largest<S, A>(simd, x: &[A]) -> (f32, f32) {
         let mut largest = simd.splat(f32::NEG_INFINITY);
         let mut vectors = simd.splat(0.0); // where each lane's largest was loaded from
         for at in (0..x.len()).step_by(S::LANES) {
@@ -58,7 +60,7 @@ kernel! {
 
 kernel! {
     /// Σ exp(x − shift)
-    fn sum_exp<S>(simd, x: &[f32], shift: f32) -> f32 {
+    fn sum_exp<S, A>(simd, x: &[A], shift: f32) -> f32 {
         let mut sum = simd.splat(0.0);
         for at in (0..x.len()).step_by(S::LANES) {
             sum = sum + math::exp(simd, simd.load_or(&x[at..], f32::NEG_INFINITY) - simd.splat(shift));
@@ -68,7 +70,7 @@ kernel! {
 }
 
 /// See [`super`]. A row whose weight is 0 gets zeros, whatever its logits are.
-pub fn backward(cpu: &Cpu, cross_entropy: &CrossEntropy, operands: Backward<'_, f32>) {
+pub fn backward<P: CpuPrecision>(cpu: &Cpu, cross_entropy: &CrossEntropy, operands: Backward<'_, Host, P>) {
     let Backward { logits, labels, weights, log_sum_exp, d_loss, d_logits } = operands;
     let classes = cross_entropy.classes;
     let d_logits = Pieces::new(d_logits);
@@ -78,22 +80,23 @@ pub fn backward(cpu: &Cpu, cross_entropy: &CrossEntropy, operands: Backward<'_, 
             let d_logits = unsafe { d_logits.rows(row..row + 1, classes) };
             let factor = d_loss[0] * weights[row];
             if weights[row] == 0.0 {
-                d_logits.fill(0.0);
+                d_logits.fill(Stored::narrow(0.0));
             } else {
                 let logits = &logits[row * classes..(row + 1) * classes];
-                scaled_exp(cpu.token(), logits, log_sum_exp[row], factor, d_logits);
-                d_logits[labels[row] as usize] -= factor;
+                gradient(cpu.token(), logits, log_sum_exp[row], factor, labels[row] as usize, d_logits);
             }
         }
     });
 }
 
 kernel! {
-    /// `y = factor · exp(x − shift)`
-    fn scaled_exp<S>(simd, x: &[f32], shift: f32, factor: f32, y: &mut [f32]) {
+    /// `y = factor · (exp(x − shift) − [at the label])`
+    fn gradient<S, A>(simd, x: &[A], shift: f32, factor: f32, label: usize, y: &mut [A]) {
         for at in (0..x.len()).step_by(S::LANES) {
             let power = math::exp(simd, simd.load(&x[at..]) - simd.splat(shift));
             (power * simd.splat(factor)).store(&mut y[at..]);
         }
+        let power = math::exp(simd, simd.load(&x[label..]) - simd.splat(shift));
+        (power * simd.splat(factor) - simd.splat(factor)).store(&mut y[label..=label]);
     }
 }

@@ -9,6 +9,8 @@ pub(crate) mod reference;
 
 use crate::Cost;
 use crate::contract::shapes;
+use crate::memory::{Length, Memory};
+use crate::precision::Precision;
 
 /// Shape of a cross-entropy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,39 +27,37 @@ impl CrossEntropy {
 }
 
 /// Operands of the forward pass.
-#[derive(Debug)]
-pub struct Forward<'a, R> {
+pub struct Forward<'a, M: Memory, P: Precision> {
     /// `[rows, classes]`
-    pub logits: &'a [R],
+    pub logits: M::Slice<'a, P::Activation>,
     /// `[rows]`, each in `0..classes`.
-    pub labels: &'a [i32],
+    pub labels: M::Slice<'a, i32>,
     /// `[rows]`
-    pub weights: &'a [R],
+    pub weights: M::Slice<'a, P::Master>,
     /// `[1]`, stored.
-    pub loss: &'a mut [R],
+    pub loss: M::SliceMut<'a, P::Master>,
     /// −log softmax of the label, unweighted, `[rows]`
-    pub row_loss: &'a mut [R],
+    pub row_loss: M::SliceMut<'a, P::Master>,
     /// `[rows]`
-    pub log_sum_exp: &'a mut [R],
-    /// First index of the largest logit, as a number, `[rows]`
-    pub prediction: &'a mut [R],
+    pub log_sum_exp: M::SliceMut<'a, P::Master>,
+    /// First index of the largest logit, `[rows]`
+    pub prediction: M::SliceMut<'a, i32>,
 }
 
 /// Operands of the backward pass.
-#[derive(Debug)]
-pub struct Backward<'a, R> {
+pub struct Backward<'a, M: Memory, P: Precision> {
     /// `[rows, classes]`
-    pub logits: &'a [R],
+    pub logits: M::Slice<'a, P::Activation>,
     /// `[rows]`
-    pub labels: &'a [i32],
+    pub labels: M::Slice<'a, i32>,
     /// `[rows]`
-    pub weights: &'a [R],
+    pub weights: M::Slice<'a, P::Master>,
     /// `[rows]`
-    pub log_sum_exp: &'a [R],
+    pub log_sum_exp: M::Slice<'a, P::Master>,
     /// `[1]`
-    pub d_loss: &'a [R],
+    pub d_loss: M::Slice<'a, P::Master>,
     /// `[rows, classes]`, stored.
-    pub d_logits: &'a mut [R],
+    pub d_logits: M::SliceMut<'a, P::Activation>,
 }
 
 impl CrossEntropy {
@@ -67,21 +67,21 @@ impl CrossEntropy {
     }
 }
 
-impl<R> Forward<'_, R> {
+impl<M: Memory, P: Precision> Forward<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, cross_entropy: &CrossEntropy) {
         cross_entropy.check();
-        let rows = self.labels.len();
+        let rows = self.labels.length();
         shapes!(self; logits: [rows, cross_entropy.classes], weights: [rows], loss: [1]);
         shapes!(self; row_loss: [rows], log_sum_exp: [rows], prediction: [rows]);
     }
 }
 
-impl<R> Backward<'_, R> {
+impl<M: Memory, P: Precision> Backward<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, cross_entropy: &CrossEntropy) {
         cross_entropy.check();
-        let (rows, classes) = (self.labels.len(), cross_entropy.classes);
+        let (rows, classes) = (self.labels.length(), cross_entropy.classes);
         shapes!(self; logits: [rows, classes], weights: [rows], log_sum_exp: [rows], d_loss: [1]);
         shapes!(self; d_logits: [rows, classes]);
     }

@@ -1,30 +1,32 @@
 //! See the parent module.
 
 use super::{Backward, Dropout, Forward, Randomness};
-use crate::cpu::simd::{Floats, Simd, Words, kernel};
+use crate::cpu::CpuPrecision;
+use crate::cpu::simd::{Floats, Simd, Stored, Words, kernel};
 use crate::cpu::threads::{Grid, Pieces};
+use crate::memory::Host;
 use crate::random::{MULTIPLIERS, Philox, ROUNDS, WEYL};
 use crate::{Cpu, Store};
 
 /// See [`super`].
-pub fn forward(cpu: &Cpu, dropout: &Dropout, operands: Forward<'_, f32>) {
+pub fn forward<P: CpuPrecision>(cpu: &Cpu, dropout: &Dropout, operands: Forward<'_, Host, P>) {
     let Forward { width, randomness, x, y } = operands;
     drop(cpu, dropout, width, &randomness, x, y, Store::Assign);
 }
 
 /// See [`super`].
-pub fn backward(cpu: &Cpu, dropout: &Dropout, operands: Backward<'_, f32>) {
+pub fn backward<P: CpuPrecision>(cpu: &Cpu, dropout: &Dropout, operands: Backward<'_, Host, P>) {
     let Backward { width, randomness, dy, dx, store } = operands;
     drop(cpu, dropout, width, &randomness, dy, dx, store);
 }
 
-fn drop(
+fn drop<A: Stored>(
     cpu: &Cpu,
     dropout: &Dropout,
     width: usize,
     randomness: &Randomness,
-    x: &[f32],
-    y: &mut [f32],
+    x: &[A],
+    y: &mut [A],
     store: Store,
 ) {
     let grid = Grid::of_elements(x.len() / width.max(1), width);
@@ -39,9 +41,9 @@ fn drop(
 }
 
 kernel! {
-    fn drop_rows<S>(
-        simd, dropout: &Dropout, randomness: &Randomness, first_row: usize, factors: &mut [f32], x: &[f32],
-        y: &mut [f32], store: Store,
+    fn drop_rows<S, A>(
+        simd, dropout: &Dropout, randomness: &Randomness, first_row: usize, factors: &mut [f32], x: &[A],
+        y: &mut [A], store: Store,
     ) {
         let width = factors.len();
         for (row, (x, y)) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).enumerate() {

@@ -5,6 +5,8 @@
 //! instead of reading a stored mask.
 
 use crate::contract::{rows, shapes};
+use crate::memory::{Length, Memory};
+use crate::precision::Precision;
 use crate::random::Philox;
 
 pub(crate) mod cpu;
@@ -71,47 +73,45 @@ impl Dropout {
 }
 
 /// Operands of the forward pass.
-#[derive(Debug)]
-pub struct Forward<'a, R> {
+pub struct Forward<'a, M: Memory, P: Precision> {
     /// Columns of `x` and `y`.
     pub width: usize,
     /// Source of the coins.
-    pub randomness: Randomness,
+    pub randomness: M::Randomness,
     /// `[rows, width]`
-    pub x: &'a [R],
+    pub x: M::Slice<'a, P::Activation>,
     /// `[rows, width]`
-    pub y: &'a mut [R],
+    pub y: M::SliceMut<'a, P::Activation>,
 }
 
 /// Operands of the backward pass: `dx = dy · keep / (1 − p)`.
-#[derive(Debug)]
-pub struct Backward<'a, R> {
+pub struct Backward<'a, M: Memory, P: Precision> {
     /// Columns of `dy` and `dx`.
     pub width: usize,
     /// Source of the coins: the same as in forward.
-    pub randomness: Randomness,
+    pub randomness: M::Randomness,
     /// `[rows, width]`
-    pub dy: &'a [R],
+    pub dy: M::Slice<'a, P::Activation>,
     /// `[rows, width]`
-    pub dx: &'a mut [R],
+    pub dx: M::SliceMut<'a, P::Activation>,
     /// Whether `dx` is stored or added to.
     pub store: crate::Store,
 }
 
-impl<R> Forward<'_, R> {
+impl<M: Memory, P: Precision> Forward<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, dropout: &Dropout) {
         dropout.check(self.width);
-        let rows = rows(self.y.len(), self.width);
+        let rows = rows(self.y.length(), self.width);
         shapes!(self; x: [rows, self.width], y: [rows, self.width]);
     }
 }
 
-impl<R> Backward<'_, R> {
+impl<M: Memory, P: Precision> Backward<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, dropout: &Dropout) {
         dropout.check(self.width);
-        let rows = rows(self.dx.len(), self.width);
+        let rows = rows(self.dx.length(), self.width);
         shapes!(self; dy: [rows, self.width], dx: [rows, self.width]);
     }
 }

@@ -1,6 +1,8 @@
 //! The mathematics of dropout.
 
 use super::{Backward, Dropout, Forward, Randomness};
+use crate::memory::Host;
+use crate::precision::F64;
 
 /// What dropout multiplies the element at (`row`, `column`) with: `keep / (1 − p)`, or 1 without dropout.
 pub(crate) fn factor(dropout: Option<&Dropout>, randomness: &Randomness, row: usize, column: usize) -> f64 {
@@ -12,7 +14,7 @@ pub(crate) fn factor(dropout: Option<&Dropout>, randomness: &Randomness, row: us
 }
 
 /// `y = x · keep / (1 − p)`
-pub fn forward(dropout: &Dropout, operands: Forward<'_, f64>) {
+pub fn forward(dropout: &Dropout, operands: Forward<'_, Host, F64>) {
     let Forward { width, randomness, x, y } = operands;
     for i in 0..y.len() {
         y[i] = x[i] * factor(Some(dropout), &randomness, i / width, i % width);
@@ -20,7 +22,7 @@ pub fn forward(dropout: &Dropout, operands: Forward<'_, f64>) {
 }
 
 /// `dx = dy · keep / (1 − p)`
-pub fn backward(dropout: &Dropout, operands: Backward<'_, f64>) {
+pub fn backward(dropout: &Dropout, operands: Backward<'_, Host, F64>) {
     let Backward { width, randomness, dy, dx, store } = operands;
     for i in 0..dx.len() {
         store.put(&mut dx[i], dy[i] * factor(Some(dropout), &randomness, i / width, i % width));

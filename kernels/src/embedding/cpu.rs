@@ -2,14 +2,16 @@
 
 use super::{Backward, Embedding, Forward, Indices};
 use crate::Cpu;
+use crate::cpu::CpuPrecision;
 use crate::cpu::simd::{Floats, kernel};
 use crate::cpu::threads::{Grid, Pieces};
+use crate::memory::Host;
 
 /// Columns of a task of the backward pass: whole cache lines.
 const STRIPE: usize = 32;
 
 /// See [`super`].
-pub fn forward(cpu: &Cpu, embedding: &Embedding, operands: Forward<'_, f32>) {
+pub fn forward<P: CpuPrecision>(cpu: &Cpu, embedding: &Embedding, operands: Forward<'_, Host, P>) {
     let Forward { indices, words, positions, segments, y } = operands;
     let width = embedding.width;
     let y = Pieces::new(y);
@@ -25,7 +27,7 @@ pub fn forward(cpu: &Cpu, embedding: &Embedding, operands: Forward<'_, f32>) {
 }
 
 kernel! {
-    fn add_three<S>(simd, a: &[f32], b: &[f32], c: &[f32], y: &mut [f32]) {
+    fn add_three<S, A>(simd, a: &[f32], b: &[f32], c: &[f32], y: &mut [A]) {
         for at in (0..y.len()).step_by(S::LANES) {
             (simd.load(&a[at..]) + simd.load(&b[at..]) + simd.load(&c[at..])).store(&mut y[at..]);
         }
@@ -33,7 +35,7 @@ kernel! {
 }
 
 /// See [`super`]. A task takes a stripe of columns through all rows in their order, so that it needs no other order.
-pub fn backward(cpu: &Cpu, embedding: &Embedding, operands: Backward<'_, f32>) {
+pub fn backward<P: CpuPrecision>(cpu: &Cpu, embedding: &Embedding, operands: Backward<'_, Host, P>) {
     let Backward { indices, token_order: _, dy, d_words, d_positions, d_segments } = operands;
     let width = embedding.width;
     let tables = [d_words, d_positions, d_segments].map(Pieces::new);
@@ -50,13 +52,13 @@ pub fn backward(cpu: &Cpu, embedding: &Embedding, operands: Backward<'_, f32>) {
 }
 
 kernel! {
-    fn add<S>(simd, x: &[f32], y: &mut [f32]) {
+    fn add<S, A>(simd, x: &[A], y: &mut [f32]) {
         for at in (0..y.len()).step_by(S::LANES) {
             (simd.load(&y[at..]) + simd.load(&x[at..])).store(&mut y[at..]);
         }
     }
 }
 
-fn table_rows(indices: &Indices<'_>, t: usize) -> [usize; 3] {
+fn table_rows(indices: &Indices<'_, Host>, t: usize) -> [usize; 3] {
     [indices.tokens[t], indices.positions[t], indices.segments[t]].map(|index| index as usize)
 }

@@ -1,9 +1,11 @@
 //! The mathematics of the embedding.
 
 use super::{Backward, Embedding, Forward, Indices};
+use crate::memory::Host;
+use crate::precision::F64;
 
 /// `y[t] = words[token[t]] + positions[position[t]] + segments[segment[t]]`
-pub fn forward(embedding: &Embedding, operands: Forward<'_, f64>) {
+pub fn forward(embedding: &Embedding, operands: Forward<'_, Host, F64>) {
     let Forward { indices, words, positions, segments, y } = operands;
     let width = embedding.width;
     for t in 0..indices.tokens.len() {
@@ -16,7 +18,7 @@ pub fn forward(embedding: &Embedding, operands: Forward<'_, f64>) {
 }
 
 /// Every row of `dy` is added to the three rows it came from.
-pub fn backward(embedding: &Embedding, operands: Backward<'_, f64>) {
+pub fn backward(embedding: &Embedding, operands: Backward<'_, Host, F64>) {
     let Backward { indices, token_order: _, dy, d_words, d_positions, d_segments } = operands;
     let width = embedding.width;
     for t in 0..indices.tokens.len() {
@@ -30,6 +32,6 @@ pub fn backward(embedding: &Embedding, operands: Backward<'_, f64>) {
     }
 }
 
-fn table_rows(indices: &Indices<'_>, t: usize) -> [usize; 3] {
+fn table_rows(indices: &Indices<'_, Host>, t: usize) -> [usize; 3] {
     [indices.tokens[t], indices.positions[t], indices.segments[t]].map(|index| index as usize)
 }

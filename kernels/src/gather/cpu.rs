@@ -1,12 +1,15 @@
 //! Row selection, a range of the destination's rows per task.
 
 use super::{Backward, Forward, Gather};
+use crate::cpu::CpuPrecision;
+use crate::cpu::simd::Stored;
 use crate::cpu::threads::{Grid, Pieces};
+use crate::memory::Host;
 use crate::scale::cpu::product;
 use crate::{Cpu, Store};
 
 /// `y[i] = x[rows[i]]`
-pub fn forward(cpu: &Cpu, gather: &Gather, operands: Forward<'_, f32>) {
+pub fn forward<P: CpuPrecision>(cpu: &Cpu, gather: &Gather, operands: Forward<'_, Host, P>) {
     let Forward { rows, x, y } = operands;
     let width = gather.width;
     let y = Pieces::new(y);
@@ -22,7 +25,7 @@ pub fn forward(cpu: &Cpu, gather: &Gather, operands: Forward<'_, f32>) {
 /// `dx[rows[i]] += dy[i]`
 ///
 /// A task reads all of `rows` and adds what falls into its range of `dx`: ascending in i whoever computes it.
-pub fn backward(cpu: &Cpu, gather: &Gather, operands: Backward<'_, f32>) {
+pub fn backward<P: CpuPrecision>(cpu: &Cpu, gather: &Gather, operands: Backward<'_, Host, P>) {
     let Backward { rows, dy, dx, store } = operands;
     let width = gather.width;
     let height = dx.len() / width;
@@ -33,7 +36,7 @@ pub fn backward(cpu: &Cpu, gather: &Gather, operands: Backward<'_, f32>) {
         // SAFETY: ranges of a grid are disjoint.
         let dx = unsafe { dx.rows(range.clone(), width) };
         if store == Store::Assign {
-            dx.fill(0.0);
+            dx.fill(Stored::narrow(0.0));
         }
         for (&row, dy) in rows.iter().zip(dy.chunks_exact(width)) {
             if range.contains(&(row as usize)) {

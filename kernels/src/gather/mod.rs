@@ -4,6 +4,8 @@ pub(crate) mod cpu;
 pub(crate) mod reference;
 
 use crate::contract::{rows, shapes};
+use crate::memory::{Length, Memory};
+use crate::precision::Precision;
 use crate::{Cost, Store};
 
 /// Shape of a selection.
@@ -21,39 +23,37 @@ impl Gather {
 }
 
 /// Operands of the forward pass.
-#[derive(Debug)]
-pub struct Forward<'a, R> {
+pub struct Forward<'a, M: Memory, P: Precision> {
     /// `[selected]`, rows of `x`, repetitions allowed.
-    pub rows: &'a [i32],
+    pub rows: M::Slice<'a, i32>,
     /// `[rows, width]`
-    pub x: &'a [R],
+    pub x: M::Slice<'a, P::Activation>,
     /// `[selected, width]`
-    pub y: &'a mut [R],
+    pub y: M::SliceMut<'a, P::Activation>,
 }
 
 /// Operands of the backward pass: `dx[rows[i]] += dy[i]` in ascending order of i.
-#[derive(Debug)]
-pub struct Backward<'a, R> {
+pub struct Backward<'a, M: Memory, P: Precision> {
     /// `[selected]`
-    pub rows: &'a [i32],
+    pub rows: M::Slice<'a, i32>,
     /// `[selected, width]`
-    pub dy: &'a [R],
+    pub dy: M::Slice<'a, P::Activation>,
     /// `[rows, width]`; rows that were not selected become 0 when stored, stay when added to.
-    pub dx: &'a mut [R],
+    pub dx: M::SliceMut<'a, P::Activation>,
     /// Whether `dx` is stored or added to.
     pub store: Store,
 }
 
-impl<R> Forward<'_, R> {
+impl<M: Memory, P: Precision> Forward<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, &Gather { width }: &Gather) {
-        shapes!(self; x: [rows(self.x.len(), width), width], y: [self.rows.len(), width]);
+        shapes!(self; x: [rows(self.x.length(), width), width], y: [self.rows.length(), width]);
     }
 }
 
-impl<R> Backward<'_, R> {
+impl<M: Memory, P: Precision> Backward<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, &Gather { width }: &Gather) {
-        shapes!(self; dx: [rows(self.dx.len(), width), width], dy: [self.rows.len(), width]);
+        shapes!(self; dx: [rows(self.dx.length(), width), width], dy: [self.rows.length(), width]);
     }
 }

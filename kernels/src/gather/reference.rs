@@ -2,9 +2,11 @@
 
 use super::{Backward, Forward, Gather};
 use crate::Store;
+use crate::memory::Host;
+use crate::precision::F64;
 
 /// `y[i] = x[rows[i]]`
-pub fn forward(gather: &Gather, operands: Forward<'_, f64>) {
+pub fn forward(gather: &Gather, operands: Forward<'_, Host, F64>) {
     let Forward { rows, x, y } = operands;
     let width = gather.width;
     for (i, &row) in rows.iter().enumerate() {
@@ -15,7 +17,7 @@ pub fn forward(gather: &Gather, operands: Forward<'_, f64>) {
 }
 
 /// `dx[rows[i]] += dy[i]`
-pub fn backward(gather: &Gather, operands: Backward<'_, f64>) {
+pub fn backward(gather: &Gather, operands: Backward<'_, Host, F64>) {
     let Backward { rows, dy, dx, store } = operands;
     let width = gather.width;
     if store == Store::Assign {

@@ -1,30 +1,32 @@
 //! See the parent module.
 
 use super::{Backward, Forward, LayerNorm};
+use crate::cpu::CpuPrecision;
 use crate::cpu::scratch;
 use crate::cpu::simd::{Floats, kernel};
 use crate::cpu::sums::add_column_sums;
 use crate::cpu::threads::{Grid, Pieces};
 use crate::dropout::Randomness;
 use crate::dropout::cpu::row_factors;
+use crate::memory::Host;
 use crate::{Cpu, Store};
 
 /// See [`super`].
-pub fn forward(cpu: &Cpu, layer_norm: &LayerNorm, operands: Forward<'_, f32>) {
-    let Forward { x, residual, gamma, beta, randomness, sum, mean, reciprocal_deviation, y } = operands;
+pub fn forward<P: CpuPrecision>(cpu: &Cpu, layer_norm: &LayerNorm, operands: Forward<'_, Host, P>) {
+    let Forward { x, residual, gamma, beta, randomness, sum, mean, rstd, y } = operands;
     let width = layer_norm.width;
     let grid = Grid::of_elements(mean.len(), width);
-    let (mean, reciprocal_deviation) = (Pieces::new(mean), Pieces::new(reciprocal_deviation));
+    let (mean, rstd) = (Pieces::new(mean), Pieces::new(rstd));
     let (sum, y) = (sum.map(Pieces::new), Pieces::new(y));
-    cpu.for_each_with_space(grid.tasks(), width, |task, factors| {
+    cpu.for_each_with_space(grid.tasks(), 2 * scratch::padded(width), |task, space| {
         let rows = grid.range(task);
         let elements = rows.start * width..rows.end * width;
         // SAFETY: every row belongs to one task.
-        let (sum, mean, reciprocal_deviation, y) = unsafe {
+        let (sum, mean, rstd, y) = unsafe {
             (
                 sum.as_ref().map(|sum| sum.piece(elements.clone())),
                 mean.piece(rows.clone()),
-                reciprocal_deviation.piece(rows.clone()),
+                rstd.piece(rows.clone()),
                 y.piece(elements.clone()),
             )
         };
@@ -38,30 +40,31 @@ pub fn forward(cpu: &Cpu, layer_norm: &LayerNorm, operands: Forward<'_, f32>) {
             beta,
             sum,
             mean,
-            reciprocal_deviation,
+            rstd,
             y,
         };
-        normalise(cpu.token(), &mut rows, factors);
+        let (factors, z) = space.split_at_mut(scratch::padded(width));
+        normalise(cpu.token(), &mut rows, &mut factors[..width], &mut z[..width]);
     });
 }
 
 /// Some rows of the forward pass.
-struct ForwardRows<'a> {
+struct ForwardRows<'a, A> {
     layer_norm: &'a LayerNorm,
     randomness: &'a Randomness,
     first_row: usize,
-    x: &'a [f32],
-    residual: Option<&'a [f32]>,
+    x: &'a [A],
+    residual: Option<&'a [A]>,
     gamma: &'a [f32],
     beta: &'a [f32],
-    sum: Option<&'a mut [f32]>,
+    sum: Option<&'a mut [A]>,
     mean: &'a mut [f32],
-    reciprocal_deviation: &'a mut [f32],
-    y: &'a mut [f32],
+    rstd: &'a mut [f32],
+    y: &'a mut [A],
 }
 
 kernel! {
-    fn normalise<S>(simd, rows: &mut ForwardRows<'_>, factors: &mut [f32]) {
+    fn normalise<S, A>(simd, rows: &mut ForwardRows<'_, A>, factors: &mut [f32], z: &mut [f32]) {
         let width = rows.layer_norm.width;
         for row in 0..rows.mean.len() {
             let elements = row * width..(row + 1) * width;
@@ -70,44 +73,47 @@ kernel! {
             if let Some(dropout) = &rows.layer_norm.dropout {
                 row_factors(simd, dropout, rows.randomness, rows.first_row + row, 0, factors);
             }
-            // z goes to y first, then z − μ, then the result: three passes over a row in the nearest cache.
+            // First z, then z − μ, then the result: three passes over a row in the nearest cache.
             let mut total = simd.splat(0.0);
             for at in (0..width).step_by(S::LANES) {
-                let mut z = simd.load(&x[at..]);
+                let mut sum = simd.load(&x[at..]);
                 if rows.layer_norm.dropout.is_some() {
-                    z = z * simd.load(&factors[at..]);
+                    sum = sum * simd.load(&factors[at..]);
                 }
                 if let Some(residual) = residual {
-                    z = z + simd.load(&residual[at..]);
+                    sum = sum + simd.load(&residual[at..]);
                 }
-                total = total + z;
-                z.store(&mut y[at..]);
+                total = total + sum;
+                sum.store(&mut z[at..]);
             }
             if let Some(sum) = &mut rows.sum {
-                sum[elements].copy_from_slice(y);
+                let sum = &mut sum[elements];
+                for at in (0..width).step_by(S::LANES) {
+                    simd.load(&z[at..]).store(&mut sum[at..]);
+                }
             }
             let mean = total.sum() / width as f32;
             let mut squares = simd.splat(0.0);
             for at in (0..width).step_by(S::LANES) {
-                (simd.load(&y[at..]) - simd.splat(mean)).store(&mut y[at..]);
-                let centred = simd.load(&y[at..]); // once more, for the zeros beyond the end
+                (simd.load(&z[at..]) - simd.splat(mean)).store(&mut z[at..]);
+                let centred = simd.load(&z[at..]); // once more, for the zeros beyond the end
                 squares = centred.mul_add(centred, squares);
             }
             let variance = squares.sum() / width as f32;
             let r = 1.0 / (variance + rows.layer_norm.epsilon as f32).sqrt();
             for at in (0..width).step_by(S::LANES) {
-                let normed = simd.load(&y[at..]) * simd.splat(r);
+                let normed = simd.load(&z[at..]) * simd.splat(r);
                 normed.mul_add(simd.load(&rows.gamma[at..]), simd.load(&rows.beta[at..])).store(&mut y[at..]);
             }
             rows.mean[row] = mean;
-            rows.reciprocal_deviation[row] = r;
+            rows.rstd[row] = r;
         }
     }
 }
 
 /// See [`super`]. Every task sums dγ and dβ over its own rows; the sums are added up in the order of the rows.
-pub fn backward(cpu: &Cpu, layer_norm: &LayerNorm, operands: Backward<'_, f32>) {
-    let Backward { sum, mean, reciprocal_deviation, gamma, dy, randomness, .. } = operands;
+pub fn backward<P: CpuPrecision>(cpu: &Cpu, layer_norm: &LayerNorm, operands: Backward<'_, Host, P>) {
+    let Backward { sum, mean, rstd, gamma, dy, randomness, .. } = operands;
     let Backward { d_sum, store, d_x, d_gamma, d_beta, .. } = operands;
     let width = layer_norm.width;
     let grid = Grid::of_elements(mean.len(), width);
@@ -134,7 +140,7 @@ pub fn backward(cpu: &Cpu, layer_norm: &LayerNorm, operands: Backward<'_, f32>) 
                 first_row: rows.start,
                 sum: &sum[elements.clone()],
                 mean: &mean[rows.clone()],
-                reciprocal_deviation: &reciprocal_deviation[rows],
+                rstd: &rstd[rows],
                 gamma,
                 dy: &dy[elements],
                 d_sum,
@@ -151,30 +157,30 @@ pub fn backward(cpu: &Cpu, layer_norm: &LayerNorm, operands: Backward<'_, f32>) 
 }
 
 /// Some rows of the backward pass.
-struct BackwardRows<'a> {
+struct BackwardRows<'a, A> {
     layer_norm: &'a LayerNorm,
     randomness: &'a Randomness,
     first_row: usize,
-    sum: &'a [f32],
+    sum: &'a [A],
     mean: &'a [f32],
-    reciprocal_deviation: &'a [f32],
+    rstd: &'a [f32],
     gamma: &'a [f32],
-    dy: &'a [f32],
-    d_sum: &'a mut [f32],
+    dy: &'a [A],
+    d_sum: &'a mut [A],
     store: Store,
-    d_x: Option<&'a mut [f32]>,
+    d_x: Option<&'a mut [A]>,
     d_gamma: &'a mut [f32],
     d_beta: &'a mut [f32],
 }
 
 kernel! {
-    fn differentiate<S>(simd, rows: &mut BackwardRows<'_>, factors: &mut [f32]) {
+    fn differentiate<S, A>(simd, rows: &mut BackwardRows<'_, A>, factors: &mut [f32]) {
         let width = rows.layer_norm.width;
         for row in 0..rows.mean.len() {
             let elements = row * width..(row + 1) * width;
             let (sum, dy) = (&rows.sum[elements.clone()], &rows.dy[elements.clone()]);
             let mean = simd.splat(rows.mean[row]);
-            let r = simd.splat(rows.reciprocal_deviation[row]);
+            let r = simd.splat(rows.rstd[row]);
             let (mut mean_g, mut mean_g_normed) = (simd.splat(0.0), simd.splat(0.0));
             for at in (0..width).step_by(S::LANES) {
                 let dy = simd.load(&dy[at..]);

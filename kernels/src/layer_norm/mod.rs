@@ -5,7 +5,9 @@
 //! f32 at least). Without residual and dropout `z` is `x` itself and is not written.
 
 use crate::contract::{rows, shapes};
-use crate::dropout::{Dropout, Randomness};
+use crate::dropout::Dropout;
+use crate::memory::{Length, Memory};
+use crate::precision::Precision;
 use crate::{Cost, Store};
 
 pub(crate) mod cpu;
@@ -30,56 +32,54 @@ impl LayerNorm {
 }
 
 /// Operands of the forward pass.
-#[derive(Debug)]
-pub struct Forward<'a, R> {
+pub struct Forward<'a, M: Memory, P: Precision> {
     /// `[rows, width]`
-    pub x: &'a [R],
+    pub x: M::Slice<'a, P::Activation>,
     /// `[rows, width]`
-    pub residual: Option<&'a [R]>,
+    pub residual: Option<M::Slice<'a, P::Activation>>,
     /// γ, `[width]`
-    pub gamma: &'a [R],
+    pub gamma: M::Slice<'a, P::Master>,
     /// β, `[width]`
-    pub beta: &'a [R],
+    pub beta: M::Slice<'a, P::Master>,
     /// Source of the dropout coins; not read without dropout.
-    pub randomness: Randomness,
+    pub randomness: M::Randomness,
     /// z, `[rows, width]`; `None` exactly if there is neither residual nor dropout.
-    pub sum: Option<&'a mut [R]>,
+    pub sum: Option<M::SliceMut<'a, P::Activation>>,
     /// μ, `[rows]`
-    pub mean: &'a mut [R],
+    pub mean: M::SliceMut<'a, P::Master>,
     /// 1 / √(σ² + ε), `[rows]`
-    pub reciprocal_deviation: &'a mut [R],
+    pub rstd: M::SliceMut<'a, P::Master>,
     /// `[rows, width]`
-    pub y: &'a mut [R],
+    pub y: M::SliceMut<'a, P::Activation>,
 }
 
 /// Operands of the backward pass.
 ///
 /// With x̂ = (z − μ) · r and g = γ · dy: `dz = r · (g − mean(g) − x̂ · mean(g · x̂))`, `dγ += Σ dy · x̂`, `dβ += Σ dy`,
 /// `d residual = dz`, `dx = dz · keep / (1 − p)`.
-#[derive(Debug)]
-pub struct Backward<'a, R> {
+pub struct Backward<'a, M: Memory, P: Precision> {
     /// z as forward wrote it (or x), `[rows, width]`
-    pub sum: &'a [R],
+    pub sum: M::Slice<'a, P::Activation>,
     /// `[rows]`
-    pub mean: &'a [R],
+    pub mean: M::Slice<'a, P::Master>,
     /// `[rows]`
-    pub reciprocal_deviation: &'a [R],
+    pub rstd: M::Slice<'a, P::Master>,
     /// `[width]`
-    pub gamma: &'a [R],
+    pub gamma: M::Slice<'a, P::Master>,
     /// `[rows, width]`
-    pub dy: &'a [R],
+    pub dy: M::Slice<'a, P::Activation>,
     /// Source of the dropout coins: the same as in forward.
-    pub randomness: Randomness,
+    pub randomness: M::Randomness,
     /// dz, `[rows, width]`: the gradient of the residual, and of `x` where nothing is dropped.
-    pub d_sum: &'a mut [R],
+    pub d_sum: M::SliceMut<'a, P::Activation>,
     /// Whether `d_sum` is stored or added to.
     pub store: Store,
     /// Gradient of `x`, `[rows, width]`, stored; `Some` exactly if there is dropout.
-    pub d_x: Option<&'a mut [R]>,
+    pub d_x: Option<M::SliceMut<'a, P::Activation>>,
     /// `[width]`, added to.
-    pub d_gamma: &'a mut [R],
+    pub d_gamma: M::SliceMut<'a, P::Master>,
     /// `[width]`, added to.
-    pub d_beta: &'a mut [R],
+    pub d_beta: M::SliceMut<'a, P::Master>,
 }
 
 impl LayerNorm {
@@ -90,29 +90,29 @@ impl LayerNorm {
     }
 }
 
-impl<R> Forward<'_, R> {
+impl<M: Memory, P: Precision> Forward<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, layer_norm: &LayerNorm) {
         layer_norm.check();
-        let (width, rows) = (layer_norm.width, rows(self.y.len(), layer_norm.width));
+        let (width, rows) = (layer_norm.width, rows(self.y.length(), layer_norm.width));
         let sums = self.residual.is_some() || layer_norm.dropout.is_some();
         assert_eq!(self.sum.is_some(), sums, "z is wanted where it is not x itself");
         shapes!(self; x: [rows, width], residual: [rows, width], gamma: [width], beta: [width]);
-        shapes!(self; sum: [rows, width], mean: [rows], reciprocal_deviation: [rows], y: [rows, width]);
+        shapes!(self; sum: [rows, width], mean: [rows], rstd: [rows], y: [rows, width]);
     }
 }
 
-impl<R> Backward<'_, R> {
+impl<M: Memory, P: Precision> Backward<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, layer_norm: &LayerNorm) {
         layer_norm.check();
-        let (width, rows) = (layer_norm.width, rows(self.dy.len(), layer_norm.width));
+        let (width, rows) = (layer_norm.width, rows(self.dy.length(), layer_norm.width));
         assert_eq!(
             self.d_x.is_some(),
             layer_norm.dropout.is_some(),
             "dx is wanted where it is not dz itself"
         );
-        shapes!(self; sum: [rows, width], mean: [rows], reciprocal_deviation: [rows], gamma: [width]);
+        shapes!(self; sum: [rows, width], mean: [rows], rstd: [rows], gamma: [width]);
         shapes!(self; dy: [rows, width], d_sum: [rows, width], d_x: [rows, width]);
         shapes!(self; d_gamma: [width], d_beta: [width]);
     }

@@ -2,10 +2,12 @@
 
 use super::{Backward, Forward, LayerNorm};
 use crate::dropout::reference::factor;
+use crate::memory::Host;
+use crate::precision::F64;
 
 /// `z = dropout(x) + residual`, `y = γ · (z − μ) / √(σ² + ε) + β`
-pub fn forward(layer_norm: &LayerNorm, operands: Forward<'_, f64>) {
-    let Forward { x, residual, gamma, beta, randomness, mut sum, mean, reciprocal_deviation, y } = operands;
+pub fn forward(layer_norm: &LayerNorm, operands: Forward<'_, Host, F64>) {
+    let Forward { x, residual, gamma, beta, randomness, mut sum, mean, rstd, y } = operands;
     let width = layer_norm.width;
     let mut z = vec![0.0; width];
     for row in 0..y.len() / width {
@@ -24,18 +26,18 @@ pub fn forward(layer_norm: &LayerNorm, operands: Forward<'_, f64>) {
             sum[first..first + width].copy_from_slice(&z);
         }
         mean[row] = mu;
-        reciprocal_deviation[row] = r;
+        rstd[row] = r;
     }
 }
 
 /// `dz = r · (g − mean(g) − x̂ · mean(g · x̂))` with g = γ · dy, and the gradients of x, γ and β.
-pub fn backward(layer_norm: &LayerNorm, operands: Backward<'_, f64>) {
-    let Backward { sum, mean, reciprocal_deviation, gamma, dy, randomness, .. } = operands;
+pub fn backward(layer_norm: &LayerNorm, operands: Backward<'_, Host, F64>) {
+    let Backward { sum, mean, rstd, gamma, dy, randomness, .. } = operands;
     let Backward { d_sum, store, mut d_x, d_gamma, d_beta, .. } = operands;
     let width = layer_norm.width;
     for row in 0..dy.len() / width {
         let first = row * width;
-        let r = reciprocal_deviation[row];
+        let r = rstd[row];
         let normed = |c: usize| (sum[first + c] - mean[row]) * r;
         let g = |c: usize| gamma[c] * dy[first + c];
         let mean_g = (0..width).map(g).sum::<f64>() / width as f64;

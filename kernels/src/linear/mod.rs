@@ -4,6 +4,8 @@
 //! without the other: `dx = du · W` and `dW += duᵀ · x`, `db += Σ du`; `du = dy · f'(u)` is [`crate::activation`]'s.
 
 use crate::contract::{rows, shapes};
+use crate::memory::{Length, Memory};
+use crate::precision::Precision;
 use crate::{Activation, Cost, Store};
 
 pub(crate) mod cpu;
@@ -29,67 +31,64 @@ impl Linear {
 }
 
 /// Operands of the forward pass.
-#[derive(Debug)]
-pub struct Forward<'a, R> {
+pub struct Forward<'a, M: Memory, P: Precision> {
     /// `[rows, inputs]`
-    pub x: &'a [R],
+    pub x: M::Slice<'a, P::Activation>,
     /// `[outputs, inputs]`
-    pub weight: &'a [R],
+    pub weight: M::Slice<'a, P::Activation>,
     /// `[outputs]`
-    pub bias: Option<&'a [R]>,
+    pub bias: Option<M::Slice<'a, P::Master>>,
     /// u, `[rows, outputs]`, wanted by backward if [`Activation::keeps_preactivation`].
-    pub preactivation: Option<&'a mut [R]>,
+    pub preactivation: Option<M::SliceMut<'a, P::Activation>>,
     /// `[rows, outputs]`
-    pub y: &'a mut [R],
+    pub y: M::SliceMut<'a, P::Activation>,
 }
 
 /// Operands of `dx = du · W`.
-#[derive(Debug)]
-pub struct InputGradient<'a, R> {
+pub struct InputGradient<'a, M: Memory, P: Precision> {
     /// `[rows, outputs]`
-    pub du: &'a [R],
+    pub du: M::Slice<'a, P::Activation>,
     /// `[outputs, inputs]`
-    pub weight: &'a [R],
+    pub weight: M::Slice<'a, P::Activation>,
     /// `[rows, inputs]`
-    pub dx: &'a mut [R],
+    pub dx: M::SliceMut<'a, P::Activation>,
     /// Whether `dx` is stored or added to.
     pub store: Store,
 }
 
 /// Operands of `dW += duᵀ · x`, `db += Σ_rows du`: always added, since shared weights are used many times.
-#[derive(Debug)]
-pub struct WeightGradient<'a, R> {
+pub struct WeightGradient<'a, M: Memory, P: Precision> {
     /// `[rows, inputs]`
-    pub x: &'a [R],
+    pub x: M::Slice<'a, P::Activation>,
     /// `[rows, outputs]`
-    pub du: &'a [R],
+    pub du: M::Slice<'a, P::Activation>,
     /// `[outputs, inputs]`
-    pub d_weight: &'a mut [R],
+    pub d_weight: M::SliceMut<'a, P::Master>,
     /// `[outputs]`
-    pub d_bias: Option<&'a mut [R]>,
+    pub d_bias: Option<M::SliceMut<'a, P::Master>>,
 }
 
-impl<R> Forward<'_, R> {
+impl<M: Memory, P: Precision> Forward<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, &Linear { inputs, outputs, .. }: &Linear) {
-        let rows = rows(self.y.len(), outputs);
+        let rows = rows(self.y.length(), outputs);
         shapes!(self; x: [rows, inputs], weight: [outputs, inputs], bias: [outputs]);
         shapes!(self; preactivation: [rows, outputs], y: [rows, outputs]);
     }
 }
 
-impl<R> InputGradient<'_, R> {
+impl<M: Memory, P: Precision> InputGradient<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, &Linear { inputs, outputs, .. }: &Linear) {
-        let rows = rows(self.dx.len(), inputs);
+        let rows = rows(self.dx.length(), inputs);
         shapes!(self; du: [rows, outputs], weight: [outputs, inputs], dx: [rows, inputs]);
     }
 }
 
-impl<R> WeightGradient<'_, R> {
+impl<M: Memory, P: Precision> WeightGradient<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, &Linear { inputs, outputs, .. }: &Linear) {
-        let rows = rows(self.x.len(), inputs);
+        let rows = rows(self.x.length(), inputs);
         shapes!(self; x: [rows, inputs], du: [rows, outputs], d_weight: [outputs, inputs], d_bias: [outputs]);
     }
 }

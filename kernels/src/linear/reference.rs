@@ -1,9 +1,11 @@
 //! The mathematics of the linear map.
 
 use super::{Forward, InputGradient, Linear, WeightGradient};
+use crate::memory::Host;
+use crate::precision::F64;
 
 /// `u = x · Wᵀ + b`, `y = f(u)`
-pub fn forward(linear: &Linear, operands: Forward<'_, f64>) {
+pub fn forward(linear: &Linear, operands: Forward<'_, Host, F64>) {
     let Forward { x, weight, bias, mut preactivation, y } = operands;
     let &Linear { inputs, outputs, activation } = linear;
     for row in 0..y.len() / outputs {
@@ -21,7 +23,7 @@ pub fn forward(linear: &Linear, operands: Forward<'_, f64>) {
 }
 
 /// `dx = du · W`
-pub fn input_gradient(linear: &Linear, operands: InputGradient<'_, f64>) {
+pub fn input_gradient(linear: &Linear, operands: InputGradient<'_, Host, F64>) {
     let InputGradient { du, weight, dx, store } = operands;
     let &Linear { inputs, outputs, .. } = linear;
     let mut sums = vec![0.0; inputs];
@@ -39,7 +41,7 @@ pub fn input_gradient(linear: &Linear, operands: InputGradient<'_, f64>) {
 }
 
 /// `dW += duᵀ · x`, `db += Σ_rows du`
-pub fn weight_gradient(linear: &Linear, operands: WeightGradient<'_, f64>) {
+pub fn weight_gradient(linear: &Linear, operands: WeightGradient<'_, Host, F64>) {
     let WeightGradient { x, du, d_weight, mut d_bias } = operands;
     let &Linear { inputs, outputs, .. } = linear;
     for row in 0..du.len() / outputs {

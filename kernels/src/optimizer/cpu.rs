@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
-use super::{Norm, Operands, Rule, Segment, Update};
+use super::{Norm, Operands, Rule, Segment, Update, Weights};
 use crate::Cpu;
+use crate::cpu::CpuPrecision;
+use crate::cpu::gemm::round;
 use crate::cpu::simd::{Floats, Simd, kernel};
 use crate::cpu::threads::{Grid, Pieces};
+use crate::memory::Host;
 
 /// Elements of a task: its four buffers together fit the second-level cache.
 const CHUNK: usize = 1 << 15;
@@ -14,8 +17,9 @@ const BLOCK: usize = 256;
 
 /// See [`super`]. LAMB's adapting segments take two passes over the memory, since the ratio is known after the first
 /// only; u is computed again rather than stored. The others take one.
-pub fn update(cpu: &Cpu, update: &Update, operands: Operands<'_, f32>) {
-    let Operands { segments, parameters, gradients, first_moments, second_moments } = operands;
+pub fn update<P: CpuPrecision>(cpu: &Cpu, update: &Update, operands: Operands<'_, Host, P>) {
+    let Operands { segments, parameters, gradients, norm, loss, first_moments, second_moments } = operands;
+    let Some(gradient_scale) = update.gradient_scale(norm[0], f64::from(loss[0])) else { return };
     let buffers = Buffers {
         parameters: Pieces::new(parameters),
         gradients,
@@ -23,7 +27,7 @@ pub fn update(cpu: &Cpu, update: &Update, operands: Operands<'_, f32>) {
         second_moments: Pieces::new(second_moments),
     };
     for segment in segments {
-        let constants = Constants::new(update, segment);
+        let constants = Constants::new(update, gradient_scale, segment);
         let grid = Grid::new(segment.length, CHUNK);
         let elements = |range: Range<usize>| segment.offset + range.start..segment.offset + range.end;
         if update.rule == Rule::AdamW || !segment.adapts {
@@ -103,11 +107,11 @@ struct Constants {
 }
 
 impl Constants {
-    fn new(update: &Update, segment: &Segment) -> Self {
+    fn new(update: &Update, gradient_scale: f64, segment: &Segment) -> Self {
         let correction =
             |beta: f64| update.bias_correction.map_or(1.0, |t| 1.0 / (1.0 - beta.powf(t as f64)));
         Self {
-            gradient_scale: update.gradient_scale as f32,
+            gradient_scale: gradient_scale as f32,
             beta1: update.beta1 as f32,
             beta2: update.beta2 as f32,
             one_minus_beta1: (1.0 - update.beta1) as f32,
@@ -170,7 +174,17 @@ kernel! {
 }
 
 /// See [`super`].
-pub fn norm(cpu: &Cpu, (): &(), operands: Norm<'_, f32>) {
+pub fn prepare<P: CpuPrecision>(cpu: &Cpu, (): &(), operands: Weights<'_, Host, P>) {
+    let Weights { masters, weights } = operands;
+    let weights = Pieces::new(weights);
+    cpu.for_each_range(Grid::new(masters.len(), CHUNK), |_, range| {
+        // SAFETY: every range belongs to one task.
+        round(cpu.token(), &masters[range.clone()], unsafe { weights.piece(range) });
+    });
+}
+
+/// See [`super`].
+pub fn norm<P: CpuPrecision>(cpu: &Cpu, (): &(), operands: Norm<'_, Host, P>) {
     let Norm { gradients, norm } = operands;
     let grid = Grid::new(gradients.len(), CHUNK);
     norm[0] = cpu.shared().with(2 * grid.tasks(), |space| {

@@ -9,6 +9,8 @@ pub(crate) mod cpu;
 pub(crate) mod reference;
 
 use crate::contract::shapes;
+use crate::memory::{Length, Memory};
+use crate::precision::Precision;
 
 /// A stretch of the flat buffers that is one tensor to the optimizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,41 +49,69 @@ pub struct Update {
     pub epsilon: f64,
     /// λ
     pub weight_decay: f64,
-    /// What gradients are multiplied with first: `min(1, clip / ‖g‖)`.
-    pub gradient_scale: f64,
+    /// Largest norm of the gradient, which is scaled down to it; 0 for no limit.
+    pub clip_norm: f64,
     /// `Some(t)`, t = 1 for the first update: divide m by 1 − β₁ᵗ and v by 1 − β₂ᵗ when forming u.
     pub bias_correction: Option<u64>,
 }
 
-/// Operands of an update.
-#[derive(Debug)]
-pub struct Operands<'a, R> {
+impl Update {
+    /// What a gradient of norm `norm` is multiplied with first, `min(1, clip / ‖g‖)`; `None` if norm or loss is not finite, and
+    /// nothing may change.
+    pub fn gradient_scale(&self, norm: f64, loss: f64) -> Option<f64> {
+        let clips = self.clip_norm > 0.0 && norm > self.clip_norm;
+        let scale = if clips { self.clip_norm / norm } else { 1.0 };
+        (norm.is_finite() && loss.is_finite()).then_some(scale)
+    }
+}
+
+/// Operands of an update. Nothing changes unless loss and norm are finite.
+pub struct Operands<'a, M: Memory, P: Precision> {
     /// In ascending order of offset, not overlapping, covering what is to be updated.
     pub segments: &'a [Segment],
     /// w
-    pub parameters: &'a mut [R],
-    /// g, before `gradient_scale`.
-    pub gradients: &'a [R],
+    pub parameters: M::SliceMut<'a, P::Master>,
+    /// g, before it is clipped.
+    pub gradients: M::Slice<'a, P::Master>,
+    /// ‖g‖ over all gradients, `[1]`
+    pub norm: M::Slice<'a, f64>,
+    /// The loss that g is the gradient of, `[1]`
+    pub loss: M::Slice<'a, P::Master>,
     /// m
-    pub first_moments: &'a mut [R],
+    pub first_moments: M::SliceMut<'a, P::Master>,
     /// v
-    pub second_moments: &'a mut [R],
+    pub second_moments: M::SliceMut<'a, P::Master>,
 }
 
 /// Operands of the global gradient norm: `√(Σ g²)`, summed in f64 in a fixed order.
-#[derive(Debug)]
-pub struct Norm<'a, R> {
+pub struct Norm<'a, M: Memory, P: Precision> {
     /// Any length.
-    pub gradients: &'a [R],
+    pub gradients: M::Slice<'a, P::Master>,
     /// `[1]`, stored.
-    pub norm: &'a mut [f64],
+    pub norm: M::SliceMut<'a, f64>,
 }
 
-impl<R> Operands<'_, R> {
+/// Operands of the rounding of weights to what products read: `weights = round(masters)`.
+pub struct Weights<'a, M: Memory, P: Precision> {
+    /// Any length.
+    pub masters: M::Slice<'a, P::Master>,
+    /// Length of `masters`, stored.
+    pub weights: M::SliceMut<'a, P::Activation>,
+}
+
+impl<M: Memory, P: Precision> Weights<'_, M, P> {
+    /// Panics unless this is what the contract says.
+    pub(crate) fn check(&self, (): &()) {
+        shapes!(self; weights: [self.masters.length()]);
+    }
+}
+
+impl<M: Memory, P: Precision> Operands<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, _: &Update) {
-        let length = self.parameters.len();
+        let length = self.parameters.length();
         shapes!(self; gradients: [length], first_moments: [length], second_moments: [length]);
+        shapes!(self; norm: [1], loss: [1]);
         let mut end = 0;
         for segment in self.segments {
             let after = segment.offset.checked_add(segment.length).filter(|&after| after <= length);
@@ -94,7 +124,7 @@ impl<R> Operands<'_, R> {
     }
 }
 
-impl<R> Norm<'_, R> {
+impl<M: Memory, P: Precision> Norm<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, (): &()) {
         shapes!(self; norm: [1]);

@@ -1,10 +1,13 @@
 //! The mathematics of LAMB, AdamW and the gradient norm.
 
-use super::{Norm, Operands, Rule, Update};
+use super::{Norm, Operands, Rule, Update, Weights};
+use crate::memory::Host;
+use crate::precision::F64;
 
 /// One update of every segment.
-pub fn update(update: &Update, operands: Operands<'_, f64>) {
-    let Operands { segments, parameters, gradients, first_moments, second_moments } = operands;
+pub fn update(update: &Update, operands: Operands<'_, Host, F64>) {
+    let Operands { segments, parameters, gradients, norm, loss, first_moments, second_moments } = operands;
+    let Some(gradient_scale) = update.gradient_scale(norm[0], loss[0]) else { return };
     let &Update { beta1, beta2, epsilon, .. } = update;
     let correction = |beta: f64| update.bias_correction.map_or(1.0, |t| 1.0 - beta.powf(t as f64));
     for segment in segments {
@@ -12,7 +15,7 @@ pub fn update(update: &Update, operands: Operands<'_, f64>) {
         let decay = if segment.decays { update.weight_decay } else { 0.0 };
         let mut step = Vec::with_capacity(segment.length);
         for i in elements.clone() {
-            let g = update.gradient_scale * gradients[i];
+            let g = gradient_scale * gradients[i];
             let m = &mut first_moments[i];
             let v = &mut second_moments[i];
             *m = beta1 * *m + (1.0 - beta1) * g;
@@ -37,8 +40,13 @@ fn trust_ratio(parameters: &[f64], step: &[f64]) -> f64 {
 }
 
 /// `√(Σ g²)`
-pub fn norm(_: &(), operands: Norm<'_, f64>) {
+pub fn norm(_: &(), operands: Norm<'_, Host, F64>) {
     operands.norm[0] = euclidean_norm(operands.gradients);
+}
+
+/// A copy: nothing is rounded here.
+pub fn prepare(_: &(), operands: Weights<'_, Host, F64>) {
+    operands.weights.copy_from_slice(operands.masters);
 }
 
 fn euclidean_norm(values: &[f64]) -> f64 {
@@ -57,7 +65,7 @@ mod tests {
         beta2: 0.999,
         epsilon: 1e-6,
         weight_decay: 0.01,
-        gradient_scale: 1.0,
+        clip_norm: 0.0,
         bias_correction: None,
     };
 
@@ -73,9 +81,19 @@ mod tests {
         let mut moments = [vec![0.0; after.len()], vec![0.0; after.len()]];
         let [first_moments, second_moments] = &mut moments;
         let segments = &[Segment { offset: 0, length: after.len(), decays, adapts }];
+        let (norm, loss) = (&[euclidean_norm(gradients)], &[1.0]);
+        let parameters_after = &mut after[..];
         super::update(
             update,
-            Operands { segments, parameters: &mut after, gradients, first_moments, second_moments },
+            Operands {
+                segments,
+                parameters: parameters_after,
+                gradients,
+                norm,
+                loss,
+                first_moments,
+                second_moments,
+            },
         );
         after.iter().zip(parameters).map(|(after, before)| after - before).collect()
     }
@@ -115,10 +133,12 @@ mod tests {
     }
 
     #[test]
-    fn gradients_are_scaled_first() {
+    fn gradients_are_clipped_first() {
         let halved =
-            first_change(&Update { epsilon: 1.0, gradient_scale: 0.5, ..LAMB }, &[1.0], &[4.0], true, true);
+            first_change(&Update { epsilon: 1.0, clip_norm: 2.0, ..LAMB }, &[1.0], &[4.0], true, true);
         let half = first_change(&Update { epsilon: 1.0, ..LAMB }, &[1.0], &[2.0], true, true);
         assert_eq!(halved, half);
+        assert_eq!(LAMB.gradient_scale(f64::INFINITY, 1.0), None);
+        assert_eq!(LAMB.gradient_scale(1.0, f64::NAN), None);
     }
 }

@@ -4,6 +4,8 @@ pub(crate) mod cpu;
 pub(crate) mod reference;
 
 use crate::contract::shapes;
+use crate::memory::{Length, Memory};
+use crate::precision::Precision;
 
 /// The constant.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,19 +15,18 @@ pub struct Scale {
 }
 
 /// Operands.
-#[derive(Debug)]
-pub struct Forward<'a, R> {
+pub struct Forward<'a, M: Memory, P: Precision> {
     /// Any length.
-    pub x: &'a [R],
+    pub x: M::Slice<'a, P::Activation>,
     /// Length of `x`.
-    pub y: &'a mut [R],
+    pub y: M::SliceMut<'a, P::Activation>,
     /// Whether `y` is stored or added to.
     pub store: crate::Store,
 }
 
-impl<R> Forward<'_, R> {
+impl<M: Memory, P: Precision> Forward<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, _: &Scale) {
-        shapes!(self; x: [self.y.len()]);
+        shapes!(self; x: [self.y.length()]);
     }
 }

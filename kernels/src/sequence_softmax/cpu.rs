@@ -1,14 +1,16 @@
 //! Softmax over sequences, one sequence per task, as many columns at a time as a vector has lanes.
 
 use super::{Backward, Forward, SequenceSoftmax};
+use crate::cpu::CpuPrecision;
 use crate::cpu::math::exp;
-use crate::cpu::simd::{Floats, kernel};
+use crate::cpu::simd::{Floats, Stored, kernel};
 use crate::cpu::threads::Pieces;
+use crate::memory::Host;
 use crate::sequences::Sequences;
 use crate::{Cpu, Store};
 
 /// `y[t, c] = exp x[t, c] / Σ_{t' in sequence} exp x[t', c]`
-pub fn forward(cpu: &Cpu, softmax: &SequenceSoftmax, operands: Forward<'_, f32>) {
+pub fn forward<P: CpuPrecision>(cpu: &Cpu, softmax: &SequenceSoftmax, operands: Forward<'_, Host, P>) {
     let Forward { x, offsets, y } = operands;
     let width = softmax.width;
     let sequences = Sequences::new(offsets, y.len() / width);
@@ -16,7 +18,7 @@ pub fn forward(cpu: &Cpu, softmax: &SequenceSoftmax, operands: Forward<'_, f32>)
     cpu.for_each(sequences.len() + 1, |s| {
         if s == sequences.len() {
             // SAFETY: dead rows belong to no sequence.
-            unsafe { y.rows(sequences.dead(), width) }.fill(0.0);
+            unsafe { y.rows(sequences.dead(), width) }.fill(Stored::narrow(0.0));
         } else {
             let rows = sequences.rows(s);
             // SAFETY: sequences share no row.
@@ -27,7 +29,7 @@ pub fn forward(cpu: &Cpu, softmax: &SequenceSoftmax, operands: Forward<'_, f32>)
 }
 
 /// `dx = y ∘ (dy − Σ_{t' in sequence} y ∘ dy)`
-pub fn backward(cpu: &Cpu, softmax: &SequenceSoftmax, operands: Backward<'_, f32>) {
+pub fn backward<P: CpuPrecision>(cpu: &Cpu, softmax: &SequenceSoftmax, operands: Backward<'_, Host, P>) {
     let Backward { y, offsets, dy, dx, store } = operands;
     let width = softmax.width;
     let sequences = Sequences::new(offsets, dx.len() / width);
@@ -36,7 +38,7 @@ pub fn backward(cpu: &Cpu, softmax: &SequenceSoftmax, operands: Backward<'_, f32
         if s == sequences.len() {
             if store == Store::Assign {
                 // SAFETY: dead rows belong to no sequence.
-                unsafe { dx.rows(sequences.dead(), width) }.fill(0.0);
+                unsafe { dx.rows(sequences.dead(), width) }.fill(Stored::narrow(0.0));
             }
         } else {
             let rows = sequences.rows(s);
@@ -49,7 +51,7 @@ pub fn backward(cpu: &Cpu, softmax: &SequenceSoftmax, operands: Backward<'_, f32
 }
 
 kernel! {
-    fn softmax_columns<S>(simd, width: usize, x: &[f32], y: &mut [f32]) {
+    fn softmax_columns<S, A>(simd, width: usize, x: &[A], y: &mut [A]) {
         for first in (0..width).step_by(S::LANES) {
             let columns = first..width.min(first + S::LANES);
             let mut max = simd.splat(f32::NEG_INFINITY);
@@ -57,21 +59,19 @@ kernel! {
                 max = simd.load(&x[columns.clone()]).max(max);
             }
             let mut sum = simd.splat(0.0);
+            for x in x.chunks_exact(width) {
+                sum = sum + exp(simd, simd.load(&x[columns.clone()]) - max);
+            }
             for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
                 let power = exp(simd, simd.load(&x[columns.clone()]) - max);
-                power.store(&mut y[columns.clone()]);
-                sum = sum + power;
-            }
-            for y in y.chunks_exact_mut(width) {
-                let y = &mut y[columns.clone()];
-                (simd.load(y) / sum).store(y);
+                (power / sum).store(&mut y[columns.clone()]);
             }
         }
     }
 }
 
 kernel! {
-    fn gradient_columns<S>(simd, width: usize, y: &[f32], dy: &[f32], dx: &mut [f32], store: Store) {
+    fn gradient_columns<S, A>(simd, width: usize, y: &[A], dy: &[A], dx: &mut [A], store: Store) {
         for first in (0..width).step_by(S::LANES) {
             let columns = first..width.min(first + S::LANES);
             let mut sum = simd.splat(0.0);

@@ -6,6 +6,8 @@ pub(crate) mod cpu;
 pub(crate) mod reference;
 
 use crate::contract::{rows, shapes};
+use crate::memory::{Length, Memory};
+use crate::precision::Precision;
 
 /// Shape of a softmax over sequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,43 +17,41 @@ pub struct SequenceSoftmax {
 }
 
 /// Operands of the forward pass.
-#[derive(Debug)]
-pub struct Forward<'a, R> {
+pub struct Forward<'a, M: Memory, P: Precision> {
     /// `[rows, width]`
-    pub x: &'a [R],
+    pub x: M::Slice<'a, P::Activation>,
     /// `[sequences + 1]`
-    pub offsets: &'a [i32],
+    pub offsets: M::Slice<'a, i32>,
     /// `[rows, width]`
-    pub y: &'a mut [R],
+    pub y: M::SliceMut<'a, P::Activation>,
 }
 
 /// Operands of the backward pass.
-#[derive(Debug)]
-pub struct Backward<'a, R> {
+pub struct Backward<'a, M: Memory, P: Precision> {
     /// `[rows, width]`
-    pub y: &'a [R],
+    pub y: M::Slice<'a, P::Activation>,
     /// `[sequences + 1]`
-    pub offsets: &'a [i32],
+    pub offsets: M::Slice<'a, i32>,
     /// `[rows, width]`
-    pub dy: &'a [R],
+    pub dy: M::Slice<'a, P::Activation>,
     /// `[rows, width]`
-    pub dx: &'a mut [R],
+    pub dx: M::SliceMut<'a, P::Activation>,
     /// Whether `dx` is stored or added to.
     pub store: crate::Store,
 }
 
-impl<R> Forward<'_, R> {
+impl<M: Memory, P: Precision> Forward<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, &SequenceSoftmax { width }: &SequenceSoftmax) {
-        let rows = rows(self.y.len(), width);
+        let rows = rows(self.y.length(), width);
         shapes!(self; x: [rows, width], y: [rows, width]);
     }
 }
 
-impl<R> Backward<'_, R> {
+impl<M: Memory, P: Precision> Backward<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, &SequenceSoftmax { width }: &SequenceSoftmax) {
-        let rows = rows(self.dx.len(), width);
+        let rows = rows(self.dx.length(), width);
         shapes!(self; y: [rows, width], dy: [rows, width], dx: [rows, width]);
     }
 }

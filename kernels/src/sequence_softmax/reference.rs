@@ -1,10 +1,12 @@
 //! The mathematics of the softmax over sequences.
 
 use super::{Backward, Forward, SequenceSoftmax};
+use crate::memory::Host;
+use crate::precision::F64;
 use crate::sequences::Sequences;
 
 /// `y[t, c] = exp x[t, c] / Σ_{t' in sequence} exp x[t', c]`
-pub fn forward(softmax: &SequenceSoftmax, operands: Forward<'_, f64>) {
+pub fn forward(softmax: &SequenceSoftmax, operands: Forward<'_, Host, F64>) {
     let Forward { x, offsets, y } = operands;
     let width = softmax.width;
     y.fill(0.0);
@@ -20,7 +22,7 @@ pub fn forward(softmax: &SequenceSoftmax, operands: Forward<'_, f64>) {
 }
 
 /// `dx = y ∘ (dy − Σ_{t' in sequence} y ∘ dy)`
-pub fn backward(softmax: &SequenceSoftmax, operands: Backward<'_, f64>) {
+pub fn backward(softmax: &SequenceSoftmax, operands: Backward<'_, Host, F64>) {
     let Backward { y, offsets, dy, dx, store } = operands;
     let width = softmax.width;
     let sequences = Sequences::new(offsets, y.len() / width);

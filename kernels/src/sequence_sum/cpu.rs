@@ -1,14 +1,16 @@
 //! The weighted sum over sequences, one sequence per task.
 
 use super::{Backward, Forward, SequenceSum};
-use crate::cpu::simd::{Floats, kernel};
+use crate::cpu::CpuPrecision;
+use crate::cpu::simd::{Floats, Stored, kernel};
 use crate::cpu::threads::Pieces;
+use crate::memory::Host;
 use crate::scale::cpu::product;
 use crate::sequences::Sequences;
 use crate::{Cpu, Store};
 
 /// `y[s] = Σ_{t in sequence s} weight[t] · x[t]`
-pub fn forward(cpu: &Cpu, sum: &SequenceSum, operands: Forward<'_, f32>) {
+pub fn forward<P: CpuPrecision>(cpu: &Cpu, sum: &SequenceSum, operands: Forward<'_, Host, P>) {
     let Forward { weights, x, offsets, y } = operands;
     let width = sum.width;
     let sequences = Sequences::new(offsets, weights.len());
@@ -22,7 +24,7 @@ pub fn forward(cpu: &Cpu, sum: &SequenceSum, operands: Forward<'_, f32>) {
 }
 
 /// `dx[t] = weight[t] · dy[s]`, `d weight[t] = x[t] · dy[s]`
-pub fn backward(cpu: &Cpu, sum: &SequenceSum, operands: Backward<'_, f32>) {
+pub fn backward<P: CpuPrecision>(cpu: &Cpu, sum: &SequenceSum, operands: Backward<'_, Host, P>) {
     let Backward { weights, x, offsets, dy, d_weights, store_weights, dx, store } = operands;
     let width = sum.width;
     let sequences = Sequences::new(offsets, weights.len());
@@ -39,27 +41,27 @@ pub fn backward(cpu: &Cpu, sum: &SequenceSum, operands: Backward<'_, f32>) {
         }
         let dy = &dy[s * width..][..width];
         for (t, (d_weight, dx)) in rows.zip(d_weights.iter_mut().zip(dx.chunks_exact_mut(width))) {
-            store_weights.put(d_weight, dot(cpu.token(), &x[t * width..][..width], dy));
-            product(cpu.token(), weights[t], dy, dx, store);
+            store_weights.round(d_weight, dot(cpu.token(), &x[t * width..][..width], dy));
+            product(cpu.token(), weights[t].widen(), dy, dx, store);
         }
     });
 }
 
 /// The gradient of dead rows: 0.
-fn clear(gradient: &mut [f32], store: Store) {
+fn clear<A: Stored>(gradient: &mut [A], store: Store) {
     if store == Store::Assign {
-        gradient.fill(0.0);
+        gradient.fill(A::narrow(0.0));
     }
 }
 
 kernel! {
-    fn weighted_sum<S>(simd, weights: &[f32], x: &[f32], y: &mut [f32]) {
+    fn weighted_sum<S, A>(simd, weights: &[A], x: &[A], y: &mut [A]) {
         let width = y.len();
         for first in (0..width).step_by(S::LANES) {
             let columns = first..width.min(first + S::LANES);
             let mut sum = simd.splat(0.0);
-            for (&weight, x) in weights.iter().zip(x.chunks_exact(width)) {
-                sum = simd.splat(weight).mul_add(simd.load(&x[columns.clone()]), sum);
+            for (weight, x) in weights.iter().zip(x.chunks_exact(width)) {
+                sum = simd.splat(weight.widen()).mul_add(simd.load(&x[columns.clone()]), sum);
             }
             sum.store(&mut y[columns]);
         }
@@ -67,7 +69,7 @@ kernel! {
 }
 
 kernel! {
-    fn dot<S>(simd, a: &[f32], b: &[f32]) -> f32 {
+    fn dot<S, A>(simd, a: &[A], b: &[A]) -> f32 {
         let mut sum = simd.splat(0.0);
         for at in (0..a.len()).step_by(S::LANES) {
             sum = simd.load(&a[at..]).mul_add(simd.load(&b[at..]), sum);

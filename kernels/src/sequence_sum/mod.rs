@@ -6,6 +6,8 @@ pub(crate) mod cpu;
 pub(crate) mod reference;
 
 use crate::contract::shapes;
+use crate::memory::{Length, Memory};
+use crate::precision::Precision;
 
 /// Shape of a sum over sequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,53 +17,51 @@ pub struct SequenceSum {
 }
 
 /// Operands of the forward pass.
-#[derive(Debug)]
-pub struct Forward<'a, R> {
+pub struct Forward<'a, M: Memory, P: Precision> {
     /// `[rows]`
-    pub weights: &'a [R],
+    pub weights: M::Slice<'a, P::Activation>,
     /// `[rows, width]`
-    pub x: &'a [R],
+    pub x: M::Slice<'a, P::Activation>,
     /// `[sequences + 1]`
-    pub offsets: &'a [i32],
+    pub offsets: M::Slice<'a, i32>,
     /// `[sequences, width]`
-    pub y: &'a mut [R],
+    pub y: M::SliceMut<'a, P::Activation>,
 }
 
 /// Operands of the backward pass. Each gradient is written on its own, so that the two may be stored or added separately.
-#[derive(Debug)]
-pub struct Backward<'a, R> {
+pub struct Backward<'a, M: Memory, P: Precision> {
     /// `[rows]`
-    pub weights: &'a [R],
+    pub weights: M::Slice<'a, P::Activation>,
     /// `[rows, width]`
-    pub x: &'a [R],
+    pub x: M::Slice<'a, P::Activation>,
     /// `[sequences + 1]`
-    pub offsets: &'a [i32],
+    pub offsets: M::Slice<'a, i32>,
     /// `[sequences, width]`
-    pub dy: &'a [R],
+    pub dy: M::Slice<'a, P::Activation>,
     /// `[rows]`
-    pub d_weights: &'a mut [R],
+    pub d_weights: M::SliceMut<'a, P::Activation>,
     /// Whether `d_weights` is stored or added to.
     pub store_weights: crate::Store,
     /// `[rows, width]`
-    pub dx: &'a mut [R],
+    pub dx: M::SliceMut<'a, P::Activation>,
     /// Whether `dx` is stored or added to.
     pub store: crate::Store,
 }
 
-impl<R> Forward<'_, R> {
+impl<M: Memory, P: Precision> Forward<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, &SequenceSum { width }: &SequenceSum) {
         assert!(width > 0, "a matrix has columns");
-        let (rows, sequences) = (self.weights.len(), self.offsets.len().saturating_sub(1));
+        let (rows, sequences) = (self.weights.length(), self.offsets.length().saturating_sub(1));
         shapes!(self; x: [rows, width], y: [sequences, width]);
     }
 }
 
-impl<R> Backward<'_, R> {
+impl<M: Memory, P: Precision> Backward<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, &SequenceSum { width }: &SequenceSum) {
         assert!(width > 0, "a matrix has columns");
-        let (rows, sequences) = (self.weights.len(), self.offsets.len().saturating_sub(1));
+        let (rows, sequences) = (self.weights.length(), self.offsets.length().saturating_sub(1));
         shapes!(self; x: [rows, width], dy: [sequences, width], d_weights: [rows], dx: [rows, width]);
     }
 }

@@ -1,10 +1,12 @@
 //! The mathematics of the weighted sum over sequences.
 
 use super::{Backward, Forward, SequenceSum};
+use crate::memory::Host;
+use crate::precision::F64;
 use crate::sequences::Sequences;
 
 /// `y[s] = Σ_{t in sequence s} weight[t] · x[t]`
-pub fn forward(sum: &SequenceSum, operands: Forward<'_, f64>) {
+pub fn forward(sum: &SequenceSum, operands: Forward<'_, Host, F64>) {
     let Forward { weights, x, offsets, y } = operands;
     let width = sum.width;
     for (s, rows) in Sequences::new(offsets, weights.len()).iter().enumerate() {
@@ -16,7 +18,7 @@ pub fn forward(sum: &SequenceSum, operands: Forward<'_, f64>) {
 }
 
 /// `dx[t] = weight[t] · dy[s]`, `d weight[t] = x[t] · dy[s]`
-pub fn backward(sum: &SequenceSum, operands: Backward<'_, f64>) {
+pub fn backward(sum: &SequenceSum, operands: Backward<'_, Host, F64>) {
     let Backward { weights, x, offsets, dy, d_weights, store_weights, dx, store } = operands;
     let width = sum.width;
     let sequences = Sequences::new(offsets, weights.len());

@@ -5,53 +5,53 @@ pub(crate) mod cpu;
 pub(crate) mod reference;
 
 use crate::contract::shapes;
+use crate::memory::{Length, Memory};
+use crate::precision::Precision;
 
 /// Squared error; it has no constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SquaredError;
 
 /// Operands of the forward pass.
-#[derive(Debug)]
-pub struct Forward<'a, R> {
+pub struct Forward<'a, M: Memory, P: Precision> {
     /// `[rows]`
-    pub x: &'a [R],
+    pub x: M::Slice<'a, P::Activation>,
     /// `[rows]`
-    pub targets: &'a [R],
+    pub targets: M::Slice<'a, P::Master>,
     /// `[rows]`
-    pub weights: &'a [R],
+    pub weights: M::Slice<'a, P::Master>,
     /// `[1]`, stored.
-    pub loss: &'a mut [R],
+    pub loss: M::SliceMut<'a, P::Master>,
 }
 
 /// Operands of the backward pass.
-#[derive(Debug)]
-pub struct Backward<'a, R> {
+pub struct Backward<'a, M: Memory, P: Precision> {
     /// `[rows]`
-    pub x: &'a [R],
+    pub x: M::Slice<'a, P::Activation>,
     /// `[rows]`
-    pub targets: &'a [R],
+    pub targets: M::Slice<'a, P::Master>,
     /// `[rows]`
-    pub weights: &'a [R],
+    pub weights: M::Slice<'a, P::Master>,
     /// `[1]`
-    pub d_loss: &'a [R],
+    pub d_loss: M::Slice<'a, P::Master>,
     /// `[rows]`
-    pub dx: &'a mut [R],
+    pub dx: M::SliceMut<'a, P::Activation>,
     /// Whether `dx` is stored or added to.
     pub store: crate::Store,
 }
 
-impl<R> Forward<'_, R> {
+impl<M: Memory, P: Precision> Forward<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, _: &SquaredError) {
-        let rows = self.x.len();
+        let rows = self.x.length();
         shapes!(self; targets: [rows], weights: [rows], loss: [1]);
     }
 }
 
-impl<R> Backward<'_, R> {
+impl<M: Memory, P: Precision> Backward<'_, M, P> {
     /// Panics unless this is what the contract says.
     pub(crate) fn check(&self, _: &SquaredError) {
-        let rows = self.x.len();
+        let rows = self.x.length();
         shapes!(self; targets: [rows], weights: [rows], d_loss: [1], dx: [rows]);
     }
 }

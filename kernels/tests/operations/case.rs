@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-use kernels::{Cpu, Host, Reference, Store};
+use kernels::memory::Host;
+use kernels::precision::{Bf16, F32, F64};
+use kernels::{Backend, Cpu, Kernels, Precision, Reference, Store};
 
 use crate::devices;
 use crate::pool::{Operands, Pool};
@@ -21,7 +23,7 @@ pub trait Case: Debug + Sized {
     fn operands(&self, operands: &mut Operands);
 
     /// The forward kernel, then the others, each reading what earlier ones wrote.
-    fn steps<H: Host>(&self) -> Vec<Step<'_, H>>;
+    fn steps<B: Device<P>, P: Precision>(&self) -> Vec<Step<'_, B>>;
 
     /// What to differentiate.
     fn derivative(&self) -> Derivative;
@@ -37,26 +39,30 @@ pub struct Derivative {
     pub gradients: Vec<(&'static str, &'static str)>,
 }
 
-type Call<'a, H> = Box<dyn Fn(&H, &Pool<<H as Host>::Real>) + 'a>;
+/// A device whose operands are slices, in one precision.
+pub trait Device<P: Precision>: Backend<Memory = Host> + Kernels<P> {}
+impl<P: Precision, B: Backend<Memory = Host> + Kernels<P>> Device<P> for B {}
+
+type Call<'a, B> = Box<dyn Fn(&B, &Pool) + 'a>;
 
 /// One call of a kernel.
-pub struct Step<'a, H: Host> {
+pub struct Step<'a, B> {
     /// Its name in the table of operations.
     pub kernel: &'static str,
     /// How many rounded terms its results are sums of.
     pub reduced: usize,
-    run: Call<'a, H>,
+    run: Call<'a, B>,
 }
 
-impl<'a, H: Host> Step<'a, H> {
+impl<'a, B> Step<'a, B> {
     /// Use [`step!`](crate::step), which takes the name from the call.
-    pub fn new(kernel: &'static str, reduced: usize, run: impl Fn(&H, &Pool<H::Real>) + 'a) -> Self {
+    pub fn new(kernel: &'static str, reduced: usize, run: impl Fn(&B, &Pool) + 'a) -> Self {
         Self { kernel, reduced, run: Box::new(run) }
     }
 
     /// Calls it.
-    pub fn run(&self, host: &H, pool: &Pool<H::Real>) {
-        (self.run)(host, pool);
+    pub fn run(&self, device: &B, pool: &Pool) {
+        (self.run)(device, pool);
     }
 }
 
@@ -64,14 +70,18 @@ impl<'a, H: Host> Step<'a, H> {
 #[macro_export]
 macro_rules! step {
     ($pool:ident, $reduced:expr, $kernel:ident($constants:expr, $operands:expr)) => {
-        $crate::case::Step::new(stringify!($kernel), $reduced, move |host: &H, $pool| {
-            host.$kernel($constants, $operands);
-        })
+        $crate::case::Step::new(
+            stringify!($kernel),
+            $reduced,
+            move |device: &B, $pool: &$crate::pool::Pool| {
+                device.$kernel($constants, $operands);
+            },
+        )
     };
 }
 
 /// A case's operands.
-pub fn pool(case: &impl Case) -> Pool<f64> {
+pub fn pool(case: &impl Case) -> Pool {
     let mut operands = Operands::new();
     case.operands(&mut operands);
     operands.into_pool()
@@ -80,15 +90,15 @@ pub fn pool(case: &impl Case) -> Pool<f64> {
 /// The kernels that a case calls at any of its sizes.
 pub fn kernels<C: Case>() -> BTreeSet<&'static str> {
     let cases = C::all();
-    cases.iter().flat_map(|case| case.steps::<Reference>()).map(|step| step.kernel).collect()
+    cases.iter().flat_map(|case| case.steps::<Reference, F64>()).map(|step| step.kernel).collect()
 }
 
 /// Every gradient of the reference against central differences of its forward pass.
 pub fn check_gradients<C: Case>() {
     for case in C::small() {
-        let steps = case.steps::<Reference>();
+        let steps = case.steps::<Reference, F64>();
         let before = pool(&case);
-        let after: Pool<f64> = before.convert();
+        let after = before.copy();
         steps.iter().for_each(|step| step.run(&Reference, &after));
         let written = after.take_written();
         for (input, gradient) in case.derivative().gradients {
@@ -107,13 +117,13 @@ pub fn check_gradients<C: Case>() {
 fn finite_differences<C: Case>(
     case: &C,
     forward: &Step<'_, Reference>,
-    operands: &Pool<f64>,
+    operands: &Pool,
     input: &'static str,
 ) -> Vec<f64> {
     const STEP: f64 = 1e-5;
     let Derivative { output, upstream, .. } = case.derivative();
     let (before, upstream) = (operands.values(output), operands.values(upstream));
-    let mut probe: Pool<f64> = operands.convert();
+    let mut probe = operands.copy();
     let mut values = operands.values(input);
     let mut loss = |values: &[f64]| -> f64 {
         probe.set(input, values);
@@ -138,41 +148,57 @@ fn difference(a: &[f64], b: &[f64]) -> Vec<f64> {
     a.iter().zip(b).map(|(a, b)| a - b).collect()
 }
 
-/// Every kernel of every instruction set against the reference, step by step on the same operands.
+/// Every kernel of every instruction set and precision against the reference, step by step on the same operands.
 ///
 /// The operands' dead rows hold NaN: a kernel that lets one of them into a result fails here.
 pub fn check_backends<C: Case>() {
+    check_precision::<C, F32>();
+    check_precision::<C, Bf16>();
+}
+
+fn check_precision<C: Case, P: Precision>()
+where
+    Cpu: Kernels<P>,
+{
     let devices: Vec<Cpu> = devices::cpus(2).collect();
     for case in C::all() {
-        let mut reference = pool(&case);
-        let steps = case.steps::<Reference>().into_iter().zip(case.steps::<Cpu>());
-        for (oracle, step) in steps {
-            let operands: Pool<f32> = reference.convert();
-            reference = operands.convert();
+        let mut operands = pool(&case);
+        for (oracle, step) in case.steps::<Reference, F64>().into_iter().zip(case.steps::<Cpu, P>()) {
+            let results: Vec<Pool> = devices.iter().map(|_| operands.copy()).collect();
+            devices.iter().zip(&results).for_each(|(cpu, results)| step.run(cpu, results));
+            let reference = results[0].before();
             oracle.run(&Reference, &reference);
-            let written = reference.take_written();
-            for cpu in &devices {
-                let results: Pool<f32> = operands.convert();
-                step.run(cpu, &results);
-                for name in written.keys() {
-                    let what = format!("{} on {}, {name} of {case:?}", step.kernel, cpu.isa());
+            for name in reference.take_written().keys() {
+                for (cpu, results) in devices.iter().zip(&results) {
+                    let precision = std::any::type_name::<P>();
+                    let what = format!("{} on {} in {precision}, {name} of {case:?}", step.kernel, cpu.isa());
                     let (expected, actual) = (reference.values(name), results.values(name));
-                    assert_close(&what, &expected, &actual, bound(step.reduced));
+                    let bound = bound(step.reduced, results.is_bf16(name));
+                    assert_close(&what, &expected, &actual, bound);
                 }
             }
+            operands = reference.copy();
         }
     }
 }
 
-/// One, two and three threads, bit for bit.
+/// One, two and three threads, bit for bit, in every precision.
 pub fn check_threads<C: Case>() {
+    check_threads_in::<C, F32>();
+    check_threads_in::<C, Bf16>();
+}
+
+fn check_threads_in<C: Case, P: Precision>()
+where
+    Cpu: Kernels<P>,
+{
     let [one, two, three] = [1, 2, 3].map(devices::cpus);
     let devices: Vec<_> = one.zip(two).zip(three).collect();
     for case in C::all() {
         let operands = pool(&case);
-        let run = |cpu: &Cpu| -> Pool<f32> {
-            let results = operands.convert();
-            case.steps().iter().for_each(|step| step.run(cpu, &results));
+        let run = |cpu: &Cpu| {
+            let results = operands.copy();
+            case.steps::<Cpu, P>().iter().for_each(|step| step.run(cpu, &results));
             results
         };
         for ((one, two), three) in &devices {
@@ -180,8 +206,8 @@ pub fn check_threads<C: Case>() {
             for cpu in [two, three] {
                 let results = run(cpu);
                 for name in expected.names() {
-                    let bits = |pool: &Pool<f32>| -> Vec<u32> {
-                        pool.read(name).iter().map(|value| value.to_bits()).collect()
+                    let bits = |pool: &Pool| -> Vec<u64> {
+                        pool.values(name).iter().map(|value| value.to_bits()).collect()
                     };
                     let same = bits(&expected) == bits(&results);
                     assert!(same, "{} threads on {} change {name} of {case:?}", cpu.threads(), cpu.isa());

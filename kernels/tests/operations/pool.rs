@@ -1,61 +1,127 @@
 //! Named buffers that the steps of a case read and write.
 
+use std::any::{Any, TypeId};
 use std::cell::{Ref, RefCell, RefMut};
 use std::collections::BTreeMap;
 
+use half::bf16;
 use kernels::dropout::Randomness;
 use kernels::random::{Philox, unit};
-use kernels::{Real, Store};
+use kernels::{Element, Real, Store};
 
-/// Named buffers. A step borrows them one by one, so that a call reads like the operands it fills.
-pub struct Pool<R> {
-    buffers: BTreeMap<&'static str, RefCell<Vec<R>>>,
+/// Named buffers. A step borrows them one by one, so that a call reads like the operands it fills; a buffer takes the type
+/// that its first borrower wants, and its numbers are rounded to it.
+#[derive(Default)]
+pub struct Pool {
+    buffers: BTreeMap<&'static str, RefCell<Buffer>>,
     written: RefCell<BTreeMap<&'static str, Store>>,
 }
 
-impl<R: Real> Pool<R> {
-    fn cell(&self, name: &str) -> &RefCell<Vec<R>> {
-        self.buffers.get(name).unwrap_or_else(|| panic!("no operand is called {name}"))
+struct Buffer {
+    /// What it held before a step wrote to it, rounded to the type that it has.
+    before: Vec<f64>,
+    /// A `Vec` of what kernels see, once one has seen it.
+    typed: Option<Box<dyn Any>>,
+}
+
+impl Buffer {
+    fn new(before: Vec<f64>) -> Self {
+        Self { before, typed: None }
+    }
+
+    fn now(&self) -> Vec<f64> {
+        self.typed.as_ref().map_or_else(|| self.before.clone(), |typed| exact(&**typed))
+    }
+}
+
+/// Numbers as a type that kernels take.
+fn typed<T: Element>(values: &[f64]) -> Vec<T> {
+    fn rounded<R: Real>(values: &[f64]) -> Box<dyn Any> {
+        Box::new(values.iter().map(|&value| R::from_f64(value)).collect::<Vec<R>>())
+    }
+    let typed = match TypeId::of::<T>() {
+        id if id == TypeId::of::<f64>() => rounded::<f64>(values),
+        id if id == TypeId::of::<f32>() => rounded::<f32>(values),
+        id if id == TypeId::of::<bf16>() => rounded::<bf16>(values),
+        id if id == TypeId::of::<i32>() => Box::new(values.iter().map(|&v| v as i32).collect::<Vec<i32>>()),
+        _ => panic!("no kernel takes such numbers"),
+    };
+    *typed.downcast().expect("the type asked for")
+}
+
+/// The way back.
+fn exact(typed: &dyn Any) -> Vec<f64> {
+    fn of<R: Real>(typed: &dyn Any) -> Option<Vec<f64>> {
+        typed.downcast_ref::<Vec<R>>().map(|numbers| numbers.iter().map(|number| number.to_f64()).collect())
+    }
+    let integers = || typed.downcast_ref::<Vec<i32>>().map(|v| v.iter().map(|&v| f64::from(v)).collect());
+    let reals = of::<f64>(typed).or_else(|| of::<f32>(typed)).or_else(|| of::<bf16>(typed));
+    reals.or_else(integers).expect("one of the types that kernels take")
+}
+
+impl Pool {
+    fn cell<T: Element>(&self, name: &str) -> &RefCell<Buffer> {
+        let cell = self.buffers.get(name).unwrap_or_else(|| panic!("no operand is called {name}"));
+        if cell.borrow().typed.is_none() {
+            let buffer = &mut *cell.borrow_mut();
+            let numbers = typed::<T>(&buffer.before);
+            buffer.before = exact(&numbers);
+            buffer.typed = Some(Box::new(numbers));
+        }
+        cell
     }
 
     /// An input.
-    pub fn read(&self, name: &str) -> Ref<'_, [R]> {
-        Ref::map(self.cell(name).borrow(), Vec::as_slice)
+    pub fn read<T: Element>(&self, name: &str) -> Ref<'_, [T]> {
+        Ref::map(self.cell::<T>(name).borrow(), |buffer| {
+            let typed = buffer.typed.as_ref().and_then(|typed| typed.downcast_ref::<Vec<T>>());
+            typed.unwrap_or_else(|| panic!("{name} has one type")).as_slice()
+        })
     }
 
     /// An output: one that must be written without being read holds NaN first.
-    pub fn store(&self, name: &'static str, store: Store) -> RefMut<'_, [R]> {
+    pub fn store<T: Element>(&self, name: &'static str, store: Store) -> RefMut<'_, [T]> {
         self.written.borrow_mut().insert(name, store);
-        let mut buffer = RefMut::map(self.cell(name).borrow_mut(), Vec::as_mut_slice);
+        let mut numbers = RefMut::map(self.cell::<T>(name).borrow_mut(), |buffer| {
+            let typed = buffer.typed.as_mut().and_then(|typed| typed.downcast_mut::<Vec<T>>());
+            typed.unwrap_or_else(|| panic!("{name} has one type")).as_mut_slice()
+        });
         if store == Store::Assign {
-            buffer.fill(R::from_f64(f64::NAN));
+            numbers.fill(typed::<T>(&[f64::NAN])[0]);
         }
-        buffer
+        numbers
     }
 
     /// An output that is stored.
-    pub fn assign(&self, name: &'static str) -> RefMut<'_, [R]> {
+    pub fn assign<T: Element>(&self, name: &'static str) -> RefMut<'_, [T]> {
         self.store(name, Store::Assign)
     }
 
     /// An output that is added to, or changed in place.
-    pub fn accumulate(&self, name: &'static str) -> RefMut<'_, [R]> {
+    pub fn accumulate<T: Element>(&self, name: &'static str) -> RefMut<'_, [T]> {
         self.store(name, Store::Add)
     }
 
     /// Replaces a buffer's content.
     pub fn set(&mut self, name: &'static str, values: &[f64]) {
-        *self.cell(name).borrow_mut() = values.iter().map(|&value| R::from_f64(value)).collect();
+        self.buffers.insert(name, RefCell::new(Buffer::new(values.to_vec())));
     }
 
     /// A buffer's content.
     pub fn values(&self, name: &str) -> Vec<f64> {
-        self.read(name).iter().map(|value| value.to_f64()).collect()
+        self.buffers.get(name).unwrap_or_else(|| panic!("no operand is called {name}")).borrow().now()
     }
 
-    /// Makes a buffer longer or shorter.
-    pub fn resize(&mut self, name: &'static str, length: usize) {
-        self.cell(name).borrow_mut().resize(length, R::from_f64(0.0));
+    /// Whether a buffer's numbers are bf16.
+    pub fn is_bf16(&self, name: &str) -> bool {
+        self.buffers[name].borrow().typed.as_ref().is_some_and(|typed| typed.is::<Vec<bf16>>())
+    }
+
+    /// Makes a buffer longer or shorter by one number.
+    pub fn resize(&mut self, name: &'static str, change: isize) {
+        let mut values = self.values(name);
+        values.resize(values.len().saturating_add_signed(change), 0.0);
+        self.set(name, &values);
     }
 
     /// What was written since the last call, and how.
@@ -68,40 +134,46 @@ impl<R: Real> Pool<R> {
         self.buffers.keys().copied()
     }
 
-    /// The same values in another precision.
-    pub fn convert<T: Real>(&self) -> Pool<T> {
-        let convert = |cell: &RefCell<Vec<R>>| {
-            RefCell::new(cell.borrow().iter().map(|value| T::from_f64(value.to_f64())).collect())
-        };
-        Pool {
-            buffers: self.buffers.iter().map(|(&name, cell)| (name, convert(cell))).collect(),
-            written: RefCell::default(),
+    /// The same numbers in no type yet.
+    pub fn copy(&self) -> Self {
+        self.map(Buffer::now)
+    }
+
+    /// The numbers as they were, rounded to the types they have, before any step wrote to them.
+    pub fn before(&self) -> Self {
+        self.map(|buffer| buffer.before.clone())
+    }
+
+    fn map(&self, values: impl Fn(&Buffer) -> Vec<f64>) -> Self {
+        let copy = |cell: &RefCell<Buffer>| RefCell::new(Buffer::new(values(&cell.borrow())));
+        Self {
+            buffers: self.buffers.iter().map(|(&name, cell)| (name, copy(cell))).collect(),
+            ..Self::default()
         }
     }
 }
 
 /// Random operands, every value exact in f32, the same ones in every run.
 pub struct Operands {
-    pool: Pool<f64>,
+    pool: Pool,
     random: Random,
 }
 
 impl Operands {
     /// No operands yet.
     pub fn new() -> Self {
-        let pool = Pool { buffers: BTreeMap::new(), written: RefCell::default() };
-        Self { pool, random: Random::new(1) }
+        Self { pool: Pool::default(), random: Random::new(1) }
     }
 
     /// The finished pool.
-    pub fn into_pool(self) -> Pool<f64> {
+    pub fn into_pool(self) -> Pool {
         self.pool
     }
 
     fn add(&mut self, name: &'static str, length: usize, mut value: impl FnMut(f64) -> f64) -> &mut Self {
         let values = (0..length).map(|_| f64::from(value(self.random.unit()) as f32)).collect();
         assert!(
-            self.pool.buffers.insert(name, RefCell::new(values)).is_none(),
+            self.pool.buffers.insert(name, RefCell::new(Buffer::new(values))).is_none(),
             "two operands are called {name}"
         );
         self

@@ -2,8 +2,8 @@
 
 /// Half a unit in the last place of f32, in which the CPU computes.
 const U_COMPUTE: f64 = 1.0 / (1 << 24) as f64;
-/// The same of what results are stored in.
-const U_STORE: f64 = U_COMPUTE;
+/// The same of bf16, which has eight digits and stores activations.
+const U_BF16: f64 = 1.0 / (1 << 8) as f64;
 /// The rounding errors of a chain of a few operations that each round once, with room for inputs up to 2 inside an
 /// exponential: a wrong formula is off by orders of magnitude more.
 const C: f64 = 4.0;
@@ -12,8 +12,9 @@ pub const FINITE_DIFFERENCE: f64 = 1e-7;
 
 /// Bound of the relative norm for results that sum `reduced` rounded terms: errors are independent, so they grow with the
 /// root.
-pub fn bound(reduced: usize) -> f64 {
-    C * (U_COMPUTE * (reduced as f64).sqrt() + U_STORE)
+pub fn bound(reduced: usize, stored_in_bf16: bool) -> f64 {
+    let u_store = if stored_in_bf16 { U_BF16 } else { U_COMPUTE };
+    C * (U_COMPUTE * (reduced as f64).sqrt() + u_store)
 }
 
 /// Panics, naming `what` and the worst element, unless ‖actual − expected‖ ≤ bound · ‖expected‖.

@@ -1,19 +1,25 @@
 //! Rows of weight 0 fill up a batch: whatever they hold, losses and gradients do not see it.
 
-use kernels::{Host, Real, Reference, cross_entropy, squared_error};
+use kernels::precision::{F32, F64};
+use kernels::{Precision, Real, Reference, cross_entropy, squared_error};
 
+use crate::case::Device;
 use crate::devices;
 
 fn numbers<R: Real>(values: &[f64]) -> Vec<R> {
     values.iter().map(|&value| R::from_f64(value)).collect()
 }
 
-fn cross_entropy_of<H: Host>(host: &H, logits: &[f64], weights: &[f64]) -> (f64, Vec<f64>) {
+fn cross_entropy_of<B: Device<P>, P: Precision<Activation = R, Master = R>, R: Real>(
+    host: &B,
+    logits: &[f64],
+    weights: &[f64],
+) -> (f64, Vec<f64>) {
     let constants = cross_entropy::CrossEntropy { classes: 3 };
-    let (logits, weights): (Vec<H::Real>, Vec<H::Real>) = (numbers(logits), numbers(weights));
+    let mut prediction = vec![-1; weights.len()];
+    let (logits, weights): (Vec<R>, Vec<R>) = (numbers(logits), numbers(weights));
     let nothing = || numbers(&vec![f64::NAN; weights.len()]);
-    let (mut loss, mut row_loss, mut log_sum_exp, mut prediction) =
-        (numbers(&[f64::NAN]), nothing(), nothing(), nothing());
+    let (mut loss, mut row_loss, mut log_sum_exp) = (numbers(&[f64::NAN]), nothing(), nothing());
     let labels = [2, 0];
     host.cross_entropy_forward(
         &constants,
@@ -35,17 +41,21 @@ fn cross_entropy_of<H: Host>(host: &H, logits: &[f64], weights: &[f64]) -> (f64,
             labels: &labels[..weights.len()],
             weights: &weights,
             log_sum_exp: &log_sum_exp,
-            d_loss: &numbers::<H::Real>(&[1.0]),
+            d_loss: &numbers::<R>(&[1.0]),
             d_logits: &mut d_logits,
         },
     );
     (loss[0].to_f64(), d_logits.iter().map(|value| value.to_f64()).collect())
 }
 
-fn squared_error_of<H: Host>(host: &H, x: &[f64], weights: &[f64]) -> (f64, Vec<f64>) {
+fn squared_error_of<B: Device<P>, P: Precision<Activation = R, Master = R>, R: Real>(
+    host: &B,
+    x: &[f64],
+    weights: &[f64],
+) -> (f64, Vec<f64>) {
     let constants = squared_error::SquaredError;
-    let (x, weights): (Vec<H::Real>, Vec<H::Real>) = (numbers(x), numbers(weights));
-    let targets = vec![H::Real::from_f64(0.5); x.len()];
+    let (x, weights): (Vec<R>, Vec<R>) = (numbers(x), numbers(weights));
+    let targets = vec![R::from_f64(0.5); x.len()];
     let (mut loss, mut dx) = (numbers(&[f64::NAN]), numbers(&vec![f64::NAN; x.len()]));
     let (x, targets, weights) = (&x[..], &targets[..], &weights[..]);
     host.squared_error_forward(&constants, squared_error::Forward { x, targets, weights, loss: &mut loss });
@@ -55,7 +65,7 @@ fn squared_error_of<H: Host>(host: &H, x: &[f64], weights: &[f64]) -> (f64, Vec<
             x,
             targets,
             weights,
-            d_loss: &numbers::<H::Real>(&[1.0]),
+            d_loss: &numbers::<R>(&[1.0]),
             dx: &mut dx,
             store: kernels::Store::Assign,
         },
@@ -63,7 +73,7 @@ fn squared_error_of<H: Host>(host: &H, x: &[f64], weights: &[f64]) -> (f64, Vec<
     (loss[0].to_f64(), dx.iter().map(|value| value.to_f64()).collect())
 }
 
-fn check<H: Host>(host: &H) {
+fn check<B: Device<P>, P: Precision<Activation = R, Master = R>, R: Real>(host: &B) {
     for nonsense in [f64::NAN, f64::INFINITY, 7.0] {
         let (loss, gradient) = cross_entropy_of(host, &[1.0, -2.0, 0.5], &[0.25]);
         let (filled_loss, filled_gradient) =
@@ -80,7 +90,7 @@ fn check<H: Host>(host: &H) {
 /// An empty sum of floating-point numbers is −0, which no reader of a journal wants to see.
 #[test]
 fn a_batch_of_nothing_loses_nothing() {
-    fn check<H: Host>(host: &H) {
+    fn check<B: Device<P>, P: Precision<Activation = R, Master = R>, R: Real>(host: &B) {
         for (loss, _) in [cross_entropy_of(host, &[], &[]), squared_error_of(host, &[], &[])] {
             assert_eq!(loss.to_bits(), 0.0_f64.to_bits(), "{loss}");
         }
@@ -88,12 +98,12 @@ fn a_batch_of_nothing_loses_nothing() {
         host.gradient_norm(&(), kernels::optimizer::Norm { gradients: &[], norm: &mut norm });
         assert_eq!(norm[0].to_bits(), 0.0_f64.to_bits());
     }
-    check(&Reference);
-    devices::cpus(1).for_each(|cpu| check(&cpu));
+    check::<_, F64, _>(&Reference);
+    devices::cpus(1).for_each(|cpu| check::<_, F32, _>(&cpu));
 }
 
 #[test]
 fn rows_without_weight_are_not_seen() {
-    check(&Reference);
-    devices::cpus(1).for_each(|cpu| check(&cpu));
+    check::<_, F64, _>(&Reference);
+    devices::cpus(1).for_each(|cpu| check::<_, F32, _>(&cpu));
 }

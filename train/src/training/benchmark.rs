@@ -108,8 +108,8 @@ pub fn time_steps(
             before = ProcessorTime::now();
         }
         let start = Instant::now();
-        let outcome = learner.gradient(micro_batches, step)?;
-        learner.update(&optimizer.update(step + 1, LEARNING_RATE, outcome.gradient_norm));
+        learner.gradient(micro_batches, step)?;
+        learner.update(&optimizer.update(step + 1, LEARNING_RATE));
         if step >= WARM_UP {
             seconds.push(start.elapsed().as_secs_f64());
         }

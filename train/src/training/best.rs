@@ -13,7 +13,7 @@ pub struct Best {
     pub step: u64,
     /// What the metric was by which evaluations are compared; more is better.
     pub value: f64,
-    /// Tells what it was measured on apart from anything else ([`identity`]); `None` in runs begun by a version that did
+    /// Tells what it was measured on apart from anything else (`identity`); `None` in runs begun by a version that did
     /// not note it.
     pub measured_on: Option<String>,
 }

@@ -17,7 +17,7 @@ pub fn evaluate(
     stop: &dyn Fn() -> bool,
 ) -> Result<Option<Evaluation>, RunError> {
     let (mut masked_lm, mut sentence_order) = (Tally::default(), Tally::default());
-    let mut scratch = Default::default();
+    let mut scratch = Scratch::default();
     for batch in batches {
         if stop() {
             return Ok(None);
@@ -44,13 +44,20 @@ pub fn evaluate(
     }))
 }
 
+/// Vectors whose memory is used again.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    pub losses: Vec<f32>,
+    pub predictions: Vec<i32>,
+}
+
 /// Adds what the last run of `plan`, which was of `batch`, predicted of masked tokens and of sentence order.
 pub(super) fn tally(
     runtime: &Runtime,
     plan: PlanId,
     batch: &Batch,
     [masked_lm, sentence_order]: [&mut Tally; 2],
-    [losses, predictions]: &mut [Vec<f32>; 2],
+    Scratch { losses, predictions }: &mut Scratch,
 ) {
     for (kind, labels, tally) in [
         (["masked_lm_row_losses", "masked_lm_predictions"], &batch.masked_labels, masked_lm),
@@ -61,7 +68,7 @@ pub(super) fn tally(
         ),
     ] {
         runtime.read_output(plan, kind[0], losses);
-        runtime.read_output(plan, kind[1], predictions);
+        runtime.read_indices(plan, kind[1], predictions);
         tally.add(losses, predictions, labels);
     }
 }

@@ -1,10 +1,12 @@
 //! A model that learns: parameters and moments on a device, and the plans of a training step and of an evaluation.
 
-use engine::{Bindings, Device, DeviceError, PlanId, PlanOptions, Recompute, RunError, Runtime, State};
+use engine::{
+    Applied, Bindings, Device, DeviceError, PlanId, PlanOptions, Recompute, RunError, Runtime, State,
+};
 use kernels::optimizer::Update;
 use model::{Albert, Capacity};
 
-use super::evaluate::{evaluate, tally};
+use super::evaluate::{Scratch, evaluate, tally};
 use super::metrics::{Evaluation, Tally};
 use crate::data::Batch;
 use crate::run::checkpoint::{NamedTensor, TensorError, Tensors};
@@ -36,7 +38,7 @@ pub struct Learner {
     training: PlanId,
     evaluation: PlanId,
     seed: u64,
-    scratch: [Vec<f32>; 2],
+    scratch: Scratch,
 }
 
 impl Learner {
@@ -125,8 +127,8 @@ impl Learner {
             self.runtime.run(self.training, &bindings)?;
             let tallies = [&mut outcome.masked_lm, &mut outcome.sentence_order];
             tally(&self.runtime, self.training, batch, tallies, &mut self.scratch);
-            self.runtime.read_output(self.training, "loss", &mut self.scratch[0]);
-            outcome.loss += f64::from(self.scratch[0][0]);
+            self.runtime.read_output(self.training, "loss", &mut self.scratch.losses);
+            outcome.loss += f64::from(self.scratch.losses[0]);
             outcome.tokens += batch.tokens() as u64;
             starts.iter_mut().zip(lengths).for_each(|(start, length)| *start += length as u64);
         }
@@ -134,9 +136,9 @@ impl Learner {
         Ok(Some(outcome))
     }
 
-    /// Changes the parameters along the gradient that was computed last.
-    pub fn update(&mut self, update: &Update) {
-        self.runtime.update(update);
+    /// Changes the parameters along the gradient that was computed last, unless that or its loss is not finite.
+    pub fn update(&mut self, update: &Update) -> Applied {
+        self.runtime.update(update)
     }
 
     /// Evaluates on held-out batches; `None` where `stop` said so before a batch.

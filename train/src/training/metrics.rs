@@ -15,10 +15,9 @@ pub struct Tally {
 
 impl Tally {
     /// Adds one prediction per row: the row's loss, the predicted class, and the right one.
-    pub fn add(&mut self, row_losses: &[f32], predictions: &[f32], labels: &[i32]) {
+    pub fn add(&mut self, row_losses: &[f32], predictions: &[i32], labels: &[i32]) {
         self.loss += row_losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
-        self.correct +=
-            predictions.iter().zip(labels).filter(|&(&found, &label)| found == label as f32).count() as u64;
+        self.correct += predictions.iter().zip(labels).filter(|(found, label)| found == label).count() as u64;
         self.count += labels.len() as u64;
     }
 
@@ -95,8 +94,8 @@ mod tests {
     #[test]
     fn tallies_add_up() {
         let mut tally = Tally::default();
-        tally.add(&[1.0, 3.0], &[7.0, 9.0], &[7, 8]);
-        tally.add(&[2.0], &[0.0], &[0]);
+        tally.add(&[1.0, 3.0], &[7, 9], &[7, 8]);
+        tally.add(&[2.0], &[0], &[0]);
         assert_eq!(tally, Tally { loss: 6.0, correct: 2, count: 3 });
         assert_eq!((tally.mean_loss(), tally.accuracy()), (2.0, 2.0 / 3.0));
     }

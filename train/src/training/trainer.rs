@@ -359,12 +359,9 @@ impl Trainer {
                     continue;
                 };
                 let learning_rate = self.options.schedule.at(step);
-                let update = (self.options.optimizer).update(
-                    self.state.next_update(),
-                    learning_rate,
-                    outcome.gradient_norm,
-                );
-                let clipped_norm = update.gradient_scale * outcome.gradient_norm;
+                let update = self.options.optimizer.update(self.state.next_update(), learning_rate);
+                let scale = update.gradient_scale(outcome.gradient_norm, outcome.loss).unwrap_or(1.0);
+                let clipped_norm = scale * outcome.gradient_norm;
                 match self.state.guard.judge(step, outcome.loss, clipped_norm) {
                     Action::Apply => {
                         self.learner.update(&update);

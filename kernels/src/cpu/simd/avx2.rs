@@ -7,20 +7,21 @@
 use std::arch::x86_64::*;
 use std::ops::{Add, BitXor, Div, Mul, Sub};
 
+use half::bf16;
+
 use super::{Floats, Simd, Words};
-use crate::cpu::tile::{self, Tile};
 
 const LANES: usize = 8;
 
 /// The token.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx2(());
+pub struct Avx2(());
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct F32(__m256);
+pub struct F32(__m256);
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct U32(__m256i);
+pub struct U32(__m256i);
 
 impl Avx2 {
     /// # Safety
@@ -38,9 +39,6 @@ fn first_lanes(count: usize) -> __m256i {
 
 impl Simd for Avx2 {
     const LANES: usize = LANES;
-    // Sums, a row of B and a number of A: 15 of 16 registers.
-    const TILE_ROWS: usize = 6;
-    const TILE_VECTORS: usize = 2;
     type F32 = F32;
     type U32 = U32;
 
@@ -49,7 +47,7 @@ impl Simd for Avx2 {
         F32(unsafe { _mm256_set1_ps(value) })
     }
     #[inline(always)]
-    fn load_or(self, source: &[f32], filler: f32) -> F32 {
+    fn load_f32(self, source: &[f32], filler: f32) -> F32 {
         let (start, count) = (source.as_ptr(), source.len());
         // Masked-off lanes are not read.
         F32(unsafe {
@@ -63,7 +61,28 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
-    fn prefetch(self, address: *const f32) {
+    fn load_bf16(self, source: &[bf16], filler: f32) -> F32 {
+        let whole = source.first_chunk().copied().unwrap_or_else(|| {
+            let mut whole = [bf16::from_f32(filler); LANES];
+            whole[..source.len()].copy_from_slice(source);
+            whole
+        });
+        unsafe {
+            let words = _mm256_cvtepu16_epi32(_mm_loadu_si128(whole.as_ptr().cast()));
+            F32(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(words)))
+        }
+    }
+    #[inline(always)]
+    fn load_pairs(self, source: &[bf16]) -> F32 {
+        let whole = source.first_chunk().copied().unwrap_or_else(|| {
+            let mut whole = [bf16::ZERO; 2 * LANES];
+            whole[..source.len()].copy_from_slice(source);
+            whole
+        });
+        F32(unsafe { _mm256_loadu_ps(whole.as_ptr().cast()) })
+    }
+    #[inline(always)]
+    fn prefetch<T>(self, address: *const T) {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
     #[inline(always)]
@@ -73,10 +92,6 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn count_from(self, first: u32) -> U32 {
         self.splat_u32(first) + U32(unsafe { _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7) })
-    }
-    #[inline(always)]
-    unsafe fn tile(self, tile: &Tile) {
-        unsafe { tile::compute::<Self, { Self::TILE_ROWS }, { Self::TILE_VECTORS }>(self, tile) }
     }
 }
 
@@ -106,7 +121,7 @@ impl Floats for F32 {
     type U32 = U32;
 
     #[inline(always)]
-    fn store(self, target: &mut [f32]) {
+    fn store_f32(self, target: &mut [f32]) {
         let (start, count) = (target.as_mut_ptr(), target.len());
         // Masked-off lanes are not written.
         unsafe {
@@ -116,6 +131,41 @@ impl Floats for F32 {
                 _mm256_maskstore_ps(start, first_lanes(count), self.0)
             }
         }
+    }
+    #[inline(always)]
+    fn store_bf16(self, target: &mut [bf16]) {
+        let mut words = [bf16::ZERO; LANES];
+        // To nearest, to even, by adding to the bits; what is no number stays none.
+        unsafe {
+            let bits = _mm256_castps_si256(self.0);
+            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF)));
+            let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x40_0000));
+            let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0));
+            let upper = _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, nan));
+            let packed = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi32(upper, upper));
+            _mm_storeu_si128(words.as_mut_ptr().cast(), _mm256_castsi256_si128(packed));
+        }
+        match target.first_chunk_mut() {
+            Some(whole) => *whole = words,
+            None => target.copy_from_slice(&words[..target.len()]),
+        }
+    }
+    #[inline(always)]
+    fn pair(self, upper: Self) -> Self {
+        unsafe {
+            let lower = _mm256_srli_epi32::<16>(_mm256_castps_si256(self.0));
+            Self(_mm256_castsi256_ps(_mm256_or_si256(lower, _mm256_castps_si256(upper.0))))
+        }
+    }
+    #[inline(always)]
+    fn lower(self) -> Self {
+        Self(unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(self.0))) })
+    }
+    #[inline(always)]
+    fn upper(self) -> Self {
+        let mask = unsafe { _mm256_set1_epi32(0xFFFF_0000_u32 as i32) };
+        Self(unsafe { _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(self.0), mask)) })
     }
     #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {

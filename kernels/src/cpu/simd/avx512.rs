@@ -7,26 +7,46 @@
 use std::arch::x86_64::*;
 use std::ops::{Add, BitXor, Div, Mul, Sub};
 
+use half::bf16;
+
 use super::{Floats, Simd, Words};
-use crate::cpu::tile::{self, Tile};
 
 const LANES: usize = 16;
 
 /// The token.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx512(());
+pub struct Avx512 {
+    /// Whether the machine also multiplies pairs of bf16 (AVX512-BF16), and may.
+    pairs: bool,
+}
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct F32(__m512);
+pub struct F32(__m512);
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct U32(__m512i);
+pub struct U32(__m512i);
+
+/// `sum + a₀b₀ + a₁b₁` of the pairs of bf16 in each lane, rounded after each product.
+///
+/// # Safety
+/// The machine has AVX512-BF16.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub unsafe fn multiply_pairs(a: F32, b: F32, sum: F32) -> F32 {
+    let pairs = |vector: F32| unsafe { std::mem::transmute::<__m512, __m512bh>(vector.0) };
+    F32(_mm512_dpbf16_ps(sum.0, pairs(a), pairs(b)))
+}
 
 impl Avx512 {
     /// # Safety
-    /// The machine has AVX-512 F, BW, DQ and VL, AVX2 and FMA.
-    pub unsafe fn assume() -> Self {
-        Self(())
+    /// The machine has AVX-512 F, BW, DQ and VL, AVX2 and FMA, and with `pairs` AVX512-BF16.
+    pub unsafe fn assume(pairs: bool) -> Self {
+        Self { pairs }
+    }
+
+    /// Whether the machine has AVX512-BF16.
+    pub fn pairs(self) -> bool {
+        self.pairs
     }
 }
 
@@ -38,9 +58,6 @@ fn first_lanes(count: usize) -> __mmask16 {
 
 impl Simd for Avx512 {
     const LANES: usize = LANES;
-    // Sums, a row of B and a number of A: 29 of 32 registers. A head 64 wide is one tile.
-    const TILE_ROWS: usize = 6;
-    const TILE_VECTORS: usize = 4;
     type F32 = F32;
     type U32 = U32;
 
@@ -49,7 +66,7 @@ impl Simd for Avx512 {
         F32(unsafe { _mm512_set1_ps(value) })
     }
     #[inline(always)]
-    fn load_or(self, source: &[f32], filler: f32) -> F32 {
+    fn load_f32(self, source: &[f32], filler: f32) -> F32 {
         let (start, count) = (source.as_ptr(), source.len());
         // Masked-off lanes are not read.
         F32(unsafe {
@@ -61,7 +78,34 @@ impl Simd for Avx512 {
         })
     }
     #[inline(always)]
-    fn prefetch(self, address: *const f32) {
+    fn load_bf16(self, source: &[bf16], filler: f32) -> F32 {
+        let (start, count) = (source.as_ptr().cast::<i16>(), source.len());
+        // Masked-off lanes are not read.
+        unsafe {
+            if count >= LANES {
+                let words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(start.cast()));
+                F32(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(words)))
+            } else {
+                let words = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first_lanes(count), start));
+                let numbers = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(words));
+                F32(_mm512_mask_blend_ps(first_lanes(count), _mm512_set1_ps(filler), numbers))
+            }
+        }
+    }
+    #[inline(always)]
+    fn load_pairs(self, source: &[bf16]) -> F32 {
+        let (start, count) = (source.as_ptr().cast::<i16>(), source.len());
+        // Masked-off lanes are not read.
+        F32(unsafe {
+            if count >= 2 * LANES {
+                _mm512_loadu_ps(start.cast())
+            } else {
+                _mm512_castsi512_ps(_mm512_maskz_loadu_epi16((1 << count) - 1, start))
+            }
+        })
+    }
+    #[inline(always)]
+    fn prefetch<T>(self, address: *const T) {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
     #[inline(always)]
@@ -72,10 +116,6 @@ impl Simd for Avx512 {
     fn count_from(self, first: u32) -> U32 {
         let count = unsafe { _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) };
         self.splat_u32(first) + U32(count)
-    }
-    #[inline(always)]
-    unsafe fn tile(self, tile: &Tile) {
-        unsafe { tile::compute::<Self, { Self::TILE_ROWS }, { Self::TILE_VECTORS }>(self, tile) }
     }
 }
 
@@ -105,7 +145,7 @@ impl Floats for F32 {
     type U32 = U32;
 
     #[inline(always)]
-    fn store(self, target: &mut [f32]) {
+    fn store_f32(self, target: &mut [f32]) {
         let (start, count) = (target.as_mut_ptr(), target.len());
         // Masked-off lanes are not written.
         unsafe {
@@ -115,6 +155,41 @@ impl Floats for F32 {
                 _mm512_mask_storeu_ps(start, first_lanes(count), self.0)
             }
         }
+    }
+    #[inline(always)]
+    fn store_bf16(self, target: &mut [bf16]) {
+        let mut words = [bf16::ZERO; LANES];
+        // To nearest, to even, by adding to the bits; what is no number stays none.
+        unsafe {
+            let bits = _mm512_castps_si512(self.0);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+            let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
+            let upper = _mm512_srli_epi32::<16>(_mm512_mask_blend_epi32(nan, rounded, quiet));
+            _mm256_storeu_si256(words.as_mut_ptr().cast(), _mm512_cvtepi32_epi16(upper));
+        }
+        // Not by a masked store of words: the compiler (LLVM 22) makes one of a constant mask write a word too many.
+        match target.first_chunk_mut() {
+            Some(whole) => *whole = words,
+            None => target.copy_from_slice(&words[..target.len()]),
+        }
+    }
+    #[inline(always)]
+    fn pair(self, upper: Self) -> Self {
+        unsafe {
+            let lower = _mm512_srli_epi32::<16>(_mm512_castps_si512(self.0));
+            Self(_mm512_castsi512_ps(_mm512_or_si512(lower, _mm512_castps_si512(upper.0))))
+        }
+    }
+    #[inline(always)]
+    fn lower(self) -> Self {
+        Self(unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(self.0))) })
+    }
+    #[inline(always)]
+    fn upper(self) -> Self {
+        let mask = unsafe { _mm512_set1_epi32(0xFFFF_0000_u32 as i32) };
+        Self(unsafe { _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(self.0), mask)) })
     }
     #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {

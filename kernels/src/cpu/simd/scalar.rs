@@ -3,25 +3,24 @@
 use std::array::from_fn;
 use std::ops::{Add, BitXor, Div, Mul, Sub};
 
+use half::bf16;
+
 use super::{Floats, Simd, Words};
-use crate::cpu::tile::{self, Tile};
 
 const LANES: usize = 4;
 
 /// The token: any machine will do.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Scalar;
+pub struct Scalar;
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct F32([f32; LANES]);
+pub struct F32([f32; LANES]);
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct U32([u32; LANES]);
+pub struct U32([u32; LANES]);
 
 impl Simd for Scalar {
     const LANES: usize = LANES;
-    const TILE_ROWS: usize = 4;
-    const TILE_VECTORS: usize = 3;
     type F32 = F32;
     type U32 = U32;
 
@@ -30,14 +29,23 @@ impl Simd for Scalar {
         F32([value; LANES])
     }
     #[inline(always)]
-    fn load_or(self, source: &[f32], filler: f32) -> F32 {
+    fn load_f32(self, source: &[f32], filler: f32) -> F32 {
         match source.first_chunk() {
             Some(whole) => F32(*whole),
             None => F32(from_fn(|lane| source.get(lane).copied().unwrap_or(filler))),
         }
     }
     #[inline(always)]
-    fn prefetch(self, _address: *const f32) {}
+    fn load_bf16(self, source: &[bf16], filler: f32) -> F32 {
+        F32(from_fn(|lane| source.get(lane).map_or(filler, |number| number.to_f32())))
+    }
+    #[inline(always)]
+    fn load_pairs(self, source: &[bf16]) -> F32 {
+        let bits = |index: usize| u32::from(source.get(index).map_or(0, |number| number.to_bits()));
+        F32(from_fn(|lane| f32::from_bits(bits(2 * lane) | bits(2 * lane + 1) << 16)))
+    }
+    #[inline(always)]
+    fn prefetch<T>(self, _address: *const T) {}
     #[inline(always)]
     fn splat_u32(self, value: u32) -> U32 {
         U32([value; LANES])
@@ -45,11 +53,6 @@ impl Simd for Scalar {
     #[inline(always)]
     fn count_from(self, first: u32) -> U32 {
         U32(from_fn(|lane| first.wrapping_add(lane as u32)))
-    }
-    #[inline(always)]
-    unsafe fn tile(self, tile: &Tile) {
-        // SAFETY: passed on.
-        unsafe { tile::compute::<Self, { Self::TILE_ROWS }, { Self::TILE_VECTORS }>(self, tile) }
     }
 }
 
@@ -93,16 +96,36 @@ impl Floats for F32 {
     type U32 = U32;
 
     #[inline(always)]
-    fn store(self, target: &mut [f32]) {
+    fn store_f32(self, target: &mut [f32]) {
         match target.first_chunk_mut() {
             Some(whole) => *whole = self.0,
             None => target.iter_mut().zip(self.0).for_each(|(target, value)| *target = value),
         }
     }
-    /// Rounded twice: a fused one would be a call of the C library on targets without the instruction.
+    #[inline(always)]
+    fn store_bf16(self, target: &mut [bf16]) {
+        target.iter_mut().zip(self.0).for_each(|(target, value)| *target = bf16::from_f32(value));
+    }
+    #[inline(always)]
+    fn pair(self, upper: Self) -> Self {
+        self.map2(upper, |lower, upper| f32::from_bits(lower.to_bits() >> 16 | upper.to_bits()))
+    }
+    #[inline(always)]
+    fn lower(self) -> Self {
+        self.map(|pair| f32::from_bits(pair.to_bits() << 16))
+    }
+    #[inline(always)]
+    fn upper(self) -> Self {
+        self.map(|pair| f32::from_bits(pair.to_bits() & 0xFFFF_0000))
+    }
+    /// Fused where every machine of the architecture can; elsewhere it would be a call of the C library.
     #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
-        self * factor + addend
+        if cfg!(target_arch = "aarch64") {
+            Self(from_fn(|lane| self.0[lane].mul_add(factor.0[lane], addend.0[lane])))
+        } else {
+            self * factor + addend
+        }
     }
     #[inline(always)]
     fn max(self, other: Self) -> Self {

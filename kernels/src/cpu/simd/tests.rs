@@ -181,3 +181,61 @@ fn words_multiply_compare_and_interleave() {
         assert_eq!(words(token, first, factor, bound), expected, "{token:?}");
     }
 }
+
+kernel! {
+    fn widened_and_rounded<S>(simd, source: &[bf16], numbers: &mut [f32], back: &mut [bf16]) {
+        simd.load_or(source, 7.0).store(numbers);
+        simd.load::<f32>(numbers).store(back);
+    }
+}
+
+kernel! {
+    fn rounded<S>(simd, source: &[f32], target: &mut [bf16]) {
+        simd.load(source).store(target);
+    }
+}
+
+kernel! {
+    fn pairs<S>(simd, source: &[bf16], lower: &mut [f32], upper: &mut [f32], again: &mut [f32]) {
+        let pairs = simd.load_pairs(source);
+        pairs.lower().store(lower);
+        pairs.upper().store(upper);
+        pairs.lower().pair(pairs.upper()).store(again);
+    }
+}
+
+#[test]
+fn bf16_is_widened_and_rounded_like_halfs_own() {
+    let values: Vec<f32> =
+        [0.0, -0.0, 1.0, 1.003_906_3, 1.011_718_8, -3.3, 1e-40, 3.4e38, f32::NAN, f32::INFINITY]
+            .into_iter()
+            .chain((0..30).map(|i| 1.0 + i as f32 / 511.0))
+            .collect();
+    let bits = |numbers: &[bf16]| -> Vec<u16> { numbers.iter().map(|number| number.to_bits()).collect() };
+    for token in tokens() {
+        let lanes = lanes(token);
+        for length in 0..=lanes {
+            for source in values.windows(length.max(1)).map(|window| &window[..length]) {
+                let expected: Vec<bf16> = source.iter().map(|&value| bf16::from_f32(value)).collect();
+                let mut target = vec![bf16::from_f32(5.0); length];
+                rounded(token, source, &mut target);
+                assert_eq!(bits(&target), bits(&expected), "{token:?}, {source:?}");
+                let (mut numbers, mut back) = (vec![f32::NAN; lanes], vec![bf16::ZERO; length]);
+                widened_and_rounded(token, &target, &mut numbers, &mut back);
+                assert_eq!(bits(&back), bits(&expected), "{token:?}, {source:?}");
+                assert!(numbers[length..].iter().all(|&number| number == 7.0), "{token:?}: {numbers:?}");
+            }
+        }
+        let source: Vec<bf16> = (1..=2 * lanes).map(|i| bf16::from_f32(i as f32)).collect();
+        for length in 0..=2 * lanes {
+            let [mut lower, mut upper, mut again] = [(); 3].map(|()| vec![f32::NAN; lanes]);
+            pairs(token, &source[..length], &mut lower, &mut upper, &mut again);
+            let number = |index: usize| if index < length { (index + 1) as f32 } else { 0.0 };
+            for lane in 0..lanes {
+                assert_eq!((lower[lane], upper[lane]), (number(2 * lane), number(2 * lane + 1)), "{token:?}");
+                let halves: [bf16; 2] = bytemuck::cast(again[lane]);
+                assert_eq!(halves.map(f32::from), [lower[lane], upper[lane]], "{token:?}");
+            }
+        }
+    }
+}

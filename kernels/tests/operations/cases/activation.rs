@@ -1,8 +1,8 @@
 //! Every activation function on its own.
 
-use kernels::{Activation as Function, Host, activation};
+use kernels::{Activation as Function, Precision, activation};
 
-use crate::case::{Case, Derivative, Step};
+use crate::case::{Case, Derivative, Device, Step};
 use crate::pool::Operands;
 use crate::step;
 
@@ -36,7 +36,7 @@ impl Case for Activation {
         }
     }
 
-    fn steps<H: Host>(&self) -> Vec<Step<'_, H>> {
+    fn steps<B: Device<P>, P: Precision>(&self) -> Vec<Step<'_, B>> {
         let saved = if self.function.keeps_preactivation() { "x" } else { "y" };
         vec![
             step! { p, 1, activation_forward(&self.function, activation::Forward {

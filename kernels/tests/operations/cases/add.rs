@@ -1,8 +1,8 @@
 //! The weighted sum of two matrices; its gradients are [`kernels::scale`].
 
-use kernels::{Host, Store, add, scale};
+use kernels::{Precision, Store, add, scale};
 
-use crate::case::{Case, Derivative, Step};
+use crate::case::{Case, Derivative, Device, Step};
 use crate::pool::Operands;
 use crate::step;
 
@@ -29,12 +29,12 @@ impl Case for Add {
     }
 
     fn operands(&self, operands: &mut Operands) {
-        for name in ["a", "b", "y", "dy", "da", "db"] {
+        for name in ["a", "b", "y", "dy", "da", "db", "loss", "other loss", "losses", "d_loss"] {
             operands.random(name, self.length);
         }
     }
 
-    fn steps<H: Host>(&self) -> Vec<Step<'_, H>> {
+    fn steps<B: Device<P>, P: Precision>(&self) -> Vec<Step<'_, B>> {
         let gradient = |factor, gradient| {
             step! { p, 1, scale_forward(&scale::Scale { factor }, scale::Forward {
                 x: &p.read("dy"),
@@ -47,6 +47,16 @@ impl Case for Add {
                 a: &p.read("a"),
                 b: &p.read("b"),
                 y: &mut p.assign("y"),
+            }) },
+            step! { p, 1, add_masters(&self.add, add::Forward {
+                a: &p.read("loss"),
+                b: &p.read("other loss"),
+                y: &mut p.assign("losses"),
+            }) },
+            step! { p, 1, scale_masters(&scale::Scale { factor: -0.7 }, scale::Forward {
+                x: &p.read("losses"),
+                y: &mut p.store("d_loss", self.store),
+                store: self.store,
             }) },
             gradient(self.add.alpha, "da"),
             gradient(self.add.beta, "db"),

@@ -1,8 +1,8 @@
 //! Attention over packed sequences.
 
-use kernels::{Host, attention, dropout::Dropout};
+use kernels::{Precision, attention, dropout::Dropout};
 
-use crate::case::{Case, Derivative, Step};
+use crate::case::{Case, Derivative, Device, Step};
 use crate::pool::{Operands, Packed, randomness};
 use crate::step;
 
@@ -48,7 +48,7 @@ impl Case for Attention {
             .random("d_qkv", rows * 3 * width);
     }
 
-    fn steps<H: Host>(&self) -> Vec<Step<'_, H>> {
+    fn steps<B: Device<P>, P: Precision>(&self) -> Vec<Step<'_, B>> {
         // A score sums a head's width; what follows sums a sequence.
         let reduced = self.attention.head_width + self.batch.longest();
         vec![

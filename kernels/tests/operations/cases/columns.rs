@@ -1,9 +1,9 @@
 //! Copying columns; the gradient of a copy is the copy back.
 
-use kernels::Host;
+use kernels::Precision;
 use kernels::columns::{self, Place};
 
-use crate::case::{Case, Derivative, Step};
+use crate::case::{Case, Derivative, Device, Step};
 use crate::pool::{Operands, Pool};
 use crate::step;
 
@@ -26,11 +26,11 @@ impl Columns {
 }
 
 /// A destination of which columns stay is no poisoned one.
-fn destination<'a, R: kernels::Real>(
-    pool: &'a Pool<R>,
+fn destination<'a, T: kernels::Element>(
+    pool: &'a Pool,
     name: &'static str,
     place: Place,
-) -> std::cell::RefMut<'a, [R]> {
+) -> std::cell::RefMut<'a, [T]> {
     match place {
         Place::Clear => pool.assign(name),
         Place::Keep | Place::Add => pool.accumulate(name),
@@ -59,7 +59,7 @@ impl Case for Columns {
         operands.random("x", x).random("y", y).random("dy", y).random("dx", x);
     }
 
-    fn steps<H: Host>(&self) -> Vec<Step<'_, H>> {
+    fn steps<B: Device<P>, P: Precision>(&self) -> Vec<Step<'_, B>> {
         // A gradient that keeps what other columns received is added; one on its own clears them.
         let place = if self.place == Place::Clear { Place::Clear } else { Place::Add };
         let back = self.back();

@@ -1,8 +1,8 @@
 //! Softmax cross-entropy: few classes and a whole vocabulary.
 
-use kernels::{Host, cross_entropy};
+use kernels::{Precision, cross_entropy};
 
-use crate::case::{Case, Derivative, Step};
+use crate::case::{Case, Derivative, Device, Step};
 use crate::pool::{Indices, Operands, Random};
 use crate::step;
 
@@ -42,7 +42,7 @@ impl Case for CrossEntropy {
             .random("d_logits", rows * classes);
     }
 
-    fn steps<H: Host>(&self) -> Vec<Step<'_, H>> {
+    fn steps<B: Device<P>, P: Precision>(&self) -> Vec<Step<'_, B>> {
         let reduced = self.cross_entropy.classes.max(self.labels.len());
         vec![
             step! { p, reduced, cross_entropy_forward(&self.cross_entropy, cross_entropy::Forward {

@@ -1,8 +1,8 @@
 //! Dropout on its own.
 
-use kernels::{Host, Store, dropout};
+use kernels::{Precision, Store, dropout};
 
-use crate::case::{Case, Derivative, Step};
+use crate::case::{Case, Derivative, Device, Step};
 use crate::pool::{Operands, randomness};
 use crate::step;
 
@@ -41,7 +41,7 @@ impl Case for Dropout {
         }
     }
 
-    fn steps<H: Host>(&self) -> Vec<Step<'_, H>> {
+    fn steps<B: Device<P>, P: Precision>(&self) -> Vec<Step<'_, B>> {
         vec![
             step! { p, 1, dropout_forward(&self.dropout, dropout::Forward {
                 width: self.width,

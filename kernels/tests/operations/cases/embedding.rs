@@ -1,8 +1,9 @@
 //! The sum of three table look-ups.
 
-use kernels::{Host, embedding};
+use kernels::memory::Host;
+use kernels::{Precision, embedding};
 
-use crate::case::{Case, Derivative, Step};
+use crate::case::{Case, Derivative, Device, Step};
 use crate::pool::{Indices, Operands, Random};
 use crate::step;
 
@@ -35,7 +36,7 @@ impl Embedding {
         }
     }
 
-    fn indices(&self) -> embedding::Indices<'_> {
+    fn indices(&self) -> embedding::Indices<'_, Host> {
         embedding::Indices { tokens: &self.tokens, positions: &self.positions, segments: &self.segments }
     }
 }
@@ -63,7 +64,7 @@ impl Case for Embedding {
             .random("d_segments", SEGMENTS * width);
     }
 
-    fn steps<H: Host>(&self) -> Vec<Step<'_, H>> {
+    fn steps<B: Device<P>, P: Precision>(&self) -> Vec<Step<'_, B>> {
         vec![
             step! { p, 3, embedding_forward(&self.embedding, embedding::Forward {
                 indices: self.indices(),

@@ -1,8 +1,8 @@
 //! Row selection, with repetitions and with rows that nobody selects.
 
-use kernels::{Host, Store, gather};
+use kernels::{Precision, Store, gather};
 
-use crate::case::{Case, Derivative, Step};
+use crate::case::{Case, Derivative, Device, Step};
 use crate::pool::{Indices, Operands, Random};
 use crate::step;
 
@@ -39,7 +39,7 @@ impl Case for Gather {
         operands.random("x", all).random("y", selected).random("dy", selected).random("dx", all);
     }
 
-    fn steps<H: Host>(&self) -> Vec<Step<'_, H>> {
+    fn steps<B: Device<P>, P: Precision>(&self) -> Vec<Step<'_, B>> {
         vec![
             step! { p, 1, gather_forward(&self.gather, gather::Forward {
                 rows: &self.selected,

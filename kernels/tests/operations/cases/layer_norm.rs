@@ -1,8 +1,8 @@
 //! Residual, dropout and layer normalisation, each with and without the others.
 
-use kernels::{Host, Store, dropout::Dropout, layer_norm};
+use kernels::{Precision, Store, dropout::Dropout, layer_norm};
 
-use crate::case::{Case, Derivative, Step};
+use crate::case::{Case, Derivative, Device, Step};
 use crate::pool::{Operands, randomness};
 use crate::step;
 
@@ -59,10 +59,10 @@ impl Case for LayerNorm {
         for name in ["gamma", "beta", "d_gamma", "d_beta"] {
             operands.random(name, width);
         }
-        operands.random("mean", rows).random("reciprocal_deviation", rows);
+        operands.random("mean", rows).random("rstd", rows);
     }
 
-    fn steps<H: Host>(&self) -> Vec<Step<'_, H>> {
+    fn steps<B: Device<P>, P: Precision>(&self) -> Vec<Step<'_, B>> {
         let sum = if self.writes_sum() { "sum" } else { "x" };
         vec![
             step! { p, self.layer_norm.width, layer_norm_forward(&self.layer_norm, layer_norm::Forward {
@@ -73,13 +73,13 @@ impl Case for LayerNorm {
                 randomness: randomness(),
                 sum: self.writes_sum().then(|| p.assign("sum")).as_deref_mut(),
                 mean: &mut p.assign("mean"),
-                reciprocal_deviation: &mut p.assign("reciprocal_deviation"),
+                rstd: &mut p.assign("rstd"),
                 y: &mut p.assign("y"),
             }) },
             step! { p, self.layer_norm.width.max(self.rows), layer_norm_backward(&self.layer_norm, layer_norm::Backward {
                 sum: &p.read(sum),
                 mean: &p.read("mean"),
-                reciprocal_deviation: &p.read("reciprocal_deviation"),
+                rstd: &p.read("rstd"),
                 gamma: &p.read("gamma"),
                 dy: &p.read("dy"),
                 randomness: randomness(),

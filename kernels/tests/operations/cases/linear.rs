@@ -1,8 +1,8 @@
 //! The linear map with every activation.
 
-use kernels::{Activation, Host, Store, activation, linear};
+use kernels::{Activation, Precision, Store, activation, linear};
 
-use crate::case::{Case, Derivative, Step};
+use crate::case::{Case, Derivative, Device, Step};
 use crate::pool::Operands;
 use crate::step;
 
@@ -61,7 +61,7 @@ impl Case for Linear {
             .random("d_bias", outputs);
     }
 
-    fn steps<H: Host>(&self) -> Vec<Step<'_, H>> {
+    fn steps<B: Device<P>, P: Precision>(&self) -> Vec<Step<'_, B>> {
         let saved = if self.keeps_preactivation() { "preactivation" } else { "y" };
         vec![
             step! { p, self.linear.inputs, linear_forward(&self.linear, linear::Forward {

@@ -1,9 +1,9 @@
 //! LAMB, AdamW and the gradient norm. An update is no function to differentiate.
 
+use kernels::Precision;
 use kernels::optimizer::{self, Rule, Segment, Update};
-use kernels::{Host, Real};
 
-use crate::case::{Case, Derivative, Step};
+use crate::case::{Case, Derivative, Device, Step};
 use crate::pool::Operands;
 use crate::step;
 
@@ -28,7 +28,7 @@ impl Optimizer {
                 beta2: 0.999,
                 epsilon: 1e-6,
                 weight_decay: 0.01,
-                gradient_scale: 0.37,
+                clip_norm: 0.1,
                 bias_correction,
             },
             segments: segments.clone(),
@@ -61,23 +61,30 @@ impl Case for Optimizer {
             .random("gradients", length)
             .random("first_moments", length)
             .positive("second_moments", length)
-            .random("norm", 1);
+            .random("weights", length)
+            .positive("norm", 1)
+            .random("loss", 1);
     }
 
-    fn steps<H: Host>(&self) -> Vec<Step<'_, H>> {
+    fn steps<B: Device<P>, P: Precision>(&self) -> Vec<Step<'_, B>> {
         vec![
             step! { p, 1, optimizer_update(&self.update, optimizer::Operands {
                 segments: &self.segments,
                 parameters: &mut p.accumulate("parameters"),
                 gradients: &p.read("gradients"),
+                norm: &p.read("norm"),
+                loss: &p.read("loss"),
                 first_moments: &mut p.accumulate("first_moments"),
                 second_moments: &mut p.accumulate("second_moments"),
             }) },
-            Step::new("gradient_norm", 1, |host: &H, p| {
-                let mut norm = [f64::NAN];
-                host.gradient_norm(&(), optimizer::Norm { gradients: &p.read("gradients"), norm: &mut norm });
-                p.assign("norm")[0] = H::Real::from_f64(norm[0]);
-            }),
+            step! { p, 1, gradient_norm(&(), optimizer::Norm {
+                gradients: &p.read("gradients"),
+                norm: &mut p.assign("norm"),
+            }) },
+            step! { p, 1, prepare_weights(&(), optimizer::Weights {
+                masters: &p.read("parameters"),
+                weights: &mut p.assign("weights"),
+            }) },
         ]
     }
 

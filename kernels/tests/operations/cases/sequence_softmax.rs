@@ -1,8 +1,8 @@
 //! Softmax over the tokens of each sequence.
 
-use kernels::{Host, Store, sequence_softmax};
+use kernels::{Precision, Store, sequence_softmax};
 
-use crate::case::{Case, Derivative, Step};
+use crate::case::{Case, Derivative, Device, Step};
 use crate::pool::{Operands, Packed};
 use crate::step;
 
@@ -40,7 +40,7 @@ impl Case for SequenceSoftmax {
             .random("dx", all);
     }
 
-    fn steps<H: Host>(&self) -> Vec<Step<'_, H>> {
+    fn steps<B: Device<P>, P: Precision>(&self) -> Vec<Step<'_, B>> {
         let reduced = self.batch.longest();
         vec![
             step! { p, reduced, sequence_softmax_forward(&self.softmax, sequence_softmax::Forward {

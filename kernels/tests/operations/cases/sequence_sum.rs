@@ -1,8 +1,8 @@
 //! The weighted sum over the tokens of each sequence.
 
-use kernels::{Host, Store, sequence_sum};
+use kernels::{Precision, Store, sequence_sum};
 
-use crate::case::{Case, Derivative, Step};
+use crate::case::{Case, Derivative, Device, Step};
 use crate::pool::{Operands, Packed};
 use crate::step;
 
@@ -45,7 +45,7 @@ impl Case for SequenceSum {
             .random("dx", rows * width);
     }
 
-    fn steps<H: Host>(&self) -> Vec<Step<'_, H>> {
+    fn steps<B: Device<P>, P: Precision>(&self) -> Vec<Step<'_, B>> {
         vec![
             step! { p, self.batch.longest(), sequence_sum_forward(&self.sum, sequence_sum::Forward {
                 weights: &p.read("weights"),

@@ -1,8 +1,8 @@
 //! Squared error with a weight per row.
 
-use kernels::{Host, Store, squared_error};
+use kernels::{Precision, Store, squared_error};
 
-use crate::case::{Case, Derivative, Step};
+use crate::case::{Case, Derivative, Device, Step};
 use crate::pool::Operands;
 use crate::step;
 
@@ -29,7 +29,7 @@ impl Case for SquaredError {
         operands.positive("weights", self.rows).random("loss", 1).random("d_loss", 1);
     }
 
-    fn steps<H: Host>(&self) -> Vec<Step<'_, H>> {
+    fn steps<B: Device<P>, P: Precision>(&self) -> Vec<Step<'_, B>> {
         vec![
             step! { p, self.rows, squared_error_forward(&squared_error::SquaredError, squared_error::Forward {
                 x: &p.read("x"),

@@ -1,5 +1,9 @@
-//! The list of operations as a trait, and the two devices of the host that implement it.
+//! What a device is, and the list of operations that it has kernels for.
 
+use crate::cpu::CpuPrecision;
+use crate::cpu::simd::Stored;
+use crate::memory::{Buffer, DeviceError, Host, Memory};
+use crate::precision::{F64, Masters, Precision};
 use crate::{
     Cpu, activation, add, attention, columns, cross_entropy, dropout, embedding, gather, layer_norm, linear,
     optimizer, scale, sequence_softmax, sequence_sum, squared_error,
@@ -17,37 +21,20 @@ pub enum Store {
 impl Store {
     /// Stores `value` at `destination`, or adds it.
     #[inline(always)]
-    pub(crate) fn put<R: Copy + std::ops::AddAssign>(self, destination: &mut R, value: R) {
+    pub(crate) fn put<R: std::ops::AddAssign>(self, destination: &mut R, value: R) {
         match self {
             Self::Assign => *destination = value,
             Self::Add => *destination += value,
         }
     }
-}
 
-/// A number the host computes with: `f64` in [`Reference`], `f32` in [`Cpu`].
-pub trait Real: bytemuck::Pod + Send + Sync + PartialOrd + std::fmt::Debug + std::fmt::Display {
-    /// Rounds to nearest.
-    fn from_f64(value: f64) -> Self;
-    /// Exact.
-    fn to_f64(self) -> f64;
-}
-
-impl Real for f32 {
-    fn from_f64(value: f64) -> Self {
-        value as f32
-    }
-    fn to_f64(self) -> f64 {
-        f64::from(self)
-    }
-}
-
-impl Real for f64 {
-    fn from_f64(value: f64) -> Self {
-        value
-    }
-    fn to_f64(self) -> f64 {
-        self
+    /// The same with a destination that may be stored in less than f32.
+    #[inline(always)]
+    pub(crate) fn round<A: Stored>(self, destination: &mut A, value: f32) {
+        *destination = A::narrow(match self {
+            Self::Assign => value,
+            Self::Add => destination.widen() + value,
+        });
     }
 }
 
@@ -55,48 +42,105 @@ impl Real for f64 {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reference;
 
-/// Writes the trait and its two implementations from one table: method, constants, operands.
+/// A device: how its memory is had, and how its kernels are called.
+pub trait Backend: Send + Sync {
+    /// Where its operands live.
+    type Memory: Memory;
+
+    /// `bytes` bytes of zeros.
+    ///
+    /// # Errors
+    /// If the device has not so much memory.
+    fn allocate(&self, bytes: usize) -> Result<<Self::Memory as Memory>::Buffer, DeviceError>;
+
+    /// Copies bytes to a buffer, from byte `at` on.
+    fn upload(&self, from: &[u8], to: &mut <Self::Memory as Memory>::Buffer, at: usize);
+
+    /// Copies bytes from a buffer, from byte `at` on, when all kernels before have run.
+    fn download(&self, from: &<Self::Memory as Memory>::Buffer, at: usize, to: &mut [u8]);
+
+    /// Makes a buffer all zeros.
+    fn clear(&self, buffer: &mut <Self::Memory as Memory>::Buffer);
+
+    /// Runs `work`, a list of kernel calls, where the device likes to be called from.
+    fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        work()
+    }
+}
+
+/// Host memory is allocated and copied in one way.
+macro_rules! host_memory {
+    () => {
+        type Memory = Host;
+
+        fn allocate(&self, bytes: usize) -> Result<Buffer<u8>, DeviceError> {
+            Buffer::new(bytes)
+        }
+        fn upload(&self, from: &[u8], to: &mut Buffer<u8>, at: usize) {
+            to[at..at + from.len()].copy_from_slice(from);
+        }
+        fn download(&self, from: &Buffer<u8>, at: usize, to: &mut [u8]) {
+            to.copy_from_slice(&from[at..at + to.len()]);
+        }
+        fn clear(&self, buffer: &mut Buffer<u8>) {
+            buffer.fill(0);
+        }
+    };
+}
+
+impl Backend for Reference {
+    host_memory!();
+}
+
+impl Backend for Cpu {
+    host_memory!();
+
+    fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.enter(work)
+    }
+}
+
+/// Writes the trait and its implementations from one table: method, constants, operands.
 macro_rules! operations {
-    ($($(#[$doc:meta])* $method:ident: $module:ident::$function:ident($constants:ty, $operands:ident);)*) => {
+    ($($(#[$doc:meta])* $method:ident: $module:ident::$function:ident($constants:ty, $operands:ident) $(in $lifted:ident)?;)*) => {
         /// The names of all operations.
         pub const KERNELS: &[&str] = &[$(stringify!($method)),*];
 
-        /// A device that lives in host memory.
+        /// The kernels of a device in one precision.
         ///
         /// Every method panics, and names the operand, if one does not have the shape that its contract gives it.
-        pub trait Host: Send + Sync {
-            /// What it computes with.
-            type Real: Real;
-
-            /// Runs `work`, a list of kernel calls, where the device likes to be called from.
-            fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-                work()
-            }
-
-            $($(#[$doc])* fn $method(&self, constants: &$constants, operands: $module::$operands<'_, Self::Real>);)*
+        pub trait Kernels<P: Precision>: Backend {
+            $($(#[$doc])* fn $method(
+                &self,
+                constants: &$constants,
+                operands: $module::$operands<'_, Self::Memory, operations!(P $($lifted)?)>,
+            );)*
         }
 
-        impl Host for Reference {
-            type Real = f64;
-            $(fn $method(&self, constants: &$constants, operands: $module::$operands<'_, f64>) {
+        impl Kernels<F64> for Reference {
+            $(fn $method(
+                &self,
+                constants: &$constants,
+                operands: $module::$operands<'_, Host, operations!(F64 $($lifted)?)>,
+            ) {
                 operands.check(constants);
                 $module::reference::$function(constants, operands);
             })*
         }
 
-        impl Host for Cpu {
-            type Real = f32;
-
-            fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-                Cpu::enter(self, work)
-            }
-
-            $(fn $method(&self, constants: &$constants, operands: $module::$operands<'_, f32>) {
+        impl<P: CpuPrecision> Kernels<P> for Cpu {
+            $(fn $method(
+                &self,
+                constants: &$constants,
+                operands: $module::$operands<'_, Host, operations!(P $($lifted)?)>,
+            ) {
                 operands.check(constants);
                 $module::cpu::$function(self, constants, operands);
             })*
         }
     };
+    ($precision:ident) => { $precision };
+    ($precision:ident $lifted:ident) => { $lifted<$precision> };
 }
 
 operations! {
@@ -140,8 +184,12 @@ operations! {
     squared_error_backward: squared_error::backward(squared_error::SquaredError, Backward);
     /// See [`add`].
     add_forward: add::forward(add::Add, Forward);
+    /// See [`add`]: of losses.
+    add_masters: add::forward(add::Add, Forward) in Masters;
     /// See [`scale`].
     scale_forward: scale::forward(scale::Scale, Forward);
+    /// See [`scale`]: of losses.
+    scale_masters: scale::forward(scale::Scale, Forward) in Masters;
     /// See [`columns`].
     columns_copy: columns::copy(columns::Columns, Copy);
     /// See [`sequence_softmax`].
@@ -156,4 +204,6 @@ operations! {
     optimizer_update: optimizer::update(optimizer::Update, Operands);
     /// See [`optimizer`].
     gradient_norm: optimizer::norm((), Norm);
+    /// See [`optimizer`].
+    prepare_weights: optimizer::prepare((), Weights);
 }

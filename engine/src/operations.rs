@@ -1,4 +1,4 @@
-//! Tensors: the values that model code handles, and the operations it can apply to them.
+//! What model code can do with tensors.
 //!
 //! Every method checks shapes and stops the program where the model's code is wrong, before any data is read.
 
@@ -17,23 +17,9 @@ use kernels::sequence_softmax::SequenceSoftmax;
 use kernels::sequence_sum::SequenceSum;
 use kernels::squared_error::SquaredError;
 
-use crate::graph::{Content, Graph, Source, ValueId};
+use crate::graph::{Content, Graph, Indices, Kind, Source, Tensor, ValueId};
 use crate::op::Op;
 use crate::shape::{Axis, Rows, Shape};
-
-/// A matrix of real numbers in a graph under construction: copy it around like a number.
-#[derive(Clone, Copy, Debug)]
-pub struct Tensor<'g> {
-    pub(crate) graph: &'g Graph,
-    pub(crate) id: ValueId,
-}
-
-/// A list of integers in a graph under construction.
-#[derive(Clone, Copy, Debug)]
-pub struct Indices<'g> {
-    pub(crate) graph: &'g Graph,
-    pub(crate) id: ValueId,
-}
 
 impl Indices<'_> {
     /// How many there are.
@@ -65,9 +51,9 @@ impl Indices<'_> {
 
     /// Requires that these are the borders of sequences in `rows`, and returns the axis of the sequences.
     #[track_caller]
-    fn require_borders(&self, operation: &str, rows: Rows) -> Axis {
+    fn require_offsets(&self, operation: &str, rows: Rows) -> Axis {
         match (self.rows(), self.content(), rows) {
-            (Rows::Borders(sequences), Content::BordersOf(axis), Rows::Along(of)) if axis == of => sequences,
+            (Rows::Offsets(sequences), Content::OffsetsOf(axis), Rows::Along(of)) if axis == of => sequences,
             (_, content, _) => {
                 self.graph.refuse(operation, &format!("{content:?} are no borders of {rows:?}"))
             }
@@ -106,7 +92,8 @@ pub struct Classified<'g> {
     pub loss: Tensor<'g>,
     /// Unweighted loss of each row.
     pub row_losses: Tensor<'g>,
-    /// Index of the largest logit of each row, as a number.
+    /// Index of the largest logit of each row: to be an output of a plan and read by
+    /// [`Runtime::read_indices`](crate::Runtime::read_indices).
     pub predictions: Tensor<'g>,
 }
 
@@ -141,7 +128,7 @@ impl Graph {
                 "embedding",
                 Op::Embedding(Embedding { width }),
                 &inputs,
-                &[Shape::new(rows, width)],
+                &[(Shape::new(rows, width), Kind::Activation)],
             )[0],
         )
     }
@@ -161,7 +148,7 @@ impl Graph {
                 "concatenate_columns",
                 Op::ConcatenateColumns,
                 &inputs,
-                &[Shape::new(rows, columns)],
+                &[(Shape::new(rows, columns), Kind::Activation)],
             )[0],
         )
     }
@@ -181,6 +168,7 @@ impl<'g> Tensor<'g> {
     /// `activation(self · weightᵀ + bias)`; weight `[outputs, inputs]` and bias `[outputs, 1]` are parameters.
     #[track_caller]
     pub fn linear(self, weight: Tensor<'g>, bias: Option<Tensor<'g>>, activation: Activation) -> Self {
+        self.require_kind("linear", Kind::Activation);
         weight.require_parameter("linear");
         self.same("linear", "columns of input and weight", self.columns(), weight.columns());
         let Rows::Fixed(outputs) = weight.shape().rows else { unreachable!("parameters have fixed rows") };
@@ -191,12 +179,12 @@ impl<'g> Tensor<'g> {
             inputs.push(bias.id);
         }
         let shape = Shape::new(self.shape().rows, outputs);
-        let shapes = if activation.keeps_preactivation() { vec![shape; 2] } else { vec![shape] };
+        let made = if activation.keeps_preactivation() { 2 } else { 1 };
         self.record(
             "linear",
             Op::Linear(Linear { inputs: self.columns(), outputs, activation }),
             &inputs,
-            &shapes,
+            &[(shape, Kind::Activation); 2][..made],
         )[0]
     }
 
@@ -221,15 +209,18 @@ impl<'g> Tensor<'g> {
             parameter.require_parameter("layer_norm");
             self.same("layer_norm", "shape of γ or β", parameter.shape(), vector);
         }
-        let mut shapes = vec![shape, statistics, statistics];
+        self.require_kind("layer_norm", Kind::Activation);
+        let (activation, statistic) = ((shape, Kind::Activation), (statistics, Kind::Statistic));
+        let mut outputs = vec![activation, statistic, statistic];
         if let Some(residual) = residual {
             self.same("layer_norm", "shapes of input and residual", shape, residual.shape());
+            residual.require_kind("layer_norm", Kind::Activation);
             inputs.push(residual.id);
-            shapes.push(shape);
+            outputs.push(activation);
         }
         let dropout = self.coins(dropout);
         let op = LayerNorm { width: shape.columns, epsilon: norm.epsilon, dropout };
-        self.record("layer_norm", Op::LayerNorm(op), &inputs, &shapes)[0]
+        self.record("layer_norm", Op::LayerNorm(op), &inputs, &outputs)[0]
     }
 
     /// Self-attention inside each sequence: `self` is (q, k, v), `offsets` where sequences start.
@@ -239,10 +230,12 @@ impl<'g> Tensor<'g> {
         self.graph.require(heads > 0 && columns % (3 * heads) == 0, "attention", || {
             format!("{columns} columns are not q, k and v of {heads} heads")
         });
-        offsets.require_borders("attention", rows);
+        offsets.require_offsets("attention", rows);
         let op = Attention { heads, head_width: columns / 3 / heads, dropout: self.coins(dropout) };
-        let shapes = [Shape::new(rows, columns / 3), Shape::new(rows, heads)];
-        self.record("attention", Op::Attention(op), &[self.id, offsets.id], &shapes)[0]
+        self.require_kind("attention", Kind::Activation);
+        let outputs =
+            [(Shape::new(rows, columns / 3), Kind::Activation), (Shape::new(rows, heads), Kind::Statistic)];
+        self.record("attention", Op::Attention(op), &[self.id, offsets.id], &outputs)[0]
     }
 
     /// Dropout; `self` itself if `probability` is 0.
@@ -250,7 +243,7 @@ impl<'g> Tensor<'g> {
     pub fn dropout(self, probability: f32) -> Self {
         match self.coins(probability) {
             None => self,
-            Some(dropout) => self.record("dropout", Op::Dropout(dropout), &[self.id], &[self.shape()])[0],
+            Some(dropout) => self.activation("dropout", Op::Dropout(dropout), &[self.id], self.shape()),
         }
     }
 
@@ -259,7 +252,7 @@ impl<'g> Tensor<'g> {
     pub fn gather(self, rows: Indices<'g>) -> Self {
         rows.require_within("gather", self.shape().rows);
         let shape = Shape::new(rows.rows(), self.columns());
-        self.record("gather", Op::Gather(Gather { width: self.columns() }), &[self.id, rows.id], &[shape])[0]
+        self.activation("gather", Op::Gather(Gather { width: self.columns() }), &[self.id, rows.id], shape)
     }
 
     /// `Σ weight · −log softmax(self)[label]`, one label and weight per row.
@@ -270,8 +263,15 @@ impl<'g> Tensor<'g> {
         labels.require_within("cross_entropy", Rows::Fixed(self.columns()));
         self.same("cross_entropy", "shape of weights", per_row, weights.shape());
         let op = Op::CrossEntropy(CrossEntropy { classes: self.columns() });
-        let shapes = [Shape::SCALAR, per_row, per_row, per_row];
-        let outputs = self.record("cross_entropy", op, &[self.id, labels.id, weights.id], &shapes);
+        self.require_kind("cross_entropy", Kind::Activation);
+        weights.require_kind("cross_entropy", Kind::Statistic);
+        let outputs = [
+            (Shape::SCALAR, Kind::Statistic),
+            (per_row, Kind::Statistic),
+            (per_row, Kind::Statistic),
+            (per_row, Kind::Index),
+        ];
+        let outputs = self.record("cross_entropy", op, &[self.id, labels.id, weights.id], &outputs);
         Classified { loss: outputs[0], row_losses: outputs[1], predictions: outputs[3] }
     }
 
@@ -282,20 +282,27 @@ impl<'g> Tensor<'g> {
         self.same("squared_error", "shapes of input and targets", self.shape(), targets.shape());
         self.same("squared_error", "shapes of input and weights", self.shape(), weights.shape());
         let inputs = [self.id, targets.id, weights.id];
-        self.record("squared_error", Op::SquaredError(SquaredError), &inputs, &[Shape::SCALAR])[0]
+        self.require_kind("squared_error", Kind::Activation);
+        targets.require_kind("squared_error", Kind::Statistic);
+        weights.require_kind("squared_error", Kind::Statistic);
+        let loss = (Shape::SCALAR, Kind::Statistic);
+        self.record("squared_error", Op::SquaredError(SquaredError), &inputs, &[loss])[0]
     }
 
     /// `alpha · self + beta · other`.
     #[track_caller]
     pub fn weighted_add(self, alpha: f64, other: Tensor<'g>, beta: f64) -> Self {
         self.same("add", "shapes", self.shape(), other.shape());
-        self.record("add", Op::Add(Add { alpha, beta }), &[self.id, other.id], &[self.shape()])[0]
+        other.require_kind("add", self.kind());
+        let output = (self.shape(), self.kind());
+        self.record("add", Op::Add(Add { alpha, beta }), &[self.id, other.id], &[output])[0]
     }
 
     /// `factor · self`.
     #[track_caller]
     pub fn scale(self, factor: f64) -> Self {
-        self.record("scale", Op::Scale(Scale { factor }), &[self.id], &[self.shape()])[0]
+        let output = (self.shape(), self.kind());
+        self.record("scale", Op::Scale(Scale { factor }), &[self.id], &[output])[0]
     }
 
     /// Columns `from .. from + width`.
@@ -306,29 +313,51 @@ impl<'g> Tensor<'g> {
             format!("columns {from}..{} of {columns}", from + width)
         });
         let op = Columns { width, x_width: columns, from, y_width: width, to: 0 };
-        self.record("slice_columns", Op::SliceColumns(op), &[self.id], &[Shape::new(rows, width)])[0]
+        self.activation("slice_columns", Op::SliceColumns(op), &[self.id], Shape::new(rows, width))
     }
 
     /// Softmax over the tokens of each sequence, column by column.
     #[track_caller]
     pub fn sequence_softmax(self, offsets: Indices<'g>) -> Self {
-        offsets.require_borders("sequence_softmax", self.shape().rows);
+        offsets.require_offsets("sequence_softmax", self.shape().rows);
         let op = Op::SequenceSoftmax(SequenceSoftmax { width: self.columns() });
-        self.record("sequence_softmax", op, &[self.id, offsets.id], &[self.shape()])[0]
+        self.activation("sequence_softmax", op, &[self.id, offsets.id], self.shape())
     }
 
     /// Sum of the tokens of each sequence, each multiplied with its weight (one column).
     #[track_caller]
     pub fn sequence_sum(self, weights: Tensor<'g>, offsets: Indices<'g>) -> Self {
         self.same("sequence_sum", "shape of weights", weights.shape(), Shape::new(self.shape().rows, 1));
-        let sequences = offsets.require_borders("sequence_sum", self.shape().rows);
+        let sequences = offsets.require_offsets("sequence_sum", self.shape().rows);
         let shape = Shape::new(Rows::Along(sequences), self.columns());
         let op = Op::SequenceSum(SequenceSum { width: self.columns() });
-        self.record("sequence_sum", op, &[weights.id, self.id, offsets.id], &[shape])[0]
+        weights.require_kind("sequence_sum", Kind::Activation);
+        self.activation("sequence_sum", op, &[weights.id, self.id, offsets.id], shape)
     }
 
-    fn record(self, name: &str, op: Op, inputs: &[ValueId], shapes: &[Shape]) -> Vec<Self> {
-        self.graph.forward(name, op, inputs, shapes).into_iter().map(|id| self.graph.tensor(id)).collect()
+    fn kind(&self) -> Kind {
+        self.graph.record.borrow().kind(self.id)
+    }
+
+    /// Records an operation that makes one activation of others.
+    #[track_caller]
+    fn activation(self, name: &str, op: Op, inputs: &[ValueId], shape: Shape) -> Self {
+        self.require_kind(name, Kind::Activation);
+        self.record(name, op, inputs, &[(shape, Kind::Activation)])[0]
+    }
+
+    #[track_caller]
+    fn require_kind(&self, operation: &str, kind: Kind) {
+        self.graph.require(self.kind() == kind, operation, || match kind {
+            Kind::Statistic => {
+                "losses are told weights and targets that are declared by `Graph::statistic`".into()
+            }
+            Kind::Activation | Kind::Index => format!("{:?} where {kind:?} is needed", self.kind()),
+        });
+    }
+
+    fn record(self, name: &str, op: Op, inputs: &[ValueId], outputs: &[(Shape, Kind)]) -> Vec<Self> {
+        self.graph.forward(name, op, inputs, outputs).into_iter().map(|id| self.graph.tensor(id)).collect()
     }
 
     #[track_caller]
