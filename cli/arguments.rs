@@ -8,13 +8,14 @@ use clap::{Args, ValueEnum};
 use engine::Device;
 use kernels::Cpu;
 use kernels::cpu::Isa;
+use model::Report;
 use train::config::{ConfigError, Layers, Pretrain, most_threads};
 use train::data::{DataError, Format, Reading};
 use train::inference::{Inference, InferenceError};
 use train::run::directory::{MODEL, read_info};
 use train::tokenizer::{LoadOptions, Tokenizer};
 
-use crate::output::tell;
+use crate::output::{printable, tell};
 
 /// A model, finished or not.
 #[derive(Args)]
@@ -64,6 +65,17 @@ impl ModelArguments {
         for note in model.albert().config().notes() {
             tell(format_args!("warning: {note}"));
         }
+        let Report { unused, unused_keys, .. } = model.report();
+        for (file, what, names) in
+            [(model::WEIGHTS_FILE, "tensors", unused), (model::CONFIG_FILE, "keys", unused_keys)]
+        {
+            if !names.is_empty() {
+                tell(format_args!(
+                    "warning: {what} in {file} that are not used: {}",
+                    printable(&names.join(", "))
+                ));
+            }
+        }
         Ok(model)
     }
 
@@ -76,7 +88,7 @@ impl ModelArguments {
     /// The model directory that is meant.
     fn directory(&self) -> Result<PathBuf> {
         let run = &self.model;
-        if run.join(model::CONFIG_FILE).exists() || read_info(run)?.is_none() {
+        if !run.is_dir() || run.join(model::CONFIG_FILE).exists() || read_info(run)?.is_none() {
             return Ok(run.clone());
         }
         let model = run.join(MODEL);

@@ -8,7 +8,7 @@ use train::exit::ExitCode;
 use train::inference::{encode, read_sequences};
 
 use crate::arguments::ModelArguments;
-use crate::output::tell;
+use crate::output::{printable, tell};
 
 /// Encode sequences: hidden states, and logits if asked for, as safetensors.
 ///
@@ -18,8 +18,8 @@ use crate::output::tell;
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// .txt: one sequence a line; .jsonl: "text", and "text_pair" if there is one, a line; .safetensors:
-    /// `input_ids [B,S]`, `attention_mask` and `token_type_ids` as i32
+    /// .txt: one sequence a line; .jsonl: "text", and "text_pair" if there is one, a line; .safetensors: `input_ids [B,S]`,
+    /// and if they are there `attention_mask`, `token_type_ids` and `position_ids`, of integers
     #[arg(short, long, value_name = "FILE")]
     input: PathBuf,
     /// Where to write
@@ -40,6 +40,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         model.expect_tokenizer(tokenizer)?;
     }
     let sequences = read_sequences(input, tokenizer.as_ref())?;
+    if !sequences.unused.is_empty() {
+        let names = printable(&sequences.unused.join(", "));
+        tell(format_args!("warning: tensors in {} that are not used: {names}", input.display()));
+    }
     let mut stop = crate::stop::requests("ending after the sequences under way; nothing is written")?;
     encode(&mut model, &sequences, *logits, output, &mut stop)?;
     tell(format_args!(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
+use engine::State;
 use train::config::{ConfigError, Interval, Layers, Pretrain, Resolved};
 use train::data::DataError;
 use train::exit::ExitCode;
@@ -180,15 +181,18 @@ fn session(
     let Trainer { learner, observe, .. } = trainer;
     drop(observe); // and with it the bar
     let finished = finished?;
-    // The moments and the memory of a training step are not needed any more.
-    let (albert, values) = (learner.albert().clone(), learner.values());
-    drop(learner);
+    // From where the parameters are, so that it takes no memory beside what training has; that is given back at its end.
     let export = {
-        let run = directory.path().to_path_buf();
+        let (run, mut learner) = (directory.path().to_path_buf(), learner);
         move || -> Result<(PathBuf, Materials), SessionError> {
             let model = publish_model::<SessionError>(&run, |folder| {
-                model::save(folder, &albert, &values)?;
-                Ok(materials.tokenizer.save(folder)?)
+                let tokenizer = &materials.tokenizer;
+                let notes = [(model::TOKENIZER_HASH, &*tokenizer.fingerprint_text())];
+                let (albert, runtime) = (learner.albert().clone(), learner.runtime());
+                model::save_from(folder, &albert, &notes, &mut |range, into| {
+                    runtime.read_range(State::Values, range, into);
+                })?;
+                Ok(tokenizer.save_for(folder, Some(albert.config().max_position_embeddings))?)
             })?;
             Ok((model, materials))
         }

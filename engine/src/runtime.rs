@@ -1,5 +1,6 @@
 //! A device, the parameters that live on it, and the plans loaded into it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -219,6 +220,16 @@ impl Runtime {
     /// A copy of one of the flat buffers.
     pub fn read<T: Real>(&self, state: State) -> Vec<T> {
         on_device!(&self.0, on => on.read(state))
+    }
+
+    /// Adds the elements `range` of one of the flat buffers to a vector.
+    ///
+    /// # Panics
+    /// If the buffer ends before.
+    pub fn read_range<T: Real>(&self, state: State, range: Range<usize>, into: &mut Vec<T>) {
+        on_host!(&self.0, host => {
+            into.extend(host.state(state)[range].iter().map(|value| T::from_f64(value.to_f64())));
+        });
     }
 
     /// Replaces one of the flat buffers.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use engine::{Activation, Declaration, Initializer, ParameterId, Parameters, Part};
 
 use crate::config::{AlbertConfig, ConfigError};
+use crate::names::{DECODER_BIAS, DECODER_WEIGHT, MAPPING_IN};
 
 /// What stands on top of the encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
     /// The dense layer over each sequence's first token.
     pub pooler: bool,
-    /// The masked-word head, tied to the word table.
+    /// The masked-word head.
     pub masked_lm: bool,
     /// The sentence-order head; it needs the pooler.
     pub sentence_order: bool,
@@ -55,8 +56,8 @@ pub(crate) struct Block {
 pub(crate) struct MaskedLmHead {
     pub dense: Dense,
     pub norm: NormParameters,
-    /// Bias of the decoder, whose weight is the word table.
-    pub decoder_bias: ParameterId,
+    /// The decoder: the word table, unless the configuration says that they are not tied.
+    pub decoder: Dense,
 }
 
 /// An ALBERT: its configuration and its parameters. The computation is recorded by its methods
@@ -70,7 +71,7 @@ pub struct Albert {
     /// Words, positions, segments.
     pub(crate) tables: [ParameterId; 3],
     pub(crate) embedding_norm: NormParameters,
-    /// From embedding to hidden width; absent where they are equal.
+    /// From embedding to hidden width; absent where they are equal, unless the configuration says otherwise.
     pub(crate) mapping_in: Option<Dense>,
     /// By group, then by inner group.
     pub(crate) blocks: Vec<Vec<Block>>,
@@ -154,8 +155,8 @@ impl Albert {
             table(d, "token_type", config.type_vocab_size),
         ];
         let embedding_norm = d.norm("albert.embeddings.LayerNorm", width);
-        let mapping_in = (width != hidden)
-            .then(|| d.dense(&["albert.encoder.embedding_hidden_mapping_in".into()], width, hidden));
+        let mapping_in = (width != hidden || config.maps_equal_widths)
+            .then(|| d.dense(&[MAPPING_IN.into()], width, hidden));
         let blocks = (0..config.num_hidden_groups)
             .map(|group| {
                 let prefix =
@@ -169,7 +170,14 @@ impl Albert {
         let masked_lm = heads.masked_lm.then(|| MaskedLmHead {
             dense: d.dense(&["predictions.dense".into()], hidden, width),
             norm: d.norm("predictions.LayerNorm", width),
-            decoder_bias: d.vector(&["predictions.bias".into()], config.vocab_size, Initializer::Zeros),
+            decoder: Dense {
+                weight: if config.tie_word_embeddings {
+                    tables[0]
+                } else {
+                    d.matrix(&[DECODER_WEIGHT.into()], config.vocab_size, width)
+                },
+                bias: d.vector(&[DECODER_BIAS.into()], config.vocab_size, Initializer::Zeros),
+            },
         });
         let sentence_order =
             heads.sentence_order.then(|| d.dense(&["sop_classifier.classifier".into()], hidden, 2));

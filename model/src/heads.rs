@@ -31,7 +31,8 @@ impl Albert {
         graph.scope("pooler", || self.dense(graph, states.gather(first_rows), pooler, Activation::Tanh))
     }
 
-    /// Logits over the vocabulary for the rows of `states`, `[rows, vocab_size]`; the decoder is the word table.
+    /// Logits over the vocabulary for the rows of `states`, `[rows, vocab_size]`; the decoder is the word table
+    /// unless the configuration unties them.
     ///
     /// # Panics
     /// If the model has no masked-word head.
@@ -40,8 +41,7 @@ impl Albert {
         graph.scope("masked_lm", || {
             let transformed = self.dense(graph, states, head.dense, self.activation);
             let normed = transformed.layer_norm(self.norm(graph, head.norm));
-            let decoder = graph.parameter(self.tables[0]);
-            normed.linear(decoder, Some(graph.parameter(head.decoder_bias)), Activation::Identity)
+            self.dense(graph, normed, head.decoder, Activation::Identity)
         })
     }
 

@@ -19,13 +19,19 @@
 mod albert;
 mod config;
 mod encoder;
-mod files;
+mod error;
+mod export;
 mod heads;
+mod import;
+mod names;
 mod presets;
+pub mod tensors;
 
 pub use albert::{Albert, Heads};
 pub use config::{AlbertConfig, ConfigError};
 pub use encoder::{Axes, Mode, Packed};
-pub use files::{CONFIG_FILE, LoadedModel, ModelError, WEIGHTS_FILE, load, save};
+pub use error::ModelError;
+pub use export::{TOKENIZER_HASH, WEIGHTS_HASH, save, save_from};
 pub use heads::{Capacity, LOSSES};
+pub use import::{CONFIG_FILE, LoadedModel, Report, WEIGHTS_FILE, load};
 pub use presets::{PRESETS, preset};

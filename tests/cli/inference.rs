@@ -85,7 +85,10 @@ fn encode_takes_text() {
     assert_eq!(pair["last_hidden_state"].shape()[0], 1);
     // Under any name, and nothing else is left.
     encode(&scene.arg("pair.jsonl"), "pair.tmp");
-    assert!(!scene.path("pair.safetensors.tmp").exists() && !scene.path("pair.tmp.tmp").exists());
+    assert!(
+        !scene.path(".pair.safetensors.albert-train.tmp").exists()
+            && !scene.path(".pair.tmp.albert-train.tmp").exists()
+    );
 }
 
 #[test]

@@ -116,6 +116,7 @@ impl Classify for ModelError {
                     _ => ExitCode::Io,
                 }
             }
+            ModelError::Memory { .. } => ExitCode::Memory,
             _ => ExitCode::Checkpoint,
         }
     }

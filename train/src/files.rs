@@ -110,13 +110,19 @@ pub fn replace(files: &dyn Files, path: &Path, content: &[u8]) -> io::Result<()>
         let mut file = create_beside(files, path)?;
         files.write(&mut file, content)?;
         files.sync(&file, &beside)?;
-        files.rename(&beside, path)
+        put_in_place(files, path)
     };
     if let Err(error) = write() {
         // A full disk must not stay full of our remains; if this fails too, the first error is the one to tell.
         let _ = files.remove_file(&beside);
         return Err(error);
     }
+    Ok(())
+}
+
+/// Lets the file [`beside`] `path`, written and synced, take its place, for good.
+pub fn put_in_place(files: &dyn Files, path: &Path) -> io::Result<()> {
+    files.rename(&beside(path), path)?;
     files.sync_dir(match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::Inference;
 use super::error::InferenceError;
+use super::row_file::RowFile;
 use super::sequences::Sequences;
-use super::tensor_file::TensorFile;
 use crate::run::signals::StopRequests;
 
 /// Encodes `sequences` and writes what came out as `output`, a safetensors file, in memory that does not depend on how
@@ -24,6 +24,9 @@ pub fn encode(
 ) -> Result<(), InferenceError> {
     let (heads, config) = (model.albert().heads(), model.albert().config().clone());
     sequences.check_length(config.max_position_embeddings, |index| format!("sequence {index}"))?;
+    if heads.pooler {
+        sequences.check_begin()?;
+    }
     let (count, length) = (sequences.count(), sequences.length);
     // By token, then by sequence.
     let of_tokens: Vec<_> = [
@@ -42,7 +45,7 @@ pub fn encode(
     .collect();
     let shapes = (of_tokens.iter().map(|&(name, width, _)| (name, vec![count, length, width])))
         .chain(of_sequences.iter().map(|&(name, width, _)| (name, vec![count, width])));
-    let mut file = TensorFile::create(output, &shapes.collect::<Vec<_>>())?;
+    let mut file = RowFile::create(output, &shapes.collect::<Vec<_>>())?;
     let (mut values, step) = (Vec::new(), model.sequences_per_run(length));
     for first in (0..count).step_by(step) {
         if let Some(reason) = stop.pending() {

@@ -35,6 +35,15 @@ pub enum InferenceError {
         /// Rows of the position table.
         positions: usize,
     },
+    /// Padding where the token is that stands for its sequence.
+    #[error(
+        "sequence {sequence} begins with padding (its attention_mask is 0 there), but pooler_output and sop_logits are read \
+         from the first token, which is [CLS] in training: pad on the right (padding_side=\"right\")"
+    )]
+    LeftPadding {
+        /// The first such sequence.
+        sequence: usize,
+    },
     /// A tokenizer with more pieces than the model has rows.
     #[error(
         "the tokenizer has {pieces} pieces, but the model has rows for {rows}: they do not belong together; use the \
@@ -46,6 +55,12 @@ pub enum InferenceError {
         /// Rows of the word table.
         rows: usize,
     },
+    /// A tokenizer that is not the model's, or not any more.
+    #[error(
+        "the tokenizer is not the one that the model was trained with, whose fingerprint its weights hold: its files are \
+         damaged or belong to another model; copy them again, or name the right ones with --tokenizer"
+    )]
+    OtherTokenizer,
     /// Text without a tokenizer.
     #[error(
         "the input is text, but there is no tokenizer to make ids of it: name one, or give ids in a safetensors file"
@@ -118,6 +133,7 @@ impl Classify for InferenceError {
                 code => code,
             },
             Self::Data(error) => error.exit_code(),
+            Self::OtherTokenizer => ExitCode::Checkpoint,
             Self::Vocabulary { .. }
             | Self::NoTokenizer
             | Self::MissingHead { .. }
@@ -126,7 +142,9 @@ impl Classify for InferenceError {
             | Self::Segments { .. } => ExitCode::Usage,
             Self::Stopped(StopReason::Interrupt) => ExitCode::Killed,
             Self::Stopped(_) => ExitCode::Terminated,
-            Self::Run(_) | Self::TooLong { .. } | Self::Tensors { .. } => ExitCode::Data,
+            Self::Run(_) | Self::TooLong { .. } | Self::LeftPadding { .. } | Self::Tensors { .. } => {
+                ExitCode::Data
+            }
             Self::Device(DeviceError::OutOfMemory { .. }) => ExitCode::Memory,
             Self::Io { .. } => ExitCode::Io,
         }

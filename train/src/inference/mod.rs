@@ -6,18 +6,20 @@
 mod encode;
 mod error;
 mod fill_mask;
+mod row_file;
 mod sequences;
-mod tensor_file;
+mod sources;
 
 use std::path::Path;
 
 use engine::{Bindings, Device, DeviceError, PlanId, Runtime, State};
-use model::{Albert, Capacity};
+use model::{Albert, Capacity, LoadedModel, Report};
 
 pub use encode::encode;
 pub use error::InferenceError;
 pub use fill_mask::{Candidate, Filled, MASK, SEPARATOR, fill_mask};
-pub use sequences::{Sequences, read_sequences};
+pub use sequences::Sequences;
+pub use sources::read_sequences;
 
 use crate::data::Batch;
 use crate::tokenizer::Tokenizer;
@@ -33,6 +35,10 @@ const EVALUATION_TOKENS: usize = 4096;
 pub struct Inference {
     albert: Albert,
     runtime: Runtime,
+    /// What became of the files that the model comes from.
+    report: Report,
+    /// Fingerprint of the tokenizer that it was trained with, as its weights' file has it.
+    trained_with: Option<String>,
     /// Plans without and with logits, made when they are first used.
     plans: [Option<PlanId>; 2],
 }
@@ -45,7 +51,7 @@ impl Inference {
     pub fn new(albert: Albert, values: &[f32], device: Device) -> Result<Self, DeviceError> {
         let mut runtime = Runtime::new(device, albert.parameters().clone())?;
         runtime.write(State::Values, values);
-        Ok(Self { albert, runtime, plans: [None; 2] })
+        Ok(Self { albert, runtime, report: Report::default(), trained_with: None, plans: [None; 2] })
     }
 
     /// The model in `directory`, in transformers' layout, on `device`.
@@ -53,8 +59,8 @@ impl Inference {
     /// # Errors
     /// If a file is missing, damaged or does not fit the configuration, or the model does not fit into memory.
     pub fn load(directory: &Path, device: Device) -> Result<Self, InferenceError> {
-        let loaded = model::load(directory)?;
-        Ok(Self::new(loaded.albert, &loaded.values, device)?)
+        let LoadedModel { albert, values, tokenizer, report } = model::load(directory)?;
+        Ok(Self { report, trained_with: tokenizer, ..Self::new(albert, &values, device)? })
     }
 
     /// The model.
@@ -62,13 +68,26 @@ impl Inference {
         &self.albert
     }
 
-    /// Refuses a tokenizer that makes ids which the model has no row for.
+    /// What became of the files that the model comes from.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Refuses a tokenizer that makes ids which the model has no row for, or others than those it was trained with.
     ///
     /// # Errors
-    /// If it has more pieces than the model has rows.
+    /// If it has more pieces than the model has rows, or is not the one whose fingerprint the model's files hold.
     pub fn expect_tokenizer(&self, tokenizer: &Tokenizer) -> Result<(), InferenceError> {
         let (pieces, rows) = (tokenizer.vocabulary_size(), self.albert.config().vocab_size);
-        if pieces > rows { Err(InferenceError::Vocabulary { pieces, rows }) } else { Ok(()) }
+        if pieces > rows {
+            return Err(InferenceError::Vocabulary { pieces, rows });
+        }
+        match &self.trained_with {
+            Some(expected) if *expected != tokenizer.fingerprint_text() => {
+                Err(InferenceError::OtherTokenizer)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// How many sequences of `length` columns are run together.

@@ -1,14 +1,10 @@
-//! What an encoder is given: padded matrices of token ids, from text or from a file of another program.
+//! What an encoder is given: padded matrices of token ids.
 
 use std::ops::Range;
-use std::path::Path;
-
-use safetensors::{Dtype, SafeTensors};
-use serde::Deserialize;
 
 use super::error::InferenceError;
-use crate::data::{Batch, DataError, Padded, read_lines};
-use crate::tokenizer::{SpecialTokens, Tokenizer};
+use crate::data::{Batch, DataError, Padded};
+use crate::tokenizer::SpecialTokens;
 
 /// Token ids of sequences in matrices, row-major, as other programs write them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +17,10 @@ pub struct Sequences {
     pub attention_mask: Vec<i32>,
     /// `[B, S]`
     pub token_type_ids: Vec<i32>,
+    /// `[B, S]`; `None` for 0, 1, 2, … in each row, padding included.
+    pub position_ids: Option<Vec<i32>>,
+    /// Tensors of the file that the sequences come from which say nothing to the model.
+    pub unused: Vec<String>,
 }
 
 impl Sequences {
@@ -76,93 +76,28 @@ impl Sequences {
         Ok(())
     }
 
+    /// Refuses a sequence whose first token is padding: it is the one that stands for its sequence.
+    pub(super) fn check_begin(&self) -> Result<(), InferenceError> {
+        let mut begins = self.attention_mask.iter().step_by(self.length.max(1));
+        match begins.position(|&mask| mask == 0) {
+            Some(sequence) => Err(InferenceError::LeftPadding { sequence }),
+            None => Ok(()),
+        }
+    }
+
     /// Some of the sequences, packed.
     pub(super) fn batch(&self, sequences: Range<usize>) -> Result<Batch, DataError> {
         let cells = sequences.start * self.length..sequences.end * self.length;
-        Batch::from_padded(&Padded {
+        let mut batch = Batch::from_padded(&Padded {
             sequence_length: self.length,
             input_ids: &self.input_ids[cells.clone()],
             attention_mask: &self.attention_mask[cells.clone()],
             token_type_ids: &self.token_type_ids[cells],
             ..Padded::default()
-        })
-    }
-}
-
-/// One line of a JSONL file.
-#[derive(Deserialize)]
-struct Line {
-    text: String,
-    text_pair: Option<String>,
-}
-
-/// Reads sequences from a file: `.safetensors` with `input_ids`, `attention_mask` and `token_type_ids`, each `[B, S]` of
-/// i32; `.jsonl` with a `text`, and if it has one a `text_pair`, in each line; any other as text, one sequence a line.
-///
-/// # Errors
-/// If the file cannot be read or is not what its name says, or text comes without a tokenizer.
-pub fn read_sequences(path: &Path, tokenizer: Option<&Tokenizer>) -> Result<Sequences, InferenceError> {
-    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    if ending == "safetensors" {
-        let bytes = std::fs::read(path).map_err(InferenceError::io("read", path))?;
-        return matrices(&bytes)
-            .map_err(|problem| InferenceError::Tensors { path: path.to_path_buf(), problem });
-    }
-    let tokenizer = tokenizer.ok_or(InferenceError::NoTokenizer)?;
-    let mut encoder = tokenizer.encoder();
-    let mut encode = |text: &str| {
-        let mut ids = Vec::new();
-        encoder.encode(text, &mut ids);
-        ids
-    };
-    let mut texts = Vec::new();
-    read_lines(path, &mut |number, line| {
-        texts.push(match ending {
-            "jsonl" | "ndjson" => {
-                let line: Line = serde_json::from_str(line).map_err(|error| DataError::Json {
-                    path: path.to_path_buf(),
-                    line: number,
-                    reason: error.to_string(),
-                })?;
-                (encode(&line.text), line.text_pair.as_deref().map(&mut encode))
-            }
-            _ => (encode(line), None),
-        });
-        Ok(())
-    })?;
-    if texts.is_empty() {
-        return Err(DataError::EmptyText { what: path.display().to_string() }.into());
-    }
-    Ok(Sequences::of(&texts, tokenizer.special()))
-}
-
-/// The three matrices of a safetensors file.
-fn matrices(bytes: &[u8]) -> Result<Sequences, String> {
-    let file = SafeTensors::deserialize(bytes).map_err(|error| {
-        format!("not a whole safetensors file ({error}): copy it again from where it came")
-    })?;
-    let mut length = None;
-    let mut matrix = |name: &str| -> Result<Vec<i32>, String> {
-        let tensor = file.tensor(name).map_err(|_| {
-            format!("there is no tensor {name}; input_ids, attention_mask and token_type_ids are needed")
         })?;
-        let (shape, dtype) = (tensor.shape(), tensor.dtype());
-        let (&[_, columns], Dtype::I32) = (shape, dtype) else {
-            return Err(format!(
-                "tensor {name} is {dtype:?} of shape {shape:?}; I32 of shape [B, S] is needed"
-            ));
-        };
-        let (of, expected) = length.get_or_insert_with(|| (name.to_owned(), shape.to_vec()));
-        if shape != &expected[..] {
-            return Err(format!("tensor {name} has shape {shape:?}, but {of} has {expected:?}"));
+        if let Some(positions) = &self.position_ids {
+            batch.position_ids = self.cells(sequences).map(|cell| positions[cell]).collect();
         }
-        if columns == 0 || shape[0] == 0 {
-            return Err(format!("tensor {name} of shape {shape:?} holds no sequence"));
-        }
-        Ok(tensor.data().chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
-    };
-    let (input_ids, attention_mask, token_type_ids) =
-        (matrix("input_ids")?, matrix("attention_mask")?, matrix("token_type_ids")?);
-    let length = length.map_or(0, |(_, shape)| shape[1]);
-    Ok(Sequences { length, input_ids, attention_mask, token_type_ids })
+        Ok(batch)
+    }
 }

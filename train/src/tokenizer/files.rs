@@ -76,6 +76,11 @@ impl Tokenizer {
     /// Transformers makes the special pieces that `tokenizer_config.json` names match in text again, since its fill-mask
     /// finds `[MASK]` so; `split_special_tokens=True` there makes all of them text.
     pub fn save(&self, directory: &Path) -> Result<(), TokenizerError> {
+        self.save_for(directory, None)
+    }
+
+    /// The same for a model of `positions`, the most tokens of a text, which other programs learn here.
+    pub fn save_for(&self, directory: &Path, positions: Option<usize>) -> Result<(), TokenizerError> {
         std::fs::create_dir_all(directory)
             .map_err(|source| TokenizerError::Io { path: directory.to_owned(), source })?;
         if let Err(occupied) = Self::expect_none(directory) {
@@ -89,6 +94,7 @@ impl Tokenizer {
         let special = self.special_map();
         let mut config = self.config();
         config.extend(special.clone());
+        config.extend(positions.map(|positions| ("model_max_length".to_owned(), positions.into())));
         for (name, map) in [(CONFIG, config), (SPECIAL_MAP, special)] {
             write(directory, name, format!("{:#}\n", Value::Object(map)).as_bytes())?;
         }
@@ -150,7 +156,14 @@ impl Tokenizer {
             Model::Library(_) => json!({ "tokenizer_class": "PreTrainedTokenizerFast" }),
         };
         match config {
-            Value::Object(map) => map,
+            // Without the list transformers leaves the types out, and a pair is one long text to the model.
+            Value::Object(mut map) => {
+                map.insert(
+                    "model_input_names".into(),
+                    json!(["input_ids", "token_type_ids", "attention_mask"]),
+                );
+                map
+            }
             _ => unreachable!("json! of braces is an object"),
         }
     }

@@ -171,6 +171,11 @@ impl Tokenizer {
     pub fn fingerprint(&self) -> [u8; 32] {
         self.fingerprint
     }
+
+    /// The same in hexadecimal.
+    pub fn fingerprint_text(&self) -> String {
+        blake3::Hash::from_bytes(self.fingerprint).to_hex().to_string()
+    }
 }
 
 /// Encodes text after text, remembering the words it has seen. One per thread.

@@ -151,9 +151,9 @@ pub fn albert_config(settings: &ModelSettings, tokenizer: &Tokenizer) -> Result<
     }
     let special = tokenizer.special();
     Ok(AlbertConfig {
-        pad_token_id: special.pad,
-        bos_token_id: special.classification,
-        eos_token_id: special.separator,
+        pad_token_id: special.pad.into(),
+        bos_token_id: special.classification.into(),
+        eos_token_id: special.separator.into(),
         ..settings.albert_config(pieces)
     })
 }

@@ -1,9 +1,12 @@
 //! `config.json`: the sizes and constants of an ALBERT, in transformers' layout (`ALBERT.md`, Configuration).
 
-use std::path::{Path, PathBuf};
+mod read;
+
+use std::path::PathBuf;
 
 use engine::Activation;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The sizes and constants of an ALBERT. Keys it does not know are kept and written back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,21 +42,27 @@ pub struct AlbertConfig {
     pub initializer_range: f64,
     /// ε of every layer norm.
     pub layer_norm_eps: f64,
-    /// Dropout before a classifier, in fine-tuning.
-    pub classifier_dropout_prob: f64,
-    /// Id of the padding piece.
-    pub pad_token_id: u32,
+    /// Dropout before a classifier, in fine-tuning; `None` for `hidden_dropout_prob`.
+    pub classifier_dropout_prob: Option<f64>,
+    /// Whether the decoder of the masked-word head is the word table.
+    pub tie_word_embeddings: bool,
+    /// Whether embeddings pass a dense layer on their way into the encoder although they are as wide as it is. transformers'
+    /// always do, and its files hold the layer; the reference's do not (spec §1.4). A file of weights tells, not a key.
+    #[serde(skip)]
+    pub maps_equal_widths: bool,
+    /// Id of the padding piece, for other programs, as are the next two: a number, null or several numbers.
+    pub pad_token_id: Value,
     /// Id of the piece that starts a sequence.
-    pub bos_token_id: u32,
+    pub bos_token_id: Value,
     /// Id of the piece that ends a sequence.
-    pub eos_token_id: u32,
+    pub eos_token_id: Value,
     /// Always `albert`.
     pub model_type: String,
     /// transformers' classes for this model.
     pub architectures: Option<Vec<String>>,
     /// Everything else that the file holds.
     #[serde(flatten)]
-    pub other: serde_json::Map<String, serde_json::Value>,
+    pub other: serde_json::Map<String, Value>,
 }
 
 /// ALBERT-base without dropout, the second version of the release.
@@ -75,10 +84,12 @@ impl Default for AlbertConfig {
             type_vocab_size: 2,
             initializer_range: 0.02,
             layer_norm_eps: 1e-12,
-            classifier_dropout_prob: 0.1,
-            pad_token_id: 0,
-            bos_token_id: 2,
-            eos_token_id: 3,
+            classifier_dropout_prob: Some(0.1),
+            tie_word_embeddings: true,
+            maps_equal_widths: false,
+            pad_token_id: 0.into(),
+            bos_token_id: 2.into(),
+            eos_token_id: 3.into(),
             model_type: "albert".into(),
             architectures: Some(vec!["AlbertForPreTraining".into()]),
             other: serde_json::Map::new(),
@@ -97,13 +108,13 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file is not JSON, or a key has the wrong type.
-    #[error("{} is not a model configuration: {source}", path.display())]
-    Parse {
+    /// The file is not the configuration of a model that is computed here.
+    #[error("{} is not a model configuration that can be used: {problem}", path.display())]
+    File {
         /// The file.
         path: PathBuf,
-        /// Where and why.
-        source: serde_json::Error,
+        /// Which key, what is wrong with it and what would be right.
+        problem: String,
     },
     /// A value makes no sense.
     #[error("{key} = {value} in the model configuration: {problem}")]
@@ -123,19 +134,6 @@ const LARGEST: usize = 1 << 20;
 const DEEPEST: usize = 1 << 10;
 
 impl AlbertConfig {
-    /// Reads `config.json`. A missing key has the value of ALBERT-base.
-    ///
-    /// # Errors
-    /// If the file cannot be read or parsed, or a value makes no sense.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let config: Self = serde_json::from_str(&text)
-            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source })?;
-        config.validate()?;
-        Ok(config)
-    }
-
     /// The text of `config.json`.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a configuration is plain data") + "\n"
@@ -147,8 +145,10 @@ impl AlbertConfig {
     /// If it names none.
     pub fn activation(&self) -> Result<Activation, ConfigError> {
         match self.hidden_act.as_str() {
-            "gelu" => Ok(Activation::Gelu),
-            "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::GeluNew),
+            "gelu" | "gelu_python" => Ok(Activation::Gelu),
+            "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_accurate" => {
+                Ok(Activation::GeluNew)
+            }
             "relu" => Ok(Activation::Relu),
             "tanh" => Ok(Activation::Tanh),
             "linear" | "" => Ok(Activation::Identity),
@@ -203,7 +203,7 @@ impl AlbertConfig {
         for (key, value) in [
             ("hidden_dropout_prob", self.hidden_dropout_prob),
             ("attention_probs_dropout_prob", self.attention_probs_dropout_prob),
-            ("classifier_dropout_prob", self.classifier_dropout_prob),
+            ("classifier_dropout_prob", self.classifier_dropout_prob.unwrap_or(0.0)),
         ] {
             if !(0.0..1.0).contains(&value) {
                 problems.push(self.wrong(key, value, "a probability below 1 is needed"));

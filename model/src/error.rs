@@ -1,0 +1,107 @@
+use std::path::{Path, PathBuf};
+
+use crate::config::ConfigError;
+
+/// A model directory that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// Its configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file of it.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// `read`, `write`, …
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The weights are not a safetensors file: truncated, damaged, or something else.
+    #[error("{} is not a whole safetensors file ({problem}): copy it again from where it came", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file that is something else altogether.
+    #[error("{} is {kind}", path.display())]
+    OtherFile {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and the way out.
+        kind: &'static str,
+    },
+    /// The weights are there in a form that is not read.
+    #[error("{} is {kind}, and there is no model.safetensors beside it: {way_out}", path.display())]
+    OtherForm {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+        /// How to get what is read.
+        way_out: String,
+    },
+    /// The weights are not those that were written.
+    #[error(
+        "{} is damaged: its weights are not those whose hash it holds; copy it again from where it came, or, if they \
+         were changed on purpose, write them without the metadata {key}", path.display()
+    )]
+    Hash {
+        /// The file.
+        path: PathBuf,
+        /// The key of the hash.
+        key: &'static str,
+    },
+    /// Tensors that the configuration asks for are not there.
+    #[error(
+        "{} lacks {} of the tensors that its configuration asks for: {}; weights are never left at random{}",
+        path.display(), missing.len(), some(missing), instead(found)
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// Names that are missing.
+        missing: Vec<String>,
+        /// Names that are there and unknown.
+        found: Vec<String>,
+    },
+    /// A tensor does not fit the configuration.
+    #[error("{}: tensor {name} {problem}", path.display())]
+    Tensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// There is not enough memory for the weights.
+    #[error("the weights of {} take {bytes} bytes of memory, which there are not: free memory, or use a smaller model", path.display())]
+    Memory {
+        /// The file.
+        path: PathBuf,
+        /// What was asked for.
+        bytes: usize,
+    },
+}
+
+impl ModelError {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+/// The first of many names.
+fn some(names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN { format!("{shown}, …") } else { shown }
+}
+
+fn instead(found: &[String]) -> String {
+    if found.is_empty() { String::new() } else { format!(". Unknown names that it holds: {}", some(found)) }
+}
