@@ -14,8 +14,9 @@ use train::data::{DataError, Format, Reading};
 use train::inference::{Inference, InferenceError};
 use train::run::directory::{MODEL, read_info};
 use train::tokenizer::{LoadOptions, Tokenizer};
+use train::visible::visible;
 
-use crate::output::{printable, tell};
+use crate::output::tell;
 
 /// A model, finished or not.
 #[derive(Args)]
@@ -72,7 +73,7 @@ impl ModelArguments {
             if !names.is_empty() {
                 tell(format_args!(
                     "warning: {what} in {file} that are not used: {}",
-                    printable(&names.join(", "))
+                    visible(&names.join(", "))
                 ));
             }
         }

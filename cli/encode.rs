@@ -6,9 +6,10 @@ use anyhow::Result;
 use clap::Args;
 use train::exit::ExitCode;
 use train::inference::{encode, read_sequences};
+use train::visible::visible;
 
 use crate::arguments::ModelArguments;
-use crate::output::{printable, tell};
+use crate::output::tell;
 
 /// Encode sequences: hidden states, and logits if asked for, as safetensors.
 ///
@@ -41,7 +42,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let sequences = read_sequences(input, tokenizer.as_ref())?;
     if !sequences.unused.is_empty() {
-        let names = printable(&sequences.unused.join(", "));
+        let names = visible(&sequences.unused.join(", "));
         tell(format_args!("warning: tensors in {} that are not used: {names}", input.display()));
     }
     let mut stop = crate::stop::requests("ending after the sequences under way; nothing is written")?;

@@ -68,7 +68,7 @@ impl AlbertConfig {
         let neutral = |key: &str, value: &Value| {
             let values = REFUSED.iter().map(|&(key, value, _)| (key, value)).chain(NEUTRAL);
             value.is_null()
-                || values.into_iter().any(|(known, at)| known == key && value.to_string() == at)
+                || values.into_iter().any(|(known, at)| known == key && is(value, at))
                 || ELSEWHERE.split_whitespace().any(|known| known == key)
         };
         self.other.iter().filter(|(key, value)| !neutral(key, value)).map(|(key, _)| key.clone()).collect()
@@ -90,7 +90,7 @@ fn parse(bytes: &[u8]) -> Result<AlbertConfig, String> {
         }
     }
     for (key, neutral, reason) in REFUSED {
-        if let Some(value) = keys.get(key).filter(|value| !value.is_null() && value.to_string() != neutral) {
+        if let Some(value) = keys.get(key).filter(|value| !value.is_null() && !is(value, neutral)) {
             return Err(format!("{key} = {value}: {reason}"));
         }
     }
@@ -103,6 +103,11 @@ fn parse(bytes: &[u8]) -> Result<AlbertConfig, String> {
         .map_err(|error| culprit(&keys).unwrap_or_else(|| error.to_string()))?;
     config.validate().map_err(|problem| problem.to_string())?;
     Ok(config)
+}
+
+/// Whether a value is what the JSON `text` says.
+fn is(value: &Value, text: &str) -> bool {
+    serde_json::from_str::<Value>(text).is_ok_and(|said| said == *value)
 }
 
 /// The key because of which a configuration cannot be read.
