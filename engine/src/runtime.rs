@@ -227,9 +227,7 @@ impl Runtime {
     /// # Panics
     /// If the buffer ends before.
     pub fn read_range<T: Real>(&self, state: State, range: Range<usize>, into: &mut Vec<T>) {
-        on_host!(&self.0, host => {
-            into.extend(host.state(state)[range].iter().map(|value| T::from_f64(value.to_f64())));
-        });
+        on_device!(&self.0, on => on.read_range(state, range, into));
     }
 
     /// Replaces one of the flat buffers.
@@ -479,6 +477,13 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
             .iter()
             .map(|value| T::from_f64(value.to_f64()))
             .collect()
+    }
+
+    fn read_range<T: Real>(&self, state: State, range: Range<usize>, into: &mut Vec<T>) {
+        let mut numbers = vec![<P::Master as bytemuck::Zeroable>::zeroed(); range.len()];
+        let at = range.start * size_of::<P::Master>();
+        self.backend.download(self.state(state), at, bytemuck::cast_slice_mut(&mut numbers));
+        into.extend(numbers.iter().map(|value| T::from_f64(value.to_f64())));
     }
 
     fn write<T: Real>(&mut self, state: State, values: &[T]) {
