@@ -77,7 +77,7 @@ impl<const N: usize> Terms<N> {
 #[inline(always)]
 fn exponent(value: f32, least: i32) -> i32 {
     let bits = value.to_bits();
-    let exponent = (bits >> 23 & 255) as i32 - 127;
+    let exponent = ((bits >> 23 & 255) as i32).wrapping_sub(127);
     if bits << 1 == 0 { ZERO } else { exponent.max(least) }
 }
 
@@ -103,11 +103,12 @@ fn add_block_anywhere(a: &[Terms<1>], b: &[Terms<COLUMNS>], sums: &mut [f32; COL
     let mut top = sums.map(|sum| exponent(sum, -126).max(output.least_exponent()));
     for (a, b) in a.iter().zip(b) {
         for (top, exponent) in top.iter_mut().zip(b.exponents) {
-            *top = (*top).max(a.exponents[0] + exponent);
+            // Wrapping, here and below: a check for overflow in every lane would keep the loops from being vector instructions.
+            *top = (*top).max(a.exponents[0].wrapping_add(exponent));
         }
     }
     // Powers of two: multiplying by them is exact.
-    let scales = top.map(|top| power_of_two(KEPT - top));
+    let scales = top.map(|top| power_of_two(KEPT.wrapping_sub(top)));
     let mut totals = [0.0_f64; COLUMNS];
     for j in 0..COLUMNS {
         totals[j] += (f64::from(sums[j]) * scales[j]).trunc();
@@ -119,9 +120,9 @@ fn add_block_anywhere(a: &[Terms<1>], b: &[Terms<COLUMNS>], sums: &mut [f32; COL
     }
     for j in 0..COLUMNS {
         sums[j] = match output {
-            Output::F32 => cut(totals[j], power_of_two(top[j] - KEPT)),
+            Output::F32 => cut(totals[j], power_of_two(top[j].wrapping_sub(KEPT))),
             // Exact in `f64`, and `half` rounds once.
-            Output::F16 => half::f16::from_f64(totals[j] * power_of_two(top[j] - KEPT)).to_f32(),
+            Output::F16 => half::f16::from_f64(totals[j] * power_of_two(top[j].wrapping_sub(KEPT))).to_f32(),
         };
     }
 }
@@ -129,7 +130,7 @@ fn add_block_anywhere(a: &[Terms<1>], b: &[Terms<COLUMNS>], sums: &mut [f32; COL
 /// 2 to a power between -1022 and 1023.
 #[inline(always)]
 fn power_of_two(exponent: i32) -> f64 {
-    f64::from_bits(((1023 + exponent) as u64) << 52)
+    f64::from_bits((exponent.wrapping_add(1023) as u64) << 52)
 }
 
 /// `total · scale` cut to what an `f32` holds. NaN is the one that the hardware gives.

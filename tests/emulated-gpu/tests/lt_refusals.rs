@@ -206,7 +206,19 @@ fn statuses() {
 
 /// A product of bf16 with another output, an epilogue, and an auxiliary matrix of 16 rows.
 fn with(output: Type, epilogue: Epilogue) -> Sound {
-    let sound = Sound::of(Type::CUDA_R_16BF, output, N);
+    prepare(Sound::of(Type::CUDA_R_16BF, output, N), epilogue)
+}
+
+/// Two products at a time.
+fn batched(epilogue: Epilogue) -> Sound {
+    let Sound { stream, scratch, .. } = Sound::new();
+    let operands = [1, 2, 3, 4].map(|seed| Operand::new(&stream, Type::CUDA_R_16BF, [N, N], N, 2, seed));
+    let product = Product::new(operands.each_ref());
+    prepare(Sound { stream, product, operands, scratch }, epilogue)
+}
+
+/// Gives the product an epilogue, with D in the place of bias and auxiliary matrix.
+fn prepare(sound: Sound, epilogue: Epilogue) -> Sound {
     sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &(epilogue as u32).to_le_bytes());
     let address = sound.operands[3].address(&sound.stream);
     sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &address.to_le_bytes());
@@ -217,18 +229,21 @@ fn with(output: Type, epilogue: Epilogue) -> Sound {
 
 #[test]
 fn bias_of_another_format_than_d() {
-    let reports = ["a bias, or its gradient, of Bf16 with D of F32: it has D's format"];
-    for (index, epilogue) in
-        [Epilogue::CUBLASLT_EPILOGUE_BIAS, Epilogue::CUBLASLT_EPILOGUE_BGRADB].into_iter().enumerate()
-    {
-        refused("bias_of_another_format_than_d", &reports, || {
-            let sound = with(Type::CUDA_R_32F, epilogue);
-            let bf16 = (Type::CUDA_R_16BF as u32).to_le_bytes();
-            sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bf16);
-            sound.find();
-        });
-        assert!(index < 2);
-    }
+    another_format("bias_of_another_format_than_d", Epilogue::CUBLASLT_EPILOGUE_BIAS);
+}
+
+#[test]
+fn bias_gradient_of_another_format_than_d() {
+    another_format("bias_gradient_of_another_format_than_d", Epilogue::CUBLASLT_EPILOGUE_BGRADB);
+}
+
+fn another_format(test: &str, epilogue: Epilogue) {
+    refused(test, &["a bias, or its gradient, of Bf16 with D of F32: it has D's format"], || {
+        let sound = with(Type::CUDA_R_32F, epilogue);
+        let bf16 = (Type::CUDA_R_16BF as u32).to_le_bytes();
+        sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bf16);
+        sound.find();
+    });
 }
 
 #[test]
@@ -323,7 +338,7 @@ fn algorithm_found_for_other_leading_dimensions() {
 #[test]
 fn what_a_library_may_refuse() {
     type Make = fn() -> Sound;
-    let modes: [(&str, &str, Make); 7] = [
+    let modes: [(&str, &str, Make); 11] = [
         ("no-epilogues", "no algorithm for an epilogue", || {
             with(Type::CUDA_R_16BF, Epilogue::CUBLASLT_EPILOGUE_BIAS)
         }),
@@ -340,6 +355,18 @@ fn what_a_library_may_refuse() {
             with(Type::CUDA_R_32F, Epilogue::CUBLASLT_EPILOGUE_DGELU)
         }),
         ("strict", "GELU with inputs of Bf16", || with(Type::CUDA_R_16BF, Epilogue::CUBLASLT_EPILOGUE_GELU)),
+        ("strict", "the gradient of GELU with D of F32", || {
+            with(Type::CUDA_R_32F, Epilogue::CUBLASLT_EPILOGUE_DGELU_BGRAD)
+        }),
+        ("strict", "GELU with an auxiliary matrix in TF32", || {
+            let epilogue = Epilogue::CUBLASLT_EPILOGUE_GELU_AUX;
+            let sound = prepare(Sound::of(Type::CUDA_R_32F, Type::CUDA_R_32F, N), epilogue);
+            let compute = sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32 as u32;
+            sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_COMPUTE_TYPE, &compute.to_le_bytes());
+            sound
+        }),
+        ("strict", "a bias gradient of A or B in batches", || batched(Epilogue::CUBLASLT_EPILOGUE_BGRADA)),
+        ("strict", "a bias gradient of A or B in batches", || batched(Epilogue::CUBLASLT_EPILOGUE_BGRADB)),
         ("strict", "that is not aligned to 16 bytes", || {
             let sound = with(Type::CUDA_R_16BF, Epilogue::CUBLASLT_EPILOGUE_BIAS);
             let moved = sound.operands[3].address(&sound.stream) + 2;
@@ -347,7 +374,8 @@ fn what_a_library_may_refuse() {
             sound
         }),
     ];
-    for (mode, report, make) in modes {
+    for (index, (mode, report, make)) in modes.into_iter().enumerate() {
+        let case = index.to_string();
         let search = || {
             let sound = make();
             let found = sound.product.find(WORKSPACE);
@@ -359,21 +387,31 @@ fn what_a_library_may_refuse() {
         };
         support::bug_with(
             "what_a_library_may_refuse",
-            &[("EMULATED_GPU_BLAS", mode), (support::CASE, report)],
+            &[("EMULATED_GPU_BLAS", mode), (support::CASE, &case)],
             &[report, "refused"],
             || {
                 // A process of its own does one of the cases.
-                if std::env::var(support::CASE).is_ok_and(|case| case == report) {
+                if std::env::var(support::CASE).is_ok_and(|wanted| wanted == case) {
                     search();
                 }
             },
         );
-        support::eager_with("what_a_library_may_refuse", &[(support::CASE, report)], || {
-            if std::env::var(support::CASE).is_ok_and(|case| case == report) {
+        support::eager_with("what_a_library_may_refuse", &[(support::CASE, &case)], || {
+            if std::env::var(support::CASE).is_ok_and(|wanted| wanted == case) {
                 search();
             }
         });
     }
+}
+
+/// The factor of C is known to the product alone, not to the search.
+#[test]
+fn bias_gradient_with_c_added() {
+    let reports = ["cublasLtMatmul", "a bias gradient of B with β other than 0"];
+    support::bug_with("bias_gradient_with_c_added", &[("EMULATED_GPU_BLAS", "strict")], &reports, || {
+        let sound = with(Type::CUDA_R_16BF, Epilogue::CUBLASLT_EPILOGUE_BGRADB);
+        sound.run(&sound.find().algo, 0, 0, WORKSPACE);
+    });
 }
 
 /// A product whose B has columns of 17 elements.

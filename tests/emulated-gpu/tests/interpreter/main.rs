@@ -7,6 +7,7 @@ mod approximate;
 mod approximations;
 mod attention;
 mod counters;
+mod exact_bits;
 mod instructions;
 mod kernels;
 mod malformed;

@@ -7,7 +7,9 @@ use super::super::decode::{Decoding, checked};
 use super::super::operation::Operation;
 use super::super::registers::{Class, halves, join};
 use super::super::run::Reach;
+use super::super::syntax::Space;
 use super::super::types::Type;
+use super::float::flush;
 use super::memory::{get, number, set, space, strength};
 
 /// The new value from the old one and the operands, all as bits.
@@ -34,7 +36,14 @@ pub fn decode(d: &mut Decoding) -> Result<Operation, PtxError> {
     ])?;
     let elements = d.choose(&[("v2", 2), ("v4", 4), ("v8", 8)]).unwrap_or(1);
     let kind = d.kind()?;
-    let update = update(operation, kind).ok_or_else(|| d.unknown())?;
+    let update = match (operation, kind) {
+        // Sums of floats in global memory are made in the L2 cache, which has no subnormal numbers.
+        ("add", Type::F32) if space != Space::Shared => Box::new(|old, a, _| {
+            let [old, a] = [old, a].map(|bits| flush(f32::from_bits(bits as u32)));
+            flush(old + a).to_bits().into()
+        }),
+        _ => update(operation, kind).ok_or_else(|| d.unknown())?,
+    };
     let returns = d.instruction.opcode == "atom";
     let first = usize::from(returns);
     let compares = operation == "cas";

@@ -104,14 +104,34 @@ fn set_predicate(d: &mut Decoding) -> Result<Operation, PtxError> {
     }
 }
 
-/// `setp`: the comparison, joined with the further predicate. One destination only: `p|q` is refused.
+/// `setp`: the comparison, joined with the further predicate. A second destination gets the opposite comparison, joined
+/// alike.
 fn compare<T: Value>(
     d: &mut Decoding,
     further: Option<(Join, u32, bool)>,
     accepts: impl Fn(T, T) -> bool + Send + Sync + 'static,
 ) -> Result<Operation, PtxError> {
-    if let Operand::Pair(..) = d.operand(0)? {
-        return Err(d.unsupported("a second destination of `setp`"));
+    if let &Operand::Pair(first, second) = d.operand(0)? {
+        let targets = [d.named_target::<bool>(first)?, d.named_target::<bool>(second)?];
+        let (a, b) = (d.source::<T>(1)?, d.source::<T>(2)?);
+        return Ok(lanes(move |machine, mask| {
+            let registers = &mut *machine.registers;
+            let (left, right) = (T::column(registers, a), T::column(registers, b));
+            let compared = bool::collect(|lane| accepts(T::at(left, lane), T::at(right, lane)));
+            let further = further.map(|(join, slot, negated)| {
+                let predicate = registers.predicates[slot as usize];
+                (join, if negated { !predicate } else { predicate })
+            });
+            for (target, bits) in targets.into_iter().zip([compared, !compared]) {
+                let joined = match further {
+                    None => bits,
+                    Some((Join::And, predicate)) => bits & predicate,
+                    Some((Join::Or, predicate)) => bits | predicate,
+                    Some((Join::Xor, predicate)) => bits ^ predicate,
+                };
+                bool::merge(bool::column_mut(registers, target), joined, mask);
+            }
+        }));
     }
     let slots = [d.target::<bool>(0)?, d.source::<T>(1)?, d.source::<T>(2)?];
     let Some((join, further, negated)) = further else {

@@ -139,8 +139,8 @@ fn convert(d: &mut Decoding) -> Result<Operation, PtxError> {
         // The conversions that kernels do most have closures of their own.
         (Type::F32, Type::Bf16) if plain => return d.unary(bf16::to_f32),
         (Type::F32, Type::F16) if plain => return d.unary(f16::to_f32),
-        (Type::Bf16, Type::F32) if plain => return d.unary(bf16::from_f32),
-        (Type::F16, Type::F32) if plain => return d.unary(f16::from_f32),
+        (Type::Bf16, Type::F32) if plain => return d.unary(<bf16 as Half>::narrow),
+        (Type::F16, Type::F32) if plain => return d.unary(<f16 as Half>::narrow),
         _ if to_nearest_away => return Err(d.unknown()),
         _ => {}
     }
@@ -191,8 +191,14 @@ fn from_float<S: Value>(
         }),
         Type::F16 => d.unary(narrowing::<S, f16>(rounding, value)),
         Type::Bf16 => d.unary(narrowing::<S, bf16>(rounding, value)),
-        // Out of range gives the nearest integer there is, NaN gives 0.
-        _ => with_any_integer!(d, target, T => d.unary(move |a| value(a) as T)),
+        // Out of range gives the nearest integer there is. NaN gives 0, but where 64 bits are involved the highest bit.
+        _ => {
+            let highest = target.bits() == 64 || S::CLASS == Class::Long;
+            with_any_integer!(d, target, T => d.unary(move |a| match value(a) {
+                number if highest && number.is_nan() => (1 as T) << (T::BITS - 1),
+                number => number as T,
+            }))
+        }
     }
 }
 

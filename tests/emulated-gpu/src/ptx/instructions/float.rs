@@ -3,8 +3,9 @@
 //! [`super::approximate`] has the `.approx` functions. NaN payloads are the host's.
 
 use super::super::PtxError;
-use super::super::decode::Decoding;
+use super::super::decode::{Decoding, lanes};
 use super::super::operation::Operation;
+use super::super::registers::{LANES, Value};
 use super::super::types::Type;
 use super::exact::{Exact, Rounding};
 
@@ -104,13 +105,19 @@ macro_rules! least {
 /// The lesser of two `f32`.
 #[inline(always)]
 pub fn minimum(a: f32, b: f32, propagate: bool) -> f32 {
-    least!(a, b, propagate)
+    canonical(least!(a, b, propagate))
 }
 
 /// The greater of two `f32`.
 #[inline(always)]
 pub fn maximum(a: f32, b: f32, propagate: bool) -> f32 {
-    -least!(-a, -b, propagate)
+    canonical(-least!(-a, -b, propagate))
+}
+
+/// The NaN that hardware gives, for any.
+#[inline(always)]
+fn canonical(value: f32) -> f32 {
+    if value.is_nan() { f32::from_bits(0x7fff_ffff) } else { value }
 }
 
 fn single(d: &mut Decoding) -> Result<Operation, PtxError> {
@@ -129,7 +136,17 @@ fn single(d: &mut Decoding) -> Result<Operation, PtxError> {
         ("sub", true) => d.binary(|a: f32, b: f32| a - b),
         ("mul", true) => d.binary(|a: f32, b: f32| a * b),
         ("div", true) => d.binary(|a: f32, b: f32| a / b),
-        ("fma" | "mad", true) => d.ternary(f32::mul_add),
+        ("fma" | "mad", true) => {
+            d.operands(4)?;
+            let target = d.target::<f32>(0)?;
+            let [a, b, c] = [d.source::<f32>(1)?, d.source::<f32>(2)?, d.source::<f32>(3)?];
+            Ok(lanes(move |machine, mask| {
+                let registers = &mut *machine.registers;
+                let column = |slot| f32::column(registers, slot);
+                let new = multiply_add(column(a), column(b), column(c));
+                f32::merge(f32::column_mut(registers, target), new, mask);
+            }))
+        }
         ("add", _) => d.binary(move |a, b| modes.round(Exact::sum(exact(a), exact(b)))),
         ("sub", _) => d.binary(move |a, b| modes.round(Exact::sum(exact(a), -exact(b)))),
         ("mul", _) => d.binary(move |a, b| modes.round(Exact::new(exact(a) * exact(b)))),
@@ -159,6 +176,31 @@ fn single(d: &mut Decoding) -> Result<Operation, PtxError> {
         ("rcp", _) => modes.unary(d, |a| 1.0 / a),
         _ => Err(d.unknown()),
     }
+}
+
+/// `a * b + c` in every lane, rounded once.
+fn multiply_add(a: &[u32; LANES], b: &[u32; LANES], c: &[u32; LANES]) -> [u32; LANES] {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("fma") && std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has both, as it has just said.
+        return unsafe { multiply_add_fma(a, b, c) };
+    }
+    multiply_add_anywhere(a, b, c)
+}
+
+/// With the processor's own instruction, where every lane would call a library otherwise: this is what kernels do most.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn multiply_add_fma(a: &[u32; LANES], b: &[u32; LANES], c: &[u32; LANES]) -> [u32; LANES] {
+    multiply_add_anywhere(a, b, c)
+}
+
+#[inline(always)]
+fn multiply_add_anywhere(a: &[u32; LANES], b: &[u32; LANES], c: &[u32; LANES]) -> [u32; LANES] {
+    std::array::from_fn(|lane| {
+        let [a, b, c] = [a[lane], b[lane], c[lane]].map(f32::from_bits);
+        a.mul_add(b, c).to_bits()
+    })
 }
 
 fn double(d: &mut Decoding) -> Result<Operation, PtxError> {

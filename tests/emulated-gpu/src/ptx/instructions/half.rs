@@ -24,6 +24,9 @@ pub fn decode(d: &mut Decoding, kind: Type) -> Result<Operation, PtxError> {
     }
 }
 
+/// The NaN that hardware gives, in either format.
+const NAN: u16 = 0x7fff;
+
 /// A 16-bit float.
 pub trait Half: Copy + Send + Sync + 'static {
     /// Smallest normal number.
@@ -46,13 +49,13 @@ impl Half for f16 {
         self.to_f32()
     }
     fn narrow(value: f32) -> f16 {
-        f16::from_f32(value)
+        if value.is_nan() { f16::from_bits(NAN) } else { f16::from_f32(value) }
     }
     fn from_bits(bits: u16) -> f16 {
         f16::from_bits(bits)
     }
     fn truncate(value: f32) -> f16 {
-        let nearest = f16::from_f32(value);
+        let nearest = Self::narrow(value);
         // The bits of a float grow with its magnitude; past the largest comes infinity.
         let beyond = nearest.to_f32().abs() > value.abs();
         f16::from_bits(nearest.to_bits() - u16::from(beyond))
@@ -69,13 +72,13 @@ impl Half for bf16 {
         self.to_f32()
     }
     fn narrow(value: f32) -> bf16 {
-        bf16::from_f32(value)
+        if value.is_nan() { bf16::from_bits(NAN) } else { bf16::from_f32(value) }
     }
     fn from_bits(bits: u16) -> bf16 {
         bf16::from_bits(bits)
     }
     fn truncate(value: f32) -> bf16 {
-        let nearest = bf16::from_f32(value);
+        let nearest = Self::narrow(value);
         // The bits of a float grow with its magnitude; past the largest comes infinity.
         let beyond = nearest.to_f32().abs() > value.abs();
         bf16::from_bits(nearest.to_bits() - u16::from(beyond))

@@ -93,7 +93,11 @@ fn multiply(registers: &mut Registers, form: Form, [to, a, b, c]: &[Vec<Slot>; 4
     for (register, &slot) in a.iter().enumerate() {
         for (lane, &word) in registers.words[slot as usize].iter().enumerate() {
             let (row, first) = (lane / 4 + 8 * (register % 2), elements * (4 * (register / 2) + lane % 4));
-            a_matrix[row][first..first + elements].copy_from_slice(&unpack(word, input)[..elements]);
+            let values = unpack(word, input);
+            a_matrix[row][first] = values[0];
+            if elements == 2 {
+                a_matrix[row][first + 1] = values[1];
+            }
         }
     }
     let mut b_matrix = [[0_f32; COLUMNS]; 16];
