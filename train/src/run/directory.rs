@@ -304,6 +304,18 @@ pub const CONFIG: &str = "config.toml";
 const LOG: &str = "train.log";
 const JOURNAL: &str = "metrics.jsonl";
 const DATA: &str = "data";
+/// Folders that a run makes, each before those in it.
+const FOLDERS: [&str; 9] = [
+    checkpoint::FOLDER,
+    checkpoint::QUARANTINE,
+    MODEL,
+    DATA,
+    "data/tokenizer",
+    "data/training",
+    "data/training-text",
+    "data/held-out",
+    "data/held-out-text",
+];
 const MODEL_STAGING: &str = ".model.staging";
 /// No `run.json` comes near this many bytes.
 const MOST_INFO: u64 = 1 << 30;
@@ -346,9 +358,8 @@ fn refuse_foreign(path: &Path) -> Result<(), DirectoryError> {
 /// A run writes and deletes in these folders and on these files: a link in their place would lead elsewhere. That is told
 /// before the work begins and not hours later. (All other files are replaced whole, and a link with them.)
 fn expect_own(path: &Path) -> Result<(), DirectoryError> {
-    let folders = [checkpoint::FOLDER, checkpoint::QUARANTINE, MODEL, DATA].map(|name| (name, true));
     let files = [lock::NAME, LOG, JOURNAL].map(|name| (name, false));
-    for (name, is_folder) in folders.into_iter().chain(files) {
+    for (name, is_folder) in FOLDERS.map(|name| (name, true)).into_iter().chain(files) {
         let path = path.join(name);
         let (kind, links) = match fs::symlink_metadata(&path) {
             Ok(metadata) => (metadata.file_type(), links(&metadata)),

@@ -257,8 +257,8 @@ pub struct Trainer {
     pub journal: Journal,
     /// Whether the last event could not be recorded.
     pub journal_fails: bool,
-    /// The step whose checkpoint holds all that there is.
-    pub saved: Option<u64>,
+    /// What the newest checkpoint holds.
+    pub saved: Option<TrainingState>,
     /// Who may ask it to stop.
     pub stop: StopRequests,
     /// Who watches.
@@ -280,7 +280,7 @@ impl Trainer {
             .restore(&checkpoint.model, &checkpoint.optimizer)
             .map_err(|source| TrainError::OtherModel { step: checkpoint.step, source })?;
         self.state = checkpoint.state;
-        self.saved = Some(self.state.step);
+        self.saved = Some(self.state.clone());
         self.record(Event::new(RESUME).at(self.state.step));
         self.take_up_best()?;
         Ok(Some(self.state.step))
@@ -334,15 +334,11 @@ impl Trainer {
                 Best::of(&evaluation, &identity(&self.held_out), self.state.best.as_ref())
             });
             if let Some(reason) = stop.pending() {
-                if best.is_some() {
-                    self.state.best = best;
-                    self.save()?;
-                } else {
-                    self.save_unless_saved()?;
-                }
+                self.state.best = best.or(self.state.best.take());
+                self.save_unless_saved()?;
                 return Ok(Finished::Stopped(reason, self.state.step));
             }
-            if best.is_some() || has_moved {
+            if evaluation.is_some() || has_moved {
                 self.save_where_due(best, &mut pace, &mut saves)?;
             }
             if self.state.step >= self.options.steps {
@@ -486,7 +482,7 @@ impl Trainer {
 
     /// Saves what is not on the disk yet: a checkpoint of many gigabytes is not written twice.
     fn save_unless_saved(&mut self) -> Result<(), TrainError> {
-        if self.saved != Some(self.state.step) {
+        if self.saved.as_ref() != Some(&self.state) {
             self.save()?;
         }
         Ok(())
@@ -499,7 +495,7 @@ impl Trainer {
             let best = state.best.as_ref().map(|best| best.step);
             checkpoints.save(&Snapshot { step: state.step, best, state, model, optimizer })
         })?;
-        self.saved = Some(self.state.step);
+        self.saved = Some(self.state.clone());
         let (step, time) = (self.state.step, start.elapsed());
         self.record(
             Event::new("save").at(step).with("seconds", time.as_secs_f64()).with("bytes", saved.bytes),
@@ -547,7 +543,6 @@ impl Trainer {
         let from = self.state.step;
         let guard = std::mem::take(&mut self.state.guard);
         self.state = TrainingState { guard, ..checkpoint.state };
-        self.saved = None; // what the guard remembers is not in it
         self.record(Event::new(RESUME).at(to).with("rolled_back_from", from));
         (self.observe)(Happening::RolledBack { from, to });
         self.take_up_best()?;

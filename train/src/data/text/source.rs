@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::encoding;
 use super::format::{Format, Reading};
 use crate::data::error::DataError;
-use crate::files::{beside, names};
+use crate::files::{Disk, beside, create_beside, names};
 
 /// The name of standard input among files.
 pub const STANDARD_INPUT: &str = "-";
@@ -132,7 +132,7 @@ pub fn repeatable(files: &[PathBuf], folder: &Path) -> Result<Vec<PathBuf>, Data
         if !target.exists() {
             fs::create_dir_all(folder).map_err(DataError::io("create", folder))?;
             let beside = beside(&target);
-            let copied = File::create(&beside).and_then(|mut file| {
+            let copied = create_beside(&Disk, &target).and_then(|mut file| {
                 io::copy(&mut open_raw(path).map_err(io::Error::other)?, &mut file)?;
                 file.sync_all()?;
                 fs::rename(&beside, &target)

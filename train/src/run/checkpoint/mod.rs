@@ -253,11 +253,11 @@ impl Checkpoints {
     /// Puts in order what a save does after its checkpoint exists, and what a resumed run may find undone: `latest` points
     /// at the checkpoint of step `latest`, `best` at the one that the training state calls its best, and then those that are
     /// old enough are pruned. Returns their steps. The pointers only help people, and pruning only saves space: that they fail
-    /// is worth no more than a warning.
+    /// (a pointer twice) is worth no more than a warning.
     pub fn settle(&mut self, latest: u64, best: Option<u64>) -> Vec<u64> {
         self.best = best;
         for (pointer, step) in [(LATEST, Some(latest)), (BEST, best)] {
-            if let Err(error) = self.point(pointer, step) {
+            if let Err(error) = self.point(pointer, step).or_else(|_| self.point(pointer, step)) {
                 tracing::warn!(%error, "the pointer `{pointer}` cannot be written");
             }
         }

@@ -120,7 +120,9 @@ impl Checkpoints {
             };
             if existing.as_ref().is_some_and(is_same_model) {
                 // Should this be cut off before the rename below, the next start finds the place free and goes on here.
+                // Until then the staged one must not be lost while this move is kept.
                 self.remove_own_dir(&self.discarded())?;
+                self.files.sync_dir(&self.directory())?;
                 self.files.rename(&path, &self.discarded())?;
                 self.verified.remove(&step);
             } else {

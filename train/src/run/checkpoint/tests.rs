@@ -495,6 +495,48 @@ fn after_every_crash_point_last_and_best_are_those_of_an_uninterrupted_run() {
     }
 }
 
+/// An evaluation was cut off, and its result is added to the checkpoint later: nothing is put aside for that, and at no
+/// point is there none.
+#[test]
+fn more_is_known_of_the_same_weights_at_any_crash_point() {
+    let save = |checkpoints: &mut Checkpoints, state: (u64, Option<u64>)| {
+        let model = [NamedTensor { name: "w", shape: &[2], values: &[0.5, 1.5] }];
+        checkpoints.save(&Snapshot {
+            step: 5,
+            best: state.1,
+            state: &state,
+            model: &model,
+            optimizer: &model,
+        })
+    };
+    let states = [(5, None), (5, Some(5))];
+    let attempt = |fault, at| {
+        let run = tempfile::tempdir().unwrap();
+        save(&mut reliable(run.path()), states[0]).unwrap();
+        let disk = SimulatedDisk::new(fault, at);
+        let result = Checkpoints::open_with(disk.clone(), run.path(), 2)
+            .and_then(|mut checkpoints| save(&mut checkpoints, states[1]));
+        disk.crash();
+        let found = reliable(run.path()).load_newest::<(u64, Option<u64>)>().unwrap().checkpoint.unwrap();
+        let context = format!("{fault:?} at operation {at}: {:?}", found.state);
+        assert!(found.state == states[1] || result.is_err() && found.state == states[0], "{context}");
+        assert!(!run.path().join("quarantine").exists(), "{context}");
+        assert_eq!(files::names(&run.path().join("checkpoints")).unwrap().len(), 1, "{context}");
+        disk.operations()
+    };
+    for at in 0..attempt(DiskFault::None, 0) {
+        for fault in [
+            DiskFault::Kill,
+            DiskFault::PowerCutLosingContent,
+            DiskFault::PowerCutLosingNames,
+            DiskFault::Once(EIO),
+            DiskFault::From(ENOSPC),
+        ] {
+            attempt(fault, at);
+        }
+    }
+}
+
 #[test]
 fn a_full_disk_costs_old_checkpoints_but_never_the_last_two() {
     let size = fs_size(&run_with(&[10]).path().join("checkpoints/step-00000010"));
