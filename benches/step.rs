@@ -3,7 +3,7 @@
 //! `cargo bench --bench step`; the same figure for other shapes, beside the machine's limits, is `albert-train bench step`.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use engine::{Device, Recompute};
+use engine::{Device, Precision, Recompute};
 use kernels::Cpu;
 use model::{Albert, Capacity, Heads, preset};
 use train::optimization::OptimizerSettings;
@@ -24,7 +24,8 @@ fn step(criterion: &mut Criterion) {
         let albert = Albert::new(config, Heads::PRETRAINING).expect("a preset is valid");
         let cpu = Cpu::new(None, None).expect("this machine has a CPU");
         let mut learner =
-            Learner::new(albert, Device::Cpu(cpu), capacity, Recompute::None, 1).expect("memory");
+            Learner::new(albert, Device::Cpu(cpu), Precision::F32, capacity, Recompute::None, 1)
+                .expect("memory");
         let optimizer = OptimizerSettings::default();
         let mut number = 0;
         group.throughput(Throughput::Elements((sequences * length) as u64));

@@ -47,7 +47,7 @@ struct StepArguments {
     /// Sequences computed at a time; not given: as in training
     #[arg(long, value_name = "N")]
     micro_batch: Option<usize>,
-    /// f32 or bf16
+    /// f32, bf16 or auto (f32 on a processor)
     #[arg(long, default_value = "f32")]
     precision: String,
     /// lamb or adamw

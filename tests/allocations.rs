@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use engine::{Bindings, Device, PlanOptions, Recompute, Runtime, State};
+use engine::{Bindings, Device, PlanOptions, Precision, Recompute, Runtime, State};
 use kernels::Cpu;
 use kernels::optimizer::{Rule, Update};
 use model::{Albert, AlbertConfig, Capacity, Heads};
@@ -59,10 +59,16 @@ fn steps_allocate_nothing() {
     })
     .expect("a batch");
     let capacity = Capacity { tokens: 8 * 64, sequences: 8, masked: 80 };
-    let cpu = Cpu::new(Some(2), None).expect("a CPU");
-    let mut runtime = Runtime::new(Device::Cpu(cpu), albert.parameters().clone()).expect("memory");
+    for precision in [Precision::F32, Precision::Bf16] {
+        allocates_nothing(&albert, capacity, &batch, precision);
+    }
+}
+
+fn allocates_nothing(albert: &Albert, capacity: Capacity, batch: &Batch, precision: Precision) {
+    let device = Device::Cpu(Cpu::new(Some(2), None).expect("a CPU"));
+    let mut runtime = Runtime::in_precision(device, precision, albert.parameters().clone()).expect("memory");
     runtime.write(State::Values, &albert.parameters().initial_values(1).expect("memory"));
-    let options = PlanOptions { precision: runtime.precision(), recompute: Recompute::None };
+    let options = PlanOptions { precision, recompute: Recompute::None };
     let plan =
         runtime.load(albert.pretraining_plan(capacity, options).expect("all are trained")).expect("memory");
     let (integers, reals) = (batch.integers(), batch.floats());

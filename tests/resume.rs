@@ -10,17 +10,20 @@ use train::stories::{Split, story};
 const STEPS: u64 = 48;
 /// Sessions that are ended by SIGKILL.
 const KILLS: u32 = 50;
+/// The same of a run in bf16.
+const KILLS_IN_BF16: u32 = 10;
 /// Sessions that are asked to end.
 const INTERRUPTIONS: u32 = 10;
 
-fn program(folder: &Path, run: &str) -> Command {
+fn program(folder: &Path, run: &str, precision: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_albert-train"));
     // Batches of three micro-batches, a warm-up, several epochs, a checkpoint every third step, dropout.
     let flags = format!(
         "--vocab-size 200 --embedding-size 8 --hidden-size 16 --num-hidden-layers 2 --num-attention-heads 2 \
          --intermediate-size 24 --max-position-embeddings 32 --max-seq-length 32 --hidden-dropout-prob 0.1 \
          --attention-probs-dropout-prob 0.1 --steps {STEPS} --batch 6 --micro-batch 2 --learning-rate 1e-2 \
-         --warmup-steps 9 --eval-every 16 --eval-sequences 8 --save-every 3 --keep 2 --held-out-every 8 --threads 2"
+         --warmup-steps 9 --eval-every 16 --eval-sequences 8 --save-every 3 --keep 2 --held-out-every 8 --threads 2 \
+         --precision {precision}"
     );
     command
         .args(["pretrain", "--train"])
@@ -47,9 +50,9 @@ fn result(folder: &Path, run: &str) -> [Vec<u8>; 3] {
 }
 
 /// The result of a run that is left alone, and how long it takes on this machine.
-fn uninterrupted(folder: &Path) -> ([Vec<u8>; 3], Duration) {
+fn uninterrupted(folder: &Path, precision: &str) -> ([Vec<u8>; 3], Duration) {
     let start = Instant::now();
-    let output = program(folder, "whole").output().expect("the program starts");
+    let output = program(folder, "whole", precision).output().expect("the program starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     (result(folder, "whole"), start.elapsed())
 }
@@ -57,16 +60,16 @@ fn uninterrupted(folder: &Path) -> ([Vec<u8>; 3], Duration) {
 /// Sends `signal` to sessions at random moments of a whole run's duration, until `ended` has accepted `endings` of
 /// them. Each run is continued until it finishes, and must then have the bytes of one that was left alone; a new one
 /// follows.
-fn sessions_ended_by(signal: &str, endings: u32, ended: impl Fn(Option<i32>, &str) -> bool) {
+fn sessions_ended_by(signal: &str, endings: u32, precision: &str, ended: impl Fn(Option<i32>, &str) -> bool) {
     let folder = tempfile::tempdir().expect("a folder");
     text(folder.path());
-    let (whole, duration) = uninterrupted(folder.path());
+    let (whole, duration) = uninterrupted(folder.path(), precision);
     let moments = Philox::new(50, 0);
     let (mut accepted, mut session) = (0, 0);
     for run in 1.. {
         let name = format!("run-{run}");
         loop {
-            let child = program(folder.path(), &name).spawn().expect("the program starts");
+            let child = program(folder.path(), &name, precision).spawn().expect("the program starts");
             let micros = u64::try_from(duration.as_micros()).expect("a short run");
             std::thread::sleep(Duration::from_micros(below(moments.word(0, session), micros)));
             session += 1;
@@ -93,7 +96,16 @@ fn sessions_ended_by(signal: &str, endings: u32, ended: impl Fn(Option<i32>, &st
 #[cfg(unix)]
 #[test]
 fn killed_fifty_times_a_run_ends_with_the_same_bytes() {
-    sessions_ended_by("-KILL", KILLS, |code, message| {
+    sessions_ended_by("-KILL", KILLS, "f32", |code, message| {
+        assert_eq!(code, None, "{message}");
+        true
+    });
+}
+
+#[cfg(unix)]
+#[test]
+fn killed_in_bf16_a_run_ends_with_the_same_bytes() {
+    sessions_ended_by("-KILL", KILLS_IN_BF16, "bf16", |code, message| {
         assert_eq!(code, None, "{message}");
         true
     });
@@ -102,7 +114,7 @@ fn killed_fifty_times_a_run_ends_with_the_same_bytes() {
 #[cfg(unix)]
 #[test]
 fn interrupted_at_any_step_a_run_ends_with_the_same_bytes() {
-    sessions_ended_by("-INT", INTERRUPTIONS, |code, message| match code {
+    sessions_ended_by("-INT", INTERRUPTIONS, "f32", |code, message| match code {
         Some(75) => {
             assert!(message.contains("run the same command again to continue"), "{message}");
             true

@@ -1,7 +1,7 @@
 //! What training promises (`ARCHITECTURE.md`, What is promised): the same bytes at any thread count, one gradient whatever the micro-batches, one
 //! gradient for shared weights, and that it learns at all.
 
-use engine::{Bindings, Device, PlanOptions, Recompute, Runtime, State};
+use engine::{Bindings, Device, PlanOptions, Precision, Recompute, Runtime, State};
 use kernels::Cpu;
 use kernels::optimizer::{Rule, Update};
 use kernels::random::{Philox, below};
@@ -59,10 +59,10 @@ fn batch(lengths: &[usize], of: &[usize], seed: u64) -> Batch {
 
 const LENGTHS: [usize; 6] = [40, 7, 1, 33, 64, 17];
 
-fn learner(config: AlbertConfig, threads: usize) -> Learner {
+fn learner(config: AlbertConfig, threads: usize, precision: Precision) -> Learner {
     let albert = Albert::new(config, Heads::PRETRAINING).expect("valid");
     let device = Device::Cpu(Cpu::new(Some(threads), None).expect("a CPU"));
-    Learner::new(albert, device, CAPACITY, Recompute::None, 11).expect("memory")
+    Learner::new(albert, device, precision, CAPACITY, Recompute::None, 11).expect("memory")
 }
 
 fn update(lr: f64) -> Update {
@@ -79,8 +79,8 @@ fn update(lr: f64) -> Update {
 }
 
 /// Values, gradients and moments after five steps.
-fn state_after_training(threads: usize) -> Vec<Vec<f32>> {
-    let mut learner = learner(config(|_| {}), threads);
+fn state_after_training(threads: usize, precision: Precision) -> Vec<Vec<f32>> {
+    let mut learner = learner(config(|_| {}), threads, precision);
     for step in 0..5 {
         learner.gradient(&[batch(&LENGTHS, &LENGTHS, step)], step).expect("a batch that fits");
         learner.update(&update(0.01));
@@ -91,16 +91,18 @@ fn state_after_training(threads: usize) -> Vec<Vec<f32>> {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bytes() {
-    let one = state_after_training(1);
-    for threads in [2, 3] {
-        assert!(one == state_after_training(threads), "{threads} threads");
+    for precision in [Precision::F32, Precision::Bf16] {
+        let one = state_after_training(1, precision);
+        for threads in [2, 3] {
+            assert!(one == state_after_training(threads, precision), "{threads} threads in {precision}");
+        }
     }
 }
 
 #[test]
 fn micro_batches_add_up_to_one_batch() {
     let gradient = |parts: &[&[usize]]| {
-        let mut learner = learner(config(|_| {}), 2);
+        let mut learner = learner(config(|_| {}), 2, Precision::F32);
         let parts: Vec<_> = parts.iter().map(|part| batch(part, &LENGTHS, 3)).collect();
         let outcome = learner.gradient(&parts, 9).expect("batches that fit");
         (outcome, learner.runtime().read::<f64>(State::Gradients))
@@ -186,12 +188,47 @@ fn a_shared_weight_has_the_sum_of_its_copies_gradients() {
     assert_eq!(compared, 16, "weights and biases of a block");
 }
 
+/// A loss or a norm that is none reaches neither parameters nor moments, whoever asks for the update.
+#[test]
+fn what_is_not_finite_changes_nothing() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let mut learner = learner(config(|_| {}), 2, precision);
+        let batch = [batch(&LENGTHS, &LENGTHS, 3)];
+        let states = [State::Values, State::FirstMoments, State::SecondMoments];
+        learner.gradient(&batch, 0).expect("a batch that fits");
+        let applied = learner.update(&update(0.01));
+        assert!(applied.applied && applied.gradient_norm > 0.0, "{applied:?}");
+        let before = states.map(|state| learner.runtime().read::<f32>(state));
+        let mut gradients = learner.runtime().read::<f32>(State::Gradients);
+        gradients[7] = f32::NAN;
+        learner.runtime().write(State::Gradients, &gradients);
+        assert!(!learner.update(&update(0.01)).applied);
+        assert!(before == states.map(|state| learner.runtime().read::<f32>(state)), "{precision}");
+        // The loss alone, with gradients that are fine.
+        let mut poisoned = before[0].clone();
+        poisoned.fill(f32::NAN);
+        learner.set_values(&poisoned);
+        learner.gradient(&batch, 1).expect("a batch that fits");
+        gradients[7] = 0.0;
+        learner.runtime().write(State::Gradients, &gradients);
+        learner.set_values(&before[0]);
+        let applied = learner.update(&update(0.01));
+        assert!(!applied.applied && applied.gradient_norm.is_finite(), "{applied:?}");
+        assert!(before == states.map(|state| learner.runtime().read::<f32>(state)), "{precision}");
+    }
+}
+
 #[test]
 fn one_batch_is_learnt_by_heart() {
+    learn_by_heart(Precision::F32);
+    learn_by_heart(Precision::Bf16);
+}
+
+fn learn_by_heart(precision: Precision) {
     let without_dropout = config(|config| {
         (config.hidden_dropout_prob, config.attention_probs_dropout_prob) = (0.0, 0.0);
     });
-    let mut learner = learner(without_dropout, 2);
+    let mut learner = learner(without_dropout, 2, precision);
     let batch = [batch(&LENGTHS, &LENGTHS, 3)];
     let first = learner.gradient(&batch, 0).expect("a batch that fits").loss;
     let mut last = first;
@@ -200,5 +237,5 @@ fn one_batch_is_learnt_by_heart() {
         learner.update(&Update { rule: Rule::AdamW, bias_correction: Some(step + 1), ..update(3e-3) });
         last = outcome.loss;
     }
-    assert!(first > 5.0 && last < 0.3, "{first} to {last}");
+    assert!(first > 5.0 && last < 0.3, "{precision}: {first} to {last}");
 }

@@ -1,7 +1,8 @@
 //! A model that learns: parameters and moments on a device, and the plans of a training step and of an evaluation.
 
 use engine::{
-    Applied, Bindings, Device, DeviceError, PlanId, PlanOptions, Recompute, RunError, Runtime, State,
+    Applied, Bindings, Device, DeviceError, PlanId, PlanOptions, Precision, Recompute, RunError, Runtime,
+    State,
 };
 use kernels::optimizer::Update;
 use model::{Albert, Capacity};
@@ -48,19 +49,20 @@ impl Learner {
     /// If parameters, moments or the values of a step do not fit into the device's memory.
     ///
     /// # Panics
-    /// If the model lacks a pre-training head.
+    /// If the model lacks a pre-training head, or the device has no such precision.
     pub fn new(
         albert: Albert,
         device: Device,
+        precision: Precision,
         capacity: Capacity,
         recompute: Recompute,
         seed: u64,
     ) -> Result<Self, DeviceError> {
-        let mut runtime = Runtime::new(device, albert.parameters().clone())?;
-        let options = PlanOptions { precision: runtime.precision(), recompute };
+        let mut runtime = Runtime::in_precision(device, precision, albert.parameters().clone())?;
+        let options = PlanOptions { precision, recompute };
         let plan = albert.pretraining_plan(capacity, options).expect("pre-training reaches every parameter");
         let training = runtime.load(plan)?;
-        let evaluation = runtime.load(albert.evaluation_plan(capacity, runtime.precision()))?;
+        let evaluation = runtime.load(albert.evaluation_plan(capacity, precision))?;
         runtime.write(State::Values, &albert.parameters().initial_values(seed)?);
         Ok(Self { albert, runtime, training, evaluation, seed, scratch: Default::default() })
     }

@@ -64,9 +64,6 @@ pub enum SessionError {
         /// What was asked for.
         device: String,
     },
-    /// An arithmetic that this version does not have.
-    #[error("precision bf16 was asked for, but the CPU computes in f32 in this version: use --precision f32")]
-    Precision,
     /// The vocabulary and the tokenizer do not belong together.
     #[error(
         "model.vocab_size is {vocab_size}, but the tokenizer has {pieces} pieces: leave vocab_size out, or give at \
@@ -124,7 +121,7 @@ impl Classify for SessionError {
             Self::Train(error) => error.exit_code(),
             Self::Cpu(error) => error.exit_code(),
             Self::Threads(error) => error.exit_code(),
-            Self::Device { .. } | Self::Precision => ExitCode::Device,
+            Self::Device { .. } => ExitCode::Device,
             Self::Memory { .. } | Self::Refused(DeviceError::OutOfMemory { .. }) => ExitCode::Memory,
         }
     }
@@ -161,14 +158,11 @@ pub fn albert_config(settings: &ModelSettings, tokenizer: &Tokenizer) -> Result<
 /// What the settings ask to compute with, looked at before anything is begun.
 ///
 /// # Errors
-/// If they ask for a device, an instruction set or an arithmetic that this machine or this version lacks.
+/// If they ask for a device or an instruction set that this machine or this version lacks.
 pub fn machine(settings: &config::DeviceSettings) -> Result<Machine, SessionError> {
     match settings.device {
         config::Device::Auto | config::Device::Cpu => {}
         config::Device::Cuda(_) => return Err(SessionError::Device { device: settings.device.to_string() }),
-    }
-    if settings.precision == config::Precision::Bf16 {
-        return Err(SessionError::Precision);
     }
     let isa = settings.isa.as_deref().map_or_else(Isa::chosen, str::parse)?;
     if !isa.is_available() {
@@ -185,6 +179,14 @@ pub fn machine(settings: &config::DeviceSettings) -> Result<Machine, SessionErro
 pub fn cpu(settings: &config::DeviceSettings) -> Result<Cpu, SessionError> {
     let machine = machine(settings)?;
     Ok(Cpu::new(Some(machine.threads), Some(machine.isa.parse()?))?)
+}
+
+/// What the settings ask to store activations in.
+pub fn precision(settings: &config::DeviceSettings) -> Precision {
+    match settings.precision {
+        config::Precision::F32 | config::Precision::Auto => Precision::F32,
+        config::Precision::Bf16 => Precision::Bf16,
+    }
 }
 
 /// Tokens of a micro-batch that nobody gave a size: enough for matrix products to be efficient, little enough for
@@ -206,7 +208,7 @@ pub fn capacity(settings: &Pretrain, sequences: usize) -> Capacity {
 
 /// Bytes that a training step needs: all of it, and the activations.
 fn memory(albert: &Albert, settings: &Pretrain, sequences: usize) -> (usize, usize) {
-    let options = PlanOptions { precision: Precision::F32, recompute: Recompute::None };
+    let options = PlanOptions { precision: precision(&settings.device), recompute: Recompute::None };
     let plan = albert.pretraining_plan(capacity(settings, sequences), options);
     let plan = plan.expect("pre-training reaches every parameter");
     (plan.arena_size() + plan.parameter_size(), plan.arena_size())
@@ -253,7 +255,14 @@ pub fn learner(
         });
     }
     let capacity = capacity(settings, sequences);
-    Ok(Learner::new(albert, device, capacity, Recompute::None, settings.training.seed)?)
+    Ok(Learner::new(
+        albert,
+        device,
+        precision(&settings.device),
+        capacity,
+        Recompute::None,
+        settings.training.seed,
+    )?)
 }
 
 /// Bytes of memory that the system can give without swapping, if it says so.

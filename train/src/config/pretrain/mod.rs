@@ -153,9 +153,12 @@ impl Settings for Pretrain {
         ("device.threads", "processor threads; not set: all cores. Results do not depend on it"),
         (
             "device.isa",
-            "instruction set: avx512, avx2 or scalar; not set: the best there is. Results differ in the last bits",
+            "instruction set: avx512bf16, avx512, avx2 or scalar; not set: the best there is. Results differ in the last bits",
         ),
-        ("device.precision", "f32 or bf16; weights and moments are always f32"),
+        (
+            "device.precision",
+            "f32, bf16 or auto (f32 on a processor, bf16 on a GPU); weights and moments are always f32",
+        ),
     ];
 
     fn implied(&self) -> Vec<Implied> {

@@ -136,7 +136,7 @@ impl Default for TrainingSettings {
     }
 }
 
-/// What numbers are computed in; weights and moments are always f32.
+/// What activations are stored in; weights, gradients of weights and moments are always f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -145,6 +145,8 @@ pub enum Precision {
     F32,
     /// 16 bits with the exponent of f32.
     Bf16,
+    /// f32 on a processor, where a run then gives the same on any; bf16 on a GPU.
+    Auto,
 }
 
 /// `[device]`
