@@ -40,6 +40,8 @@ pub mod compiler;
 #[cfg(target_os = "linux")]
 pub mod driver;
 #[cfg(target_os = "linux")]
+pub mod machine_code;
+#[cfg(target_os = "linux")]
 pub mod names;
 pub mod performance;
 pub mod ptx;

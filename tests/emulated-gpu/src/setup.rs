@@ -20,6 +20,8 @@ use crate::names::NAMES;
 
 /// NVRTC of the CUDA version whose driver this crate plays.
 const NVRTC: &str = "nvidia-cuda-nvrtc==13.0.88";
+/// The disassembler, of the oldest version that there is.
+const NVDISASM: &str = "nvidia-cuda-nvdisasm==13.2.51";
 /// Its libraries, each before those that need it.
 pub const NVRTC_LIBRARIES: [&str; 2] = ["libnvrtc-builtins.so.13.0", "libnvrtc.so.13"];
 /// Set to `1` to have tests fail where the emulated GPU is not available; `CI` does the same.
@@ -35,8 +37,10 @@ pub enum SetupError {
         executable: PathBuf,
     },
     /// NVRTC could not be fetched.
-    #[error("cannot fetch {NVRTC} from PyPI with `python3 -m pip`: {reason}")]
+    #[error("cannot fetch {package} from PyPI with `python3 -m pip`: {reason}")]
     Fetch {
+        /// What was wanted.
+        package: &'static str,
         /// What pip said, or why it did not run.
         reason: String,
     },
@@ -144,35 +148,61 @@ fn target_folder(gpu: &Path) -> &Path {
     gpu.ancestors().nth(3).expect("a path below a profile of a target folder")
 }
 
-/// The folder with NVRTC's libraries, fetched if it is not there yet. It appears whole or not at all.
+/// The folder with NVRTC's libraries, fetched if it is not there yet.
 fn fetch_nvrtc(target: &Path, python: &str) -> Result<PathBuf, SetupError> {
-    let home = target.join("cuda-13.0");
-    let libraries = home.join("nvidia/cu13/lib");
-    if libraries.is_dir() {
-        return Ok(libraries);
+    let libraries = "nvidia/cu13/lib";
+    fetch(target, python, NVRTC, "cuda-13.0", libraries, |draft| remove_alternatives(&draft.join(libraries)))
+}
+
+/// `nvdisasm`, fetched if it is not there yet.
+///
+/// # Errors
+/// Where it cannot be fetched, or a folder cannot be written.
+pub fn disassembler() -> Result<PathBuf, SetupError> {
+    let executable = env::current_exe().map_err(at(Path::new("the test's own executable")))?;
+    let gpu = link_library(&executable)?;
+    let program = "nvidia/cu13/bin/nvdisasm";
+    fetch(target_folder(&gpu), "python3", NVDISASM, "nvdisasm-13.2", program, |_| Ok(()))
+}
+
+/// A file or folder `wanted` of a package, which is fetched into a folder `name` if it is not there yet. It appears whole,
+/// once `finish` is done with it, or not at all.
+fn fetch(
+    target: &Path,
+    python: &str,
+    package: &'static str,
+    name: &str,
+    wanted: &str,
+    finish: impl FnOnce(&Path) -> Result<(), SetupError>,
+) -> Result<PathBuf, SetupError> {
+    let home = target.join(name);
+    let wanted = home.join(wanted);
+    if wanted.exists() {
+        return Ok(wanted);
     }
-    let lock_path = target.join("cuda-13.0.lock");
+    let lock_path = target.join(format!("{name}.lock"));
     let lock = File::create(&lock_path).map_err(at(&lock_path))?;
     lock.lock().map_err(at(&lock_path))?;
-    if libraries.is_dir() {
-        return Ok(libraries);
+    if wanted.exists() {
+        return Ok(wanted);
     }
-    let draft = target.join("cuda-13.0.draft");
+    let draft = target.join(format!("{name}.draft"));
     if draft.exists() {
         fs::remove_dir_all(&draft).map_err(at(&draft))?;
     }
     let pip = Command::new(python)
         .args(["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", "--target"])
         .arg(&draft)
-        .arg(NVRTC)
+        .arg(package)
         .output()
-        .map_err(|error| SetupError::Fetch { reason: error.to_string() })?;
+        .map_err(|error| SetupError::Fetch { package, reason: error.to_string() })?;
     if !pip.status.success() {
-        return Err(SetupError::Fetch { reason: String::from_utf8_lossy(&pip.stderr).trim().to_owned() });
+        let reason = String::from_utf8_lossy(&pip.stderr).trim().to_owned();
+        return Err(SetupError::Fetch { package, reason });
     }
-    remove_alternatives(&draft.join("nvidia/cu13/lib"))?;
+    finish(&draft)?;
     fs::rename(&draft, &home).map_err(at(&home))?;
-    Ok(libraries)
+    Ok(wanted)
 }
 
 /// The wheel holds every library twice, once built for older systems: 110 MB that nobody here opens.

@@ -30,6 +30,7 @@ fn errors_of_approximate_functions() {
         unsafe { stream.launch_builder(&function).arg(&x_memory).arg(&mut y).arg(&count).launch(launch) }
             .unwrap();
         let y: Vec<[f32; FUNCTIONS]> = stream.clone_dtoh(&y).unwrap().as_chunks().0.to_vec();
+        println!(); // the harness has begun a line
         for (index, name) in NAMES.iter().enumerate() {
             let (moved, largest) = errors(index, &x, &y);
             println!(
@@ -113,6 +114,7 @@ fn products_that_no_text_promises() {
     on_any_gpu("products_that_no_text_promises", || {
         const N: usize = 64;
         let (_context, stream) = gpu();
+        println!(); // the harness has begun a line
         for question in questions() {
             let Question { name, inputs, output, epilogue, batches, gap, beta, bias_offset, tf32 } = question;
             let operand = |kind, seed| Operand::new(&stream, kind, [N, N], N + gap, batches, seed);

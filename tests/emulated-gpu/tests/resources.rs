@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use cudarc::driver::{CudaFunction, LaunchConfig, PushKernelArg, sys};
 use cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts, result as nvrtc};
+use emulated_gpu::machine_code::{CodeError, MachineCode};
 use emulated_gpu::performance::counted;
 use support::{bug, compile, cover, eager_and_late, gpu, kernel};
 
@@ -71,24 +72,65 @@ fn inline_assembly_that_the_driver_would_not_compile() {
     });
 }
 
+/// The image that NVRTC makes for an H100.
+fn image(source: &str) -> Vec<u8> {
+    let source = std::ffi::CString::new(source).unwrap();
+    let program = nvrtc::create_program(&source, None).unwrap();
+    let mut image = Vec::new();
+    // SAFETY: the program is alive, and `image` has as many bytes as it is said to have.
+    unsafe {
+        nvrtc::compile_program(program, &["--gpu-architecture=sm_90"]).unwrap();
+        let mut bytes = 0;
+        cudarc::nvrtc::sys::nvrtcGetCUBINSize(program, &mut bytes).result().unwrap();
+        assert!(bytes > 0);
+        image.resize(bytes, 0_u8);
+        cudarc::nvrtc::sys::nvrtcGetCUBIN(program, image.as_mut_ptr().cast()).result().unwrap();
+        nvrtc::destroy_program(program).unwrap();
+    }
+    image
+}
+
+/// Whether a test that cannot be set up is to fail.
+fn required() -> bool {
+    let asked = |name| std::env::var(name).is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"));
+    asked(emulated_gpu::setup::REQUIRE) || asked("CI")
+}
+
+/// The machine's own code of the tests' attention: every `mma` is one HMMA, nothing is spilled; and sums that must not be
+/// made one with a product are not.
+#[test]
+fn machine_code_is_as_expected() {
+    if emulated_gpu::setup::real() || !emulated_gpu::setup::available() {
+        return;
+    }
+    let header = include_str!("../kernels/device.cuh").replace("#pragma once", "");
+    let attention = include_str!("../kernels/attention.cu").replace("#include \"device.cuh\"", &header);
+    let exact = "extern \"C\" __global__ void exact(float* x) { x[0] = __fadd_rn(__fmul_rn(x[1], x[2]), x[3]); }\n\
+                 extern \"C\" __global__ void fused(float* x) { x[0] = x[1] * x[2] + x[3]; }";
+    let code = match MachineCode::of(&image(&(attention + exact))) {
+        Err(CodeError::Setup(error)) if !required() => {
+            eprintln!("SKIPPED, no disassembler: {error}");
+            return;
+        }
+        code => code.unwrap(),
+    };
+    for kernel in ["attention_forward", "attention_backward", "attention_deltas"] {
+        code.assert_no_spills(kernel);
+    }
+    // Two products of 64 x 64 x 64 for 16 rows, of 16 x 8 x 16 each; the loop over tiles is not unrolled.
+    assert_eq!(code.count("attention_forward", "HMMA.16816.F32.BF16"), 2 * 8 * 4);
+    assert!(code.count("attention_forward", "LDGSTS") > 0 && code.count("attention_forward", "LDSM") > 0);
+    assert_eq!(["FMUL", "FADD", "FFMA"].map(|opcode| code.count("exact", opcode)), [1, 1, 0]);
+    assert_eq!(["FMUL", "FADD", "FFMA"].map(|opcode| code.count("fused", opcode)), [0, 0, 1]);
+    assert!(MachineCode::of(b"nothing").is_err());
+}
+
 /// A compiled image runs, through the PTX it was made with, as hardware would run it.
 #[test]
 fn compiled_images_are_loaded() {
     eager_and_late("compiled_images_are_loaded", || {
         let (context, stream) = gpu();
-        let source = std::ffi::CString::new(include_str!("support/kernels.cu")).unwrap();
-        let program = nvrtc::create_program(&source, None).unwrap();
-        let mut image = Vec::new();
-        // SAFETY: the program is alive, and `image` has as many bytes as it is said to have.
-        unsafe {
-            nvrtc::compile_program(program, &["--gpu-architecture=sm_90"]).unwrap();
-            let mut bytes = 0;
-            cudarc::nvrtc::sys::nvrtcGetCUBINSize(program, &mut bytes).result().unwrap();
-            assert!(bytes > 0);
-            image.resize(bytes, 0_u8);
-            cudarc::nvrtc::sys::nvrtcGetCUBIN(program, image.as_mut_ptr().cast()).result().unwrap();
-            nvrtc::destroy_program(program).unwrap();
-        }
+        let image = image(include_str!("support/kernels.cu"));
         let (mut module, mut function) = (std::ptr::null_mut(), std::ptr::null_mut());
         let mut registers = 0;
         // SAFETY: the image is one, and there is room for the results.
@@ -127,7 +169,7 @@ fn programs_are_remembered_on_disk() {
     };
     let variables = [(emulated_gpu::compiler::CACHE, cache)];
     support::eager_with("programs_are_remembered_on_disk", &variables, program);
-    if support::is_child() || !emulated_gpu::setup::available() {
+    if support::is_child() || emulated_gpu::setup::real() || !emulated_gpu::setup::available() {
         return;
     }
     let first = files();
