@@ -39,7 +39,7 @@ pub struct CpuArguments {
     pub threads: Option<usize>,
     /// Instruction set: avx512, avx2 or scalar; not given: the best there is
     #[arg(long, value_name = "NAME")]
-    pub isa: Option<String>,
+    pub isa: Option<Isa>,
 }
 
 /// Reads a number of threads.
@@ -54,8 +54,7 @@ pub fn threads(text: &str) -> Result<usize, String> {
 impl CpuArguments {
     /// The device.
     pub fn device(&self) -> Result<Device> {
-        let isa = self.isa.as_deref().map(str::parse::<Isa>).transpose()?;
-        Ok(Device::Cpu(Cpu::new(self.threads, isa)?))
+        Ok(Device::Cpu(Cpu::new(self.threads, self.isa)?))
     }
 }
 
@@ -103,7 +102,7 @@ impl ModelArguments {
 /// Texts to work on one by one.
 #[derive(Args)]
 pub struct TextArguments {
-    /// Texts; not given: read from standard input, one a line
+    /// Texts; not given, or -: read from standard input, one a line
     #[arg(value_name = "TEXT")]
     texts: Vec<String>,
 }
@@ -111,7 +110,7 @@ pub struct TextArguments {
 impl TextArguments {
     /// Works on each text, in order; blank lines of standard input are none.
     pub fn for_each(&self, mut work: impl FnMut(&str) -> Result<()>) -> Result<()> {
-        if self.texts.is_empty() {
+        if self.texts.is_empty() || self.texts == ["-"] {
             for (index, line) in std::io::stdin().lock().split(b'\n').enumerate() {
                 let line = line.context("cannot read standard input")?;
                 let text = std::str::from_utf8(&line).map_err(|error| DataError::InvalidUtf8 {
@@ -124,6 +123,7 @@ impl TextArguments {
                     work(text.trim())?;
                 }
             }
+            return Ok(());
         }
         self.texts.iter().try_for_each(|text| work(text))
     }

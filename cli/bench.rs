@@ -90,7 +90,7 @@ fn settings(arguments: &StepArguments) -> Result<Pretrain> {
         ("device.precision", "--precision", Some(precision.clone())),
         ("optimizer.optimizer", "--optimizer", Some(optimizer.clone())),
         ("device.threads", "--threads", number(cpu.threads)),
-        ("device.isa", "--isa", cpu.isa.clone()),
+        ("device.isa", "--isa", cpu.isa.map(|isa| isa.to_string())),
     ])?)
 }
 

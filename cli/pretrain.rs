@@ -45,7 +45,7 @@ pub struct Arguments {
     /// Print all settings, each with where it comes from, and stop
     #[arg(long)]
     print_config: bool,
-    /// Continue although the learning rate's schedule is another one now
+    /// Continue even if the learning rate's schedule has changed
     #[arg(long)]
     allow_schedule_change: bool,
     #[command(flatten)]

@@ -19,9 +19,13 @@ fn flag(key: &Key) -> String {
 
 impl Args for SettingsArguments {
     fn augment_args(command: Command) -> Command {
-        let config = Arg::new("config").short('c').long("config").value_name("FILE").help("Settings in TOML");
+        let config = Arg::new("config")
+            .short('c')
+            .long("config")
+            .value_name("FILE")
+            .help("Settings in TOML; - for standard input");
         let set = Arg::new("set").long("set").value_name("KEY=VALUE").action(ArgAction::Append);
-        let set = set.help("Set section.key=value; may be given several times");
+        let set = set.help("Set one key, as in training.steps=500; may be given several times");
         let command = command.arg(config.value_parser(clap::value_parser!(PathBuf))).arg(set);
         keys::<Pretrain>().into_iter().fold(command, |command, key| {
             let default =

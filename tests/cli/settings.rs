@@ -84,6 +84,12 @@ fn settings_that_cannot_work_are_refused_at_once() {
         ("--isa", "avx1024", "device.isa"),
         ("--max-time", "9000000000000d", "training.max_time"),
         ("--max-time", "0s", "training.max_time"),
+        ("--keep", "18446744073709551615", "training.keep"),
+        ("--epsilon", "1e-300", "optimizer.epsilon"),
+        ("--beta2", "0.999999999", "optimizer.beta2"),
+        ("--clip-norm", "1e-300", "optimizer.clip_norm"),
+        ("--learning-rate", "1e-300", "optimizer.learning_rate"),
+        ("--hidden-dropout-prob", "0.999999999", "model.hidden_dropout_prob"),
         ("--save-every", "0s", "training.save_every"),
     ] {
         run(&["pretrain", "--train", &text, "--out", &out, flag, value]).complains(ExitCode::Usage, &[key]);

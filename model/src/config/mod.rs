@@ -205,7 +205,8 @@ impl AlbertConfig {
             ("attention_probs_dropout_prob", self.attention_probs_dropout_prob),
             ("classifier_dropout_prob", self.classifier_dropout_prob.unwrap_or(0.0)),
         ] {
-            if !(0.0..1.0).contains(&value) {
+            // What rounds to 1 in f32 would drop everything.
+            if !(0.0..1.0).contains(&f64::from(value as f32)) {
                 problems.push(self.wrong(key, value, "a probability below 1 is needed"));
             }
         }
@@ -280,6 +281,7 @@ mod tests {
         assert!(error(|c| c.hidden_act = "swish".into()).contains("gelu_new"));
         assert!(error(|c| c.vocab_size = 0).contains("vocab_size"));
         assert!(error(|c| c.hidden_dropout_prob = 1.0).contains("hidden_dropout_prob"));
+        assert!(error(|c| c.hidden_dropout_prob = 0.999_999_999).contains("hidden_dropout_prob"));
         assert!(error(|c| c.num_hidden_groups = 13).contains("12 layers"));
         assert!(error(|c| c.num_hidden_layers = 1025).contains("exceeds 1024"));
     }

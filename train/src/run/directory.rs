@@ -102,7 +102,6 @@ impl Classify for DirectoryError {
 pub struct RunDirectory {
     path: PathBuf,
     info: RunInfo,
-    is_new: bool,
     _lock: Lock,
 }
 
@@ -129,7 +128,6 @@ impl RunDirectory {
             ended: None,
             exit_reason: None,
         };
-        let is_new = before.is_none();
         let mut info = before.unwrap_or_else(|| RunInfo {
             program: PROGRAM.into(),
             status: Status::Running,
@@ -142,7 +140,7 @@ impl RunDirectory {
         if !has_begun(path) {
             info.data = None;
         }
-        let directory = RunDirectory { path: path.into(), info, is_new, _lock: lock };
+        let directory = RunDirectory { path: path.into(), info, _lock: lock };
         directory.write_json(INFO, &directory.info)?;
         Ok(directory)
     }
@@ -150,11 +148,6 @@ impl RunDirectory {
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Whether this session is the first.
-    pub fn is_new(&self) -> bool {
-        self.is_new
     }
 
     /// What `run.json` says.
@@ -406,14 +399,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("runs/first");
         let mut run = RunDirectory::open(&path, &command()).unwrap();
-        assert!(run.is_new());
         let machine = Machine::new("scalar".into(), 3);
         run.note_machine(machine.clone()).unwrap();
         run.finish(Status::Interrupted, "SIGTERM").unwrap();
         let created = run.info().created.clone();
         drop(run);
         let run = RunDirectory::open(&path, &command()).unwrap();
-        assert!(!run.is_new());
         assert_eq!(read_info(&path).unwrap().as_ref(), Some(run.info()));
         assert_eq!((&run.info().created, run.info().status), (&created, Status::Running));
         let [first, second] = run.info().sessions.as_slice() else { panic!("{:?}", run.info()) };
@@ -454,7 +445,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(".lock"), "").unwrap();
         fs::write(files::beside(&folder.path().join("run.json")), "{").unwrap();
-        assert!(RunDirectory::open(folder.path(), &command()).unwrap().is_new());
+        assert_eq!(RunDirectory::open(folder.path(), &command()).unwrap().info().sessions.len(), 1);
     }
 
     #[test]

@@ -14,8 +14,15 @@ use crate::run::checkpoint::MIN_KEEP;
 const MOST_SEQUENCES: usize = 1 << 20;
 /// Tokens computed at a time: rows are counted in 32 bits.
 const MOST_TOKENS: usize = 1 << 30;
+/// More checkpoints than any disk is meant for.
+const MOST_KEPT: usize = 100_000;
 /// A run or an interval that takes longer is a slip of the pen; clocks cannot count as far as a duration can.
 const LONGEST_TIME: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// A value as the kernels have it.
+fn single(value: f64) -> f64 {
+    f64::from(value as f32)
+}
 
 impl Pretrain {
     pub(super) fn check_all(&self, objections: &mut Objections) {
@@ -91,7 +98,7 @@ impl Pretrain {
                 self.training.batch,
                 self.ruled_learning_rate()
             );
-            objections.require(rate > 0.0 && rate <= 1.0, "optimizer.learning_rate", rate, help);
+            objections.require(single(rate) > 0.0 && rate <= 1.0, "optimizer.learning_rate", rate, help);
         }
         if let Some(warmup) = warmup_steps
             && warmup > self.training.steps
@@ -104,13 +111,15 @@ impl Pretrain {
         }
         let below_one = "from 0 up to, not including, 1";
         objections.require(poly_power >= 0.0, "optimizer.poly_power", poly_power, "at least 0; 1 is linear");
-        objections.require((0.0..1.0).contains(&beta1), "optimizer.beta1", beta1, below_one);
-        objections.require((0.0..1.0).contains(&beta2), "optimizer.beta2", beta2, below_one);
-        objections.require(epsilon > 0.0, "optimizer.epsilon", epsilon, "more than 0; ALBERT uses 1e-6");
+        objections.require((0.0..1.0).contains(&single(beta1)), "optimizer.beta1", beta1, below_one);
+        objections.require((0.0..1.0).contains(&single(beta2)), "optimizer.beta2", beta2, below_one);
+        let adds = single(epsilon) > 0.0 && single(epsilon).is_finite();
+        objections.require(adds, "optimizer.epsilon", epsilon, "more than 0; ALBERT uses 1e-6");
         let decays = (0.0..=1.0).contains(&weight_decay);
         objections.require(decays, "optimizer.weight_decay", weight_decay, "from 0 to 1; ALBERT uses 0.01");
         let help = "more than 0, or 0 for no limit; ALBERT uses 1";
-        objections.require(clip_norm >= 0.0, "optimizer.clip_norm", clip_norm, help);
+        let limits = clip_norm == 0.0 || single(clip_norm) > 0.0 && single(clip_norm).is_finite();
+        objections.require(limits, "optimizer.clip_norm", clip_norm, help);
     }
 
     fn check_training(&self, objections: &mut Objections) {
@@ -169,6 +178,7 @@ impl Pretrain {
             let message = format!("{keep} is too few: the newest checkpoint may turn out to be damaged");
             objections.add("training.keep", message, format!("at least {MIN_KEEP}"));
         }
+        objections.require(keep <= MOST_KEPT, "training.keep", keep, format!("at most {MOST_KEPT}"));
         let save_time = match save_every {
             Interval::Time(time) => Some(time),
             Interval::Steps(_) => None,

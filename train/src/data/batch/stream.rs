@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use super::packed::{Batch, Normalizers};
 use crate::data::error::DataError;
@@ -27,8 +26,6 @@ pub struct Step {
 #[derive(Debug)]
 pub struct BatchStream {
     steps: Receiver<Step>,
-    began: Instant,
-    waited: Duration,
 }
 
 impl BatchStream {
@@ -57,25 +54,13 @@ impl BatchStream {
             .name("batches".into())
             .spawn(make)
             .map_err(ThreadsError::of("the thread that makes batches"))?;
-        Ok(Self { steps, began: Instant::now(), waited: Duration::ZERO })
+        Ok(Self { steps })
     }
 
     /// The next batch, waiting for it where it is not ready.
     pub fn next_step(&mut self) -> Step {
-        let asked = Instant::now();
-        let step = self
-            .steps
-            .recv()
-            .expect("the thread ends before its receiver only by a panic, which has been reported");
-        self.waited += asked.elapsed();
-        step
-    }
-
-    /// The share of the time since the last call (or the start) that [`next_step`](Self::next_step) spent waiting.
-    pub fn waiting_share(&mut self) -> f64 {
-        let share = self.waited.as_secs_f64() / self.began.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
-        (self.began, self.waited) = (Instant::now(), Duration::ZERO);
-        share
+        let step = self.steps.recv();
+        step.expect("the thread ends before its receiver only by a panic, which has been reported")
     }
 }
 
@@ -110,20 +95,6 @@ mod tests {
         let mut resumed = BatchStream::start(dataset, steps[17].from, 10, 4).unwrap();
         assert_eq!(resumed.next_step(), steps[17]);
         assert_eq!(resumed.next_step(), steps[18]);
-    }
-
-    #[test]
-    fn waiting_is_measured() {
-        let dataset = Arc::new(synthetic::dataset(&Shape::default(), 64, 7));
-        let mut stream = BatchStream::start(dataset, Position::default(), 2, 2).unwrap();
-        stream.next_step();
-        let first = stream.waiting_share();
-        assert!(first > 0.0 && first <= 1.0, "the first batch cannot be ready at once: {first}");
-        // The next batches are made while this thread sleeps.
-        thread::sleep(Duration::from_millis(200));
-        stream.next_step();
-        let share = stream.waiting_share();
-        assert!((0.0..0.5).contains(&share), "{share}");
     }
 
     #[test]

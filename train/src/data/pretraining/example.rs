@@ -32,13 +32,4 @@ impl Example {
         token_ids.push(special.separator);
         Self { token_ids, second_segment, masking: Masking::default(), sentence_order_label: label, origin }
     }
-
-    /// The tokens before masking.
-    pub fn original_ids(&self) -> Vec<u32> {
-        let mut ids = self.token_ids.clone();
-        for (&position, &label) in self.masking.positions.iter().zip(&self.masking.labels) {
-            ids[position as usize] = label;
-        }
-        ids
-    }
 }
