@@ -87,7 +87,7 @@ fn contents(albert: &Albert) -> Vec<(String, Vec<usize>, Source)> {
         .map(|(part, range)| (part.name.clone(), part.shape.clone(), Source::Values(range)))
         .collect();
     if albert.mapping_in.is_none() {
-        // It always maps, where the reference has no such layer for equal widths (spec §1.4).
+        // It always maps, where the reference has no such layer for equal widths (`ALBERT.md`, Forward pass).
         let width = albert.config().hidden_size;
         tensors.push((format!("{MAPPING_IN}.weight"), vec![width; 2], Source::Identity(width)));
         tensors.push((format!("{MAPPING_IN}.bias"), vec![width], Source::Zeros));

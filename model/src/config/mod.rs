@@ -47,7 +47,7 @@ pub struct AlbertConfig {
     /// Whether the decoder of the masked-word head is the word table.
     pub tie_word_embeddings: bool,
     /// Whether embeddings pass a dense layer on their way into the encoder although they are as wide as it is. transformers'
-    /// always do, and its files hold the layer; the reference's do not (spec §1.4). A file of weights tells, not a key.
+    /// always do, and its files hold the layer; the reference's do not (`ALBERT.md`, Forward pass). A file of weights tells, not a key.
     #[serde(skip)]
     pub maps_equal_widths: bool,
     /// Id of the padding piece, for other programs, as are the next two: a number, null or several numbers.
