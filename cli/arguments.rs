@@ -38,8 +38,14 @@ pub struct CpuArguments {
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
     /// Instruction set: avx512, avx2 or scalar; not given: the best there is
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = isa)]
     pub isa: Option<Isa>,
+}
+
+/// Reads the name of an instruction set.
+fn isa(text: &str) -> Result<Isa, String> {
+    let names = || Isa::ALL.map(|isa| isa.to_string()).join(", ");
+    text.parse().map_err(|_| format!("there is no instruction set `{text}`; there are {}", names()))
 }
 
 /// Reads a number of threads.

@@ -69,10 +69,17 @@ fn tokenizers_that_do_not_fit() {
     let large = scene.file("vocab.txt", pieces);
     let text = scene.arg("text.txt");
     run(&["prepare", "--input", &text, "--tokenizer", &large, "--out", &scene.arg("shards")])
-        .complains(ExitCode::Data, &["70005 pieces", "65536"]);
+        .complains(ExitCode::Data, &["vocab.txt", "pieces", "at most 65536"]);
     assert!(!scene.path("shards").exists());
     run(&["fill-mask", "--model", &scene.arg("model"), "--tokenizer", &large, "[MASK]"])
-        .complains(ExitCode::Usage, &["70005 pieces", "rows for 50", "do not belong together"]);
+        .complains(ExitCode::Data, &["vocab.txt", "pieces", "at most 65536"]);
+    let other: String = (["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].map(str::to_owned).into_iter())
+        .chain((0..70).map(|n| format!("w{n}")))
+        .map(|piece| piece + "\n")
+        .collect();
+    let other = scene.file("vocab.txt", other);
+    run(&["fill-mask", "--model", &scene.arg("model"), "--tokenizer", &other, "[MASK]"])
+        .complains(ExitCode::Usage, &["75 pieces", "rows for 50", "do not belong together"]);
 }
 
 #[test]
