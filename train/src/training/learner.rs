@@ -87,6 +87,11 @@ impl Learner {
         self.runtime.read(State::Values)
     }
 
+    /// Replaces the values of the parameters.
+    pub fn set_values(&mut self, values: &[f32]) {
+        self.runtime.write(State::Values, values);
+    }
+
     /// Computes the gradient of a whole optimisation batch, micro-batch by micro-batch, and changes no parameter.
     ///
     /// # Errors
