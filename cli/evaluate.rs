@@ -112,5 +112,63 @@ fn print(evaluation: &Evaluation) -> Result<()> {
         say!("{name:28} {value:.4}");
     }
     say!("over {} sequences, {} masked tokens", evaluation.sequences, evaluation.masked_tokens);
+    for sentence in in_words(evaluation) {
+        say!("{sentence}");
+    }
     Ok(())
+}
+
+/// What the figures mean to somebody who does not know them.
+fn in_words(evaluation: &Evaluation) -> [String; 2] {
+    let (found, usual) = (evaluation.masked_lm_accuracy, evaluation.majority_masked_lm_accuracy);
+    let verdict = if evaluation.beats_frequency() {
+        ""
+    } else {
+        ": the model has not learnt to use what stands around a mask"
+    };
+    let words = format!(
+        "It finds {:.1} of 100 masked pieces; who always says the commonest piece finds {:.1}{verdict}.",
+        100.0 * found,
+        100.0 * usual
+    );
+    let right = evaluation.sentence_order_accuracy;
+    // Half is what a coin gets; three deviations of as many throws are no more than chance.
+    let chance = 1.5 / (evaluation.sequences.max(1) as f64).sqrt();
+    let verdict = if right > 0.5 + chance { "" } else { ", which is not told from chance" };
+    let order = format!(
+        "It tells for {:.1} of 100 pairs whether they are in order; a coin would for 50{verdict}.",
+        100.0 * right
+    );
+    [words, order]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_said_in_words() {
+        let of = |masked_lm_accuracy, sentence_order_accuracy| {
+            in_words(&Evaluation {
+                masked_lm_accuracy,
+                majority_masked_lm_accuracy: 0.06,
+                sentence_order_accuracy,
+                sequences: 100,
+                masked_tokens: 1000,
+                global_step: 0,
+                loss: 0.0,
+                masked_lm_loss: 0.0,
+                sentence_order_loss: 0.0,
+            })
+        };
+        let [words, order] = of(0.45, 0.9);
+        assert_eq!(
+            words,
+            "It finds 45.0 of 100 masked pieces; who always says the commonest piece finds 6.0."
+        );
+        assert_eq!(order, "It tells for 90.0 of 100 pairs whether they are in order; a coin would for 50.");
+        let [words, order] = of(0.05, 0.6);
+        assert!(words.contains("has not learnt"), "{words}");
+        assert!(order.contains("not told from chance"), "{order}");
+    }
 }

@@ -19,6 +19,10 @@ const CONFIG: &str = "tokenizer_config.json";
 const ADDED_TOKENS: &str = "added_tokens.json";
 const SPECIAL_MAP: &str = "special_tokens_map.json";
 
+/// transformers' class that takes `tokenizer.json` as it is; those named after models take steps of their own, since its
+/// version 5.
+const FROM_JSON: &str = "PreTrainedTokenizerFast";
+
 impl Tokenizer {
     /// Loads a tokenizer from a sentencepiece `.model`, a `tokenizer.json`, a WordPiece `vocab.txt`, or a
     /// directory with one of them (in this order). The content decides which it is, not the name.
@@ -138,7 +142,7 @@ impl Tokenizer {
     fn config(&self) -> serde_json::Map<String, Value> {
         let config = match &self.model {
             Model::Unigram(unigram) => json!({
-                "tokenizer_class": "AlbertTokenizer",
+                "tokenizer_class": FROM_JSON,
                 "do_lower_case": unigram.preprocess.lower_case,
                 "keep_accents": unigram.preprocess.keep_accents,
                 "remove_space": true,
@@ -148,12 +152,12 @@ impl Tokenizer {
                 },
             }),
             Model::WordPiece(wordpiece) => json!({
-                "tokenizer_class": "BertTokenizer",
+                "tokenizer_class": FROM_JSON,
                 "do_lower_case": wordpiece.lower_case,
                 "strip_accents": wordpiece.normalizer.strip_accents,
                 "tokenize_chinese_chars": true,
             }),
-            Model::Library(_) => json!({ "tokenizer_class": "PreTrainedTokenizerFast" }),
+            Model::Library(_) => json!({ "tokenizer_class": FROM_JSON }),
         };
         match config {
             // Without the list transformers leaves the types out, and a pair is one long text to the model.

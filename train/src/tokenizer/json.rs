@@ -21,13 +21,14 @@ use unicode_normalization::char::canonical_combining_class;
 /// as a list of scores comes, and what transformers does. No log-probability of its own comes near.
 const DIGIT_COMMA_PENALTY: f64 = 100.0;
 
-/// How special pieces are treated in a text.
+/// How special pieces are treated in a text, and the text around those that other programs put there.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Layout {
-    /// As text.
+    /// As text. What stands behind a piece that transformers took out of a text, such as `[MASK]`, begins a word only after
+    /// a space, as it does here.
     Current,
-    /// The file lists them as `added_tokens`, as versions before 0.2 did, so that the library takes them for special.
-    /// Our encoder never did.
+    /// The file lists them as `added_tokens`, as versions before 0.2 did, so that the library takes them for special, and
+    /// each stretch of text between them begins a word. Our encoder never did.
     Earlier,
 }
 
@@ -63,7 +64,12 @@ fn lower_case() -> [Value; 2] {
 
 fn write_unigram(unigram: &Unigram, layout: Layout) -> Value {
     let Preprocess { lower_case: lower, keep_accents, plain_quotes } = unigram.preprocess;
-    let strip = json!({"type": "Strip", "strip_left": true, "strip_right": true});
+    // The space at the beginning of a stretch of text tells that a word begins there.
+    let (strip_left, prepend_scheme) = match layout {
+        Layout::Current => (false, "first"),
+        Layout::Earlier => (true, "always"),
+    };
+    let strip = json!({"type": "Strip", "strip_left": strip_left, "strip_right": true});
     let mut steps = Vec::new();
     if plain_quotes {
         steps.extend([replace_string("``", "\""), replace_string("''", "\"")]);
@@ -107,7 +113,7 @@ fn write_unigram(unigram: &Unigram, layout: Layout) -> Value {
     let metaspace = json!({
         "type": "Metaspace",
         "replacement": SPACE,
-        "prepend_scheme": "always",
+        "prepend_scheme": prepend_scheme,
         "split": unigram.words_are_separate,
     });
     json!({
