@@ -1,5 +1,6 @@
 //! The `albert-train` command line: one file per command.
 
+mod allocation;
 mod arguments;
 mod bar;
 mod bench;
@@ -51,7 +52,11 @@ enum Command {
     Bench(bench::Arguments),
 }
 
+#[global_allocator]
+static ALLOCATOR: allocation::Noting = allocation::Noting;
+
 fn main() -> ExitCode {
+    allocation::tell_of_refusals();
     // What the libraries warn of.
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::WARN)

@@ -174,14 +174,14 @@ fn session(
     };
     let (mut trainer, materials) = match stop.unless_stopped(load)? {
         Ok(loaded) => loaded?,
-        Err(reason) => return stopped(reason, "nothing was begun"),
+        Err(reason) => return stopped(reason, "nothing was changed"),
     };
     warn_of_little_room(directory, &trainer, log)?;
     let finished = trainer.run();
-    let Trainer { learner, observe, .. } = trainer;
+    let Trainer { mut learner, observe, .. } = trainer;
     drop(observe); // and with it the bar
     let finished = finished?;
-    // From where the parameters are, so that it takes no memory beside what training has; that is given back at its end.
+    learner.runtime().unload(); // the export takes no memory beside the parameters'
     let export = {
         let (run, mut learner) = (directory.path().to_path_buf(), learner);
         move || -> Result<(PathBuf, Materials), SessionError> {
@@ -250,7 +250,8 @@ fn trainer(
     let micro_batch = training::micro_batch(settings);
     let held_out =
         training::held_out_batches(materials.held_out.clone(), settings.training.eval_sequences, micro_batch);
-    introduce(settings, &materials, &mut learner, &log);
+    let is_continued = !checkpoints.steps()?.is_empty();
+    introduce(settings, &materials, &mut learner, is_continued, &log);
     let mut display = Display::new(settings.training.steps, log.clone());
     let mut trainer = Trainer {
         learner,
@@ -310,16 +311,31 @@ fn warn_of_little_room(directory: &RunDirectory, trainer: &Trainer, log: &Log) -
 }
 
 /// Says what is about to be trained, on what, and how.
-fn introduce(settings: &Pretrain, materials: &Materials, learner: &mut training::Learner, log: &Log) {
+fn introduce(
+    settings: &Pretrain,
+    materials: &Materials,
+    learner: &mut training::Learner,
+    is_continued: bool,
+    log: &Log,
+) {
     let (training, schedule) = (&settings.training, settings.schedule());
     let parameters = learner.albert().parameters().count();
     let plan = learner.training_plan();
     let plan = learner.runtime().plan(plan);
-    let (activations, persistent) = (bytes(plan.arena_size()), bytes(plan.parameter_size()));
+    let (activations, persistent) = (plan.arena_size(), plan.parameter_size());
+    let in_all = training::resident_memory().map(|resident| {
+        let buffer = learner.albert().parameters().buffer_length() * size_of::<f32>();
+        // Only the values have been written so far. A checkpoint is in memory while it is loaded, weights and moments.
+        let of_step = persistent - buffer + activations;
+        resident + if is_continued { of_step.max(5 * buffer) } else { of_step }
+    });
     log.say(&format!(
-        "model: {:.2} M parameters, vocabulary {}; memory: {persistent} for parameters, {activations} for activations",
+        "model: {:.2} M parameters, vocabulary {}; memory: {} for parameters and moments, {} for activations{}",
         parameters as f64 / 1e6,
         learner.albert().config().vocab_size,
+        bytes(persistent),
+        bytes(activations),
+        in_all.map_or(String::new(), |in_all| format!(", {} in all", bytes(in_all))),
     ));
     let corpus = materials.training.sampler();
     log.say(&format!(

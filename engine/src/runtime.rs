@@ -1,5 +1,6 @@
 //! A device, the parameters that live on it, and the plans loaded into it.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -175,6 +176,11 @@ impl Runtime {
         on_device!(&mut self.0, on => on.load(plan))
     }
 
+    /// Forgets all plans and gives back the memory that they needed: arena, gradients, moments. The values stay.
+    pub fn unload(&mut self) {
+        on_device!(&mut self.0, on => on.unload());
+    }
+
     /// A loaded plan.
     pub fn plan(&self, plan: PlanId) -> &Plan {
         on_device!(&self.0, on => &on.plans[plan.0].plan)
@@ -230,6 +236,15 @@ impl Runtime {
         on_device!(&self.0, on => on.read_range(state, range, into));
     }
 
+    /// One of the flat buffers in f32: itself where that is what the host's memory holds, else a copy.
+    pub fn view(&self, state: State) -> Cow<'_, [f32]> {
+        match &self.0 {
+            AnyRuntime::Reference(on) => Cow::Owned(on.read(state)),
+            AnyRuntime::Cpu(on) => Cow::Borrowed(bytemuck::cast_slice(on.state(state))),
+            AnyRuntime::CpuBf16(on) => Cow::Borrowed(bytemuck::cast_slice(on.state(state))),
+        }
+    }
+
     /// Replaces one of the flat buffers.
     ///
     /// # Panics
@@ -237,6 +252,14 @@ impl Runtime {
     /// is loaded.
     pub fn write<T: Real>(&mut self, state: State, values: &[T]) {
         on_device!(&mut self.0, on => on.write(state, values));
+    }
+
+    /// Replaces parts of one of the flat buffers: from which element on, and by which numbers.
+    ///
+    /// # Panics
+    /// If the buffer ends before.
+    pub fn write_parts<T: Real>(&mut self, state: State, parts: impl IntoIterator<Item = (usize, Vec<T>)>) {
+        on_device!(&mut self.0, on => on.write_parts(state, parts));
     }
 
     /// Fills the arena with `value`: a test's way to show that no run reads what it did not write.
@@ -369,6 +392,16 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
         Ok(PlanId(self.plans.len() - 1))
     }
 
+    fn unload(&mut self) {
+        self.plans.clear();
+        self.ran = None;
+        for buffer in
+            [&mut self.gradients, &mut self.first_moments, &mut self.second_moments, &mut self.arena]
+        {
+            *buffer = Buffer::<B>::default();
+        }
+    }
+
     fn run(&mut self, id: PlanId, bindings: &Bindings<'_>) -> Result<(), RunError> {
         self.ran = None;
         let Loaded { plan, times, lengths } = &mut self.plans[id.0];
@@ -493,14 +526,23 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
             "{state:?} are there once a plan that trains is loaded"
         );
         assert_eq!(length, values.len(), "a flat buffer has one length");
-        let numbers: Vec<P::Master> = values.iter().map(|value| Real::from_f64(value.to_f64())).collect();
+        self.write_parts(
+            state,
+            values.chunks(1 << 16).enumerate().map(|(n, chunk)| (n << 16, chunk.to_vec())),
+        );
+    }
+
+    fn write_parts<T: Real>(&mut self, state: State, parts: impl IntoIterator<Item = (usize, Vec<T>)>) {
         let buffer = match state {
             State::Values => &mut self.masters,
             State::Gradients => &mut self.gradients,
             State::FirstMoments => &mut self.first_moments,
             State::SecondMoments => &mut self.second_moments,
         };
-        self.backend.upload(bytemuck::cast_slice(&numbers), buffer, 0);
+        for (first, values) in parts {
+            let numbers: Vec<P::Master> = values.iter().map(|value| Real::from_f64(value.to_f64())).collect();
+            self.backend.upload(bytemuck::cast_slice(&numbers), buffer, first * size_of::<P::Master>());
+        }
         match state {
             State::Values => self.prepare_weights(),
             State::Gradients => self.norm_is_known = false,

@@ -211,3 +211,22 @@ fn a_run_knows_its_best_checkpoint() {
     assert!(again.contains("the model is in"), "{again}");
     assert_eq!(best(), "step-00000006\n");
 }
+
+/// The weights hardly move: that is said during the run and at its end.
+#[test]
+fn a_run_that_learns_no_more_than_frequencies_says_so() {
+    let scene = Scene::new();
+    let slow = pretrain(&scene, &["--learning-rate", "1e-9"]);
+    for step in [2, 4] {
+        let warning = format!("warning: after {step} of 4 steps masked words are told no better");
+        assert_eq!(slow.err.matches(&warning).count(), 1, "{}", slow.err);
+    }
+    assert!(
+        slow.err.contains("estimate: a step takes about 0.0") && slow.err.contains("--steps"),
+        "{}",
+        slow.err
+    );
+    slow.done();
+    let events = std::fs::read_to_string(scene.path("run/metrics.jsonl")).unwrap();
+    assert!(events.contains("no_better_than_frequency"), "{events}");
+}

@@ -102,7 +102,10 @@ pub trait Classify {
 
 impl Classify for io::Error {
     fn exit_code(&self) -> ExitCode {
-        ExitCode::Io
+        match self.kind() {
+            io::ErrorKind::OutOfMemory => ExitCode::Memory,
+            _ => ExitCode::Io,
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! A model that learns: parameters and moments on a device, and the plans of a training step and of an evaluation.
 
+use std::borrow::Cow;
+
 use engine::{
-    Applied, Bindings, Device, DeviceError, PlanId, PlanOptions, Precision, Recompute, RunError, Runtime,
-    State,
+    Applied, Bindings, Device, DeviceError, Part, PlanId, PlanOptions, Precision, Recompute, RunError,
+    Runtime, State,
 };
 use kernels::optimizer::Update;
 use model::{Albert, Capacity};
@@ -83,8 +85,8 @@ impl Learner {
     }
 
     /// Values of the parameters.
-    pub fn values(&self) -> Vec<f32> {
-        self.runtime.read(State::Values)
+    pub fn values(&self) -> Cow<'_, [f32]> {
+        self.runtime.view(State::Values)
     }
 
     /// Replaces the values of the parameters.
@@ -162,7 +164,7 @@ impl Learner {
     pub fn with_tensors<T>(&self, save: impl FnOnce(&[NamedTensor<'_>], &[NamedTensor<'_>]) -> T) -> T {
         let parameters = self.albert.parameters();
         let values = self.values();
-        let moments = MOMENTS.map(|(suffix, state)| (suffix, self.runtime.read::<f32>(state)));
+        let moments = MOMENTS.map(|(suffix, state)| (suffix, self.runtime.view(state)));
         let names: Vec<_> = (moments.iter())
             .flat_map(|(suffix, _)| parameters.parts().map(move |part| format!("{}.{suffix}", part.name)))
             .collect();
@@ -187,25 +189,30 @@ impl Learner {
     /// If a tensor is missing, has another shape, or is one too many.
     pub fn restore(&mut self, model: &Tensors, optimizer: &Tensors) -> Result<(), TensorError> {
         let parameters = self.albert.parameters().clone();
-        let restored = |tensors: &Tensors, suffix: &str, state: State| -> Result<Vec<f32>, TensorError> {
-            let mut values = vec![0.0; parameters.buffer_length()];
+        model.expect_only(parameters.parts().map(|part| part.name.as_str()))?;
+        let [first, second] = MOMENTS.map(|(suffix, state)| (optimizer, format!(".{suffix}"), state));
+        let sources = [(model, String::new(), State::Values), first, second];
+        let values = |tensors: &Tensors, suffix: &str, part: &Part, length: usize| {
+            let (name, mut values) = (format!("{}{suffix}", part.name), vec![0.0; length]);
+            tensors.copy_into(&name, &part.shape, &mut values)?;
+            let negative = values.iter().copied().find(|&value| value < 0.0);
+            Ok((name, values, negative))
+        };
+        for (tensors, suffix, state) in &sources {
             for (part, range) in parameters.placed_parts() {
-                let (name, values) = (format!("{}{suffix}", part.name), &mut values[range]);
-                tensors.copy_into(&name, &part.shape, values)?;
-                if state == State::SecondMoments
-                    && let Some(&value) = values.iter().find(|&&value| value < 0.0)
-                {
+                let (name, _, negative) = values(tensors, suffix, part, range.len())?;
+                if let Some(value) = negative.filter(|_| *state == State::SecondMoments) {
                     return Err(TensorError::Negative { name, value });
                 }
             }
-            Ok(values)
-        };
-        model.expect_only(parameters.parts().map(|part| part.name.as_str()))?;
-        let values = restored(model, "", State::Values)?;
-        let [first, second] =
-            MOMENTS.map(|(suffix, state)| (restored(optimizer, &format!(".{suffix}"), state), state));
-        for (values, state) in [(values, State::Values), (first.0?, first.1), (second.0?, second.1)] {
-            self.runtime.write(state, &values);
+        }
+        // Tensor by tensor: a copy of everything beside the checkpoint would be the peak of the whole run.
+        for (tensors, suffix, state) in &sources {
+            let parts = parameters.placed_parts().map(|(part, range)| {
+                let (_, values, _) = values(tensors, suffix, part, range.len()).expect("looked at above");
+                (range.start, values)
+            });
+            self.runtime.write_parts(*state, parts);
         }
         Ok(())
     }

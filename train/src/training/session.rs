@@ -1,6 +1,6 @@
 //! From resolved settings to a finished model: everything between the command line and the loop.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use engine::{DeviceError, PlanOptions, Precision, Recompute};
 use kernels::Cpu;
@@ -16,8 +16,8 @@ use crate::run::info::Machine;
 use crate::threads::ThreadsError;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
+use super::error::TrainError;
 use super::learner::Learner;
-use super::trainer::TrainError;
 
 /// Why a session could not begin or go on.
 #[derive(Debug, thiserror::Error)]
@@ -239,10 +239,13 @@ pub fn learner(
     let (needed, activations) = memory(&albert, settings, sequences);
     if let Some(available) = available.filter(|&available| available < needed) {
         let advice = match most_fitting(sequences, |fewer| memory(&albert, settings, fewer).0 <= available) {
-            0 => "not even one sequence fits: use a smaller model or shorter sequences".into(),
-            fewer => {
-                format!("--micro-batch {fewer} fits and gives the same result up to rounding, only slower")
-            }
+            0 => "not even one sequence fits: use a smaller model (--preset) or shorter sequences (--max-seq-length), or \
+                  free memory"
+                .into(),
+            fewer => format!(
+                "--micro-batch {fewer} fits and gives the same result up to rounding, only slower; a smaller model \
+                 (--preset) or shorter sequences (--max-seq-length) need less as well"
+            ),
         };
         let length = settings.sampling.max_seq_length;
         return Err(SessionError::Memory {
@@ -263,13 +266,6 @@ pub fn learner(
         Recompute::None,
         settings.training.seed,
     )?)
-}
-
-/// Bytes of memory that the system can give without swapping, if it says so.
-pub fn available_memory() -> Option<usize> {
-    let text = std::fs::read_to_string(Path::new("/proc/meminfo")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
 /// The first `sequences` examples of a held-out dataset, always the same, in batches of `micro_batch`.

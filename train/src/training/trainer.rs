@@ -1,19 +1,18 @@
 //! The loop: batch, gradient, guard, update; evaluations, checkpoints and the journal around it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use engine::RunError;
-use serde::{Deserialize, Serialize};
+use std::time::Instant;
 
 use super::best::{Best, identity};
+use super::error::TrainError;
+use super::happening::Happening;
 use super::learner::{Learner, Outcome};
 use super::metrics::Evaluation;
+use super::state::TrainingState;
 use crate::config::Interval;
-use crate::data::{Batch, BatchStream, DataError, Dataset, Position};
-use crate::exit::{Classify, ExitCode};
-use crate::optimization::{Action, Guard, OptimizerSettings, Schedule};
-use crate::run::checkpoint::{CheckpointError, Checkpoints, Saved, Snapshot, TensorError};
+use crate::data::{Batch, BatchStream, DataError, Dataset};
+use crate::optimization::{Action, OptimizerSettings, Schedule};
+use crate::run::checkpoint::{CheckpointError, Checkpoints, Saved, Snapshot};
 use crate::run::journal::{Event, Journal, RESUME};
 use crate::run::progress::{Pace, Remaining};
 use crate::run::save_schedule::SaveSchedule;
@@ -43,51 +42,6 @@ pub struct TrainerOptions {
     pub optimizer: OptimizerSettings,
 }
 
-/// Where a run is: what a checkpoint holds beside weights and moments.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainingState {
-    /// Steps done; those whose batch was passed over are among them.
-    pub step: u64,
-    /// Updates of the weights, by which bias correction counts. `None` in a run that was begun by an earlier version: there
-    /// it counts steps.
-    #[serde(default)]
-    pub updates: Option<u64>,
-    /// The evaluation that is due at this step was cut off by a request to stop: it comes before the next step.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub evaluation_pending: bool,
-    /// The next example.
-    pub position: Position,
-    /// Real tokens learnt from.
-    pub tokens: u64,
-    /// What the guard remembers.
-    pub guard: Guard,
-    /// The best evaluation so far.
-    pub best: Option<Best>,
-}
-
-impl Default for TrainingState {
-    /// Before the first step.
-    fn default() -> Self {
-        Self {
-            step: 0,
-            updates: Some(0),
-            evaluation_pending: false,
-            position: Position::default(),
-            tokens: 0,
-            guard: Guard::default(),
-            best: None,
-        }
-    }
-}
-
-impl TrainingState {
-    /// The number of the next update, 1 for the first.
-    fn next_update(&self) -> u64 {
-        self.updates.unwrap_or(self.step) + 1
-    }
-}
-
 /// How a session ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Finished {
@@ -95,148 +49,6 @@ pub enum Finished {
     Done(Evaluation),
     /// Somebody asked to stop; a verified checkpoint of this step is on the disk.
     Stopped(StopReason, u64),
-}
-
-/// Why a session failed.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    /// The data.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// A batch does not fit the plan.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// A checkpoint could not be saved or loaded.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// A checkpoint is of another model.
-    #[error("the checkpoint of step {step} does not fit this model: {source}")]
-    OtherModel {
-        /// Its step.
-        step: u64,
-        /// What does not fit.
-        source: TensorError,
-    },
-    /// All steps are done, and none changed the weights.
-    #[error(
-        "nothing was learnt: in none of the {steps} steps could the weights be changed, because loss or gradient were not \
-         finite or too large\n  help: the model does not compute at all: look at --initializer-range and the sizes of the \
-         model first; `albert-train inspect batches --step N` shows the batch of a step"
-    )]
-    NothingLearnt {
-        /// Steps done.
-        steps: u64,
-    },
-    /// All steps are done, and the model is worse than none.
-    #[error(
-        "training diverged: after {steps} steps the loss of held-out masked words is {loss:.4}, where giving all pieces the \
-         same probability has {uniform:.4}; no model was written\n  help: begin a run with a lower --learning-rate or a \
-         longer warm-up (--warmup-steps); metrics.jsonl shows where the loss rose"
-    )]
-    Useless {
-        /// Steps done.
-        steps: u64,
-        /// Loss of held-out masked words.
-        loss: f64,
-        /// The same without a model.
-        uniform: f64,
-    },
-    /// The guard gave up.
-    #[error(
-        "training diverged: loss or gradient were not finite at steps {bad_steps:?}, although the run went back twice\n  \
-         help: the newest checkpoint is of step {newest}; go on from there with a lower --learning-rate and \
-         --allow-schedule-change, or begin a run with a longer warm-up; `albert-train inspect batches --step N` shows the \
-         batch of a step"
-    )]
-    Diverged {
-        /// Steps whose batches led to it.
-        bad_steps: Vec<u64>,
-        /// Step of the newest checkpoint.
-        newest: u64,
-    },
-}
-
-impl Classify for TrainError {
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Data(error) => error.exit_code(),
-            Self::Run(_) => ExitCode::Internal,
-            Self::Checkpoint(error) => error.exit_code(),
-            Self::OtherModel { .. } => ExitCode::Checkpoint,
-            Self::NothingLearnt { .. } | Self::Useless { .. } | Self::Diverged { .. } => ExitCode::Diverged,
-        }
-    }
-}
-
-/// Something a person may want to see.
-#[derive(Clone, Debug)]
-pub enum Happening<'a> {
-    /// A step was done.
-    Step {
-        /// Steps done.
-        step: u64,
-        /// What it found.
-        outcome: &'a Outcome,
-        /// Its learning rate.
-        learning_rate: f64,
-        /// Speed of this session.
-        pace: &'a Pace,
-        /// What is left.
-        remaining: Remaining,
-    },
-    /// A held-out evaluation was made.
-    Evaluated(&'a Evaluation),
-    /// A good part of the run is over, or all of it, and masked words are told no better than by frequency.
-    NoBetterThanFrequency {
-        /// The evaluation that shows it.
-        evaluation: &'a Evaluation,
-        /// The highest learning rate of the run.
-        learning_rate: f64,
-    },
-    /// A checkpoint was saved.
-    Saved {
-        /// Its step.
-        step: u64,
-        /// How long it took.
-        time: Duration,
-    },
-    /// A checkpoint was not saved; the run goes on.
-    NotSaved {
-        /// Why.
-        error: &'a CheckpointError,
-        /// When it is tried again.
-        retry: Duration,
-    },
-    /// The best checkpoint is not there any more: the next evaluation is the best.
-    BestLost {
-        /// Its step.
-        step: u64,
-    },
-    /// What is held out is not what the best evaluation was made on: the next evaluation is the best.
-    OtherHeldOut {
-        /// Step of the best evaluation.
-        step: u64,
-    },
-    /// A batch's loss or gradient was not finite and it was passed over.
-    Skipped {
-        /// The step.
-        step: u64,
-        /// Its loss.
-        loss: f64,
-        /// Its gradient's norm.
-        gradient_norm: f64,
-    },
-    /// The run went back.
-    RolledBack {
-        /// From this step.
-        from: u64,
-        /// To this one.
-        to: u64,
-    },
-    /// The journal cannot be written from now on; told once.
-    JournalFailed(&'a std::io::Error),
-    /// It can again, and nothing is missing.
-    JournalGoesOn,
 }
 
 /// A training session under way.
