@@ -116,7 +116,20 @@ pub struct TextArguments {
 impl TextArguments {
     /// Works on each text, in order; blank lines of standard input are none.
     pub fn for_each(&self, mut work: impl FnMut(&str) -> Result<()>) -> Result<()> {
-        if self.texts.is_empty() || self.texts == ["-"] {
+        let reads_input = self.reads_input();
+        self.for_each_line(|text| match text.trim() {
+            "" if reads_input => Ok(()),
+            text => work(text),
+        })
+    }
+
+    fn reads_input(&self) -> bool {
+        self.texts.is_empty() || self.texts == ["-"]
+    }
+
+    /// Works on each text, in order, blank lines of standard input too. A line ends with LF or CR LF and nowhere else.
+    pub fn for_each_line(&self, mut work: impl FnMut(&str) -> Result<()>) -> Result<()> {
+        if self.reads_input() {
             for (index, line) in std::io::stdin().lock().split(b'\n').enumerate() {
                 let line = line.context("cannot read standard input")?;
                 let text = std::str::from_utf8(&line).map_err(|error| DataError::InvalidUtf8 {
@@ -125,9 +138,8 @@ impl TextArguments {
                     column: error.valid_up_to() + 1,
                     advice: "convert it first, for example with `iconv`".into(),
                 })?;
-                if !text.trim().is_empty() {
-                    work(text.trim())?;
-                }
+                let text = if index == 0 { text.strip_prefix('\u{FEFF}').unwrap_or(text) } else { text };
+                work(text.strip_suffix('\r').unwrap_or(text))?;
             }
             return Ok(());
         }

@@ -46,11 +46,17 @@ struct Train {
     /// Keep accents
     #[arg(long)]
     keep_accents: bool,
+    /// MiB of memory to use; of text that is too much for it a random share is looked at
+    #[arg(long, default_value_t = 1024, value_name = "MIB")]
+    memory: usize,
     #[command(flatten)]
     reading: ReadingArguments,
 }
 
-/// Turn text into pieces.
+/// Turn text into pieces: a line of them for each text, an empty one for a blank line.
+///
+/// A line of standard input ends with LF or CR LF. CR alone, U+0085 and U+2028 are white space within a line. Names of
+/// special pieces such as [MASK] are text, as in the reference; a tokenizer.json of another program does as it says.
 #[derive(Args)]
 struct Encode {
     /// Tokenizer file or folder
@@ -66,7 +72,7 @@ struct Encode {
     json: bool,
 }
 
-/// Say what a tokenizer is.
+/// Say what a tokenizer is, and how it fares on a text.
 #[derive(Args)]
 struct Inspect {
     /// Tokenizer file or folder
@@ -75,6 +81,14 @@ struct Inspect {
     /// Print all pieces, one a line with its id
     #[arg(long)]
     pieces: bool,
+    /// Text files: how many pieces their words become, and what no piece covers
+    #[arg(long, num_args = 1.., value_name = "FILE", conflicts_with = "pieces")]
+    text: Vec<PathBuf>,
+    /// Another tokenizer to try on the same text, such as ALBERT's own
+    #[arg(long, value_name = "PATH", requires = "text")]
+    beside: Option<PathBuf>,
+    #[command(flatten)]
+    reading: ReadingArguments,
 }
 
 /// Runs the command.
@@ -88,12 +102,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn train(arguments: &Train) -> Result<()> {
-    let Train { input, out, vocab_size, keep_case, keep_accents, reading } = arguments;
+    let Train { input, out, vocab_size, keep_case, keep_accents, memory, reading } = arguments;
     Tokenizer::expect_none(out)?; // said now, not after the training
     let options = TrainOptions {
         vocabulary_size: *vocab_size,
         lower_case: !keep_case,
         keep_accents: *keep_accents,
+        memory: memory.saturating_mul(1 << 20),
         ..TrainOptions::default()
     };
     let tokenizer =
@@ -111,7 +126,7 @@ fn train(arguments: &Train) -> Result<()> {
 
 fn encode(arguments: &Encode) -> Result<()> {
     let tokenizer = Tokenizer::load(&arguments.tokenizer, &LoadOptions::default())?;
-    arguments.texts.for_each(|text| {
+    arguments.texts.for_each_line(|text| {
         let ids = tokenizer.encode(text);
         let pieces = || ids.iter().map(|&id| tokenizer.piece(id).unwrap_or_default());
         if arguments.json {
@@ -136,6 +151,9 @@ fn inspect(arguments: &Inspect) -> Result<()> {
         }
         return Ok(());
     }
+    if !arguments.text.is_empty() {
+        return inspect_text(arguments, &tokenizer);
+    }
     let special = tokenizer.special();
     let starts = (0..size as u32).filter(|&id| tokenizer.starts_word(id)).count();
     let fingerprint: String = tokenizer.fingerprint().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -149,6 +167,41 @@ fn inspect(arguments: &Inspect) -> Result<()> {
     ] {
         say!("{name:15} {id} {}", piece(id));
     }
+    let scripts = tokenizer.scripts();
+    let scripts: Vec<_> = scripts.iter().map(|(script, count)| format!("{script} {count}")).collect();
+    say!("scripts         {}", scripts.join(", "));
     say!("fingerprint     {fingerprint}");
+    Ok(())
+}
+
+/// Prints how a text is covered by one vocabulary or two.
+fn inspect_text(arguments: &Inspect, tokenizer: &Tokenizer) -> Result<()> {
+    let beside =
+        arguments.beside.as_ref().map(|path| Tokenizer::load(path, &LoadOptions::default())).transpose()?;
+    let named = [(Some(&arguments.tokenizer), Some(tokenizer)), (arguments.beside.as_ref(), beside.as_ref())];
+    for (path, tokenizer) in named {
+        let (Some(path), Some(tokenizer)) = (path, tokenizer) else { continue };
+        let coverage = with_sentences(&arguments.text, arguments.reading.reading(), |sentences| {
+            tokenizer.coverage(sentences)
+        })?;
+        say!("{}", path.display());
+        say!("  words         {}, of {:.2} pieces each", coverage.words, coverage.pieces_per_word());
+        say!(
+            "  characters    {}, of {:.3} pieces each",
+            coverage.characters,
+            coverage.pieces_per_character()
+        );
+        say!("  unknown       {:.3}% of {} pieces", 100.0 * coverage.unknown_share(), coverage.pieces);
+        let missing: u64 = coverage.missing.iter().map(|(_, count)| count).sum();
+        if missing > 0 {
+            let share = 100.0 * missing as f64 / coverage.characters as f64;
+            let most: Vec<_> = (coverage.missing.iter().take(8))
+                .map(|&(c, count)| format!("{} U+{:04X} ({count})", visible(&c.to_string()), u32::from(c)))
+                .collect();
+            let kinds = coverage.missing.len();
+            say!("  not covered   {share:.3}% of the characters, {kinds} different: {}", most.join(", "));
+        }
+    }
+    say!("for comparison: ALBERT's own vocabulary makes 1.32 pieces of a word of English Wikipedia");
     Ok(())
 }

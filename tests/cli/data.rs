@@ -69,6 +69,15 @@ fn a_vocabulary_is_trained_tried_and_looked_at() {
     let pieces = encode(&["The cat slept."], "");
     assert_eq!(pieces.replace(' ', "").trim(), "▁the▁cat▁slept.");
     assert_eq!(encode(&[], "The cat slept.\n"), pieces, "from standard input");
+    // Line n of the answer is that of line n; a line ends with LF or CR LF and nowhere else.
+    let (cat, slept) = (encode(&["the cat"], ""), encode(&["slept"], ""));
+    let lines = encode(&[], "\u{feff}the cat\r\n\n \t\nthe\rcat\nthe\u{2028}cat\nthe\u{85}cat\nslept");
+    assert_eq!(lines, format!("{cat}\n\n{cat}{cat}{cat}{slept}"));
+    let covered =
+        run(&["tokenizer", "inspect", "--tokenizer", &out, "--text", &text, "--beside", &scene.arg("model")]);
+    let covered = covered.done();
+    assert_eq!(covered.matches("  words ").count(), 2, "{covered}");
+    assert!(covered.contains("unknown       0.000% of"), "{covered}");
     let latin1 = run_with(&["tokenizer", "encode", "--tokenizer", &out], b"The cat\nslept \xe0\n");
     latin1.complains(ExitCode::Data, &["standard input:2: byte 7 of the line is not valid UTF-8"]);
     let object: serde_json::Value = serde_json::from_str(&encode(&["--json", "The cat slept."], "")).unwrap();

@@ -5,6 +5,11 @@
 //! reference's, its digit-comma rule included; text is prepared inside (white space, NFKD, accents, case), so
 //! callers pass it as it is.
 //!
+//! Names of special pieces that stand in a text (`<unk>` in WikiText, `[MASK]` in an article about BERT) are text: no text
+//! becomes a control piece, as in the reference, and the `tokenizer.json` that is written here says the same to the
+//! `tokenizers` library. A `tokenizer.json` of another program is followed as it is: what it lists as `added_tokens` is
+//! taken out of the text.
+//!
 //! ```
 //! use train::tokenizer::{Tokenizer, TrainOptions};
 //!
@@ -25,15 +30,20 @@ mod library;
 mod limits;
 mod normalizer;
 mod preprocess;
+mod report;
+mod segmentations;
 mod sentencepiece;
+mod substrings;
 mod train;
 mod trie;
 mod unigram;
 mod viterbi;
 mod vocabulary;
 mod wordpiece;
+mod words;
 
 pub use error::{Invalid, TokenizerError};
+pub use report::Coverage;
 pub use train::TrainOptions;
 pub use vocabulary::SpecialTokens;
 
@@ -159,10 +169,11 @@ impl Tokenizer {
         self.vocabulary().special
     }
 
-    /// Whether a piece begins a word, by the reference's test: for sentencepiece vocabularies whether it begins
-    /// with `▁` or `<`, is one punctuation mark, or has any character besides ASCII letters and marks (digits
-    /// and the apostrophe do not count as marks); for WordPiece whether it lacks `##`. False for an id outside
-    /// the vocabulary.
+    /// Whether a piece begins a word. For sentencepiece vocabularies by the reference's test (whether it begins with `▁` or
+    /// `<`, is one punctuation mark, or has any character besides ASCII letters and marks, digits and the apostrophe not
+    /// counting as marks), but for pieces with letters of other alphabets: these begin a word with `▁` only, and always
+    /// where a script puts no spaces between words. For WordPiece whether it lacks `##`. False for an id outside the
+    /// vocabulary.
     pub fn starts_word(&self, id: u32) -> bool {
         self.starts_word.get(id as usize).copied().unwrap_or(false)
     }

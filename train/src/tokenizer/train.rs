@@ -1,16 +1,15 @@
 //! Training of a Unigram vocabulary from text.
 
 use super::error::TokenizerError;
-use super::learn::learn;
+use super::learn::{MAX_SEEDS, learn};
+use super::limits::MAX_PIECES;
 use super::normalizer::{Normalizer, SPACE};
 use super::preprocess::Preprocess;
 use super::unigram::{Arithmetic, SPECIAL, Unigram};
 use super::vocabulary::{Kind, Piece};
+use super::words::{Sample, Words, count, cover};
 use super::{Model, Style, Tokenizer};
-use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
-use std::ops::Range;
-use unicode_normalization::char::canonical_combining_class;
+use std::collections::HashSet;
 
 /// The pieces that follow the special ones in ALBERT's vocabularies: each always stands alone.
 const SYMBOLS: [&str; 8] = ["(", ")", "\"", "-", ".", "–", "£", "€"];
@@ -26,6 +25,8 @@ pub struct TrainOptions {
     pub keep_accents: bool,
     /// Look at this many sentences at most, drawn at random from all.
     pub max_sentences: usize,
+    /// About the bytes of memory to use. What is too much text for it is left out at random.
+    pub memory: usize,
     /// Characters that make up this share of the text get a piece; rarer ones become `<unk>`.
     pub character_coverage: f64,
     /// Determines the draw of sentences.
@@ -39,6 +40,7 @@ impl Default for TrainOptions {
             lower_case: true,
             keep_accents: false,
             max_sentences: 10_000_000,
+            memory: 1 << 30,
             character_coverage: 0.99995,
             seed: 0,
         }
@@ -54,12 +56,13 @@ impl TrainOptions {
     }
 }
 
-/// Only this much of a sentence is looked at (sentencepiece's `max_sentence_length`).
-const MAX_SENTENCE_BYTES: usize = 4192;
-/// No longer words are looked at.
-const MAX_WORD_CHARS: usize = 128;
-/// Only so many different words are looked at, the most frequent.
-const MAX_WORDS: usize = 500_000;
+/// Shares of the memory: a byte of text for 8, a character of different words for 128 (16 pieces may begin there, of 4
+/// bytes each, and the rest is needed to find them), a substring to start from for 1024.
+const MEMORY_PER_BYTE: usize = 8;
+const MEMORY_PER_CHAR: usize = 128;
+const MEMORY_PER_SEED: usize = 1024;
+/// With less, nothing could be learnt.
+const LEAST_MEMORY: usize = 16 << 20;
 
 impl Tokenizer {
     /// Trains a vocabulary: ALBERT's special and user-defined pieces at ALBERT's ids, then the pieces that make
@@ -67,14 +70,17 @@ impl Tokenizer {
     /// letters, digits and other characters; unlike there, none joins a digit and a comma, since the
     /// digit-comma rule would take it apart again.
     ///
-    /// The sentences are streamed; memory holds at most `max_sentences` of them. The same sentences and options
-    /// give the same vocabulary on any machine. It has fewer pieces than asked for where the text has not enough
-    /// different words to choose from.
+    /// The sentences are streamed, and may be of any length, with spaces or without. The same sentences and options give
+    /// the same vocabulary on any machine. It has fewer pieces than asked for where the text has not enough different
+    /// words to choose from.
     pub fn train(
         sentences: impl IntoIterator<Item = impl AsRef<str>>,
         options: &TrainOptions,
     ) -> Result<Self, TokenizerError> {
-        let sentences = sample(sentences.into_iter(), options.max_sentences, options.seed);
+        let memory = options.memory.max(LEAST_MEMORY);
+        let mut sample = Sample::new(options.seed, options.max_sentences, memory / MEMORY_PER_BYTE);
+        sentences.into_iter().for_each(|sentence| sample.add(sentence.as_ref()));
+        let (sentences, seen) = sample.finish();
         let preprocess = Preprocess {
             lower_case: options.lower_case,
             keep_accents: options.keep_accents,
@@ -87,10 +93,26 @@ impl Tokenizer {
             Unigram::new(pieces, preprocess, Normalizer::NmtNfkc, Style::Reference, Arithmetic::Library)
                 .map_err(|e| TokenizerError::Training(e.to_string()))
         };
-        let words = count_words(&unigram(fixed_pieces().chain(untrained).collect())?, &sentences);
+        let splitter = unigram(fixed_pieces().chain(untrained).collect())?;
+        let (counts, looked_at) = count(&sentences, memory / MEMORY_PER_CHAR, |sentence, visit| {
+            splitter.for_each_word(sentence, &mut Default::default(), |word| {
+                if !SYMBOLS.contains(&word) {
+                    visit(word);
+                }
+            });
+        });
+        if (looked_at as u64) < seen {
+            let memory = memory >> 20;
+            tracing::warn!(
+                "the vocabulary is learnt from {looked_at} of {seen} sentences, drawn at random: {memory} MiB of memory \
+                 and {} sentences are the most",
+                options.max_sentences
+            );
+        }
         drop(sentences);
-        let words = cover(words, options.character_coverage);
-        pieces.extend(learn_pieces(&words, options.vocabulary_size, pieces.len())?);
+        let words = cover(counts, options.character_coverage);
+        let seeds = MAX_SEEDS.min(memory / MEMORY_PER_SEED);
+        pieces.extend(learn_pieces(words, options.vocabulary_size, pieces.len(), seeds)?);
         Ok(Self::new(Model::Unigram(unigram(pieces)?), None))
     }
 }
@@ -101,120 +123,21 @@ fn fixed_pieces() -> impl Iterator<Item = Piece> {
     special.into_iter().chain(symbols).map(|(text, kind)| Piece { text: text.to_owned(), score: 0.0, kind })
 }
 
-/// Reservoir sampling: `count` sentences of the stream, each subset of that size as likely as any other.
-fn sample(sentences: impl Iterator<Item = impl AsRef<str>>, count: usize, seed: u64) -> Vec<String> {
-    let mut kept: Vec<String> = Vec::new();
-    for (seen, sentence) in (0u64..).zip(sentences) {
-        let sentence = sentence.as_ref();
-        let sentence = &sentence[..sentence.floor_char_boundary(MAX_SENTENCE_BYTES)];
-        if kept.len() < count {
-            kept.push(sentence.to_owned());
-        } else if let Some(place) = kept.get_mut((mix(seed ^ mix(seen)) % (seen + 1)) as usize) {
-            sentence.clone_into(place);
-        }
-    }
-    kept
-}
-
-/// SplitMix64's output function: a good hash of one number.
-fn mix(z: u64) -> u64 {
-    let z = z.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ z >> 31
-}
-
-type Words = HashMap<String, u64>;
-
-fn count_words(unigram: &Unigram, sentences: &[String]) -> Words {
-    let mut words = Words::new();
-    let mut buffers = Default::default();
-    for sentence in sentences {
-        unigram.for_each_word(sentence, &mut buffers, |word| {
-            if SYMBOLS.contains(&word) {
-                return;
-            }
-            for range in runs(word) {
-                match words.get_mut(&word[range.clone()]) {
-                    Some(count) => *count += 1,
-                    None => drop(words.insert(word[range].to_owned(), 1)),
-                }
-            }
-        });
-    }
-    words
-}
-
-/// Splits a word between letters, digits and other characters. A leading `▁` stays with what follows it, a
-/// combining mark with what it marks.
-fn runs(word: &str) -> impl Iterator<Item = Range<usize>> {
-    let class = |c: char| if c.is_alphabetic() { 0 } else { 1 + u8::from(c.is_numeric()) };
-    let mut start = 0;
-    let mut current = None;
-    let mut ends = word.char_indices().filter_map(move |(i, c)| {
-        let joins = c == SPACE || canonical_combining_class(c) != 0;
-        let border = !joins && current.is_some_and(|current| current != class(c));
-        if !joins {
-            current = Some(class(c));
-        }
-        border.then_some(i)
-    });
-    let mut done = false;
-    std::iter::from_fn(move || {
-        if done {
-            return None;
-        }
-        let end = ends.next().unwrap_or_else(|| {
-            done = true;
-            word.len()
-        });
-        Some(std::mem::replace(&mut start, end)..end)
-    })
-}
-
-/// Takes out the rarest characters, as many as make up no more than 1 − `coverage` of the text, then the longest
-/// and the rarest words. In order, so that all that follows is determined.
-fn cover(words: Words, coverage: f64) -> Vec<(String, u64)> {
-    let mut counts: HashMap<char, u64> = HashMap::new();
-    for (word, count) in &words {
-        for c in word.chars() {
-            *counts.entry(c).or_default() += count;
-        }
-    }
-    let total: u64 = counts.values().sum();
-    let mut by_count: Vec<_> = counts.into_iter().collect();
-    by_count.sort_unstable_by_key(|&(c, count)| (Reverse(count), c));
-    let mut covered = 0;
-    let kept = by_count.into_iter().take_while(|(_, count)| {
-        let more = (covered as f64) < coverage * total as f64;
-        covered += count;
-        more
-    });
-    let kept: HashSet<char> = kept.map(|(c, _)| c).collect();
-
-    let mut parts = Words::new();
-    for (word, count) in words {
-        for part in word.split(|c| !kept.contains(&c)) {
-            if !part.is_empty() && part.chars().count() <= MAX_WORD_CHARS {
-                *parts.entry(part.to_owned()).or_default() += count;
-            }
-        }
-    }
-    let mut parts: Vec<_> = parts.into_iter().collect();
-    parts.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    parts.truncate(MAX_WORDS);
-    // A word of its own for every character: each is certain to be a piece.
-    let mut characters: Vec<_> = kept.into_iter().map(|c| (c.to_string(), 1)).collect();
-    characters.sort_unstable();
-    characters.extend(parts);
-    characters
-}
-
 /// The pieces beside the `fixed` ones, likeliest first.
-fn learn_pieces(words: &[(String, u64)], size: usize, fixed: usize) -> Result<Vec<Piece>, TokenizerError> {
+fn learn_pieces(
+    words: Vec<(String, u64)>,
+    size: usize,
+    fixed: usize,
+    seeds: usize,
+) -> Result<Vec<Piece>, TokenizerError> {
     let characters: HashSet<char> = words.iter().flat_map(|(word, _)| word.chars()).collect();
     if characters.iter().all(|&c| c == SPACE) {
         return Err(TokenizerError::Training("the text holds no words".to_owned()));
+    }
+    if size > MAX_PIECES {
+        return Err(TokenizerError::Training(format!(
+            "vocabulary_size is {size}, and ids are stored in 16 bits: at most {MAX_PIECES}"
+        )));
     }
     let least = fixed + characters.len();
     if size < least {
@@ -224,7 +147,9 @@ fn learn_pieces(words: &[(String, u64)], size: usize, fixed: usize) -> Result<Ve
             characters.len(),
         )));
     }
-    let learnt = learn(words, size - fixed).into_iter();
+    let coded = Words::new(&words);
+    drop(words);
+    let learnt = learn(&coded, size - fixed, seeds.max(2 * size)).into_iter();
     let pieces: Vec<_> = learnt.map(|(text, score)| Piece { text, score, kind: Kind::Normal }).collect();
     if fixed + pieces.len() < size {
         tracing::warn!(asked = size, pieces = fixed + pieces.len(), "the text gives a smaller vocabulary");
@@ -235,44 +160,6 @@ fn learn_pieces(words: &[(String, u64)], size: usize, fixed: usize) -> Result<Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn runs_of_one_kind() {
-        let runs = |word: &str| runs(word).map(|range| word[range].to_owned()).collect::<Vec<_>>();
-        assert_eq!(runs("▁don't"), ["▁don", "'", "t"]);
-        assert_eq!(runs("▁2014,x"), ["▁2014", ",", "x"]);
-        assert_eq!(runs("क\u{94d}ष!"), ["क\u{94d}ष", "!"]);
-        assert_eq!(runs("▁"), ["▁"]);
-        assert_eq!(runs("▁..."), ["▁..."]);
-    }
-
-    #[test]
-    fn a_sample_is_fair_and_repeatable() {
-        let draw = |seed| sample((0..1000).map(|i| i.to_string()), 100, seed);
-        assert_eq!(draw(1), draw(1));
-        assert_ne!(draw(1), draw(2));
-        assert_eq!(sample(["a", "b"].into_iter(), 100, 0), ["a", "b"]);
-        // Each of 1000 is drawn with probability 1/10: over 400 draws 40 times, standard deviation 6.
-        let mut drawn = [0i32; 1000];
-        for seed in 0..400 {
-            draw(seed).iter().for_each(|i| drawn[i.parse::<usize>().unwrap()] += 1);
-        }
-        assert!(drawn.iter().all(|n| (40 - n).abs() < 6 * 6), "{drawn:?}");
-        let long = "é".repeat(MAX_SENTENCE_BYTES);
-        assert_eq!(sample([long].into_iter(), 1, 0)[0].len(), MAX_SENTENCE_BYTES);
-    }
-
-    #[test]
-    fn rare_characters_and_endless_words_are_left_out() {
-        let words = [("▁aaaa", 100), ("▁aéa", 1), ("ü", 1)].map(|(word, count)| (word.to_owned(), count));
-        let words = words.into_iter().chain([("b".repeat(MAX_WORD_CHARS + 1), 1)]).collect();
-        let expected = [("b", 1), ("a", 1), ("▁", 1), ("▁aaaa", 100), ("a", 1), ("▁a", 1)];
-        let mut found = cover(words, 0.99);
-        let mut expected = expected.map(|(word, count)| (word.to_owned(), count)).to_vec();
-        found.sort();
-        expected.sort();
-        assert_eq!(found, expected);
-    }
 
     #[test]
     fn the_fixed_pieces_have_alberts_ids() {
@@ -298,5 +185,29 @@ mod tests {
             assert!(train(text, 100).contains("no words"), "{text:?}");
         }
         assert!(train(&["abc"], 16).contains("at least 17"), "4 characters and 13 fixed pieces");
+        assert!(train(&["abc"], 65_537).contains("at most 65536"));
+    }
+
+    /// Little memory: fewer sentences are looked at, whatever their letters; words of all kinds are learnt.
+    #[test]
+    fn memory_is_a_setting() {
+        let words =
+            |first: u32| (0..20).map(move |i| char::from_u32(first + i).unwrap()).collect::<Vec<char>>();
+        let (low, high) = (words(0x4E00), words(0x9000));
+        let mut state = 0u32;
+        let sentence = |i: usize| {
+            let opening = if i.is_multiple_of(2) { low[i / 2 % 20] } else { high[i / 2 % 20] };
+            let body = (0..12).map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                char::from_u32(0x5000 + (state >> 16) % 0x800).unwrap()
+            });
+            format!("{opening}{opening}{}", body.collect::<String>())
+        };
+        let sentences: Vec<String> = (0..30_000).map(sentence).collect();
+        let options = TrainOptions { vocabulary_size: 2400, memory: 16 << 20, ..TrainOptions::default() };
+        let tokenizer = Tokenizer::train(&sentences, &options).unwrap();
+        for opening in low.into_iter().chain(high) {
+            assert!(tokenizer.id(&format!("▁{opening}{opening}")).is_some(), "{opening}");
+        }
     }
 }
