@@ -149,12 +149,22 @@ fn hide_special_pieces(unigram: &Unigram, scores: &mut [f64], steps: &mut Vec<Va
         match apart {
             Some(apart) => *score = apart.floor() - 1.0,
             None => {
-                let unknown = piece.text.chars().find(|c| !characters.contains_key(c));
-                let unknown = unknown.map_or(String::new(), String::from);
-                steps.push(replace_string(&piece.text, &piece.text.replacen(&unknown, &disguise, 1)));
+                // The last of its unknown characters, by itself: text that begins with what a step put there loses the
+                // `▁` in front of it in the library.
+                let unknown = piece.text.char_indices().rev().find(|(_, c)| !characters.contains_key(c));
+                let (place, c) = unknown.unwrap_or((0, '<'));
+                let (before, after) = (&piece.text[..place], &piece.text[place + c.len_utf8()..]);
+                let [before, c, after] = [before, &c.to_string(), after].map(escape);
+                steps.push(replace_regex(&format!("(?<={before}){c}(?={after})"), &disguise));
             }
         }
     }
+}
+
+/// A regular expression for a text itself.
+fn escape(text: &str) -> String {
+    let escape = |c: char| if r"\.+*?()|[]{}^$".contains(c) { format!("\\{c}") } else { c.to_string() };
+    text.chars().map(escape).collect()
 }
 
 /// The only character of a text that has but one.

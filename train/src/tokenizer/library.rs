@@ -321,7 +321,11 @@ fn not_portable(expression: &str) -> Option<&str> {
             '\\' if "pPx".contains(next) && rest[2..].starts_with('{') => {
                 (rest.find('}').map_or(rest.len(), |end| end + 1), true)
             }
-            '\\' => (two.len(), "sSdDntr".contains(next) || next.is_ascii_punctuation()),
+            // `\<` and `\>` are the ends of a word to one engine, and characters to the other.
+            '\\' => {
+                let mark = next.is_ascii_punctuation() && !matches!(next, '<' | '>');
+                (two.len(), "sSdDntr".contains(next) || mark)
+            }
             '[' if class => (1, false),
             '[' => {
                 class = true;
@@ -380,6 +384,7 @@ mod tests {
             ("a{,3}", "{,"),
             ("[]a]", "[]"),
             (r"\pL", r"\p"),
+            (r"a\>", r"\>"),
         ] {
             assert_eq!(not_portable(expression), Some(part), "{expression}");
         }
