@@ -56,7 +56,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let settings = settings(arguments, model.albert().config().max_position_embeddings)?;
     let corpus = read_corpus(&arguments.data, arguments.reading.reading(), &tokenizer)?;
     let part = match arguments.held_out_every {
-        Some(every) => Selection::HeldOut { every: every as usize },
+        Some(every) => Selection::of_corpus(&corpus, every as usize)[1],
         None => Selection::All,
     };
     let dataset = training::dataset(&tokenizer, corpus, part, &settings, settings.training.seed)?;

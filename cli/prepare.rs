@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use train::data::{Manifest, Preparation, Prepared, repeatable, text_size, tokenizer_in, with_sentences};
+use train::data::{
+    Corpus, Manifest, Preparation, Prepared, Report, repeatable, text_size, tokenizer_in, with_sentences,
+};
 use train::exit::ExitCode;
 use train::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
 
@@ -61,13 +63,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             Ok(ExitCode::Interrupted)
         }
         Ok(prepared) => {
-            report(&prepared?, arguments, time)?;
+            let (prepared, verdict) = prepared?;
+            report(&prepared, &verdict, arguments, time)?;
             Ok(ExitCode::Done)
         }
     }
 }
 
-fn prepare(arguments: &Arguments, copies: &Path, meter: &Meter) -> Result<Prepared> {
+fn prepare(arguments: &Arguments, copies: &Path, meter: &Meter) -> Result<(Prepared, Report)> {
     let Arguments { input, out: folder, .. } = arguments;
     let reading = arguments.reading.reading();
     let mut sources = input.clone();
@@ -81,7 +84,18 @@ fn prepare(arguments: &Arguments, copies: &Path, meter: &Meter) -> Result<Prepar
     };
     let (sources, tokenizer, stop, progress) =
         (&sources, &tokenizer, &AtomicBool::new(false), &|done| meter.show(done));
-    Ok(Preparation { sources, reading, tokenizer, trained, folder, stop, progress }.run()?)
+    let prepared = Preparation { sources, reading, tokenizer, trained, folder, stop, progress }.run()?;
+    // What was made anew is looked at anew.
+    let there = Report::read(folder).filter(|_| prepared.kept == prepared.manifest.shards.len());
+    let report = match there {
+        Some(report) => report,
+        None => {
+            let report = Report::of(&Arc::new(Corpus::open(folder)?), &prepared.manifest, tokenizer);
+            report.write(folder)?;
+            report
+        }
+    };
+    Ok((prepared, report))
 }
 
 /// A vocabulary of this text, and of how many pieces it should be: the one of the folder if it was begun with one, else
@@ -100,7 +114,7 @@ fn trained_tokenizer(sources: &[PathBuf], arguments: &Arguments) -> Result<(Toke
     Ok((with_sentences(sources, reading, |sentences| Tokenizer::train(sentences, &options))??, asked))
 }
 
-fn report(prepared: &Prepared, arguments: &Arguments, time: Duration) -> Result<()> {
+fn report(prepared: &Prepared, verdict: &Report, arguments: &Arguments, time: Duration) -> Result<()> {
     let Prepared { manifest, kept } = prepared;
     let (input, output) = sizes(manifest);
     say!("{}", manifest.summary());
@@ -114,6 +128,7 @@ fn report(prepared: &Prepared, arguments: &Arguments, time: Duration) -> Result<
     } else {
         say!("{:.2} MB/s", input as f64 / 1e6 / time.as_secs_f64());
     }
+    say!("{verdict}");
     say!("next: albert-train pretrain --train {}", arguments.out.display());
     Ok(())
 }

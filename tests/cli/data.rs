@@ -339,9 +339,108 @@ fn what_cannot_be_is_said_at_once() {
     inspect(["--step", "1000000000000"])
         .complains(ExitCode::Usage, &["step = 1000000000000", "training.steps"]);
     inspect(["--count", "1000000000000"]).complains(ExitCode::Usage, &["1000000000000 is not in 0..=100000"]);
-    inspect(["--held-out-every", "121"])
-        .complains(ExitCode::Data, &["fewer than held_out_every", "lower held_out_every"]);
+    let few = inspect(["--held-out-every", "121"]);
+    assert!(
+        few.err.contains("has 120 documents, fewer than --held-out-every 121: its last sentences"),
+        "{}",
+        few.err
+    );
     assert!(!scene.path("new").exists());
+}
+
+/// What looks wrong is said by `prepare`, kept in its folder, and said again by `pretrain`, before it trains.
+#[test]
+fn a_text_is_looked_at_as_a_whole() {
+    let scene = Scene::new();
+    let sentence = |n: usize| format!("Sentence number {n} speaks of the garden, the river and the moon.");
+    let articles: String =
+        (0..8).map(|a| (0..40).map(|s| sentence(a * 40 + s)).collect::<Vec<_>>().join(" ") + "\n").collect();
+    let (text, out) = (scene.file("articles.txt", articles), scene.arg("shards"));
+    let report = run(&["prepare", "-i", &text, "--vocab-size", "60", "-o", &out]).done();
+    let advice =
+        ["one article a line (8 lines", "--format prose", "letters           Latin 100.0%", "never seen"];
+    assert!(advice.iter().all(|part| report.contains(part)), "{report}");
+    let kept = std::fs::read(scene.path("shards/report.json")).unwrap();
+    let kept: serde_json::Value = serde_json::from_slice(&kept).unwrap();
+    assert_eq!(kept["documents"], 1);
+    assert!(kept["warnings"][0].as_str().unwrap().contains("one article a line"));
+    let again = run(&["prepare", "-i", &text, "--vocab-size", "60", "-o", &out]).done();
+    assert!(again.contains("one article a line"));
+    let settings = [
+        "--preset",
+        "micro",
+        "--max-seq-length",
+        "32",
+        "--steps",
+        "2",
+        "--batch",
+        "2",
+        "--eval-sequences",
+        "4",
+    ];
+    let vocabulary = ["--vocab-size", "60"];
+    for (data, run_directory, vocabulary) in [(&text, "of-text", &vocabulary[..]), (&out, "of-shards", &[])] {
+        let run_directory = scene.arg(run_directory);
+        let pretrain = ["pretrain", "--train", data, "--out", &run_directory];
+        let trained = run(&[&pretrain[..], &settings, vocabulary].concat());
+        let said = [trained.out.clone(), trained.err.clone()].concat();
+        for part in ["one article a line", "its last sentences are held out", "never seen in sequences of 32"]
+        {
+            assert!(said.contains(part), "`{part}` is not in: {said}");
+        }
+        trained.done();
+    }
+    // Held-out text that is trained on.
+    let both = ["inspect", "batches", "--out", "no-run", "--train", &text, "--held-out", &text];
+    let same = run(&[&both[..], &settings, &vocabulary].concat());
+    assert!(
+        same.err.contains("of the held-out text in long sentences is in the training text too"),
+        "{}",
+        same.err
+    );
+}
+
+/// Outside English the reference takes middles of words for words.
+#[test]
+fn words_of_other_scripts_are_masked_whole_on_request() {
+    let scene = Scene::new();
+    let words = ["работать", "работник", "работница", "писатель", "письменный", "переписать"];
+    let line = |n: usize| (0..5).map(|w| words[(n * 7 + w * w) % 6]).collect::<Vec<_>>().join(" ") + ".\n";
+    let lines = (0..400).map(|n| line(n) + if n % 4 == 3 { "\n" } else { "" });
+    let text = scene.file("russian.txt", lines.collect::<String>());
+    let vocabulary = scene.arg("vocabulary");
+    run(&["tokenizer", "train", "-i", &text, "--vocab-size", "33", "--keep-accents", "-o", &vocabulary])
+        .done();
+    let inspect = |more: &[&str]| {
+        let data = ["inspect", "batches", "--train", &text, "--tokenizer", &vocabulary, "--out", "no-run"];
+        run(&[&data[..], &["--max-seq-length", "64", "--held-out-every", "10"], more].concat())
+    };
+    let reference = inspect(&[]);
+    for part in ["whole-word masking has little effect", "--words-by-space"] {
+        assert!(reference.err.contains(part), "{}", reference.err);
+    }
+    let by_space = inspect(&["--words-by-space"]);
+    assert!(!by_space.err.contains("whole-word masking"), "{}", by_space.err);
+    // Between one ▁ and the next either all pieces are masked or none.
+    let shown = by_space.done();
+    let mut masked = 0;
+    for segment in shown.lines().filter(|line| line.starts_with("  A  ") || line.starts_with("  B  ")) {
+        let (mut words, mut after_special): (Vec<Vec<bool>>, bool) = (Vec::new(), true);
+        for shown in segment.split_whitespace().skip(1) {
+            let piece = shown.split_once('{').map_or(shown, |(_, label)| label.trim_end_matches('}'));
+            let begins = piece.starts_with(['▁', '[']) || piece == "." || after_special;
+            after_special = piece.starts_with('[');
+            match words.last_mut() {
+                Some(word) if !begins => word.push(shown.contains('{')),
+                _ => words.push(vec![shown.contains('{')]),
+            }
+        }
+        for word in words {
+            assert!(word.iter().all(|&is_masked| is_masked == word[0]), "{segment}");
+            masked += usize::from(word[0] && word.len() > 1);
+        }
+    }
+    assert!(masked > 0, "{shown}");
 }
 
 /// What was finished before an interruption is kept, and the end is what it would have been.

@@ -39,6 +39,7 @@
 mod batch;
 mod error;
 mod pretraining;
+mod report;
 mod shards;
 mod text;
 
@@ -48,11 +49,12 @@ pub use pretraining::{
     Dataset, Epoch, Example, LONGEST_NGRAM, Masking, MaskingOptions, Origin, Pair, Position, Reader,
     SampleOptions, Sampler, Shown, SingleSegment, Span, Statistics, WordStarts, write_examples,
 };
+pub use report::{CutOff, REPORT, Report, Spread, share_repeated_in};
 pub use shards::{
     BytesDone, Corpus, Counts, Document, MANIFEST, Manifest, Preparation, Prepared, Selection, Shard,
     ShardBuilder, ShardEntry, Source, TOKENIZER_FOLDER, TokenizerIdentity, is_prepared, tokenizer_in,
 };
 pub use text::{
     Event, Format, LONGEST_DOCUMENT, LONGEST_LINE, LONGEST_PARAGRAPH, Oddities, Reading, STANDARD_INPUT,
-    files_of, is_stream, look_at, read_lines, repeatable, text_size, with_sentences,
+    few_documents, files_of, is_stream, look_at, read_lines, repeatable, text_size, with_sentences,
 };

@@ -7,8 +7,9 @@ use std::{fs, io};
 
 use crate::config::Pretrain;
 use crate::data::{
-    Corpus, DataError, Dataset, Format, MANIFEST, Preparation, Reading, Selection, TOKENIZER_FOLDER,
-    WordStarts, is_prepared, repeatable, text_size, with_sentences,
+    Corpus, DataError, Dataset, Format, MANIFEST, Preparation, Prepared, Reading, Report, Selection,
+    TOKENIZER_FOLDER, WordStarts, few_documents, is_prepared, repeatable, share_repeated_in, text_size,
+    with_sentences,
 };
 use crate::files::{Disk, replace};
 use crate::stories::{Split, story};
@@ -21,6 +22,13 @@ const STORIES: [(Split, &str, u64); 2] =
     [(Split::Training, "stories-training.txt", 20_000), (Split::HeldOut, "stories-held-out.txt", 1_000)];
 /// Pieces of the vocabulary that is trained on the built-in stories.
 const STORY_VOCABULARY: usize = 4096;
+
+/// More of the held-out text that is trained on too: it is no test.
+const MOST_REPEATED: f64 = 0.05;
+/// More of the text that no sequence shows.
+const MOST_CUT: f64 = 0.3;
+/// More tokens in the middles of words that pass for words.
+const MOST_INNER_STARTS: f64 = 0.1;
 
 /// Text as ids, and what made it so.
 #[derive(Debug)]
@@ -61,13 +69,18 @@ impl Workshop<'_> {
                     self.trained_tokenizer(&training, reading, size)?
                 }
             };
-            let training = self.prepare("training", &training, reading, &tokenizer)?;
-            let held_out = self.prepare("held-out", &held_out, reading, &tokenizer)?;
+            let (training, _) = self.prepare("training", &training, reading, &tokenizer)?;
+            let (held_out, _) = self.prepare("held-out", &held_out, reading, &tokenizer)?;
             return self.assemble(settings, tokenizer, training, Some(held_out));
         }
         let reading = data.reading();
         let training = self.repeatable("training", &data.train)?;
-        let tokenizer = match (&data.tokenizer, prepared_folder(&training)?) {
+        let prepared = prepared_folder(&training)?;
+        if data.held_out.is_empty() && prepared.is_none() {
+            self.say_if_few(few_documents(&training, reading, data.held_out_every)?, data.held_out_every);
+        }
+        let is_prepared = prepared.is_some();
+        let tokenizer = match (&data.tokenizer, prepared) {
             (Some(path), _) => Tokenizer::load(path, &LoadOptions::default())?,
             (None, Some(folder)) => Tokenizer::load(&folder.join(TOKENIZER_FOLDER), &LoadOptions::default())?,
             (None, None) => {
@@ -78,7 +91,11 @@ impl Workshop<'_> {
         };
         let training = self.corpus("training", &training, reading, &tokenizer)?;
         let held_out = match data.held_out.is_empty() {
-            true => None,
+            true => {
+                let few = is_prepared && training.documents() < data.held_out_every;
+                self.say_if_few(few.then_some(training.documents()), data.held_out_every);
+                None
+            }
             false => {
                 let held_out = self.repeatable("held-out", &data.held_out)?;
                 Some(self.corpus("held-out", &held_out, reading, &tokenizer)?)
@@ -99,8 +116,16 @@ impl Workshop<'_> {
         tokenizer: &Tokenizer,
     ) -> Result<Arc<Corpus>, SessionError> {
         match prepared_folder(paths)? {
-            Some(folder) => Ok(Arc::new(open_prepared(&folder, tokenizer)?)),
-            None => self.prepare(name, paths, reading, tokenizer),
+            Some(folder) => {
+                let corpus = Arc::new(open_prepared(&folder, tokenizer)?);
+                self.warn(Report::read(&folder));
+                Ok(corpus)
+            }
+            None => {
+                let (corpus, report) = self.prepare(name, paths, reading, tokenizer)?;
+                self.warn(Some(report));
+                Ok(corpus)
+            }
         }
     }
 
@@ -119,7 +144,7 @@ impl Workshop<'_> {
         sources: &[PathBuf],
         reading: Reading,
         tokenizer: &Tokenizer,
-    ) -> Result<Arc<Corpus>, SessionError> {
+    ) -> Result<(Arc<Corpus>, Report), SessionError> {
         let folder = self.folder.join(name);
         if !folder.join(MANIFEST).exists() {
             (self.announce)(&format!("preparing {name} text"));
@@ -133,8 +158,75 @@ impl Workshop<'_> {
             stop: &AtomicBool::new(false),
             progress: &|_| {},
         };
-        preparation.run()?;
-        Ok(Arc::new(Corpus::open(&folder)?))
+        let Prepared { manifest, .. } = preparation.run()?;
+        let corpus = Arc::new(Corpus::open(&folder)?);
+        let report = match Report::read(&folder) {
+            Some(report) => report,
+            None => {
+                let report = Report::of(&corpus, &manifest, tokenizer);
+                report.write(&folder)?;
+                report
+            }
+        };
+        Ok((corpus, report))
+    }
+
+    /// Tells what looks wrong with a text.
+    fn warn(&self, report: Option<Report>) {
+        for warning in report.iter().flat_map(|report| &report.warnings) {
+            (self.announce)(&format!("warning: {warning}"));
+        }
+    }
+
+    /// Tells what is held out of a text of too few documents; `documents` is their number if they are.
+    fn say_if_few(&self, documents: Option<usize>, every: usize) {
+        if let Some(documents) = documents {
+            let documents =
+                if documents == 1 { "1 document".into() } else { format!("{documents} documents") };
+            (self.announce)(&format!(
+                "the text has {documents}, fewer than --held-out-every {every}: its last sentences are held out for evaluation \
+                 (other text: --held-out)"
+            ));
+        }
+    }
+
+    /// Tells what would make a run's figures mean something else than they seem to.
+    fn check(
+        &self,
+        settings: &Pretrain,
+        tokenizer: &Tokenizer,
+        training: &Arc<Corpus>,
+        held_out: Option<&Corpus>,
+    ) {
+        if let Some(held_out) = held_out {
+            let share = share_repeated_in(held_out, training);
+            if share > MOST_REPEATED {
+                (self.announce)(&format!(
+                    "warning: {:.1}% of the held-out text in long sentences is in the training text too: it is no test",
+                    100.0 * share
+                ));
+            }
+        }
+        let length = settings.sampling.max_seq_length;
+        let cut = Report::cut_off_at(training, tokenizer, length);
+        if cut > MOST_CUT {
+            (self.announce)(&format!(
+                "warning: {:.1}% of the tokens are never seen in sequences of {length}, cut off at the ends of too long \
+                 pairs: sentences are too long, or are several each (--format prose divides them)",
+                100.0 * cut
+            ));
+        }
+        if settings.masking.whole_word && !settings.masking.words_by_space {
+            let [reference, by_space] = [false, true].map(|by_space| WordStarts::of(tokenizer, by_space));
+            let share = reference.share_unlike(&by_space, training);
+            if share > MOST_INNER_STARTS {
+                (self.announce)(&format!(
+                    "warning: whole-word masking has little effect: {:.0}% of the tokens are middles of words that are taken \
+                     for words, as ALBERT does outside English; --words-by-space masks whole words",
+                    100.0 * share
+                ));
+            }
+        }
     }
 
     /// The tokenizer of this run, trained when it was begun.
@@ -175,10 +267,15 @@ impl Workshop<'_> {
         training: Arc<Corpus>,
         held_out: Option<Arc<Corpus>>,
     ) -> Result<Materials, SessionError> {
-        let every = settings.data.held_out_every;
+        if !settings.data.train.is_empty() {
+            self.check(settings, &tokenizer, &training, held_out.as_deref());
+        }
         let (training_part, held_out) = match held_out {
             Some(corpus) => (Selection::All, (corpus, Selection::All)),
-            None => (Selection::Training { every }, (training.clone(), Selection::HeldOut { every })),
+            None => {
+                let [part, held_out] = Selection::of_corpus(&training, settings.data.held_out_every);
+                (part, (training.clone(), held_out))
+            }
         };
         let mut identity = blake3::Hasher::new();
         identity.update(training.identity().as_bytes()).update(format!("{training_part:?}").as_bytes());
@@ -232,7 +329,7 @@ pub fn dataset(
     settings: &Pretrain,
     seed: u64,
 ) -> Result<Arc<Dataset>, DataError> {
-    let word_starts = WordStarts::new(tokenizer.vocabulary_size(), |id| tokenizer.starts_word(id));
+    let word_starts = WordStarts::of(tokenizer, settings.masking.words_by_space);
     let (samples, masking) = (settings.sampling, settings.masking);
     Ok(Arc::new(Dataset::new(corpus, word_starts, part, samples, masking, seed)?))
 }

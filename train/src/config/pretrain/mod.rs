@@ -112,6 +112,10 @@ impl Settings for Pretrain {
         ("masking.favor_shorter_ngram", "prefer shorter spans"),
         ("masking.whole_word", "mask whole words"),
         (
+            "masking.words_by_space",
+            "words begin at spaces in every script that has them (ALBERT did so in English only)",
+        ),
+        (
             "masking.spans_cross_separator",
             "let spans run from the first segment into the second (as ALBERT did)",
         ),

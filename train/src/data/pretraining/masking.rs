@@ -41,6 +41,9 @@ pub struct MaskingOptions {
     pub favor_shorter_ngram: bool,
     /// Words are masked whole; if not, every token is a word.
     pub whole_word: bool,
+    /// Words begin at spaces in every script that has them; if not, where the reference sees a beginning: at every piece
+    /// with a letter outside ASCII.
+    pub words_by_space: bool,
     /// Words and spans may run across the `[SEP]` between the segments (the reference).
     pub spans_cross_separator: bool,
     /// Random replacements are never special pieces nor the token itself.
@@ -57,6 +60,7 @@ impl Default for MaskingOptions {
             ngram: 3,
             favor_shorter_ngram: true,
             whole_word: true,
+            words_by_space: false,
             spans_cross_separator: false,
             random_ordinary: false,
             permutation: false,

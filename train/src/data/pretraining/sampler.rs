@@ -107,15 +107,11 @@ pub struct Origin {
     pub short: bool,
     /// The second segment is from elsewhere.
     pub random_next: bool,
+    /// It was to be cut from a single sentence. (Where the second segment is from elsewhere, `sentences` may be one of
+    /// several.)
+    pub single_segment: bool,
     /// Tokens cut off.
     pub truncated: usize,
-}
-
-impl Origin {
-    /// Whether it was cut from a single sentence.
-    pub fn single_segment(&self) -> bool {
-        self.sentences.len() == 1
-    }
 }
 
 /// A run of sentences that becomes one sample.
@@ -130,6 +126,8 @@ struct Chunk {
 struct Pass<'a> {
     sampler: &'a Sampler,
     epoch: u32,
+    /// The document's corpus-wide number.
+    number: usize,
     document: Document<'a>,
     first_sentence: u64,
     /// Tokens that a chunk aims at.
@@ -230,7 +228,7 @@ impl Sampler {
 
     /// The number of selected documents.
     pub fn documents(&self) -> usize {
-        self.selection.count(self.corpus.documents())
+        self.selection.count(&self.corpus)
     }
 
     /// Prepares epoch `number`; this counts its samples.
@@ -259,7 +257,7 @@ impl Sampler {
             let mut pass = self.pass(epoch.number, selected);
             for chunk in &mut pass {
                 if before == place {
-                    return self.cut(&pass, self.selection.nth(selected), chunk);
+                    return self.cut(&pass, chunk);
                 }
                 before += 1;
             }
@@ -273,13 +271,12 @@ impl Sampler {
     }
 
     fn pass(&self, epoch: u32, selected: usize) -> Pass<'_> {
-        let number = self.selection.nth(selected);
-        let (document, first_sentence) = self.corpus.document(number);
+        let (number, document, first_sentence) = self.selection.document(&self.corpus, selected);
         let longest = self.options.max_seq_length - SPECIAL_TOKENS;
         let mut draws = Draws::new(self.seed, Purpose::Length, epoch, number as u64);
         let short = draws.unit() < self.options.short_seq_prob;
         let target = if short { 2 + draws.below(longest - 1) } else { longest };
-        Pass { sampler: self, epoch, document, first_sentence, target, short, next: 0 }
+        Pass { sampler: self, epoch, number, document, first_sentence, target, short, next: 0 }
     }
 
     fn divide(&self, epoch: u32, chunk: &Chunk) -> Division {
@@ -291,7 +288,8 @@ impl Sampler {
         Division { first_sentences, random_next, draws }
     }
 
-    fn cut<'a>(&'a self, pass: &Pass<'a>, document: usize, chunk: Chunk) -> Pair<'a> {
+    fn cut<'a>(&'a self, pass: &Pass<'a>, chunk: Chunk) -> Pair<'a> {
+        let document = pass.number;
         let Range { start, end } = chunk.sentences;
         let Division { first_sentences, random_next, mut draws } = self.divide(pass.epoch, &chunk);
         let middle = start + first_sentences;
@@ -319,6 +317,7 @@ impl Sampler {
                 first_sentence: chunk.number,
                 short: pass.short,
                 random_next,
+                single_segment: end == start + 1,
                 truncated: length - first.len() - second.len(),
             },
         }
@@ -326,14 +325,15 @@ impl Sampler {
 
     /// Sentences from a random place in another document, until there are `target` tokens.
     fn random_segment(&self, document: usize, target: usize, draws: &mut Draws) -> &[u16] {
-        let mut other = document;
-        for _ in 0..RANDOM_DOCUMENT_TRIES {
-            other = self.selection.nth(draws.below(self.documents()));
-            if other != document {
+        let mut draw = || self.selection.document(&self.corpus, draws.below(self.documents()));
+        let mut other = draw();
+        for _ in 1..RANDOM_DOCUMENT_TRIES {
+            if other.0 != document {
                 break;
             }
+            other = draw();
         }
-        let (document, _) = self.corpus.document(other);
+        let (_, document, _) = other;
         let start = draws.below(document.sentences());
         document.tokens(start..document.end_of_run(start, target))
     }

@@ -74,7 +74,7 @@ impl Statistics {
             self.ngrams[span.words - 1] += 1;
         }
         self.swapped += u64::from(example.sentence_order_label);
-        self.single_segment += u64::from(origin.single_segment());
+        self.single_segment += u64::from(origin.single_segment);
         self.random_next += u64::from(origin.random_next);
         self.short += u64::from(origin.short);
         self.truncated += origin.truncated as u64;

@@ -18,6 +18,7 @@ pub struct Corpus {
     /// The corpus-wide number of each shard's first sentence.
     first_sentences: Vec<u64>,
     tokenizer: TokenizerIdentity,
+    sentences: u64,
     tokens: u64,
 }
 
@@ -65,7 +66,7 @@ impl Corpus {
             tokens += shard.ids().len() as u64;
             first_documents.push(documents);
         }
-        Self { shards, first_documents, first_sentences, tokenizer, tokens }
+        Self { shards, first_documents, first_sentences, tokenizer, sentences, tokens }
     }
 
     /// Refuses a tokenizer that is not the one the shards were made with.
@@ -105,6 +106,27 @@ impl Corpus {
         (self.shards[shard].document(within), sentence)
     }
 
+    /// The number of sentences.
+    pub fn sentences(&self) -> u64 {
+        self.sentences
+    }
+
+    /// Its shards.
+    pub(in crate::data) fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    /// The document that sentence `number` is of.
+    ///
+    /// # Panics
+    /// If there is no such sentence.
+    fn document_of(&self, number: u64) -> usize {
+        let shard = self.first_sentences.partition_point(|&first| first <= number) - 1;
+        let within = number - self.first_sentences[shard];
+        let offsets = self.shards[shard].document_offsets();
+        self.first_documents[shard] + offsets.partition_point(|&first| u64::from(first) <= within) - 1
+    }
+
     /// The tokenizer the ids come from.
     pub fn tokenizer(&self) -> &TokenizerIdentity {
         &self.tokenizer
@@ -142,24 +164,67 @@ pub enum Selection {
         /// Distance between held-out documents.
         every: usize,
     },
+    /// All sentences before one, for a corpus of too few documents: that one's document is divided.
+    Before {
+        /// The corpus-wide number of the sentence.
+        sentence: u64,
+    },
+    /// The sentence and all after it.
+    From {
+        /// The corpus-wide number of the sentence.
+        sentence: u64,
+    },
 }
 
+/// Of a corpus of few documents at least so many sentences are held out, if that is not more than a fifth.
+const FEWEST_HELD_OUT: u64 = 20;
+
 impl Selection {
-    /// How many of `documents` are selected.
-    pub fn count(self, documents: usize) -> usize {
+    /// What of `corpus` is trained on, and what is held out: every `every`-th document, or, where it has fewer, the same
+    /// share of its sentences, from its end.
+    pub fn of_corpus(corpus: &Corpus, every: usize) -> [Self; 2] {
+        if corpus.documents() >= every {
+            return [Self::Training { every }, Self::HeldOut { every }];
+        }
+        let sentences = corpus.sentences();
+        let held_out = (sentences / every as u64).max(FEWEST_HELD_OUT).min(sentences.div_ceil(5));
+        let sentence = sentences - held_out;
+        [Self::Before { sentence }, Self::From { sentence }]
+    }
+
+    /// How many documents of `corpus` are selected, wholly or in part.
+    pub fn count(self, corpus: &Corpus) -> usize {
+        let documents = corpus.documents();
         match self {
             Self::All => documents,
             Self::Training { every } => documents - documents / every,
             Self::HeldOut { every } => documents / every,
+            Self::Before { sentence: 0 } => 0,
+            Self::Before { sentence } => corpus.document_of(sentence - 1) + 1,
+            Self::From { sentence } if sentence >= corpus.sentences() => 0,
+            Self::From { sentence } => documents - corpus.document_of(sentence),
         }
     }
 
-    /// The corpus-wide number of the `index`-th selected document.
-    pub fn nth(self, index: usize) -> usize {
-        match self {
-            Self::All => index,
+    /// The `index`-th selected document of `corpus`, as much of it as is selected; its corpus-wide number and that of its
+    /// first sentence.
+    pub(in crate::data) fn document(self, corpus: &Corpus, index: usize) -> (usize, Document<'_>, u64) {
+        let number = match self {
+            Self::All | Self::Before { .. } => index,
             Self::Training { every } => index + index / (every - 1),
             Self::HeldOut { every } => index * every + every - 1,
+            Self::From { sentence } => index + corpus.document_of(sentence),
+        };
+        let (document, first) = corpus.document(number);
+        let end = first + document.sentences() as u64;
+        let cut = |sentence: u64| (sentence.clamp(first, end) - first) as usize;
+        match self {
+            Self::Before { sentence } => (number, document.part(0..cut(sentence)), first),
+            Self::From { sentence } => {
+                let begin = cut(sentence);
+                (number, document.part(begin..document.sentences()), first + begin as u64)
+            }
+            _ => (number, document, first),
         }
     }
 }
@@ -167,19 +232,49 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::shards::ShardBuilder;
+
+    /// A corpus of documents with these numbers of sentences, two documents a shard.
+    fn corpus(documents: &[usize]) -> Corpus {
+        let special = SpecialTokens { pad: 0, unknown: 1, classification: 2, separator: 3, mask: 4 };
+        let tokenizer = TokenizerIdentity { fingerprint: "made up".into(), vocabulary_size: 9, special };
+        let shard = |documents: &[usize]| {
+            let mut builder = ShardBuilder::new(9).unwrap();
+            for &sentences in documents {
+                (0..sentences).for_each(|_| builder.push_sentence(&[5, 6]));
+                builder.end_document();
+            }
+            builder.into_shard()
+        };
+        Corpus::new(documents.chunks(2).map(shard).collect(), tokenizer)
+    }
+
+    /// The corpus-wide numbers of the selected sentences.
+    fn sentences(corpus: &Corpus, selection: Selection) -> Vec<u64> {
+        (0..selection.count(corpus))
+            .flat_map(|index| {
+                let (_, document, first) = selection.document(corpus, index);
+                assert!(document.sentences() > 0);
+                first..first + document.sentences() as u64
+            })
+            .collect()
+    }
 
     #[test]
-    fn training_and_held_out_documents_divide_the_corpus() {
-        for documents in 0..50 {
-            for every in 2..7 {
-                let pick =
-                    |selection: Selection| (0..selection.count(documents)).map(move |i| selection.nth(i));
-                let mut both: Vec<usize> =
-                    pick(Selection::Training { every }).chain(pick(Selection::HeldOut { every })).collect();
+    fn training_and_held_out_text_divide_the_corpus() {
+        for documents in [&[1][..], &[3], &[200], &[1, 1, 1], &[5, 40, 1, 7], &[2; 30]] {
+            let corpus = corpus(documents);
+            for every in [2, 3, 7, 100] {
+                let [training, held_out] =
+                    Selection::of_corpus(&corpus, every).map(|selection| sentences(&corpus, selection));
+                assert!(!held_out.is_empty());
+                let mut both = [training, held_out].concat();
                 both.sort_unstable();
-                assert_eq!(both, (0..documents).collect::<Vec<_>>(), "every {every}");
-                assert!(pick(Selection::HeldOut { every }).all(|d| d % every == every - 1));
+                assert_eq!(both, (0..corpus.sentences()).collect::<Vec<_>>(), "{documents:?}, every {every}");
             }
         }
+        let whole = |every| Selection::of_corpus(&corpus(&[2; 30]), every)[1];
+        assert_eq!(whole(30), Selection::HeldOut { every: 30 });
+        assert_eq!(whole(31), Selection::From { sentence: 48 });
     }
 }

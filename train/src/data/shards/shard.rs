@@ -352,6 +352,14 @@ impl<'a> Document<'a> {
         self.offsets.len() - 1
     }
 
+    /// Some of its sentences as a document.
+    ///
+    /// # Panics
+    /// If it has no such sentences.
+    pub(in crate::data) fn part(&self, sentences: Range<usize>) -> Self {
+        Self { ids: self.ids, offsets: &self.offsets[sentences.start..=sentences.end] }
+    }
+
     /// The tokens of a run of sentences.
     ///
     /// # Panics

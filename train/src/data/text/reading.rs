@@ -48,6 +48,29 @@ pub fn with_sentences<T>(
     })
 }
 
+/// The number of documents in `sources` if they are fewer than `enough`; no more is read than it takes to know.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn few_documents(
+    sources: &[PathBuf],
+    reading: Reading,
+    enough: usize,
+) -> Result<Option<usize>, DataError> {
+    let files = files_of(sources)?;
+    let mut documents = 0;
+    for part in Parts::new(&files, reading) {
+        part?.read(reading.skip_bad_lines, &mut |event| {
+            documents += usize::from(event == Event::DocumentEnd);
+            Ok(())
+        })?;
+        if documents >= enough {
+            return Ok(None);
+        }
+    }
+    Ok(Some(documents))
+}
+
 /// Shows `visit` every line of a file, blank ones too, without the white space around it, and its number from 1.
 ///
 /// # Errors

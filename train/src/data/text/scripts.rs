@@ -35,6 +35,12 @@ fn spacing(c: char) -> Spacing {
     }
 }
 
+/// Whether this is a letter or mark of a script that has spaces between words.
+pub(crate) fn is_spaced_letter(c: char) -> bool {
+    let script = c.script();
+    c.is_alphabetic() && !is_unspaced(script) && !matches!(script, Script::Common)
+}
+
 /// Scripts without spaces between words.
 fn is_unspaced(script: Script) -> bool {
     use Script::*;

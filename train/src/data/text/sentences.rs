@@ -58,6 +58,12 @@ pub(crate) fn sentences(paragraph: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// Whether a piece of a vocabulary is only marks that end sentences.
+pub(crate) fn is_sentence_end(piece: &str) -> bool {
+    let marks = piece.trim_start_matches('\u{2581}');
+    !marks.is_empty() && marks.chars().all(|c| mark(c) != Mark::No)
+}
+
 /// Where the first sentence of `text` ends, in bytes.
 pub(super) fn first_end(text: &str) -> usize {
     let mut search = 0;

@@ -83,15 +83,15 @@ fn single_sentences_are_treated_as_asked() {
     let with = |single_segment| sampler(&shape, SampleOptions { single_segment, ..samples(64) }, 5);
     let (split, skip, random) =
         (with(SingleSegment::Split), with(SingleSegment::Skip), with(SingleSegment::Random));
-    let single = |pairs: &[Pair<'_>]| pairs.iter().filter(|pair| pair.origin.single_segment()).count();
+    let single = |pairs: &[Pair<'_>]| pairs.iter().filter(|pair| pair.origin.single_segment).count();
     assert_eq!(single(&pairs(&skip, 0)), 0);
     assert!(pairs(&skip, 0).len() < pairs(&split, 0).len());
-    for pair in pairs(&random, 0).iter().filter(|pair| pair.origin.single_segment()) {
+    for pair in pairs(&random, 0).iter().filter(|pair| pair.origin.single_segment) {
         assert!(pair.origin.random_next && pair.label == 1);
     }
     let split = pairs(&split, 0);
     assert!(single(&split) > 10 && split.iter().all(|pair| !pair.origin.random_next));
-    for Pair { first, second, label, .. } in split.iter().filter(|pair| pair.origin.single_segment()) {
+    for Pair { first, second, label, .. } in split.iter().filter(|pair| pair.origin.single_segment) {
         let later = if *label == 1 { first } else { second };
         let earlier = if *label == 1 { second } else { first };
         let inside = earlier[1..].iter().chain(&later[1..]).any(|&id| words().contains(id.into()));
@@ -172,4 +172,18 @@ fn impossible_options_are_refused() {
     assert!(
         refused(SampleOptions { short_seq_prob: f64::NAN, ..samples(9) }).starts_with("short_seq_prob = NaN")
     );
+}
+
+/// Half of the chunks keep a random first part of their sentences, whose rest is walked over again. With E(1) = 1 and
+/// E(n) = 1 + the mean of E(1) … E(n−1) / 2 a document of four has 1.6875 chunks, and likewise 0.3125 of a single sentence.
+#[test]
+fn single_sentences_are_counted_as_they_are_cut() {
+    let shape = Shape { documents: 2000, sentences: 4..=4, tokens: 5..=5, shard: 64 };
+    let options = SampleOptions { short_seq_prob: 0.0, random_next_sentence: true, ..samples(64) };
+    let sampler = sampler(&shape, options, 5);
+    let pairs = pairs(&sampler, 0);
+    let single = pairs.iter().filter(|pair| pair.origin.single_segment).count();
+    // Six standard deviations of a sum over 2000 documents, each at most 4 chunks: sd below 1 a document.
+    let near = |found: usize, mean: f64| (found as f64 - 2000.0 * mean).abs() < 6.0 * 45.0;
+    assert!(near(pairs.len(), 1.6875) && near(single, 0.3125), "{single} of {}", pairs.len());
 }
