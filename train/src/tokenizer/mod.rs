@@ -169,11 +169,9 @@ impl Tokenizer {
         self.vocabulary().special
     }
 
-    /// Whether a piece begins a word. For sentencepiece vocabularies by the reference's test (whether it begins with `▁` or
+    /// Whether a piece begins a word: for sentencepiece vocabularies by the reference's test (whether it begins with `▁` or
     /// `<`, is one punctuation mark, or has any character besides ASCII letters and marks, digits and the apostrophe not
-    /// counting as marks), but for pieces with letters of other alphabets: these begin a word with `▁` only, and always
-    /// where a script puts no spaces between words. For WordPiece whether it lacks `##`. False for an id outside the
-    /// vocabulary.
+    /// counting as marks), for WordPiece whether it lacks `##`. False for an id outside the vocabulary.
     pub fn starts_word(&self, id: u32) -> bool {
         self.starts_word.get(id as usize).copied().unwrap_or(false)
     }
