@@ -41,6 +41,11 @@ pub(crate) fn is_spaced_letter(c: char) -> bool {
     c.is_alphabetic() && !is_unspaced(script) && !matches!(script, Script::Common)
 }
 
+/// Whether this is a letter or mark of a script that has no spaces between words.
+pub(super) fn is_unspaced_letter(c: char) -> bool {
+    is_unspaced(c.script())
+}
+
 /// Scripts without spaces between words.
 fn is_unspaced(script: Script) -> bool {
     use Script::*;

@@ -3,11 +3,13 @@
 //! A rule of thumb, not a parser. Three kinds of marks end sentences:
 //!
 //! - Those of scripts in which no space need follow (Unicode's Sentence_Terminal outside Latin): wherever they stand.
-//! - `!`, `?`, `…` and the like: where white space follows, and after it nothing in lower case.
+//! - `!`, `?`, `…` and the like: where white space follows, and after it nothing in lower case. `!` and `?` also between
+//!   letters of scripts without spaces, whose texts often have them in place of their wide forms.
 //! - The full stop: as these, but not after a title, an abbreviation or an initial, and after a small number (an ordinal in
 //!   many languages) only if a word follows that sentences often begin with.
 
 use super::abbreviations::{ABBREVIATIONS, BEFORE_NUMBERS, BEGINNINGS, OFTEN_LAST, TERMINALS};
+use super::scripts::is_unspaced_letter;
 
 /// Marks that still belong to the sentence they follow.
 const CLOSERS: [char; 20] = [
@@ -35,7 +37,6 @@ fn mark(c: char) -> Mark {
         '.' | '!' | '?' | '…' | '\u{2024}' | '\u{203C}' | '\u{203D}' | '\u{2047}'..='\u{2049}' => {
             Mark::Weak
         }
-        '\u{FE52}' | '\u{FE56}' | '\u{FE57}' => Mark::Weak,
         c if c < '\u{0589}' => Mark::No,
         c => {
             let place = TERMINALS.partition_point(|&(_, last)| last < c);
@@ -90,10 +91,13 @@ fn ends_here(before: &str, marks: &str, after: &str) -> bool {
             before.chars().next_back().is_some_and(char::is_numeric)
                 && after.chars().next().is_some_and(char::is_numeric)
         };
-        return marks != "．" || !between_digits();
+        return !["．", "﹒"].contains(&marks) || !between_digits();
     }
     if !after.starts_with(char::is_whitespace) {
-        return after.is_empty();
+        return after.is_empty()
+            || marks.starts_with(['!', '?'])
+                && before.ends_with(is_unspaced_letter)
+                && after.starts_with(is_unspaced_letter);
     }
     let next = after.trim_start_matches(|c: char| c.is_whitespace() || OPENERS.contains(&c));
     let first = next.chars().next();
@@ -182,6 +186,9 @@ mod tests {
             "今天天气很好。|我们去公园吧！|好吗？",
             "他说：“你好！”|我走了。",
             "今天很好．|气温是３．５度．",
+            "你好嗎﹖|我很好﹒|再見﹗",
+            "你好吗?|我们走!|他问:'真的?!'|我……不知道.net是什么",
+            "ไปไหน?|ไปตลาด!",
             "នេះជាប្រយោគ។|នេះជាប្រយោគទីពីរ៕",
             "ہے۔|یہ۔",
             "यह है।|वह है॥",
