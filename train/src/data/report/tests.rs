@@ -88,6 +88,14 @@ fn what_looks_wrong_is_said_with_what_mends_it() {
 }
 
 #[test]
+fn many_files_of_a_document_each_are_as_they_should_be() {
+    let sound = report(&text(30, 8, "\n", "\n\n"), None, Reading::default());
+    let of_files = |files| Report { files, documents: files, sentences: 6000, ..sound.clone() };
+    assert_eq!(verdict::warnings(&of_files(2000), false), [""; 0]);
+    assert!(verdict::warnings(&of_files(2), false)[0].starts_with("there is no blank line"));
+}
+
+#[test]
 fn text_of_two_corpora_is_compared() {
     let tokenizer = Tokenizer::train(
         text(9, 9, " ", "\n").lines(),

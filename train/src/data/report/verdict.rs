@@ -13,6 +13,8 @@ const MOST_CUT: f64 = 0.3;
 const MOST_SEVERAL: f64 = 0.5;
 /// More that stands twice.
 const MOST_REPEATED: f64 = 0.1;
+/// Files of more sentences, on average, are more than one document.
+const LONG_FILE: u64 = 1000;
 /// Lines of so many tokens, of a text without a blank line, are articles.
 const ARTICLE: u32 = 200;
 
@@ -40,7 +42,7 @@ pub(super) fn warnings(report: &Report, is_prose: bool) -> Vec<String> {
             "a line seems to hold several sentences (about {median} tokens): --format prose finds the sentences of \
              paragraphs"
         ));
-    } else if report.documents <= report.files && report.sentences > 1000 && !is_prose {
+    } else if report.documents <= report.files && report.sentences > LONG_FILE * report.files && !is_prose {
         warnings.push(
             "there is no blank line: every file is one document; a blank line between documents keeps sequences from \
              running across them"
