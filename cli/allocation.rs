@@ -13,6 +13,10 @@ use train::exit::ExitCode;
 /// The system's allocator, which notes when it was refused.
 pub struct Noting;
 
+/// What to do where there is not enough memory.
+pub const REMEDIES: &str = "use a smaller --micro-batch, a smaller model or shorter sequences, or free memory; what was saved is \
+                             safe";
+
 /// Whether memory was refused.
 static REFUSED: AtomicBool = AtomicBool::new(false);
 
@@ -51,11 +55,9 @@ pub fn tell_of_refusals() {
     let aborted = || {
         if REFUSED.load(Ordering::Relaxed) {
             // Nothing can be allocated here, and nothing is.
-            let _ = rustix::io::write(
-                rustix::stdio::stderr(),
-                b"error: not enough memory\n  help: use a smaller --micro-batch, a smaller model or shorter sequences, or free \
-                  memory; what was saved is safe\n",
-            );
+            for part in ["error: not enough memory\n  help: ", REMEDIES, "\n"] {
+                let _ = rustix::io::write(rustix::stdio::stderr(), part.as_bytes());
+            }
             low_level::exit(i32::from(ExitCode::Memory.code()));
         }
     };

@@ -37,7 +37,7 @@ pub struct CpuArguments {
     /// Processor threads; not given: all cores. Results do not depend on it
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
-    /// Instruction set: avx512, avx2 or scalar; not given: the best there is
+    /// Instruction set: avx512bf16, avx512, avx2 or scalar; not given: the best there is
     #[arg(long, value_name = "NAME", value_parser = isa)]
     pub isa: Option<Isa>,
 }

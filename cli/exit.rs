@@ -53,12 +53,17 @@ mod tests {
     fn the_outermost_known_error_decides() {
         let disk_full = || io::Error::from(io::ErrorKind::StorageFull);
         let missing = CheckpointError::Missing { step: 1, directory: "c".into(), available: vec![] };
+        let no_memory = || io::Error::from(io::ErrorKind::OutOfMemory);
+        let unread = DataError::Io { action: "read", path: "t".into(), source: no_memory() };
+        let unlocked = LockError::Io { path: "l".into(), source: no_memory() };
         let held = LockError::Held { run: "r".into(), holder: "h".into() };
         let cases = [
             (disk_full().into(), ExitCode::Io),
             (anyhow::Error::from(disk_full()).context("saving").context("working"), ExitCode::Io),
             (anyhow::Error::from(missing).context("resuming"), ExitCode::Checkpoint),
             (held.into(), ExitCode::Usage),
+            (unread.into(), ExitCode::Memory),
+            (unlocked.into(), ExitCode::Memory),
             (anyhow::anyhow!("something odd").context("working"), ExitCode::Internal),
         ];
         for (error, expected) in cases {

@@ -84,8 +84,9 @@ fn main() -> ExitCode {
         Ok(code) => code.into(),
         Err(error) if output::is_unread(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            output::tell(complaint(&error));
-            exit::code_of(&error).into()
+            let code = exit::code_of(&error);
+            output::tell(with_remedies(complaint(&error), code));
+            code.into()
         }
     }
 }
@@ -104,6 +105,12 @@ fn refuse(error: &clap::Error) -> ExitCode {
 fn exit_codes() -> String {
     let lines = train::exit::ExitCode::ALL.map(|code| format!("  {:3}  {}\n", code.code(), code.meaning()));
     format!("Exit codes:\n{}", lines.concat())
+}
+
+/// Want of memory has the same remedies wherever it shows: in a file that is read as in a tensor.
+fn with_remedies(complaint: String, code: train::exit::ExitCode) -> String {
+    let is_bare = code == train::exit::ExitCode::Memory && !complaint.contains("help: ");
+    if is_bare { format!("{complaint}\n  help: {}", allocation::REMEDIES) } else { complaint }
 }
 
 /// An error with its causes, each said once: those that tell their cause themselves are not told again.

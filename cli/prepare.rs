@@ -12,6 +12,7 @@ use train::data::{
 };
 use train::exit::ExitCode;
 use train::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
+use train::visible::visible;
 
 use crate::arguments::{ReadingArguments, threads};
 use crate::meter::Meter;
@@ -109,9 +110,14 @@ fn trained_tokenizer(sources: &[PathBuf], arguments: &Arguments) -> Result<(Toke
         return Ok((tokenizer, asked));
     }
     tell(format_args!("training a vocabulary of {asked} pieces on the text"));
-    let options = TrainOptions { vocabulary_size: asked as usize, ..TrainOptions::default() };
+    let grows = arguments.vocab_size.is_none();
+    let options = TrainOptions { vocabulary_size: asked as usize, grows, ..TrainOptions::default() };
     let reading = arguments.reading.reading();
-    Ok((with_sentences(sources, reading, |sentences| Tokenizer::train(sentences, &options))??, asked))
+    let tokenizer = with_sentences(sources, reading, |sentences| Tokenizer::train(sentences, &options))??;
+    if let Some(warning) = options.shortfall(tokenizer.vocabulary_size()) {
+        tell(warning);
+    }
+    Ok((tokenizer, asked))
 }
 
 fn report(prepared: &Prepared, verdict: &Report, arguments: &Arguments, time: Duration) -> Result<()> {
@@ -129,7 +135,7 @@ fn report(prepared: &Prepared, verdict: &Report, arguments: &Arguments, time: Du
         say!("{:.2} MB/s", input as f64 / 1e6 / time.as_secs_f64());
     }
     say!("{verdict}");
-    say!("next: albert-train pretrain --train {}", arguments.out.display());
+    say!("next: albert-train pretrain --train {}", visible(&arguments.out.to_string_lossy()));
     Ok(())
 }
 

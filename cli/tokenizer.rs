@@ -115,12 +115,10 @@ fn train(arguments: &Train) -> Result<()> {
         with_sentences(input, reading.reading(), |sentences| Tokenizer::train(sentences, &options))??;
     tokenizer.save(out)?;
     let pieces = tokenizer.vocabulary_size();
-    if pieces < *vocab_size {
-        tell(format_args!(
-            "warning: {pieces} pieces, not {vocab_size}: the text has not enough different words for more"
-        ));
+    if let Some(warning) = options.shortfall(pieces) {
+        tell(warning);
     }
-    say!("a vocabulary of {pieces} pieces is in {}", out.display());
+    say!("a vocabulary of {pieces} pieces is in {}", visible(&out.to_string_lossy()));
     Ok(())
 }
 
@@ -184,7 +182,7 @@ fn inspect_text(arguments: &Inspect, tokenizer: &Tokenizer) -> Result<()> {
         let coverage = with_sentences(&arguments.text, arguments.reading.reading(), |sentences| {
             tokenizer.coverage(sentences)
         })?;
-        say!("{}", path.display());
+        say!("{}", visible(&path.to_string_lossy()));
         say!("  words         {}, of {:.2} pieces each", coverage.words, coverage.pieces_per_word());
         say!(
             "  characters    {}, of {:.3} pieces each",

@@ -58,7 +58,8 @@ fn every_command_works() {
             .args(["-ec", &line])
             .current_dir(folder.path())
             .env("PATH", &path)
-            .env("ALBERT_TRAIN_TRAINING_STEPS", "2")
+            // A printed file is to be as a reader's: its warm-up follows from the steps that the README gives.
+            .envs((!line.contains("--print-config")).then_some(("ALBERT_TRAIN_TRAINING_STEPS", "2")))
             .envs(SMALL.map(|(name, value)| (format!("ALBERT_TRAIN_{name}"), value)))
             .output()
             .unwrap();

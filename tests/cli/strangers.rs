@@ -146,6 +146,31 @@ fn what_others_wrote_commands_no_terminal_and_forges_no_line() {
     let held = RunDirectory::open(&scene.path("held"), &[]).unwrap();
     fs::write(scene.path("held/.lock"), format!("process {EVIL}")).unwrap();
     is_visible(pretrain(&scene, held.path(), "1"));
+    // Results name folders too.
+    let prepared = scene.arg(&format!("prepared {EVIL}"));
+    let told = run(&[
+        "prepare",
+        "--input",
+        &scene.arg("text.txt"),
+        "--tokenizer",
+        &scene.arg("model"),
+        "--out",
+        &prepared,
+    ]);
+    let vocabulary = scene.arg(&format!("vocabulary {EVIL}"));
+    let trained = run(&[
+        "tokenizer",
+        "train",
+        "--input",
+        &scene.arg("text.txt"),
+        "--vocab-size",
+        "50",
+        "--out",
+        &vocabulary,
+    ]);
+    for printed in [told.done(), trained.done()] {
+        assert!(!printed.contains('\u{1b}') && printed.contains(shown), "{printed:?}");
+    }
 
     // The log of a run whose folder is named like a line of it.
     let out = scene.path("a\n2026-01-01T00:00:00Z all is well\u{1b}[31m");

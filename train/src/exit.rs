@@ -116,7 +116,7 @@ impl Classify for ModelError {
             ModelError::Config(model::ConfigError::Read { source, .. }) | ModelError::Io { source, .. } => {
                 match source.kind() {
                     io::ErrorKind::InvalidData => ExitCode::Checkpoint, // read, but no text
-                    _ => ExitCode::Io,
+                    _ => source.exit_code(),
                 }
             }
             ModelError::Memory { .. } => ExitCode::Memory,

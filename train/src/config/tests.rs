@@ -266,6 +266,16 @@ fn a_resumed_run_must_stay_the_same_run() {
     assert!(!keys(true).contains("steps") && keys(true).contains("hidden_size"));
 }
 
+/// The sizes of a begun run are saved and win over a preset's: another one would be taken without effect.
+#[test]
+fn another_preset_is_another_run() {
+    let begun = resolve("model.preset = 'micro'").unwrap();
+    let now = resolve(&begun.to_toml().replace("preset = \"micro\"", "preset = \"tiny\"")).unwrap();
+    let problems = Pretrain::changes_at_resume(&now, &begun.settings, true);
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].to_string().contains("`model.preset` is \"tiny\", but the run was begun with"));
+}
+
 #[test]
 fn keys_are_offered_as_flags() {
     let keys = keys::<Pretrain>();

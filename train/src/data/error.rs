@@ -260,7 +260,7 @@ impl DataError {
 impl Classify for DataError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Io { .. } => ExitCode::Io,
+            Self::Io { source, .. } => source.exit_code(),
             Self::Threads(error) => error.exit_code(),
             Self::Interrupted { .. } => ExitCode::Interrupted,
             Self::Tokenizer(error) => error.exit_code(),

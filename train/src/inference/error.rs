@@ -146,7 +146,7 @@ impl Classify for InferenceError {
                 ExitCode::Data
             }
             Self::Device(DeviceError::OutOfMemory { .. }) => ExitCode::Memory,
-            Self::Io { .. } => ExitCode::Io,
+            Self::Io { source, .. } => source.exit_code(),
         }
     }
 }

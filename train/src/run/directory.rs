@@ -92,7 +92,8 @@ impl Classify for DirectoryError {
             DirectoryError::Foreign { .. } | DirectoryError::OtherData { .. } => ExitCode::Usage,
             DirectoryError::Lock(error) => error.exit_code(),
             DirectoryError::RunInfo { .. } => ExitCode::Checkpoint,
-            DirectoryError::InTheWay { .. } | DirectoryError::Io { .. } => ExitCode::Io,
+            DirectoryError::InTheWay { .. } => ExitCode::Io,
+            DirectoryError::Io { source, .. } => source.exit_code(),
         }
     }
 }

@@ -47,7 +47,7 @@ impl Classify for LockError {
     fn exit_code(&self) -> ExitCode {
         match self {
             LockError::Held { .. } | LockError::Foreign { .. } => ExitCode::Usage,
-            LockError::Io { .. } => ExitCode::Io,
+            LockError::Io { source, .. } => source.exit_code(),
         }
     }
 }

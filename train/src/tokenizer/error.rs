@@ -49,7 +49,7 @@ pub enum TokenizerError {
 impl Classify for TokenizerError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            TokenizerError::Io { .. } => ExitCode::Io,
+            TokenizerError::Io { source, .. } => source.exit_code(),
             TokenizerError::Occupied { .. } => ExitCode::Usage,
             _ => ExitCode::Data,
         }

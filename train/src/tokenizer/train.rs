@@ -19,6 +19,9 @@ const SYMBOLS: [&str; 8] = ["(", ")", "\"", "-", ".", "–", "£", "€"];
 pub struct TrainOptions {
     /// Pieces in all, the special ones included.
     pub vocabulary_size: usize,
+    /// That size is nobody's wish, but what suits the text: where its characters alone would fill the vocabulary, it has so
+    /// many pieces beside them, as far as ids reach.
+    pub grows: bool,
     /// Lower-case the text.
     pub lower_case: bool,
     /// Keep accents and other combining marks, which the reference drops.
@@ -37,6 +40,7 @@ impl Default for TrainOptions {
     fn default() -> Self {
         Self {
             vocabulary_size: 30_000,
+            grows: false,
             lower_case: true,
             keep_accents: false,
             max_sentences: 10_000_000,
@@ -53,6 +57,14 @@ impl TrainOptions {
     /// at this size that is ten times, enough for its embedding to learn something.
     pub fn suitable_size(bytes: u64) -> usize {
         (bytes / 500).clamp(1_000, 30_000) as usize / 100 * 100
+    }
+
+    /// What to say where a trained vocabulary has fewer `pieces` than somebody asked for.
+    pub fn shortfall(&self, pieces: usize) -> Option<String> {
+        let asked = self.vocabulary_size;
+        (!self.grows && pieces < asked).then(|| {
+            format!("warning: {pieces} pieces, not {asked}: the text has not enough different words for more")
+        })
     }
 }
 
@@ -112,7 +124,7 @@ impl Tokenizer {
         drop(sentences);
         let words = cover(counts, options.character_coverage);
         let seeds = MAX_SEEDS.min(memory / MEMORY_PER_SEED);
-        pieces.extend(learn_pieces(words, options.vocabulary_size, pieces.len(), seeds)?);
+        pieces.extend(learn_pieces(words, options, pieces.len(), seeds)?);
         Ok(Self::new(Model::Unigram(unigram(pieces)?), None))
     }
 }
@@ -126,7 +138,7 @@ fn fixed_pieces() -> impl Iterator<Item = Piece> {
 /// The pieces beside the `fixed` ones, likeliest first.
 fn learn_pieces(
     words: Vec<(String, u64)>,
-    size: usize,
+    options: &TrainOptions,
     fixed: usize,
     seeds: usize,
 ) -> Result<Vec<Piece>, TokenizerError> {
@@ -134,27 +146,25 @@ fn learn_pieces(
     if characters.iter().all(|&c| c == SPACE) {
         return Err(TokenizerError::Training("the text holds no words".to_owned()));
     }
+    let asked = options.vocabulary_size;
+    let least = fixed + characters.len();
+    let size = if options.grows && asked < least { MAX_PIECES.min(least + asked) } else { asked };
     if size > MAX_PIECES {
         return Err(TokenizerError::Training(format!(
-            "vocabulary_size is {size}, and ids are stored in 16 bits: at most {MAX_PIECES}"
+            "{size} pieces are asked for, and ids are stored in 16 bits: at most {MAX_PIECES}"
         )));
     }
-    let least = fixed + characters.len();
     if size < least {
         return Err(TokenizerError::Training(format!(
-            "vocabulary_size is {size}, but the text needs at least {least}: {} characters and {fixed} fixed \
-             pieces. Raise vocabulary_size or lower character_coverage",
+            "{size} pieces are asked for, but the text needs at least {least}: {} characters and {fixed} fixed pieces\n  \
+             help: give --vocab-size {least} or more",
             characters.len(),
         )));
     }
     let coded = Words::new(&words);
     drop(words);
     let learnt = learn(&coded, size - fixed, seeds.max(2 * size)).into_iter();
-    let pieces: Vec<_> = learnt.map(|(text, score)| Piece { text, score, kind: Kind::Normal }).collect();
-    if fixed + pieces.len() < size {
-        tracing::warn!(asked = size, pieces = fixed + pieces.len(), "the text gives a smaller vocabulary");
-    }
-    Ok(pieces)
+    Ok(learnt.map(|(text, score)| Piece { text, score, kind: Kind::Normal }).collect())
 }
 
 #[cfg(test)]
@@ -185,7 +195,17 @@ mod tests {
             assert!(train(text, 100).contains("no words"), "{text:?}");
         }
         assert!(train(&["abc"], 16).contains("at least 17"), "4 characters and 13 fixed pieces");
+        assert!(train(&["abc"], 16).contains("--vocab-size 17"));
         assert!(train(&["abc"], 65_537).contains("at most 65536"));
+    }
+
+    /// Four characters and 13 fixed pieces leave no room in 16: sixteen pieces more are looked for, not one an error.
+    #[test]
+    fn a_size_that_nobody_asked_for_gives_way_to_the_characters() {
+        let options = TrainOptions { vocabulary_size: 16, grows: true, ..TrainOptions::default() };
+        let tokenizer = Tokenizer::train(["abc abc ab"; 4], &options).unwrap();
+        assert!((18..=33).contains(&tokenizer.vocabulary_size()), "{}", tokenizer.vocabulary_size());
+        assert!(tokenizer.encode("abc").len() < 4, "words are more than their letters");
     }
 
     /// Little memory: fewer sentences are looked at, whatever their letters; words of all kinds are learnt.

@@ -4,7 +4,7 @@ use engine::RunError;
 
 use crate::data::DataError;
 use crate::exit::{Classify, ExitCode};
-use crate::run::checkpoint::{CheckpointError, TensorError};
+use crate::run::checkpoint::{CheckpointError, TensorError, way_back};
 
 /// Why a session failed.
 #[derive(Debug, thiserror::Error)]
@@ -53,15 +53,15 @@ pub enum TrainError {
     /// The guard gave up.
     #[error(
         "training diverged: loss or gradient were not finite at steps {bad_steps:?}, although the run went back twice\n  \
-         help: the newest checkpoint is of step {newest}; go on from there with a lower --learning-rate and \
-         --allow-schedule-change, or begin a run with a longer warm-up; `albert-train inspect batches --step N` shows the \
-         batch of a step"
+         help: {}begin a run with a lower --learning-rate or a longer warm-up (--warmup-steps); `albert-train inspect \
+         batches --step N` shows the batch of a step",
+        way_back(*.newest)
     )]
     Diverged {
         /// Steps whose batches led to it.
         bad_steps: Vec<u64>,
-        /// Step of the newest checkpoint.
-        newest: u64,
+        /// Step of the newest checkpoint, if there is one.
+        newest: Option<u64>,
     },
 }
 

@@ -66,7 +66,7 @@ impl Workshop<'_> {
                 Some(path) => Tokenizer::load(path, &LoadOptions::default())?,
                 None => {
                     let size = settings.model.vocab_size.unwrap_or(STORY_VOCABULARY);
-                    self.trained_tokenizer(&training, reading, size)?
+                    self.trained_tokenizer(&training, reading, size, settings.model.vocab_size.is_none())?
                 }
             };
             let (training, _) = self.prepare("training", &training, reading, &tokenizer)?;
@@ -86,7 +86,7 @@ impl Workshop<'_> {
             (None, None) => {
                 let suitable = || text_size(&training).map(TrainOptions::suitable_size);
                 let size = settings.model.vocab_size.map_or_else(suitable, Ok)?;
-                self.trained_tokenizer(&training, reading, size)?
+                self.trained_tokenizer(&training, reading, size, settings.model.vocab_size.is_none())?
             }
         };
         let training = self.corpus("training", &training, reading, &tokenizer)?;
@@ -235,13 +235,17 @@ impl Workshop<'_> {
         sources: &[PathBuf],
         reading: Reading,
         vocabulary_size: usize,
+        grows: bool,
     ) -> Result<Tokenizer, SessionError> {
         let folder = self.folder.join("tokenizer");
         if !folder.join("tokenizer.json").exists() {
             (self.announce)(&format!("training a vocabulary of {vocabulary_size} pieces"));
-            let options = TrainOptions { vocabulary_size, ..TrainOptions::default() };
+            let options = TrainOptions { vocabulary_size, grows, ..TrainOptions::default() };
             let trained =
                 with_sentences(sources, reading, |sentences| Tokenizer::train(sentences, &options))??;
+            if let Some(warning) = options.shortfall(trained.vocabulary_size()) {
+                (self.announce)(&warning);
+            }
             trained.save(&folder)?;
         }
         Ok(Tokenizer::load(&folder, &LoadOptions::default())?)

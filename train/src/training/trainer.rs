@@ -185,7 +185,7 @@ impl Trainer {
                         continue;
                     }
                     Action::Stop { bad_steps } => {
-                        let newest = self.checkpoints.steps()?.last().copied().unwrap_or(0);
+                        let newest = self.checkpoints.steps()?.last().copied();
                         self.record(
                             Event::new("diverged")
                                 .at(step)
@@ -218,12 +218,16 @@ impl Trainer {
         Ok(Finished::Done(evaluation))
     }
 
-    /// Tells of a run that has learnt nothing yet from the words around a masked one, once and at the end; whether it did.
+    /// Tells of a run that has learnt nothing yet from the words around a masked one, once and at the end,
+    /// not twice in a row; whether it did.
     fn warn_of_frequency(&mut self, evaluation: &Evaluation, has_warned: bool) -> bool {
         let Schedule { steps, warmup_steps, learning_rate, .. } = self.options.schedule;
         let step = evaluation.global_step;
-        let is_late = step >= warmup_steps.max(steps / WARNING_SHARE) && !has_warned;
-        let is_due = (is_late || step == steps) && !evaluation.beats_frequency();
+        let is_soon_over = steps - step <= self.options.evaluate_every;
+        let is_late = step >= warmup_steps.max(steps / WARNING_SHARE) && !is_soon_over && !has_warned;
+        // Of a run that is going to be refused at its end the error says what to do.
+        let is_last = step == steps && self.expect_learnt(evaluation).is_ok();
+        let is_due = (is_late || is_last) && !evaluation.beats_frequency();
         if is_due {
             self.record(Event::new("no_better_than_frequency").at(step));
             (self.observe)(Happening::NoBetterThanFrequency { evaluation, learning_rate });

@@ -6,7 +6,6 @@ use super::Pretrain;
 /// What does not change what is computed, or is checked by its content (the data by their fingerprints). The micro-batch
 /// and the instruction set change the order of sums, and with it the last bits; the run says so.
 const FREE_AT_RESUME: &[&str] = &[
-    "model.preset",
     "data.train",
     "data.held_out",
     "data.tokenizer",

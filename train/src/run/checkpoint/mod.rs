@@ -110,8 +110,8 @@ pub enum CheckpointError {
     /// The model itself is not worth saving.
     #[error(
         "the checkpoint of step {step} was not saved, for the numbers in it are no numbers any more: {source}{}\n  \
-         help: go on from there with a lower --learning-rate and --allow-schedule-change",
-        last_good_note(*.last_good)
+         help: {}begin a run with a lower --learning-rate or a longer warm-up (--warmup-steps)",
+        last_good_note(*.last_good), way_back(*.last_good)
     )]
     NotFinite {
         /// The step that was to be saved.
@@ -158,7 +158,9 @@ pub enum CheckpointError {
 impl Classify for CheckpointError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            CheckpointError::NotSaved { .. } | CheckpointError::Io { .. } => ExitCode::Io,
+            CheckpointError::NotSaved { source, .. } | CheckpointError::Io { source, .. } => {
+                source.exit_code()
+            }
             CheckpointError::NotFinite { .. } => ExitCode::Diverged,
             CheckpointError::Missing { .. }
             | CheckpointError::Damaged { .. }
@@ -317,6 +319,13 @@ fn parse_folder_name(name: &str) -> Option<u64> {
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CheckpointError {
     let path = path.to_owned();
     move |source| CheckpointError::Io { action, path, source }
+}
+
+/// How a run goes on from its newest checkpoint, where there is one.
+pub(crate) fn way_back(newest: Option<u64>) -> String {
+    newest.map_or_else(String::new, |step| {
+        format!("go on from step {step} with a lower --learning-rate and --allow-schedule-change, or ")
+    })
 }
 
 fn last_good_note(step: Option<u64>) -> String {
