@@ -56,7 +56,7 @@ struct Train {
 /// Turn text into pieces: a line of them for each text, an empty one for a blank line.
 ///
 /// A line of standard input ends with LF or CR LF. CR alone, U+0085 and U+2028 are white space within a line. Names of
-/// special pieces such as [MASK] are text, as in the reference; a tokenizer.json of another program does as it says.
+/// special pieces, the mask among them, are text, as in the reference; a tokenizer.json of another program does as it says.
 #[derive(Args)]
 struct Encode {
     /// Tokenizer file or folder

@@ -18,7 +18,7 @@ pub enum Recompute {
     None,
     /// Compute `gelu(u)` again from u: the widest activation of a layer for the price of an elementwise pass.
     Gelu,
-    /// Keep only what crosses the border of a [`Graph::region`] and compute the region again: a third more work.
+    /// Keep only what crosses the border of a [`Graph::region`](crate::Graph::region) and compute the region again: a third more work.
     Layer,
 }
 
