@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use engine::Precision;
 use kernels::cpu::Peak;
 use kernels::cpu::clock::ProcessorTime;
 use serde_json::json;
@@ -100,6 +101,8 @@ struct Measured {
     threads: usize,
     /// The larger of what was measured before and after the steps.
     peak: Peak,
+    /// What products multiply.
+    precision: Precision,
     timing: Timing,
     /// Operations of one step that the model needs.
     model_flops: f64,
@@ -132,16 +135,24 @@ fn measure(arguments: &StepArguments, settings: &Pretrain) -> Result<Measured> {
     let id = learner.training_plan();
     let runtime = learner.runtime();
     let profile = if arguments.profile { runtime.profile_of(id) } else { Vec::new() };
-    let plan = runtime.plan(id);
+    let (plan, precision) = (runtime.plan(id), runtime.precision());
     let share = arguments.batch as f64 / micro_batch as f64;
     let [model_flops, executed_flops] =
         [plan.cost().model_flops, plan.cost().executed_flops].map(|flops| flops as f64 * share);
     let memory = plan.arena_size() + plan.parameter_size();
     let peak = cpu.peak().larger(before);
-    Ok(Measured { isa, threads, peak, timing, model_flops, executed_flops, memory, profile })
+    Ok(Measured { isa, threads, peak, precision, timing, model_flops, executed_flops, memory, profile })
 }
 
 impl Measured {
+    /// The most operations a second, all threads together, in the precision of the steps.
+    fn peak_flops(&self) -> f64 {
+        match self.precision {
+            Precision::Bf16 => self.peak.bf16_flops_per_second,
+            Precision::F32 | Precision::F64 => self.peak.flops_per_second,
+        }
+    }
+
     /// The share of the wanted processor time that other work took, if the system tells.
     fn disturbance(&self) -> Option<f64> {
         self.timing.processor.map(ProcessorTime::disturbance)
@@ -149,7 +160,7 @@ impl Measured {
 
     /// The share of the machine's peak at which a step runs; `None` where other work makes it meaningless.
     fn share_of_peak(&self) -> Option<f64> {
-        let share = self.executed_flops / self.timing.median() / self.peak.flops_per_second;
+        let share = self.executed_flops / self.timing.median() / self.peak_flops();
         let quiet = self.disturbance().is_none_or(|other| other <= MOST_DISTURBANCE);
         (quiet && share <= 1.0).then_some(share)
     }
@@ -157,7 +168,7 @@ impl Measured {
     /// The same while the processors compute: without the time that they wait for each other or give to other work.
     fn share_while_computing(&self) -> Option<f64> {
         let seconds = self.timing.processor?.computed / self.timing.seconds.len() as f64;
-        let share = self.executed_flops * self.threads as f64 / seconds / self.peak.flops_per_second;
+        let share = self.executed_flops * self.threads as f64 / seconds / self.peak_flops();
         (share <= 1.0).then_some(share)
     }
 
@@ -195,7 +206,7 @@ impl Measured {
             "model_flops_per_step": self.model_flops,
             "executed_flops_per_step": self.executed_flops,
             "model_flops_per_second": self.model_flops / self.timing.median(),
-            "peak_flops_per_second": self.peak.flops_per_second,
+            "peak_flops_per_second": self.peak_flops(),
             "share_of_peak": self.share_of_peak(),
             "share_of_peak_while_computing": self.share_while_computing(),
             "copy_bytes_per_second": self.peak.copy_bytes_per_second,
@@ -237,7 +248,7 @@ impl Measured {
         };
         say!(
             "peak        {:.1} GFLOP/s measured; reached {}, while computing {}",
-            self.peak.flops_per_second * giga,
+            self.peak_flops() * giga,
             percent(self.share_of_peak()),
             percent(self.share_while_computing())
         );

@@ -47,7 +47,7 @@ impl<'a> Bench<'a> {
 
     /// Prints the table.
     pub fn report(&self) {
-        let Peak { flops_per_second, copy_bytes_per_second } = self.peak;
+        let Peak { flops_per_second, copy_bytes_per_second, .. } = self.peak;
         println!(
             "\n{} threads, {}: {:.1} GFLOP/s of multiply-adds, {:.1} GB/s of copying",
             self.cpu.threads(),

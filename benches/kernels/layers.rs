@@ -123,6 +123,7 @@ pub fn normalisation(bench: &mut Bench<'_>) {
                     gamma: &gamma,
                     beta: &beta,
                     randomness: randomness(),
+                    logical_rows: None,
                     sum: Some(&mut sum),
                     mean: &mut mean,
                     rstd: &mut rstd,
@@ -142,6 +143,7 @@ pub fn normalisation(bench: &mut Bench<'_>) {
                     gamma: &gamma,
                     dy: &dy,
                     randomness: randomness(),
+                    logical_rows: None,
                     d_sum: &mut d_sum,
                     store: Store::Assign,
                     d_x: dropout.is_some().then_some(&mut d_x),
@@ -157,7 +159,7 @@ pub fn normalisation(bench: &mut Bench<'_>) {
         Kernels::<precision::F32>::dropout_forward(
             cpu,
             &dropout,
-            dropout::Forward { width, randomness, x: &x, y: &mut y },
+            dropout::Forward { width, randomness, logical_rows: None, x: &x, y: &mut y },
         );
     });
     bench.kernel("dropout_backward", cost, |cpu| {
@@ -165,7 +167,7 @@ pub fn normalisation(bench: &mut Bench<'_>) {
         Kernels::<precision::F32>::dropout_backward(
             cpu,
             &dropout,
-            dropout::Backward { width, randomness, dy: &dy, dx: &mut d_x, store },
+            dropout::Backward { width, randomness, logical_rows: None, dy: &dy, dx: &mut d_x, store },
         );
     });
 }

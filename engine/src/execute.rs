@@ -11,7 +11,7 @@ use crate::op::{GradientOp, Op, Operation, concatenation};
 use crate::operands as at;
 use crate::operands::unary::{X, Y};
 use crate::plan::{Location, Operand, Step};
-use crate::shape::Rows;
+use crate::shape::{AxisSpec, Rows};
 
 /// A buffer of a backend.
 pub(crate) type Buffer<B> = <<B as Backend>::Memory as Memory>::Buffer;
@@ -27,6 +27,7 @@ pub(crate) struct StepMemory<'a, B: Backend> {
     /// The copies of weights that products read, if those are not the masters themselves.
     pub weights: Option<&'a Buffer<B>>,
     pub gradients: &'a mut Buffer<B>,
+    pub axes: &'a [AxisSpec],
     /// Length of every axis in this run.
     pub lengths: &'a [usize],
     /// Where the scalars of the run lie in the arena.
@@ -38,6 +39,7 @@ impl<B: Backend> StepMemory<'_, B> {
     fn operands<'s, P: Precision>(&'s mut self, step: &'s Step) -> Operands<'s, B, P> {
         Operands {
             step,
+            axes: self.axes,
             lengths: self.lengths,
             scalars: self.scalars,
             arena: Views::new(self.arena),
@@ -52,6 +54,7 @@ impl<B: Backend> StepMemory<'_, B> {
 /// The operands of one step, by position. No operand that is written overlaps another: [`Views`] sees to it.
 struct Operands<'s, B: Backend, P> {
     step: &'s Step,
+    axes: &'s [AxisSpec],
     lengths: &'s [usize],
     scalars: usize,
     arena: Views<'s, B::Memory>,
@@ -90,6 +93,10 @@ impl<'s, B: Backend, P: Precision> Operands<'s, B, P> {
         self.read(position)
     }
 
+    fn index_if(&mut self, position: usize) -> Option<Slice<'s, B, i32>> {
+        self.has(position).then(|| self.index(position))
+    }
+
     /// Whether there is an operand to read at `position`.
     fn has(&self, position: usize) -> bool {
         position < self.step.reads.len()
@@ -123,10 +130,11 @@ impl<'s, B: Backend, P: Precision> Operands<'s, B, P> {
         self.step.stores[position]
     }
 
-    /// The coins of rows like those of the operand read at `position`.
+    /// The coins of rows like those of the operand read at `position`; of a union's rows, those of the axis that they are
+    /// rows of.
     fn randomness(&self, position: usize) -> Randomness<B> {
         let axis = match self.step.reads[position].shape.rows {
-            Rows::Along(axis) => Some(axis.0),
+            Rows::Along(axis) => Some(self.axes[axis.0].rows_of.unwrap_or(axis).0),
             Rows::Fixed(_) | Rows::Offsets(_) => None,
         };
         self.arena.randomness(self.scalars, axis)
@@ -180,13 +188,14 @@ fn forward<P: Precision, B: Kernels<P>>(backend: &B, op: &Op, step: &Step, memor
             backend.linear_forward(op, operands);
         }
         Op::LayerNorm(op) => {
-            use at::layer_norm::{BETA, GAMMA, MEAN, RESIDUAL, RSTD, SUM, X, Y};
+            use at::layer_norm::{BETA, GAMMA, LOGICAL_ROWS, MEAN, RESIDUAL, RSTD, SUM, X, Y};
             let operands = layer_norm::Forward {
                 x: o.activation(X),
                 residual: o.has(RESIDUAL).then(|| o.activation(RESIDUAL)),
                 gamma: o.master(GAMMA),
                 beta: o.master(BETA),
                 randomness: o.randomness(X),
+                logical_rows: o.index_if(LOGICAL_ROWS),
                 sum: o.write(SUM),
                 mean: o.master_mut(MEAN),
                 rstd: o.master_mut(RSTD),
@@ -206,9 +215,15 @@ fn forward<P: Precision, B: Kernels<P>>(backend: &B, op: &Op, step: &Step, memor
             backend.attention_forward(op, operands);
         }
         Op::Dropout(op) => {
-            let width = step.reads[X].shape.columns;
-            let (randomness, x, y) = (o.randomness(X), o.activation(X), o.activation_mut(Y));
-            backend.dropout_forward(op, dropout::Forward { width, randomness, x, y });
+            use at::dropout::{LOGICAL_ROWS, X, Y};
+            let operands = dropout::Forward {
+                width: step.reads[X].shape.columns,
+                randomness: o.randomness(X),
+                logical_rows: o.index_if(LOGICAL_ROWS),
+                x: o.activation(X),
+                y: o.activation_mut(Y),
+            };
+            backend.dropout_forward(op, operands);
         }
         Op::Gather(op) => {
             use at::gather::{ROWS, X, Y};
@@ -363,7 +378,7 @@ fn backward<P: Precision, B: Kernels<P>>(
             backend.linear_weight_gradient(op, operands);
         }
         GradientOp::LayerNorm(op) => {
-            use at::layer_norm_gradient::{D_SUM, D_X, DY, GAMMA, MEAN, RSTD, SUM};
+            use at::layer_norm_gradient::{D_SUM, D_X, DY, GAMMA, LOGICAL_ROWS, MEAN, RSTD, SUM};
             use at::layer_norm_parameters::{D_BETA, D_GAMMA};
             let operands = layer_norm::Backward {
                 sum: o.activation(SUM),
@@ -372,6 +387,7 @@ fn backward<P: Precision, B: Kernels<P>>(
                 gamma: o.master(GAMMA),
                 dy: o.activation(DY),
                 randomness: o.randomness(SUM),
+                logical_rows: o.index_if(LOGICAL_ROWS),
                 d_sum: o.activation_mut(D_SUM),
                 store: o.store(D_SUM),
                 d_x: o.write(D_X),
@@ -394,9 +410,16 @@ fn backward<P: Precision, B: Kernels<P>>(
             backend.attention_backward(op, operands);
         }
         GradientOp::Dropout(op) => {
-            let (width, store) = (step.reads[X].shape.columns, o.store(Y));
-            let (randomness, dy, dx) = (o.randomness(X), o.activation(X), o.activation_mut(Y));
-            backend.dropout_backward(op, dropout::Backward { width, randomness, dy, dx, store });
+            use at::dropout_gradient::{DX, DY, LOGICAL_ROWS};
+            let operands = dropout::Backward {
+                width: step.reads[DY].shape.columns,
+                randomness: o.randomness(DY),
+                logical_rows: o.index_if(LOGICAL_ROWS),
+                dy: o.activation(DY),
+                dx: o.activation_mut(DX),
+                store: o.store(DX),
+            };
+            backend.dropout_backward(op, operands);
         }
         GradientOp::Gather(op) => {
             use at::gather_gradient::{DX, DY, ROWS};

@@ -21,6 +21,17 @@ pub(crate) enum Source {
     Parameter(ParameterId),
     /// The output of a node.
     Node(usize),
+    /// Made of lists that are bound at every run: position among the graph's unions.
+    Union { union: usize, value: UnionValue },
+}
+
+/// A list that a union makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UnionValue {
+    /// The rows.
+    Rows,
+    /// Places of the rows of one of its lists.
+    Places,
 }
 
 /// What a value is, which decides what it is stored in.
@@ -53,6 +64,29 @@ pub struct Tensor<'g> {
 pub struct Indices<'g> {
     pub(crate) graph: &'g Graph,
     pub(crate) id: ValueId,
+}
+
+/// Rows that lists name, each once: see [`Graph::union`].
+#[derive(Clone, Copy, Debug)]
+pub struct Union<'g, const N: usize> {
+    /// The rows, ascending.
+    pub rows: Indices<'g>,
+    /// For each list, where among `rows` its own are.
+    pub places: [Indices<'g>; N],
+}
+
+/// A union as the graph knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct UnionSpec {
+    /// The axis that its rows make.
+    pub axis: Axis,
+    /// The axis that they are rows of.
+    pub rows_of: Axis,
+    /// Its lists: positions among the inputs.
+    pub lists: Vec<usize>,
+    pub rows: ValueId,
+    /// Of each list.
+    pub places: Vec<ValueId>,
 }
 
 /// What the numbers of an input may be; checked at every run, so that no kernel ever reads outside a table.
@@ -103,6 +137,7 @@ pub(crate) struct Node {
 pub(crate) struct Record {
     pub axes: Vec<AxisSpec>,
     pub inputs: Vec<InputSpec>,
+    pub unions: Vec<UnionSpec>,
     pub values: Vec<Value>,
     pub nodes: Vec<Node>,
     scopes: Vec<String>,
@@ -130,6 +165,8 @@ impl Record {
     pub fn content(&self, value: ValueId) -> Content {
         match self.values[value.0].source {
             Source::Input(input) => self.inputs[input].content,
+            Source::Union { union, value: UnionValue::Rows } => Content::RowOf(self.unions[union].rows_of),
+            Source::Union { union, value: UnionValue::Places } => Content::RowOf(self.unions[union].axis),
             Source::Parameter(_) | Source::Node(_) => Content::Real,
         }
     }
@@ -138,7 +175,7 @@ impl Record {
     pub fn as_parameter(&self, value: ValueId) -> Option<ParameterId> {
         match self.values[value.0].source {
             Source::Parameter(id) => Some(id),
-            Source::Input(_) | Source::Node(_) => None,
+            Source::Input(_) | Source::Node(_) | Source::Union { .. } => None,
         }
     }
 
@@ -146,7 +183,16 @@ impl Record {
     pub fn producer(&self, value: ValueId) -> Option<usize> {
         match self.values[value.0].source {
             Source::Node(node) => Some(node),
-            Source::Input(_) | Source::Parameter(_) => None,
+            Source::Input(_) | Source::Parameter(_) | Source::Union { .. } => None,
+        }
+    }
+
+    /// The list of rows that the members of `rows` are, where those lie along a union.
+    pub fn logical_rows(&self, rows: Rows) -> Option<ValueId> {
+        let union = |axis| self.unions.iter().find(|union| union.axis == axis);
+        match rows {
+            Rows::Along(axis) => union(axis).map(|union| union.rows),
+            Rows::Fixed(_) | Rows::Offsets(_) => None,
         }
     }
 
@@ -194,8 +240,45 @@ impl Graph {
     pub fn axis(&self, name: &str, capacity: usize) -> Axis {
         assert!(i32::try_from(capacity).is_ok(), "axis {name}: {capacity} is more than 2³¹ − 1");
         let axes = &mut self.record.borrow_mut().axes;
-        axes.push(AxisSpec { name: name.to_owned(), capacity });
+        axes.push(AxisSpec { name: name.to_owned(), capacity, rows_of: None });
         Axis(axes.len() - 1)
+    }
+
+    /// The rows that any of `lists` names, each once and in ascending order, as an axis of their own: what is computed along
+    /// it is computed for those rows alone. Every run finds them by itself; nothing is bound. An element that is dropped
+    /// along it has the coin of the row that it comes from.
+    ///
+    /// # Panics
+    /// If the lists are not inputs that name rows of one axis.
+    #[track_caller]
+    pub fn union<'g, const N: usize>(&'g self, name: &str, lists: [Indices<'g>; N]) -> Union<'g, N> {
+        let record = &mut *self.record.borrow_mut();
+        let rows_of = lists.first().and_then(|list| match record.content(list.id) {
+            Content::RowOf(axis) => Some(axis),
+            _ => None,
+        });
+        let rows_of = rows_of.unwrap_or_else(|| panic!("union {name}: its lists name no rows"));
+        let inputs: Vec<usize> = (lists.iter())
+            .filter_map(|list| match record.values[list.id.0].source {
+                Source::Input(input) if record.inputs[input].content == Content::RowOf(rows_of) => {
+                    Some(input)
+                }
+                _ => None,
+            })
+            .collect();
+        assert_eq!(inputs.len(), N, "union {name}: its lists are inputs that name rows of one axis");
+        let shapes = lists.map(|list| record.shape(list.id));
+        let capacities: Vec<_> = record.axes.iter().map(|axis| axis.capacity).collect();
+        let named = shapes.iter().map(|shape| shape.elements(&capacities)).sum();
+        let capacity = capacities[rows_of.0].min(named);
+        record.axes.push(AxisSpec { name: name.to_owned(), capacity, rows_of: Some(rows_of) });
+        let (axis, union) = (Axis(record.axes.len() - 1), record.unions.len());
+        let mut list = |shape, value| record.value(shape, Kind::Index, Source::Union { union, value });
+        let rows = list(Shape::new(Rows::Along(axis), 1), UnionValue::Rows);
+        let places = shapes.map(|shape| list(shape, UnionValue::Places));
+        record.unions.push(UnionSpec { axis, rows_of, lists: inputs, rows, places: places.to_vec() });
+        let indices = |id| Indices { graph: self, id };
+        Union { rows: indices(rows), places: places.map(indices) }
     }
 
     /// Declares an input of real numbers, stored as activations are.
@@ -235,7 +318,7 @@ impl Graph {
     #[track_caller]
     pub fn order(&self, name: &str, list: Indices<'_>) -> Indices<'_> {
         let Source::Input(of) = self.record.borrow().values[list.id.0].source else {
-            unreachable!("lists are inputs")
+            panic!("input {name}: an order is that of a list that is bound")
         };
         self.indices(name, list.rows(), Content::OrderOf(of))
     }
@@ -244,6 +327,10 @@ impl Graph {
     fn declare_input(&self, name: &str, shape: Shape, kind: Kind, content: Content) -> ValueId {
         let mut record = self.record.borrow_mut();
         assert!(record.inputs.iter().all(|known| known.name != name), "input {name} is declared twice");
+        if let Rows::Along(axis) | Rows::Offsets(axis) = shape.rows {
+            let bound = record.axes[axis.0].rows_of.is_none();
+            assert!(bound, "input {name}: nobody knows how many rows a union has before it is made");
+        }
         record.inputs.push(InputSpec { name: name.to_owned(), shape, content });
         let source = Source::Input(record.inputs.len() - 1);
         record.value(shape, kind, source)

@@ -51,7 +51,7 @@ mod vjp;
 
 pub use backward::Recompute;
 pub use error::{PlanError, RunError};
-pub use graph::{Content, Graph, Indices, InputSpec, Tensor};
+pub use graph::{Content, Graph, Indices, InputSpec, Tensor, Union};
 pub use kernels::{Activation, DeviceError};
 pub use operations::{Classified, Norm, Tokens};
 pub use parameters::{Declaration, Initializer, ParameterId, Parameters, Part};

@@ -27,11 +27,11 @@ pub enum Op {
     Embedding(Embedding),
     /// x, weight, bias? → y, preactivation?
     Linear(Linear),
-    /// x, γ, β, residual? → y, mean, rstd, sum?
+    /// x, γ, β, residual?, logical rows? → y, mean, rstd, sum?
     LayerNorm(LayerNorm),
     /// qkv, offsets → context, log-sum-exp
     Attention(Attention),
-    /// x → y
+    /// x, logical rows? → y
     Dropout(Dropout),
     /// x, rows → y
     Gather(Gather),
@@ -69,11 +69,11 @@ pub enum GradientOp {
     LinearInput(Linear),
     /// x, du ⇒ weight, bias?
     LinearWeight(Linear),
-    /// sum, mean, rstd, γ, dy → d_sum (into), d_x? ⇒ γ, β
+    /// sum, mean, rstd, γ, dy, logical rows? → d_sum (into), d_x? ⇒ γ, β
     LayerNorm(LayerNorm),
     /// qkv, offsets, context, log-sum-exp, d_context → d_qkv
     Attention(Attention),
-    /// dy → dx (into)
+    /// dy, logical rows? → dx (into)
     Dropout(Dropout),
     /// rows, dy → dx (into)
     Gather(Gather),

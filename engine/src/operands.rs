@@ -19,8 +19,9 @@ macro_rules! positions {
 positions! {
     embedding: WORDS, POSITIONS, SEGMENTS, TOKEN_IDS, POSITION_IDS, SEGMENT_IDS, TOKEN_ORDER => Y;
     linear: X, WEIGHT, BIAS => Y, PREACTIVATION;
-    layer_norm: X, GAMMA, BETA, RESIDUAL => Y, MEAN, RSTD, SUM;
+    layer_norm: X, GAMMA, BETA, RESIDUAL, LOGICAL_ROWS => Y, MEAN, RSTD, SUM;
     attention: QKV, OFFSETS => CONTEXT, LOG_SUM_EXP;
+    dropout: X, LOGICAL_ROWS => Y;
     gather: X, ROWS => Y;
     cross_entropy: LOGITS, LABELS, WEIGHTS => LOSS, ROW_LOSSES, LOG_SUM_EXP, PREDICTIONS;
     squared_error: X, TARGETS, WEIGHTS => LOSS;
@@ -36,9 +37,10 @@ positions! {
     activation_gradient: SAVED, DY => DU;
     linear_input: DU, WEIGHT => DX;
     linear_weight: X, DU => D_WEIGHT, D_BIAS;
-    layer_norm_gradient: SUM, MEAN, RSTD, GAMMA, DY => D_SUM, D_X;
+    layer_norm_gradient: SUM, MEAN, RSTD, GAMMA, DY, LOGICAL_ROWS => D_SUM, D_X;
     layer_norm_parameters: => D_GAMMA, D_BETA;
     attention_gradient: QKV, OFFSETS, CONTEXT, LOG_SUM_EXP, D_CONTEXT => D_QKV;
+    dropout_gradient: DY, LOGICAL_ROWS => DX;
     gather_gradient: ROWS, DY => DX;
     cross_entropy_gradient: LOGITS, LABELS, WEIGHTS, LOG_SUM_EXP, D_LOSS => D_LOGITS;
     squared_error_gradient: X, TARGETS, WEIGHTS, D_LOSS => DX;

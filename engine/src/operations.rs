@@ -219,6 +219,7 @@ impl<'g> Tensor<'g> {
             outputs.push(activation);
         }
         let dropout = self.coins(dropout);
+        inputs.extend(dropout.and_then(|_| self.logical_rows()));
         let op = LayerNorm { width: shape.columns, epsilon: norm.epsilon, dropout };
         self.record("layer_norm", Op::LayerNorm(op), &inputs, &outputs)[0]
     }
@@ -243,7 +244,10 @@ impl<'g> Tensor<'g> {
     pub fn dropout(self, probability: f32) -> Self {
         match self.coins(probability) {
             None => self,
-            Some(dropout) => self.activation("dropout", Op::Dropout(dropout), &[self.id], self.shape()),
+            Some(dropout) => {
+                let inputs: Vec<_> = [self.id].into_iter().chain(self.logical_rows()).collect();
+                self.activation("dropout", Op::Dropout(dropout), &inputs, self.shape())
+            }
         }
     }
 
@@ -366,6 +370,11 @@ impl<'g> Tensor<'g> {
             format!("probability {probability} is not in [0, 1)")
         });
         (probability > 0.0).then(|| Dropout { probability, stream: self.graph.next_dropout() })
+    }
+
+    /// The rows whose coins an element has, where those are not its own.
+    fn logical_rows(&self) -> Option<ValueId> {
+        self.graph.record.borrow().logical_rows(self.shape().rows)
     }
 
     #[track_caller]

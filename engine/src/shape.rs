@@ -76,4 +76,7 @@ pub struct AxisSpec {
     pub name: String,
     /// The most members a run may have.
     pub capacity: usize,
+    /// The axis whose rows its members are, if they are those that [`Graph::union`](crate::Graph::union) gathers: no run
+    /// is told their number.
+    pub rows_of: Option<Axis>,
 }

@@ -35,9 +35,10 @@ pub(crate) fn vjp(d: &mut Backward<'_>, node: &Node, op: &Op, dy: ValueId) {
             d.contribute(GradientOp::LinearInput(*op), &[du, inputs[WEIGHT]], inputs[X]);
         }
         Op::LayerNorm(op) => {
-            use at::layer_norm::{BETA, GAMMA, MEAN, RESIDUAL, RSTD, SUM, X};
+            use at::layer_norm::{BETA, GAMMA, LOGICAL_ROWS, MEAN, RESIDUAL, RSTD, SUM, X};
             let sum = d.saved(outputs.get(SUM).copied().unwrap_or(inputs[X]));
-            let reads = [sum, d.saved(outputs[MEAN]), d.saved(outputs[RSTD]), inputs[GAMMA], dy];
+            let mut reads = vec![sum, d.saved(outputs[MEAN]), d.saved(outputs[RSTD]), inputs[GAMMA], dy];
+            reads.extend(inputs.get(LOGICAL_ROWS));
             d.layer_norm(*op, &reads, inputs[X], inputs.get(RESIDUAL).copied(), &inputs[GAMMA..=BETA]);
         }
         Op::Attention(op) => {
@@ -47,7 +48,11 @@ pub(crate) fn vjp(d: &mut Backward<'_>, node: &Node, op: &Op, dy: ValueId) {
             let d_qkv = d.fresh(GradientOp::Attention(*op), &reads, inputs[QKV]);
             d.flow(d_qkv, inputs[QKV]);
         }
-        Op::Dropout(op) => d.contribute(GradientOp::Dropout(*op), &[dy], inputs[0]),
+        Op::Dropout(op) => {
+            use at::dropout::{LOGICAL_ROWS, X};
+            let reads: Vec<_> = [dy].into_iter().chain(inputs.get(LOGICAL_ROWS).copied()).collect();
+            d.contribute(GradientOp::Dropout(*op), &reads, inputs[X]);
+        }
         Op::Gather(op) => {
             use at::gather::{ROWS, X};
             d.contribute(GradientOp::Gather(*op), &[inputs[ROWS], dy], inputs[X]);

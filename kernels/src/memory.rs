@@ -177,12 +177,12 @@ impl RunScalars {
         Self::FIXED + axes
     }
 
-    /// Fills `words`.
-    pub fn write(words: &mut [u64], key: [u32; 2], step: u32, first_rows: &[u64]) {
+    /// Fills `words`; a first row that is not given is 0.
+    pub fn write(words: &mut [u64], key: [u32; 2], step: u32, first_rows: impl IntoIterator<Item = u64>) {
         words.fill(0);
         words[0] = u64::from(key[0]) | u64::from(key[1]) << 32;
         words[1] = u64::from(step);
-        words[Self::FIXED..][..first_rows.len()].copy_from_slice(first_rows);
+        words[Self::FIXED..].iter_mut().zip(first_rows).for_each(|(word, first_row)| *word = first_row);
     }
 
     fn read(words: &[u64], axis: Option<usize>) -> Randomness {
@@ -387,7 +387,7 @@ mod tests {
     fn the_scalars_of_a_run_survive_the_way_to_a_kernel() {
         let mut buffer = bytes();
         let words = Host::slice_mut::<u64>(&mut buffer);
-        RunScalars::write(&mut words[1..5], [7, u32::MAX], 9, &[1 << 40, 3]);
+        RunScalars::write(&mut words[1..5], [7, u32::MAX], 9, [1 << 40, 3]);
         let views = Views::<Host>::new(&mut buffer);
         for (axis, first_row) in [(None, 0), (Some(0), 1 << 40), (Some(1), 3)] {
             let philox = Philox { key: [7, u32::MAX] };

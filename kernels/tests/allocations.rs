@@ -120,6 +120,7 @@ impl<A: Real> Step<A> {
                 gamma: &c[..WIDTH],
                 dy: y,
                 randomness,
+                logical_rows: None,
                 d_sum: &mut wide[..ROWS * WIDTH],
                 store: Store::Add,
                 d_x: Some(&mut d_wide[..ROWS * WIDTH]),
@@ -127,7 +128,10 @@ impl<A: Real> Step<A> {
                 d_beta: &mut d_weight[..WIDTH],
             },
         );
-        cpu.dropout_forward(&DROPOUT, dropout::Forward { width: WIDTH, randomness, x, y });
+        cpu.dropout_forward(
+            &DROPOUT,
+            dropout::Forward { width: WIDTH, randomness, logical_rows: Some(labels), x, y },
+        );
         cpu.cross_entropy_forward(
             &losses,
             cross_entropy::Forward {

@@ -47,6 +47,21 @@ fn a_step_is_timed() {
     }
 }
 
+/// A share above 1 is none: the peak is that of what products multiply, so that there is one in each precision.
+#[test]
+fn a_step_has_a_share_of_the_peak_of_its_precision() {
+    for precision in ["f32", "bf16"] {
+        let size = ["--preset", "tiny", "--seq", "64", "--batch", "2", "--steps", "2", "--threads", "1"];
+        let printed =
+            run(&[&["bench", "step"][..], &size, &["--precision", precision, "--json"]].concat()).done();
+        let object: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        let share = object["share_of_peak_while_computing"].as_f64();
+        if cfg!(target_os = "linux") {
+            assert!(share.is_some_and(|share| (0.01..=1.0).contains(&share)), "{precision}: {object}");
+        }
+    }
+}
+
 #[test]
 fn a_plan_is_printed_without_a_device() {
     let printed =

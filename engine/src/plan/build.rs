@@ -8,7 +8,7 @@ use kernels::scale::Scale;
 
 use super::arena::{ALIGNMENT, Lifetime, place};
 use super::cost::cost;
-use super::{Location, Operand, Output, Plan, Precision, Regions, Step};
+use super::{Location, Operand, Output, Plan, Precision, Regions, Step, Union};
 use crate::graph::{Graph, Kind, Node, Record, Source, Value, ValueId};
 use crate::op::{GradientOp, Op, Operation};
 
@@ -33,18 +33,27 @@ pub(super) fn build(
     let (buffers, calls) = Buffers::assign(record, precision, &nodes, &last_reads, fixed);
     let (offsets, arena_size) = place(&buffers.lifetimes);
     let places = Places { graph, record, buffers, offsets, start: regions.outputs.end };
+    let read = |value: ValueId| places.buffers.of_value[value.0].map(|_| places.operand(value));
     let mut input_places = vec![None; record.inputs.len()];
     for (value, declared) in record.values.iter().enumerate() {
-        if let (Source::Input(input), Some(_)) = (declared.source, places.buffers.of_value[value]) {
-            input_places[input] = Some(places.operand(ValueId(value)));
+        if let Source::Input(input) = declared.source {
+            input_places[input] = read(ValueId(value));
         }
     }
+    let unions = record.unions.iter().map(|union| Union {
+        axis: union.axis.0,
+        rows_of: union.rows_of.0,
+        lists: union.lists.clone(),
+        rows: read(union.rows),
+        places: union.places.iter().map(|&places| read(places)).collect(),
+    });
     Plan {
         precision,
         parameters: graph.parameters.clone(),
         axes: record.axes.clone(),
         inputs: record.inputs.clone(),
         input_places,
+        unions: unions.collect(),
         outputs: (outputs.iter())
             .map(|(name, value)| Output { name: name.clone(), operand: places.operand(*value) })
             .collect(),
@@ -79,11 +88,13 @@ fn regions(
     };
     for value in 0..record.values.len() {
         match record.values[value].source {
-            Source::Input(_) if last_reads[value] != NEVER => fixed[value] = Some(next(size(value))),
+            Source::Input(_) | Source::Union { .. } if last_reads[value] != NEVER => {
+                fixed[value] = Some(next(size(value)));
+            }
             Source::Node(node) if record.nodes[node].operation == Operation::Backward(GradientOp::Seed) => {
                 fixed[value] = Some(one);
             }
-            Source::Input(_) | Source::Parameter(_) | Source::Node(_) => {}
+            Source::Input(_) | Source::Union { .. } | Source::Parameter(_) | Source::Node(_) => {}
         }
     }
     let first_output = next(0);

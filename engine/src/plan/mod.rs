@@ -126,6 +126,20 @@ pub(crate) struct Output {
     pub operand: Operand,
 }
 
+/// A union that a run makes of lists that it is given.
+#[derive(Clone, Debug)]
+pub(crate) struct Union {
+    /// The axis of its rows.
+    pub axis: usize,
+    /// The axis that they are rows of.
+    pub rows_of: usize,
+    /// Its lists: positions among the inputs.
+    pub lists: Vec<usize>,
+    /// Where its rows lie, and the places of each list in them; `None` for what nobody reads.
+    pub rows: Option<Operand>,
+    pub places: Vec<Option<Operand>>,
+}
+
 /// Parts of the arena, in bytes. What a run is given lies in one piece, and so does what it is asked for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Regions {
@@ -148,6 +162,7 @@ pub struct Plan {
     pub(crate) inputs: Vec<InputSpec>,
     /// Where inputs are copied to, `None` for what nobody reads.
     pub(crate) input_places: Vec<Option<Operand>>,
+    pub(crate) unions: Vec<Union>,
     pub(crate) outputs: Vec<Output>,
     pub(crate) regions: Regions,
     /// The loss, if the plan trains.

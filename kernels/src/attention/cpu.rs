@@ -177,7 +177,6 @@ impl<'a, A: Stored> Head<'a, A> {
     fn by_transposed(&self, queries: &Range<usize>, a: &[f32], b: &[f32], c: &mut [f32]) {
         let a_row = self.padded_width;
         let product = Product {
-            unit: Unit::Single,
             rows: queries.len(),
             columns: self.length,
             depth: self.attention.head_width,
@@ -191,13 +190,12 @@ impl<'a, A: Stored> Head<'a, A> {
             c: Target::new(c, self.padded),
             add: false,
         };
-        microkernel::multiply(self.token, product);
+        microkernel::multiply(self.token, Unit::Single, product);
     }
 
     /// `C = A · B` for an A with a row per query of a block and a column per token, and a B from [`Self::copy`].
     fn by_tokens(&self, queries: &Range<usize>, a: &[f32], b: &[f32], c: &mut [f32]) {
         let product = Product {
-            unit: Unit::Single,
             rows: queries.len(),
             columns: self.attention.head_width,
             depth: self.length,
@@ -211,13 +209,12 @@ impl<'a, A: Stored> Head<'a, A> {
             c: Target::new(c, self.padded_width),
             add: false,
         };
-        microkernel::multiply(self.token, product);
+        microkernel::multiply(self.token, Unit::Single, product);
     }
 
     /// `C += Aᵀ · B` for such an A and rows `queries` of a B from [`Self::copy`].
     fn by_queries(&self, queries: &Range<usize>, a: &[f32], b: &[f32], c: &mut [f32]) {
         let product = Product {
-            unit: Unit::Single,
             rows: self.length,
             columns: self.attention.head_width,
             depth: queries.len(),
@@ -231,7 +228,7 @@ impl<'a, A: Stored> Head<'a, A> {
             c: Target::new(c, self.padded_width),
             add: queries.start > 0,
         };
-        microkernel::multiply(self.token, product);
+        microkernel::multiply(self.token, Unit::Single, product);
     }
 
     /// The dropout of a query's probabilities, if there is any.

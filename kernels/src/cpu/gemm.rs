@@ -265,7 +265,6 @@ impl<A: Packed> Block<'_, A> {
             }
         };
         let product = Product {
-            unit: A::UNIT,
             rows,
             columns: self.columns.len(),
             depth: units,
@@ -279,7 +278,7 @@ impl<A: Packed> Block<'_, A> {
             c,
             add,
         };
-        microkernel::multiply(self.token, product);
+        microkernel::multiply(self.token, A::UNIT, product);
     }
 
     /// Packs a strip's part of a step of A into panels of MR rows.

@@ -25,7 +25,6 @@ pub enum Unit {
 /// Element (i, p) of A is at `p · a_step + i · a_row` of a panel of MR rows; panels are `a_panel` apart. Row p of B is at
 /// `p · b_step` of a panel of NR columns; panels are `b_panel` apart.
 pub(crate) struct Product<'a> {
-    pub unit: Unit,
     pub rows: usize,
     pub columns: usize,
     /// Columns of A, rows of B, in units.
@@ -172,40 +171,70 @@ pub(crate) fn size(token: Token) -> (usize, usize) {
     }
 }
 
-/// Computes a product, a panel of A after the other: B streams from the second-level cache.
-///
-/// # Panics
-/// If A, B or C ends too early.
-pub(crate) fn multiply(token: Token, product: Product<'_>) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-        fn of_pairs(simd: Avx512, product: Product<'_>) {
-            walk(simd, Pairs(()), product);
+/// Defines a function of units: what `$generic` does by one instruction for pairs where the machine has it, and by two
+/// elsewhere.
+macro_rules! by_unit {
+    ($(#[$attribute:meta])* $name:ident = $generic:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?) => {
+        $(#[$attribute])*
+        pub(crate) fn $name(token: Token, unit: Unit, $($argument: $type),*) $(-> $result)? {
+            kernel! {
+                fn singles<S: Microkernel>(simd, $($argument: $type),*) $(-> $result)? {
+                    $generic(simd, Singles, $($argument),*)
+                }
+            }
+            kernel! {
+                fn widened_pairs<S: Microkernel>(simd, $($argument: $type),*) $(-> $result)? {
+                    $generic(simd, WidenedPairs, $($argument),*)
+                }
+            }
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+                fn pairs(simd: Avx512, $($argument: $type),*) $(-> $result)? {
+                    $generic(simd, Pairs(()), $($argument),*)
+                }
+                if let (Token::Avx512(simd), Unit::Pair) = (token, unit)
+                    && simd.pairs()
+                {
+                    // SAFETY: the token says that the machine has AVX512-BF16.
+                    return unsafe { pairs(simd, $($argument),*) };
+                }
+            }
+            match unit {
+                Unit::Single => singles(token, $($argument),*),
+                Unit::Pair => widened_pairs(token, $($argument),*),
+            }
         }
-        if let (Token::Avx512(simd), Unit::Pair) = (token, product.unit)
-            && simd.pairs()
-        {
-            // SAFETY: the token says that the machine has AVX512-BF16.
-            return unsafe { of_pairs(simd, product) };
-        }
-    }
-    match product.unit {
-        Unit::Single => multiply_singles(token, product),
-        Unit::Pair => multiply_widened_pairs(token, product),
-    }
+    };
 }
 
-kernel! {
-    fn multiply_singles<S: Microkernel>(simd, product: Product<'_>) {
-        walk(simd, Singles, product);
-    }
+by_unit! {
+    /// Computes a product, a panel of A after the other: B streams from the second-level cache.
+    ///
+    /// # Panics
+    /// If A, B or C ends too early.
+    multiply = walk(product: Product<'_>)
 }
 
-kernel! {
-    fn multiply_widened_pairs<S: Microkernel>(simd, product: Product<'_>) {
-        walk(simd, WidenedPairs, product);
+by_unit! {
+    /// Adds a product of units of `start` to each of [`CHAINS`] vectors in registers, `rounds` times: no product is faster
+    /// than this. Where pairs are widened first, that is left out here.
+    multiply_in_registers = chains(rounds: usize, start: f32) -> f32
+}
+
+/// Independent sums: enough to keep two units busy for the six cycles that a multiply-add of pairs takes.
+pub(crate) const CHAINS: usize = 12;
+
+#[inline(always)]
+fn chains<S: Microkernel, D: Dot<S>>(simd: S, dot: D, rounds: usize, start: f32) -> f32 {
+    let (a, b) = (simd.splat(start), simd.splat(start));
+    let mut sums = [simd.splat(start); CHAINS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = dot.multiply_add(a, b, *sum);
+        }
     }
+    sums.into_iter().fold(simd.splat(0.0), |total, sum| total + sum).sum()
 }
 
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! See the parent module.
 
-use super::{Backward, Dropout, Forward, Randomness};
+use super::{Backward, Dropout, Forward, Randomness, logical_row};
 use crate::cpu::CpuPrecision;
 use crate::cpu::simd::{Floats, Simd, Stored, Words, kernel};
 use crate::cpu::threads::{Grid, Pieces};
@@ -10,25 +10,24 @@ use crate::{Cpu, Store};
 
 /// See [`super`].
 pub fn forward<P: CpuPrecision>(cpu: &Cpu, dropout: &Dropout, operands: Forward<'_, Host, P>) {
-    let Forward { width, randomness, x, y } = operands;
-    drop(cpu, dropout, width, &randomness, x, y, Store::Assign);
+    let Forward { width, randomness, logical_rows, x, y } = operands;
+    drop(cpu, &Coins { dropout, randomness: &randomness, logical_rows }, width, x, y, Store::Assign);
 }
 
 /// See [`super`].
 pub fn backward<P: CpuPrecision>(cpu: &Cpu, dropout: &Dropout, operands: Backward<'_, Host, P>) {
-    let Backward { width, randomness, dy, dx, store } = operands;
-    drop(cpu, dropout, width, &randomness, dy, dx, store);
+    let Backward { width, randomness, logical_rows, dy, dx, store } = operands;
+    drop(cpu, &Coins { dropout, randomness: &randomness, logical_rows }, width, dy, dx, store);
 }
 
-fn drop<A: Stored>(
-    cpu: &Cpu,
-    dropout: &Dropout,
-    width: usize,
-    randomness: &Randomness,
-    x: &[A],
-    y: &mut [A],
-    store: Store,
-) {
+/// The coins of a matrix.
+struct Coins<'a> {
+    dropout: &'a Dropout,
+    randomness: &'a Randomness,
+    logical_rows: Option<&'a [i32]>,
+}
+
+fn drop<A: Stored>(cpu: &Cpu, coins: &Coins<'_>, width: usize, x: &[A], y: &mut [A], store: Store) {
     let grid = Grid::of_elements(x.len() / width.max(1), width);
     let y = Pieces::new(y);
     cpu.for_each_with_space(grid.tasks(), width, |task, factors| {
@@ -36,18 +35,18 @@ fn drop<A: Stored>(
         // SAFETY: every row belongs to one task.
         let y = unsafe { y.rows(rows.clone(), width) };
         let x = &x[rows.start * width..rows.end * width];
-        drop_rows(cpu.token(), dropout, randomness, rows.start, factors, x, y, store);
+        drop_rows(cpu.token(), coins, rows.start, factors, x, y, store);
     });
 }
 
 kernel! {
     fn drop_rows<S, A>(
-        simd, dropout: &Dropout, randomness: &Randomness, first_row: usize, factors: &mut [f32], x: &[A],
-        y: &mut [A], store: Store,
+        simd, coins: &Coins<'_>, first_row: usize, factors: &mut [f32], x: &[A], y: &mut [A], store: Store,
     ) {
         let width = factors.len();
         for (row, (x, y)) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).enumerate() {
-            row_factors(simd, dropout, randomness, first_row + row, 0, factors);
+            let row = logical_row(coins.logical_rows, first_row + row);
+            row_factors(simd, coins.dropout, coins.randomness, row, 0, factors);
             for at in (0..width).step_by(S::LANES) {
                 let dropped = simd.load(&x[at..]) * simd.load(&factors[at..]);
                 match store {

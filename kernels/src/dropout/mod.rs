@@ -2,7 +2,7 @@
 //!
 //! The coin of an element is a pure function of (seed, step, stream, row, column): `row` is the token's row in the
 //! whole optimisation batch, so neither micro-batches nor threads nor devices change it, and backward draws it again
-//! instead of reading a stored mask.
+//! instead of reading a stored mask. Where only some rows of a matrix are there, a list says which they are.
 
 use crate::contract::{rows, shapes};
 use crate::memory::{Length, Memory};
@@ -72,12 +72,20 @@ impl Dropout {
     }
 }
 
+/// Which row of a run row `row` of a matrix is.
+#[inline(always)]
+pub(crate) fn logical_row(logical_rows: Option<&[i32]>, row: usize) -> usize {
+    logical_rows.map_or(row, |rows| rows[row] as usize)
+}
+
 /// Operands of the forward pass.
 pub struct Forward<'a, M: Memory, P: Precision> {
     /// Columns of `x` and `y`.
     pub width: usize,
     /// Source of the coins.
     pub randomness: M::Randomness,
+    /// `[rows]`: which row of this run each is, where that is not its own number.
+    pub logical_rows: Option<M::Slice<'a, i32>>,
     /// `[rows, width]`
     pub x: M::Slice<'a, P::Activation>,
     /// `[rows, width]`
@@ -90,6 +98,8 @@ pub struct Backward<'a, M: Memory, P: Precision> {
     pub width: usize,
     /// Source of the coins: the same as in forward.
     pub randomness: M::Randomness,
+    /// The same as in forward.
+    pub logical_rows: Option<M::Slice<'a, i32>>,
     /// `[rows, width]`
     pub dy: M::Slice<'a, P::Activation>,
     /// `[rows, width]`
@@ -103,7 +113,7 @@ impl<M: Memory, P: Precision> Forward<'_, M, P> {
     pub(crate) fn check(&self, dropout: &Dropout) {
         dropout.check(self.width);
         let rows = rows(self.y.length(), self.width);
-        shapes!(self; x: [rows, self.width], y: [rows, self.width]);
+        shapes!(self; x: [rows, self.width], y: [rows, self.width], logical_rows: [rows]);
     }
 }
 
@@ -112,6 +122,6 @@ impl<M: Memory, P: Precision> Backward<'_, M, P> {
     pub(crate) fn check(&self, dropout: &Dropout) {
         dropout.check(self.width);
         let rows = rows(self.dx.length(), self.width);
-        shapes!(self; dy: [rows, self.width], dx: [rows, self.width]);
+        shapes!(self; dy: [rows, self.width], dx: [rows, self.width], logical_rows: [rows]);
     }
 }

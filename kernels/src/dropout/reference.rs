@@ -1,6 +1,6 @@
 //! The mathematics of dropout.
 
-use super::{Backward, Dropout, Forward, Randomness};
+use super::{Backward, Dropout, Forward, Randomness, logical_row};
 use crate::memory::Host;
 use crate::precision::F64;
 
@@ -15,16 +15,18 @@ pub(crate) fn factor(dropout: Option<&Dropout>, randomness: &Randomness, row: us
 
 /// `y = x · keep / (1 − p)`
 pub fn forward(dropout: &Dropout, operands: Forward<'_, Host, F64>) {
-    let Forward { width, randomness, x, y } = operands;
+    let Forward { width, randomness, logical_rows, x, y } = operands;
     for i in 0..y.len() {
-        y[i] = x[i] * factor(Some(dropout), &randomness, i / width, i % width);
+        let row = logical_row(logical_rows, i / width);
+        y[i] = x[i] * factor(Some(dropout), &randomness, row, i % width);
     }
 }
 
 /// `dx = dy · keep / (1 − p)`
 pub fn backward(dropout: &Dropout, operands: Backward<'_, Host, F64>) {
-    let Backward { width, randomness, dy, dx, store } = operands;
+    let Backward { width, randomness, logical_rows, dy, dx, store } = operands;
     for i in 0..dx.len() {
-        store.put(&mut dx[i], dy[i] * factor(Some(dropout), &randomness, i / width, i % width));
+        let row = logical_row(logical_rows, i / width);
+        store.put(&mut dx[i], dy[i] * factor(Some(dropout), &randomness, row, i % width));
     }
 }

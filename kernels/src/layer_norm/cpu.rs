@@ -6,14 +6,14 @@ use crate::cpu::scratch;
 use crate::cpu::simd::{Floats, kernel};
 use crate::cpu::sums::add_column_sums;
 use crate::cpu::threads::{Grid, Pieces};
-use crate::dropout::Randomness;
 use crate::dropout::cpu::row_factors;
+use crate::dropout::{Randomness, logical_row};
 use crate::memory::Host;
 use crate::{Cpu, Store};
 
 /// See [`super`].
 pub fn forward<P: CpuPrecision>(cpu: &Cpu, layer_norm: &LayerNorm, operands: Forward<'_, Host, P>) {
-    let Forward { x, residual, gamma, beta, randomness, sum, mean, rstd, y } = operands;
+    let Forward { x, residual, gamma, beta, randomness, logical_rows, sum, mean, rstd, y } = operands;
     let width = layer_norm.width;
     let grid = Grid::of_elements(mean.len(), width);
     let (mean, rstd) = (Pieces::new(mean), Pieces::new(rstd));
@@ -33,6 +33,7 @@ pub fn forward<P: CpuPrecision>(cpu: &Cpu, layer_norm: &LayerNorm, operands: For
         let mut rows = ForwardRows {
             layer_norm,
             randomness: &randomness,
+            logical_rows,
             first_row: rows.start,
             x: &x[elements.clone()],
             residual: residual.map(|residual| &residual[elements]),
@@ -52,6 +53,7 @@ pub fn forward<P: CpuPrecision>(cpu: &Cpu, layer_norm: &LayerNorm, operands: For
 struct ForwardRows<'a, A> {
     layer_norm: &'a LayerNorm,
     randomness: &'a Randomness,
+    logical_rows: Option<&'a [i32]>,
     first_row: usize,
     x: &'a [A],
     residual: Option<&'a [A]>,
@@ -71,7 +73,8 @@ kernel! {
             let (x, y) = (&rows.x[elements.clone()], &mut rows.y[elements.clone()]);
             let residual = rows.residual.map(|residual| &residual[elements.clone()]);
             if let Some(dropout) = &rows.layer_norm.dropout {
-                row_factors(simd, dropout, rows.randomness, rows.first_row + row, 0, factors);
+                let row = logical_row(rows.logical_rows, rows.first_row + row);
+                row_factors(simd, dropout, rows.randomness, row, 0, factors);
             }
             // First z, then z − μ, then the result: three passes over a row in the nearest cache.
             let mut total = simd.splat(0.0);
@@ -113,7 +116,7 @@ kernel! {
 
 /// See [`super`]. Every task sums dγ and dβ over its own rows; the sums are added up in the order of the rows.
 pub fn backward<P: CpuPrecision>(cpu: &Cpu, layer_norm: &LayerNorm, operands: Backward<'_, Host, P>) {
-    let Backward { sum, mean, rstd, gamma, dy, randomness, .. } = operands;
+    let Backward { sum, mean, rstd, gamma, dy, randomness, logical_rows, .. } = operands;
     let Backward { d_sum, store, d_x, d_gamma, d_beta, .. } = operands;
     let width = layer_norm.width;
     let grid = Grid::of_elements(mean.len(), width);
@@ -137,6 +140,7 @@ pub fn backward<P: CpuPrecision>(cpu: &Cpu, layer_norm: &LayerNorm, operands: Ba
             let mut rows = BackwardRows {
                 layer_norm,
                 randomness: &randomness,
+                logical_rows,
                 first_row: rows.start,
                 sum: &sum[elements.clone()],
                 mean: &mean[rows.clone()],
@@ -160,6 +164,7 @@ pub fn backward<P: CpuPrecision>(cpu: &Cpu, layer_norm: &LayerNorm, operands: Ba
 struct BackwardRows<'a, A> {
     layer_norm: &'a LayerNorm,
     randomness: &'a Randomness,
+    logical_rows: Option<&'a [i32]>,
     first_row: usize,
     sum: &'a [A],
     mean: &'a [f32],
@@ -195,7 +200,8 @@ kernel! {
             let mean_g_normed = simd.splat(mean_g_normed.sum() / width as f32);
             let dropped = rows.layer_norm.dropout.as_ref().zip(rows.d_x.as_mut());
             let mut d_x = dropped.map(|(dropout, d_x)| {
-                row_factors(simd, dropout, rows.randomness, rows.first_row + row, 0, factors);
+                let row = logical_row(rows.logical_rows, rows.first_row + row);
+                row_factors(simd, dropout, rows.randomness, row, 0, factors);
                 &mut d_x[elements.clone()]
             });
             let d_sum = &mut rows.d_sum[elements];

@@ -43,6 +43,8 @@ pub struct Forward<'a, M: Memory, P: Precision> {
     pub beta: M::Slice<'a, P::Master>,
     /// Source of the dropout coins; not read without dropout.
     pub randomness: M::Randomness,
+    /// `[rows]`: which row of this run each is, where that is not its own number; not read without dropout.
+    pub logical_rows: Option<M::Slice<'a, i32>>,
     /// z, `[rows, width]`; `None` exactly if there is neither residual nor dropout.
     pub sum: Option<M::SliceMut<'a, P::Activation>>,
     /// μ, `[rows]`
@@ -70,6 +72,8 @@ pub struct Backward<'a, M: Memory, P: Precision> {
     pub dy: M::Slice<'a, P::Activation>,
     /// Source of the dropout coins: the same as in forward.
     pub randomness: M::Randomness,
+    /// The same as in forward.
+    pub logical_rows: Option<M::Slice<'a, i32>>,
     /// dz, `[rows, width]`: the gradient of the residual, and of `x` where nothing is dropped.
     pub d_sum: M::SliceMut<'a, P::Activation>,
     /// Whether `d_sum` is stored or added to.
@@ -98,7 +102,7 @@ impl<M: Memory, P: Precision> Forward<'_, M, P> {
         let sums = self.residual.is_some() || layer_norm.dropout.is_some();
         assert_eq!(self.sum.is_some(), sums, "z is wanted where it is not x itself");
         shapes!(self; x: [rows, width], residual: [rows, width], gamma: [width], beta: [width]);
-        shapes!(self; sum: [rows, width], mean: [rows], rstd: [rows], y: [rows, width]);
+        shapes!(self; sum: [rows, width], mean: [rows], rstd: [rows], y: [rows, width], logical_rows: [rows]);
     }
 }
 
@@ -113,7 +117,7 @@ impl<M: Memory, P: Precision> Backward<'_, M, P> {
             "dx is wanted where it is not dz itself"
         );
         shapes!(self; sum: [rows, width], mean: [rows], rstd: [rows], gamma: [width]);
-        shapes!(self; dy: [rows, width], d_sum: [rows, width], d_x: [rows, width]);
+        shapes!(self; dy: [rows, width], d_sum: [rows, width], d_x: [rows, width], logical_rows: [rows]);
         shapes!(self; d_gamma: [width], d_beta: [width]);
     }
 }

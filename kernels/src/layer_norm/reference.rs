@@ -1,19 +1,20 @@
 //! The mathematics of residual, dropout and layer normalisation.
 
 use super::{Backward, Forward, LayerNorm};
+use crate::dropout::logical_row;
 use crate::dropout::reference::factor;
 use crate::memory::Host;
 use crate::precision::F64;
 
 /// `z = dropout(x) + residual`, `y = γ · (z − μ) / √(σ² + ε) + β`
 pub fn forward(layer_norm: &LayerNorm, operands: Forward<'_, Host, F64>) {
-    let Forward { x, residual, gamma, beta, randomness, mut sum, mean, rstd, y } = operands;
+    let Forward { x, residual, gamma, beta, randomness, logical_rows, mut sum, mean, rstd, y } = operands;
     let width = layer_norm.width;
     let mut z = vec![0.0; width];
     for row in 0..y.len() / width {
-        let first = row * width;
+        let (first, logical_row) = (row * width, logical_row(logical_rows, row));
         for c in 0..width {
-            z[c] = x[first + c] * factor(layer_norm.dropout.as_ref(), &randomness, row, c)
+            z[c] = x[first + c] * factor(layer_norm.dropout.as_ref(), &randomness, logical_row, c)
                 + residual.map_or(0.0, |residual| residual[first + c]);
         }
         let mu = z.iter().sum::<f64>() / width as f64;
@@ -32,11 +33,11 @@ pub fn forward(layer_norm: &LayerNorm, operands: Forward<'_, Host, F64>) {
 
 /// `dz = r · (g − mean(g) − x̂ · mean(g · x̂))` with g = γ · dy, and the gradients of x, γ and β.
 pub fn backward(layer_norm: &LayerNorm, operands: Backward<'_, Host, F64>) {
-    let Backward { sum, mean, rstd, gamma, dy, randomness, .. } = operands;
+    let Backward { sum, mean, rstd, gamma, dy, randomness, logical_rows, .. } = operands;
     let Backward { d_sum, store, mut d_x, d_gamma, d_beta, .. } = operands;
     let width = layer_norm.width;
     for row in 0..dy.len() / width {
-        let first = row * width;
+        let (first, logical_row) = (row * width, logical_row(logical_rows, row));
         let r = rstd[row];
         let normed = |c: usize| (sum[first + c] - mean[row]) * r;
         let g = |c: usize| gamma[c] * dy[first + c];
@@ -46,7 +47,7 @@ pub fn backward(layer_norm: &LayerNorm, operands: Backward<'_, Host, F64>) {
             let dz = r * (g(c) - mean_g - normed(c) * mean_g_normed);
             store.put(&mut d_sum[first + c], dz);
             if let Some(d_x) = &mut d_x {
-                d_x[first + c] = dz * factor(layer_norm.dropout.as_ref(), &randomness, row, c);
+                d_x[first + c] = dz * factor(layer_norm.dropout.as_ref(), &randomness, logical_row, c);
             }
             d_gamma[c] += dy[first + c] * normed(c);
             d_beta[c] += dy[first + c];

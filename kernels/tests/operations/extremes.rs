@@ -130,6 +130,7 @@ fn rows_that_do_not_vary_become_the_offset() {
                 gamma: &gamma,
                 beta: &beta,
                 randomness: randomness(),
+                logical_rows: None,
                 sum: None,
                 mean: &mut mean,
                 rstd: &mut rstd,
@@ -166,7 +167,13 @@ fn few_or_all_elements_are_dropped() {
             let mut y = numbers::<R>(&[f64::NAN; 4096]);
             host.dropout_forward(
                 &dropout::Dropout { probability, stream: 3 },
-                dropout::Forward { width: 64, randomness: randomness(), x: &x, y: &mut y },
+                dropout::Forward {
+                    width: 64,
+                    randomness: randomness(),
+                    logical_rows: None,
+                    x: &x,
+                    y: &mut y,
+                },
             );
             exactly(&y)
         });

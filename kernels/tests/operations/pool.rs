@@ -184,6 +184,15 @@ impl Operands {
         self.add(name, length, |unit| 4.0 * unit - 2.0)
     }
 
+    /// Ascending rows of which some are left out.
+    pub fn rows(&mut self, name: &'static str, length: usize) -> &mut Self {
+        let mut row = 0.0;
+        self.add(name, length, |unit| {
+            row += 1.0 + (3.0 * unit).floor();
+            row
+        })
+    }
+
     /// Uniform in [0, 1).
     pub fn positive(&mut self, name: &'static str, length: usize) -> &mut Self {
         self.add(name, length, |unit| unit)

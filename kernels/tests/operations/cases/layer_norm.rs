@@ -12,6 +12,8 @@ pub struct LayerNorm {
     rows: usize,
     residual: bool,
     store: Store,
+    /// Whether a list says which rows they are.
+    listed: bool,
 }
 
 impl LayerNorm {
@@ -20,7 +22,8 @@ impl LayerNorm {
         let mut cases = Vec::new();
         for dropout in dropouts {
             let layer_norm = layer_norm::LayerNorm { width, epsilon: 1e-12, dropout };
-            cases.extend([false, true].map(|residual| Self { layer_norm, rows, residual, store }));
+            let listed = store == Store::Add;
+            cases.extend([false, true].map(|residual| Self { layer_norm, rows, residual, store, listed }));
         }
         cases
     }
@@ -59,7 +62,7 @@ impl Case for LayerNorm {
         for name in ["gamma", "beta", "d_gamma", "d_beta"] {
             operands.random(name, width);
         }
-        operands.random("mean", rows).random("rstd", rows);
+        operands.random("mean", rows).random("rstd", rows).rows("logical_rows", rows);
     }
 
     fn steps<B: Device<P>, P: Precision>(&self) -> Vec<Step<'_, B>> {
@@ -71,6 +74,7 @@ impl Case for LayerNorm {
                 gamma: &p.read("gamma"),
                 beta: &p.read("beta"),
                 randomness: randomness(),
+                logical_rows: self.listed.then(|| p.read("logical_rows")).as_deref(),
                 sum: self.writes_sum().then(|| p.assign("sum")).as_deref_mut(),
                 mean: &mut p.assign("mean"),
                 rstd: &mut p.assign("rstd"),
@@ -83,6 +87,7 @@ impl Case for LayerNorm {
                 gamma: &p.read("gamma"),
                 dy: &p.read("dy"),
                 randomness: randomness(),
+                logical_rows: self.listed.then(|| p.read("logical_rows")).as_deref(),
                 d_sum: &mut p.store("d_sum", self.store),
                 store: self.store,
                 d_x: self.drops().then(|| p.assign("d_x")).as_deref_mut(),

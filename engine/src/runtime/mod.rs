@@ -1,0 +1,267 @@
+//! A device, the parameters that live on it, and the plans loaded into it.
+
+mod bindings;
+mod on;
+mod outputs;
+mod rounding;
+mod state;
+mod update;
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use bindings::Bindings;
+use kernels::optimizer::Update;
+use kernels::precision::{Bf16, F32, F64};
+use kernels::{Cpu, DeviceError, Real, Reference};
+use on::On;
+pub use state::State;
+pub use update::Applied;
+
+use crate::error::RunError;
+use crate::parameters::Parameters;
+use crate::plan::{Plan, Precision};
+
+/// What computes.
+#[derive(Debug)]
+pub enum Device {
+    /// f64, one scalar after the other: the oracle.
+    Reference,
+    /// SIMD, threads; in f32 unless [`Runtime::in_precision`] says otherwise.
+    Cpu(Cpu),
+}
+
+impl Device {
+    /// The precision that plans for this device are made in unless another is asked for.
+    pub fn precision(&self) -> Precision {
+        match self {
+            Self::Reference => Precision::F64,
+            Self::Cpu(_) => Precision::F32,
+        }
+    }
+}
+
+/// A plan loaded into a [`Runtime`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanId(usize);
+
+/// Parameters on a device, and plans that work on them.
+#[derive(Debug)]
+pub struct Runtime(AnyRuntime);
+
+enum AnyRuntime {
+    Reference(On<Reference, F64>),
+    Cpu(On<Cpu, F32>),
+    CpuBf16(On<Cpu, Bf16>),
+}
+
+impl std::fmt::Debug for AnyRuntime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Reference(_) => f.write_str("Reference"),
+            Self::Cpu(on) => on.backend.fmt(f),
+            Self::CpuBf16(on) => on.backend.fmt(f),
+        }
+    }
+}
+
+/// Writes each method of [`Runtime`] once for all devices and precisions.
+macro_rules! on_device {
+    ($self:expr, $on:ident => $body:expr) => {
+        match $self {
+            AnyRuntime::Reference($on) => $body,
+            AnyRuntime::Cpu($on) => $body,
+            AnyRuntime::CpuBf16($on) => $body,
+        }
+    };
+}
+
+impl Runtime {
+    /// A device, in its usual precision, with parameters that are all zero until they are written.
+    ///
+    /// # Errors
+    /// If the parameters do not fit into the device's memory.
+    pub fn new(device: Device, parameters: Arc<Parameters>) -> Result<Self, DeviceError> {
+        let precision = device.precision();
+        Self::in_precision(device, precision, parameters)
+    }
+
+    /// The same in a precision of choice. The reference device computes in f64 always; in bf16 it rounds every activation
+    /// and every weight that a product reads, once, where it is stored: a simulation that tests measure by.
+    ///
+    /// # Errors
+    /// If the parameters do not fit into the device's memory.
+    ///
+    /// # Panics
+    /// If the device has no such precision.
+    pub fn in_precision(
+        device: Device,
+        precision: Precision,
+        parameters: Arc<Parameters>,
+    ) -> Result<Self, DeviceError> {
+        Ok(Self(match (device, precision) {
+            (Device::Reference, Precision::F64) => {
+                AnyRuntime::Reference(On::new(Reference, false, parameters)?)
+            }
+            (Device::Reference, Precision::Bf16) => {
+                AnyRuntime::Reference(On::new(Reference, true, parameters)?)
+            }
+            (Device::Cpu(cpu), Precision::F32) => AnyRuntime::Cpu(On::new(cpu, false, parameters)?),
+            (Device::Cpu(cpu), Precision::Bf16) => AnyRuntime::CpuBf16(On::new(cpu, false, parameters)?),
+            (device, precision) => panic!("{device:?} does not compute in {precision}"),
+        }))
+    }
+
+    /// The layout of the flat buffers.
+    pub fn parameters(&self) -> &Arc<Parameters> {
+        on_device!(&self.0, on => &on.parameters)
+    }
+
+    /// The precision that plans for this runtime are made in.
+    pub fn precision(&self) -> Precision {
+        match &self.0 {
+            AnyRuntime::Reference(_) => Precision::F64,
+            AnyRuntime::Cpu(_) => Precision::F32,
+            AnyRuntime::CpuBf16(_) => Precision::Bf16,
+        }
+    }
+
+    /// Takes a plan and makes room for it. All plans of a runtime share one arena.
+    ///
+    /// # Errors
+    /// If the plan does not fit into the device's memory; the runtime stays as it was.
+    ///
+    /// # Panics
+    /// If the plan was made in another precision or over other parameters.
+    pub fn load(&mut self, plan: Plan) -> Result<PlanId, DeviceError> {
+        assert_eq!(plan.precision, self.precision(), "a plan is made in its runtime's precision");
+        on_device!(&mut self.0, on => on.load(plan))
+    }
+
+    /// Forgets all plans and gives back the memory that they needed: arena, gradients, moments. The values stay.
+    pub fn unload(&mut self) {
+        on_device!(&mut self.0, on => on.unload());
+    }
+
+    /// A loaded plan.
+    pub fn plan(&self, plan: PlanId) -> &Plan {
+        on_device!(&self.0, on => &on.plans[plan.0].plan)
+    }
+
+    /// Runs every step of a plan.
+    ///
+    /// # Errors
+    /// If the inputs do not fit the plan; nothing has run then.
+    ///
+    /// # Panics
+    /// If `lengths` or `starts` are not those of the plan's axes.
+    pub fn run(&mut self, plan: PlanId, bindings: &Bindings<'_>) -> Result<(), RunError> {
+        on_device!(&mut self.0, on => on.run(plan, bindings))
+    }
+
+    /// An output of the last run.
+    ///
+    /// # Panics
+    /// If the last run was of another plan, or the plan has no output of that name.
+    pub fn output(&self, plan: PlanId, name: &str) -> Vec<f64> {
+        let mut values = Vec::new();
+        self.read_output(plan, name, &mut values);
+        values
+    }
+
+    /// The same into a vector whose memory is used again.
+    ///
+    /// # Panics
+    /// As [`Self::output`], and if the output is a list of integers.
+    pub fn read_output<T: Real>(&self, plan: PlanId, name: &str, into: &mut Vec<T>) {
+        on_device!(&self.0, on => on.read_output(plan, name, into));
+    }
+
+    /// The same of integers, such as the predictions of a classifier.
+    ///
+    /// # Panics
+    /// As [`Self::output`], and if the output is none of integers.
+    pub fn read_indices(&self, plan: PlanId, name: &str, into: &mut Vec<i32>) {
+        on_device!(&self.0, on => on.read_indices(plan, name, into));
+    }
+
+    /// A copy of one of the flat buffers.
+    pub fn read<T: Real>(&self, state: State) -> Vec<T> {
+        on_device!(&self.0, on => on.read(state))
+    }
+
+    /// Adds the elements `range` of one of the flat buffers to a vector.
+    ///
+    /// # Panics
+    /// If the buffer ends before.
+    pub fn read_range<T: Real>(&self, state: State, range: Range<usize>, into: &mut Vec<T>) {
+        on_device!(&self.0, on => on.read_range(state, range, into));
+    }
+
+    /// One of the flat buffers in f32: itself where that is what the host's memory holds, else a copy.
+    pub fn view(&self, state: State) -> Cow<'_, [f32]> {
+        match &self.0 {
+            AnyRuntime::Reference(on) => Cow::Owned(on.read(state)),
+            AnyRuntime::Cpu(on) => Cow::Borrowed(bytemuck::cast_slice(on.state(state))),
+            AnyRuntime::CpuBf16(on) => Cow::Borrowed(bytemuck::cast_slice(on.state(state))),
+        }
+    }
+
+    /// Replaces one of the flat buffers.
+    ///
+    /// # Panics
+    /// If the length is not [`Parameters::buffer_length`], or gradients or moments are written before a plan that trains
+    /// is loaded.
+    pub fn write<T: Real>(&mut self, state: State, values: &[T]) {
+        on_device!(&mut self.0, on => on.write(state, values));
+    }
+
+    /// Replaces parts of one of the flat buffers: from which element on, and by which numbers.
+    ///
+    /// # Panics
+    /// If the buffer ends before.
+    pub fn write_parts<T: Real>(&mut self, state: State, parts: impl IntoIterator<Item = (usize, Vec<T>)>) {
+        on_device!(&mut self.0, on => on.write_parts(state, parts));
+    }
+
+    /// Fills the arena with `value`: a test's way to show that no run reads what it did not write.
+    pub fn poison(&mut self, value: f64) {
+        on_device!(&mut self.0, on => on.poison(value));
+    }
+
+    /// Sets all gradients to zero, and the loss that belongs to them.
+    pub fn zero_gradients(&mut self) {
+        on_device!(&mut self.0, on => on.zero_gradients());
+    }
+
+    /// The norm of all gradients together.
+    pub fn gradient_norm(&mut self) -> f64 {
+        on_device!(&mut self.0, on => on.gradient_norm())
+    }
+
+    /// One optimizer step with the gradients as they are: their norm is taken, they are clipped, and parameters and moments
+    /// change, unless the norm or the loss, summed over the runs since [`Self::zero_gradients`], is not finite: then nothing
+    /// does.
+    pub fn update(&mut self, update: &Update) -> Applied {
+        on_device!(&mut self.0, on => on.update(update))
+    }
+
+    /// Starts to measure how long each step takes, or stops.
+    pub fn profile(&mut self, on: bool) {
+        on_device!(&mut self.0, runtime => runtime.profiling = on);
+    }
+
+    /// Time spent in each kind of kernel since profiling began, longest first.
+    pub fn profile_of(&self, plan: PlanId) -> Vec<(&'static str, Duration)> {
+        let times = on_device!(&self.0, on => &on.plans[plan.0].times);
+        let mut sums = std::collections::BTreeMap::<_, Duration>::new();
+        for (step, time) in self.plan(plan).steps.iter().zip(times) {
+            *sums.entry(step.operation.name()).or_default() += *time;
+        }
+        let mut sums: Vec<_> = sums.into_iter().collect();
+        sums.sort_by_key(|&(_, time)| std::cmp::Reverse(time));
+        sums
+    }
+}
