@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -83,9 +82,8 @@ fn prepare(arguments: &Arguments, copies: &Path, meter: &Meter) -> Result<(Prepa
             (tokenizer, Some(asked))
         }
     };
-    let (sources, tokenizer, stop, progress) =
-        (&sources, &tokenizer, &AtomicBool::new(false), &|done| meter.show(done));
-    let prepared = Preparation { sources, reading, tokenizer, trained, folder, stop, progress }.run()?;
+    let (sources, tokenizer, progress) = (&sources, &tokenizer, &|done| meter.show(done));
+    let prepared = Preparation { sources, reading, tokenizer, trained, folder, progress }.run()?;
     // What was made anew is looked at anew.
     let there = Report::read(folder).filter(|_| prepared.kept == prepared.manifest.shards.len());
     let report = match there {
@@ -102,13 +100,13 @@ fn prepare(arguments: &Arguments, copies: &Path, meter: &Meter) -> Result<(Prepa
 /// A vocabulary of this text, and of how many pieces it should be: the one of the folder if it was begun with one, else
 /// one that is trained now.
 fn trained_tokenizer(sources: &[PathBuf], arguments: &Arguments) -> Result<(Tokenizer, u32)> {
+    if let Some(there) = tokenizer_in(&arguments.out, arguments.vocab_size)? {
+        return Ok(there);
+    }
     let asked = match arguments.vocab_size {
         Some(size) => size,
         None => TrainOptions::suitable_size(text_size(sources)?) as u32,
     };
-    if let Some(tokenizer) = tokenizer_in(&arguments.out, asked)? {
-        return Ok((tokenizer, asked));
-    }
     tell(format_args!("training a vocabulary of {asked} pieces on the text"));
     let grows = arguments.vocab_size.is_none();
     let options = TrainOptions { vocabulary_size: asked as usize, grows, ..TrainOptions::default() };
@@ -135,8 +133,36 @@ fn report(prepared: &Prepared, verdict: &Report, arguments: &Arguments, time: Du
         say!("{:.2} MB/s", input as f64 / 1e6 / time.as_secs_f64());
     }
     say!("{verdict}");
-    say!("next: albert-train pretrain --train {}", visible(&arguments.out.to_string_lossy()));
+    say!("next, a first model: {}", first_run(&arguments.out, manifest.counts.tokens));
+    say!("(larger presets learn more and take longer; a run says how long before its first step)");
     Ok(())
+}
+
+/// A run of minutes, or of an hour at most, that suits a text of so many tokens: few enough steps for it not to be learnt by
+/// heart.
+fn first_run(prepared: &Path, tokens: u64) -> String {
+    const BATCH: u64 = 16;
+    const LENGTH: u64 = 128;
+    const EPOCHS: u64 = 50;
+    let enough = EPOCHS * tokens / (BATCH * LENGTH);
+    let steps = (enough / 500 * 500).clamp(1000, 20_000);
+    let shown = prepared.to_string_lossy();
+    let name = prepared.file_name().map_or("mine".into(), |name| name.to_string_lossy());
+    format!(
+        "albert-train pretrain --train {} --preset micro --batch {BATCH} --steps {steps} --out {}",
+        visible(&quoted(&shown)),
+        visible(&quoted(&format!("runs/{name}")))
+    )
+}
+
+/// An argument as a shell takes it.
+fn quoted(argument: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,=@%".contains(c);
+    let is_option = argument.starts_with('-');
+    match argument.chars().all(is_plain) && !argument.is_empty() && !is_option {
+        true => argument.into(),
+        false => format!("{}'{}'", if is_option { "./" } else { "" }, argument.replace('\'', r"'\''")),
+    }
 }
 
 /// Bytes of text, and of shards.

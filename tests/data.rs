@@ -8,7 +8,6 @@ mod data_folder;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use data_folder::data;
@@ -27,9 +26,8 @@ fn peak_memory() -> Option<u64> {
 }
 
 fn prepare(sources: &[PathBuf], tokenizer: &Tokenizer, folder: &Path) -> Result<Manifest, DataError> {
-    let (stop, progress) = (&AtomicBool::new(false), &|_| ());
     let reading = Format::Sentences.into();
-    Preparation { sources, reading, tokenizer, trained: None, folder, stop, progress }
+    Preparation { sources, reading, tokenizer, trained: None, folder, progress: &|_| () }
         .run()
         .map(|done| done.manifest)
 }

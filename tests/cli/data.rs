@@ -16,9 +16,14 @@ fn text_is_prepared_once() {
     let prepare = ["prepare", "--input", &text, "--tokenizer", &model, "--out", &out, "--threads", "2"];
     let first = run(&prepare).done();
     assert!(first.starts_with("120 documents, 360 sentences, "), "{first}");
-    for part in
-        ["% unknown", "in 1 shards", "of the input's 0.0 MB", "MB/s", "next: albert-train pretrain --train"]
-    {
+    for part in [
+        "% unknown",
+        "in 1 shards",
+        "of the input's 0.0 MB",
+        "MB/s",
+        "next, a first model: albert-train pretrain --train",
+        "--preset micro --batch 16 --steps 1000 --out runs/shards",
+    ] {
         assert!(first.contains(part), "`{part}` is not in: {first}");
     }
     let again = run(&prepare).done();
@@ -53,7 +58,9 @@ fn a_preparation_keeps_its_vocabulary() {
         assert!(again.done().contains("everything was there already"));
     }
     prepare("48").done();
-    prepare("47").complains(ExitCode::Usage, &["another tokenizer"]);
+    let other = prepare("47");
+    assert!(!other.err.contains("training a vocabulary"), "trained in vain: {}", other.err);
+    other.complains(ExitCode::Usage, &["another --vocab-size (48)"]);
 }
 
 #[test]
@@ -309,10 +316,12 @@ fn a_folder_of_files_is_text() {
     for name in ["books/b.txt", "books/more/c.txt", "books/a.txt", "books/.hidden"] {
         scene.file(name, format!("{name} is here.\nIt has a text.\n"));
     }
-    scene.file("books/empty.txt", "");
+    scene.file("books/empty.txt", "\u{FEFF} \n\n");
     let (books, model, out) = (scene.arg("books"), scene.arg("model"), scene.arg("shards"));
     let report = run(&["prepare", "-i", &books, "--tokenizer", &model, "-o", &out]).done();
     assert!(report.starts_with("3 documents, 6 sentences") && report.contains("in 1 shards"), "{report}");
+    let remark = format!("remark            1 file holds no text: {}\n", scene.arg("books/empty.txt"));
+    assert!(report.contains(&remark), "{report}");
     run(&["prepare", "-i", &out, "--tokenizer", &model, "-o", &scene.arg("again")])
         .complains(ExitCode::Usage, &["shards holds prepared data, not text"]);
 }

@@ -233,12 +233,6 @@ pub enum DataError {
         /// Why, and what to change.
         reason: &'static str,
     },
-    /// The work was stopped from outside.
-    #[error("interrupted: {done} shards are finished and kept; the same command goes on from there")]
-    Interrupted {
-        /// Shards that are complete on disk.
-        done: usize,
-    },
 }
 
 impl DataError {
@@ -262,7 +256,6 @@ impl Classify for DataError {
         match self {
             Self::Io { source, .. } => source.exit_code(),
             Self::Threads(error) => error.exit_code(),
-            Self::Interrupted { .. } => ExitCode::Interrupted,
             Self::Tokenizer(error) => error.exit_code(),
             Self::NoSources
             | Self::ForeignFolder { .. }

@@ -52,6 +52,9 @@ pub struct Report {
     pub scripts: Vec<(String, f64)>,
     /// What was odd about the files.
     pub oddities: Oddities,
+    /// The first of the files that hold no text.
+    #[serde(default)]
+    pub empty_files: Vec<String>,
     /// What looks wrong, and what mends it.
     pub warnings: Vec<String>,
 }
@@ -102,6 +105,7 @@ impl Report {
             repeated_sentences: 0.0,
             scripts: scripts(corpus, tokenizer),
             oddities: manifest.oddities,
+            empty_files: manifest.empty_files.clone(),
             warnings: Vec::new(),
         };
         let repeated = Repeated::of(corpus);

@@ -85,6 +85,15 @@ pub struct Tokenizer {
     fingerprint: [u8; 32],
 }
 
+/// How a fingerprint is made: data that were prepared long ago bear one of that time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fingerprint {
+    /// Everything that determines the ids of a text.
+    Current,
+    /// The same but for how equal scores and a sigma at the end of a word are treated, which was otherwise.
+    Version1,
+}
+
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "a program has one or two")]
 enum Model {
@@ -102,7 +111,7 @@ impl std::fmt::Debug for Tokenizer {
 
 impl Tokenizer {
     fn new(model: Model, source: Option<Vec<u8>>) -> Self {
-        let fingerprint = fingerprint(&model);
+        let fingerprint = *fingerprint(&model, Fingerprint::Current).as_bytes();
         let starts_word = match &model {
             Model::Unigram(unigram) => unigram.vocabulary.texts().map(unigram::starts_word).collect(),
             Model::WordPiece(wordpiece) => {
@@ -185,6 +194,11 @@ impl Tokenizer {
     pub fn fingerprint_text(&self) -> String {
         blake3::Hash::from_bytes(self.fingerprint).to_hex().to_string()
     }
+
+    /// What version 1 of prepared folders has in its place.
+    pub(crate) fn fingerprint_of_version_1(&self) -> String {
+        fingerprint(&self.model, Fingerprint::Version1).to_hex().to_string()
+    }
 }
 
 /// Encodes text after text, remembering the words it has seen. One per thread.
@@ -206,16 +220,16 @@ impl Encoder<'_> {
     }
 }
 
-fn fingerprint(model: &Model) -> [u8; 32] {
+fn fingerprint(model: &Model, kind: Fingerprint) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     let mut add = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);
     };
     match model {
-        Model::Unigram(unigram) => unigram.fingerprint(&mut add),
-        Model::WordPiece(wordpiece) => wordpiece.fingerprint(&mut add),
+        Model::Unigram(unigram) => unigram.fingerprint(kind, &mut add),
+        Model::WordPiece(wordpiece) => wordpiece.fingerprint(kind, &mut add),
         Model::Library(library) => library.fingerprint(&mut add),
     }
-    *hasher.finalize().as_bytes()
+    hasher.finalize()
 }

@@ -6,7 +6,7 @@ use super::normalizer::{Normalizer, SPACE};
 use super::preprocess::{Preprocess, is_digit};
 use super::viterbi::{Segmentation, Viterbi};
 use super::vocabulary::{Kind, Piece, Vocabulary};
-use super::{LoadOptions, Style};
+use super::{Fingerprint, LoadOptions, Style};
 use std::collections::{HashMap, HashSet};
 use tokenizers::Model;
 use tokenizers::models::unigram::Unigram as Segmenter;
@@ -276,11 +276,13 @@ impl Unigram {
     }
 
     /// Feeds everything that determines ids to a hash, part by part.
-    pub fn fingerprint(&self, add: &mut impl FnMut(&[u8])) {
+    pub fn fingerprint(&self, kind: Fingerprint, add: &mut impl FnMut(&[u8])) {
         let Preprocess { lower_case, keep_accents, plain_quotes } = self.preprocess;
-        add(match self.engine.arithmetic() {
-            Arithmetic::SentencePiece => b"unigram, sums as sentencepiece's".as_slice(),
-            Arithmetic::Library => b"unigram",
+        add(match (self.engine.arithmetic(), kind) {
+            (Arithmetic::SentencePiece, Fingerprint::Current) => {
+                b"unigram, sums as sentencepiece's".as_slice()
+            }
+            (Arithmetic::SentencePiece, Fingerprint::Version1) | (Arithmetic::Library, _) => b"unigram",
         });
         add(&[lower_case, keep_accents, plain_quotes].map(u8::from));
         match &self.normalizer {

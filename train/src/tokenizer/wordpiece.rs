@@ -1,10 +1,11 @@
 //! BERT's WordPiece vocabularies, which the reference uses for its Chinese models.
 
+use super::Fingerprint;
 use super::cache::{Remembered, WordCache};
 use super::error::Invalid;
 use super::limits::{MAX_PIECES, check_pieces};
 use super::vocabulary::Vocabulary;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use tokenizers::models::wordpiece::WordPiece as Segmenter;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
@@ -49,22 +50,31 @@ impl WordPiece {
         Ok(Self { vocabulary, normalizer, lower_case, segmenter })
     }
 
-    /// Reads a `vocab.txt`: one piece per line, its first field; an empty line is a space; of equal lines the
-    /// first counts and the others take no id.
+    /// Reads a `vocab.txt`: one piece per line, its first field; an empty line is a space.
+    ///
+    /// Equal lines are refused: ids after the second are one less for each in ALBERT's program, which gives it none, than
+    /// in BERT's and in the libraries, where the last of the lines is the piece's id. At the end of the file that makes no
+    /// difference for blank ones.
     pub fn read(text: &str) -> Result<Vec<String>, Invalid> {
-        let mut seen = HashSet::new();
+        let mut seen = HashMap::new();
         let mut texts = Vec::new();
         let mut scored = 0;
-        for line in text.lines() {
+        let mut doubled = None;
+        let (lines, end) = text.split_at(text.trim_end().len());
+        for (line, number) in lines.lines().zip(1usize..) {
             let mut fields = line.split_whitespace();
             let piece = fields.next().unwrap_or(" ");
             scored += usize::from(fields.next().is_some_and(|field| field.parse::<f32>().is_ok()));
-            if seen.insert(piece) {
-                texts.push(piece.to_owned());
-                if texts.len() > MAX_PIECES {
-                    break;
-                }
+            match seen.insert(piece, number) {
+                Some(first) => doubled = doubled.or(Some((piece, first, number))),
+                None => texts.push(piece.to_owned()),
             }
+            if texts.len() > MAX_PIECES {
+                break;
+            }
+        }
+        if end.lines().nth(1).is_some() && !seen.contains_key(" ") {
+            texts.push(" ".into());
         }
         check_pieces(texts.iter().map(String::as_str))?;
         if scored > 0 && scored * 2 >= texts.len() {
@@ -72,6 +82,13 @@ impl WordPiece {
                 "it lists sentencepiece pieces with their scores, for people to read; \
                  it is not BERT's vocab.txt. Give the .model file that came with it",
             ));
+        }
+        if let Some((piece, first, second)) = doubled {
+            return Err(Invalid(format!(
+                "its lines {first} and {second} are both {piece:?}: programs disagree about the ids of the lines after that. \
+                 Make the second one that no text gives, such as [unused{second}], if the model counts it (as BERT's do), or \
+                 take it out if the model does not"
+            )));
         }
         Ok(texts)
     }
@@ -108,8 +125,11 @@ impl WordPiece {
     }
 
     /// Feeds everything that determines ids to a hash, part by part.
-    pub fn fingerprint(&self, add: &mut impl FnMut(&[u8])) {
-        add(b"wordpiece, words in lower case");
+    pub fn fingerprint(&self, kind: Fingerprint, add: &mut impl FnMut(&[u8])) {
+        add(match kind {
+            Fingerprint::Current => b"wordpiece, words in lower case".as_slice(),
+            Fingerprint::Version1 => b"wordpiece",
+        });
         add(&[self.lower_case, self.normalizer.strip_accents == Some(true)].map(u8::from));
         self.vocabulary.texts().for_each(|text| add(text.as_bytes()));
     }
@@ -229,8 +249,11 @@ mod tests {
 
     #[test]
     fn reads_a_list_as_the_reference_does() {
-        let texts = WordPiece::read("[PAD]\n a b\n\n[UNK]\n[PAD]\nc\r\n").unwrap();
+        let texts = WordPiece::read("[PAD]\n a b\n\n[UNK]\nc\r\n").unwrap();
         assert_eq!(texts, ["[PAD]", "a", " ", "[UNK]", "c"]);
+        assert_eq!(WordPiece::read("[PAD]\na\n\n\n \n").unwrap(), ["[PAD]", "a", " "]);
+        let error = WordPiece::read("[PAD]\na\nb\na c\nd\nb").unwrap_err().to_string();
+        assert!(error.contains("lines 2 and 4 are both \"a\"") && error.contains("[unused4]"), "{error}");
         let error = WordPiece::read("<pad>\t0\n<unk>\t0\n▁the\t-2.98\n").unwrap_err();
         assert!(error.to_string().contains(".model"), "{error}");
     }

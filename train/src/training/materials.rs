@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::{fs, io};
 
 use crate::config::Pretrain;
@@ -149,15 +148,8 @@ impl Workshop<'_> {
         if !folder.join(MANIFEST).exists() {
             (self.announce)(&format!("preparing {name} text"));
         }
-        let preparation = Preparation {
-            sources,
-            reading,
-            tokenizer,
-            trained: None,
-            folder: &folder,
-            stop: &AtomicBool::new(false),
-            progress: &|_| {},
-        };
+        let preparation =
+            Preparation { sources, reading, tokenizer, trained: None, folder: &folder, progress: &|_| {} };
         let Prepared { manifest, .. } = preparation.run()?;
         let corpus = Arc::new(Corpus::open(&folder)?);
         let report = match Report::read(&folder) {

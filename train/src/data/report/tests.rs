@@ -2,7 +2,6 @@ use super::*;
 use crate::data::shards::{Preparation, Prepared};
 use crate::data::text::Reading;
 use crate::tokenizer::TrainOptions;
-use std::sync::atomic::AtomicBool;
 
 /// The report of a text with a vocabulary of its own, or of other words.
 fn report(text: &str, vocabulary_of: Option<&str>, reading: Reading) -> Report {
@@ -12,14 +11,12 @@ fn report(text: &str, vocabulary_of: Option<&str>, reading: Reading) -> Report {
     let options = TrainOptions { vocabulary_size: 100, ..TrainOptions::default() };
     let tokenizer = Tokenizer::train(vocabulary_of.unwrap_or(text).lines(), &options).unwrap();
     let shards = folder.path().join("shards");
-    let (sources, stop) = (&[source], &AtomicBool::new(false));
     let preparation = Preparation {
-        sources,
+        sources: &[source],
         reading,
         tokenizer: &tokenizer,
         trained: None,
         folder: &shards,
-        stop,
         progress: &|_| (),
     };
     let Prepared { manifest, .. } = preparation.run().unwrap();

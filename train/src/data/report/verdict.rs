@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Report, Spread};
+use crate::visible::visible;
 
 /// More of the tokens unknown: another language or encoding than the vocabulary's.
 const MOST_UNKNOWN: f64 = 0.03;
@@ -105,14 +106,33 @@ impl fmt::Display for Report {
             percent(self.repeated_documents),
             percent(self.repeated_sentences)
         )?;
-        for (count, what) in [
-            (oddities.empty_files, "files hold no text"),
-            (oddities.skipped_lines, "lines could not be read and were left out"),
-            (oddities.mended_records, "records had half a surrogate pair, now U+FFFD"),
-            (oddities.divided, "lines or paragraphs were longer than a MiB and were divided"),
+        for (count, one, many, names) in [
+            (oddities.empty_files, "file holds no text", "files hold no text", self.empty_files.as_slice()),
+            (
+                oddities.skipped_lines,
+                "line could not be read and was left out",
+                "lines could not be read and were left out",
+                &[],
+            ),
+            (
+                oddities.mended_records,
+                "record had half a surrogate pair, now U+FFFD",
+                "records had half a surrogate pair, now U+FFFD",
+                &[],
+            ),
+            (
+                oddities.divided,
+                "line or paragraph was longer than a MiB and was divided",
+                "lines or paragraphs were longer than a MiB and were divided",
+                &[],
+            ),
         ] {
             if count > 0 {
-                write!(f, "\nremark            {count} {what}")?;
+                write!(f, "\nremark            {count} {}", if count == 1 { one } else { many })?;
+            }
+            if count > 0 && !names.is_empty() {
+                let more = if count > names.len() as u64 { ", …" } else { "" };
+                write!(f, ": {}{more}", visible(&names.join(", ")))?;
             }
         }
         if self.warnings.is_empty() {

@@ -74,14 +74,13 @@ impl Corpus {
     /// # Errors
     /// Naming both; `folder` is only for the message.
     pub fn expect_tokenizer(&self, folder: &Path, tokenizer: &Tokenizer) -> Result<(), DataError> {
-        let given = TokenizerIdentity::of(tokenizer);
-        if self.tokenizer == given {
+        if self.tokenizer.is_of(tokenizer) {
             return Ok(());
         }
         Err(DataError::OtherTokenizer {
             path: folder.to_path_buf(),
             prepared: self.tokenizer.fingerprint.clone(),
-            given: given.fingerprint,
+            given: tokenizer.fingerprint_text(),
         })
     }
 

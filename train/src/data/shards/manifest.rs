@@ -38,10 +38,17 @@ impl TokenizerIdentity {
     /// That of a tokenizer at hand.
     pub fn of(tokenizer: &Tokenizer) -> Self {
         Self {
-            fingerprint: blake3::Hash::from_bytes(tokenizer.fingerprint()).to_hex().to_string(),
+            fingerprint: tokenizer.fingerprint_text(),
             vocabulary_size: tokenizer.vocabulary_size(),
             special: tokenizer.special(),
         }
+    }
+
+    /// Whether this is the identity of `tokenizer`: as it is written now, or as version 1 wrote it. That version divided
+    /// some words otherwise, but the pieces and their ids are the same, and so is what a model learns of them.
+    pub fn is_of(&self, tokenizer: &Tokenizer) -> bool {
+        let now = Self::of(tokenizer);
+        *self == now || *self == Self { fingerprint: tokenizer.fingerprint_of_version_1(), ..now }
     }
 }
 
@@ -70,7 +77,7 @@ impl Source {
     /// # Errors
     /// If one of them is not there.
     pub(super) fn of(files: &[PathBuf]) -> Result<Self, DataError> {
-        let first = files.iter().take(FILES_NAMED).map(|path| path.to_string_lossy().into_owned()).collect();
+        let first = first_names(files);
         let (mut stamp, mut bytes, mut is_stream) = (Stamp::default(), 0, false);
         for path in files {
             if text::is_stream(path) {
@@ -94,6 +101,11 @@ impl Source {
         let first = self.first.first().map_or("", String::as_str);
         format!("text ({files}, {} bytes, beginning with {first})", self.bytes)
     }
+}
+
+/// The names of the first of some files.
+pub(super) fn first_names(files: &[impl AsRef<Path>]) -> Vec<String> {
+    files.iter().take(FILES_NAMED).map(|path| path.as_ref().to_string_lossy().into_owned()).collect()
 }
 
 /// What a text file is known by as long as it need not be read: its name, wherever it lies, its length and its time.
@@ -166,6 +178,9 @@ pub struct Manifest {
     pub source: Source,
     /// What was odd about it.
     pub oddities: Oddities,
+    /// The first of the files that hold no text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub empty_files: Vec<String>,
     /// The shards, in order.
     pub shards: Vec<ShardEntry>,
     /// Sums.
@@ -218,6 +233,7 @@ impl Manifest {
             reading,
             source,
             oddities: Oddities::default(),
+            empty_files: Vec::new(),
             shards: Vec::new(),
             counts: Counts::default(),
         }

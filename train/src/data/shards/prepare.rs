@@ -10,11 +10,11 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rayon::prelude::*;
 
-use super::manifest::{Counts, MANIFEST, Manifest, ShardEntry, Source, TokenizerIdentity};
+use super::manifest::{Counts, MANIFEST, Manifest, ShardEntry, Source, TokenizerIdentity, first_names};
 use super::shard::{Shard, ShardBuilder};
 use crate::data::error::DataError;
 use crate::data::text::{
@@ -33,20 +33,38 @@ pub fn is_prepared(folder: &Path) -> bool {
     [MANIFEST, PREPARING].iter().any(|name| folder.join(name).is_file())
 }
 
-/// The tokenizer of `asked` pieces that was trained for what is prepared in `folder`, on its text; `None` where there is
-/// none yet.
+/// The tokenizer that was trained for what is prepared in `folder`, on its text, and the number of pieces that were asked
+/// for then; `None` where it is still to be trained. `asked` is the number that is asked for now, if one is.
 ///
 /// # Errors
-/// If the folder cannot be read.
-pub fn tokenizer_in(folder: &Path, asked: u32) -> Result<Option<Tokenizer>, DataError> {
-    let begun = match Manifest::read(folder, MANIFEST)? {
-        Some(complete) => Some(complete),
+/// If the folder cannot be read, or was prepared with another tokenizer than such a one, which is known before any is
+/// trained.
+pub fn tokenizer_in(folder: &Path, asked: Option<u32>) -> Result<Option<(Tokenizer, u32)>, DataError> {
+    let complete = Manifest::read(folder, MANIFEST)?;
+    let is_complete = complete.is_some();
+    let begun = match complete {
         None => Manifest::read(folder, PREPARING)?,
+        complete => complete,
     };
-    // One that was not saved whole, or is damaged, is trained again.
-    Ok(begun
-        .filter(|begun| begun.trained == Some(asked))
-        .and_then(|_| Tokenizer::load(&folder.join(TOKENIZER_FOLDER), &LoadOptions::default()).ok()))
+    let Some(begun) = begun else { return Ok(None) };
+    let (path, own) = (folder.to_path_buf(), folder.join(TOKENIZER_FOLDER));
+    let load = || Tokenizer::load(&own, &LoadOptions::default());
+    let (tokenizer, trained) = match begun.trained {
+        // One that was not saved whole, or is damaged, is trained again.
+        Some(trained) => (load().ok(), trained),
+        None if begun.is_current() => {
+            let difference =
+                format!("tokenizer, one that was given: --tokenizer {} goes on with it", own.display());
+            return Err(DataError::OtherPreparation { path, difference });
+        }
+        // Version 1 did not note what was asked for, and trained otherwise.
+        None if is_complete => (Some(load()?), begun.tokenizer.vocabulary_size as u32),
+        None => return Err(DataError::EarlierVersion { path }),
+    };
+    if asked.is_some_and(|asked| asked != trained) {
+        return Err(DataError::OtherPreparation { path, difference: format!("--vocab-size ({trained})") });
+    }
+    Ok(tokenizer.map(|tokenizer| (tokenizer, trained)))
 }
 
 /// What to prepare, and where to.
@@ -61,8 +79,6 @@ pub struct Preparation<'a> {
     pub trained: Option<u32>,
     /// The folder to write: new, empty, or one that this preparation was interrupted in.
     pub folder: &'a Path,
-    /// Set from outside to stop; looked at once a sentence.
-    pub stop: &'a AtomicBool,
     /// Told from time to time, by any thread, how far it is.
     pub progress: &'a (dyn Fn(BytesDone) + Sync),
 }
@@ -99,10 +115,11 @@ struct Made {
 }
 
 impl Preparation<'_> {
-    /// Prepares the text, or what is left to prepare of it. A folder that is complete is only verified.
+    /// Prepares the text, or what is left to prepare of it. A folder that is complete is only verified. It can be killed at
+    /// any moment: shards finished so far are kept.
     ///
     /// # Errors
-    /// If the text or the folder cannot be used, or `stop` was set; shards finished so far are kept.
+    /// If the text or the folder cannot be used.
     pub fn run(&self) -> Result<Prepared, DataError> {
         self.run_in_parts(PART_SIZE)
     }
@@ -192,7 +209,7 @@ impl Work<'_> {
 
     /// Refuses a folder of another tokenizer, or of text read otherwise.
     fn expect_same(&self, earlier: &Manifest) -> Result<(), DataError> {
-        if earlier.tokenizer != self.plan.tokenizer {
+        if !earlier.tokenizer.is_of(self.preparation.tokenizer) {
             return Err(self.other("tokenizer".into()));
         }
         let mut reading = self.plan.reading;
@@ -242,24 +259,20 @@ impl Work<'_> {
     fn make(&self) -> Result<Prepared, DataError> {
         // First, so that what was trained is not trained again.
         self.preparation.tokenizer.save(&self.folder().join(TOKENIZER_FOLDER))?;
-        let finished = AtomicUsize::new(0);
         let make = |(index, part): (usize, Part), progress: &Meter<'_>| {
             let made = self.make_shard(index, &part)?;
-            finished.fetch_add(1, Relaxed);
             progress.add(&part, made.kept);
             Ok(made)
         };
-        let (mut made, empty_files) = self.for_each_part(make).map_err(|error| match error {
-            DataError::Interrupted { .. } => DataError::Interrupted { done: finished.load(Relaxed) },
-            error => error,
-        })?;
+        let (mut made, empty_files) = self.for_each_part(make)?;
         if Source::of(&self.files)?.stamp != self.plan.source.stamp {
             return Err(DataError::SourceChanged { what: names_of(&self.files) });
         }
         made.sort_unstable_by_key(|made| made.index);
         let mut manifest = self.plan.clone();
         manifest.source.blake3 = Some(text_hash(made.iter().map(|made| made.text)));
-        manifest.oddities.empty_files = empty_files;
+        manifest.oddities.empty_files = empty_files.len() as u64;
+        manifest.empty_files = first_names(&empty_files);
         let kept = made.iter().filter(|made| made.kept).count();
         for made in made {
             manifest.shards.push(made.entry);
@@ -275,11 +288,7 @@ impl Work<'_> {
     }
 
     fn make_shard(&self, index: usize, part: &Part) -> Result<Made, DataError> {
-        let Preparation { tokenizer, stop, reading, .. } = self.preparation;
-        let go_on = || match stop.load(Relaxed) {
-            true => Err(DataError::Interrupted { done: 0 }),
-            false => Ok(()),
-        };
+        let Preparation { tokenizer, reading, .. } = self.preparation;
         let (file, text) = (shard_name(index), part.hash());
         let path = self.folder().join(&file);
         let vocabulary_size = tokenizer.vocabulary_size();
@@ -289,12 +298,11 @@ impl Work<'_> {
             .filter(|shard| shard.text() == Some(text) && shard.vocabulary_size() == vocabulary_size);
         let kept = there.is_some();
         let (shard, oddities) = match there {
-            Some(shard) => (shard, part.read(reading.skip_bad_lines, &mut |_| go_on())?),
+            Some(shard) => (shard, part.read(reading.skip_bad_lines, &mut |_| Ok(()))?),
             None => {
                 let mut builder = ShardBuilder::new(vocabulary_size)?;
                 let (mut encoder, mut ids) = (tokenizer.encoder(), Vec::new());
                 let oddities = part.read(reading.skip_bad_lines, &mut |event| {
-                    go_on()?;
                     match event {
                         Event::Sentence(sentence) => {
                             ids.clear();
@@ -316,9 +324,6 @@ impl Work<'_> {
     /// The hash of all text.
     fn text(&self) -> Result<Option<String>, DataError> {
         let hash = |(index, part): (usize, Part), progress: &Meter<'_>| {
-            if self.preparation.stop.load(Relaxed) {
-                return Err(DataError::Interrupted { done: 0 });
-            }
             progress.add(&part, true);
             Ok((index, part.hash()))
         };
@@ -327,12 +332,12 @@ impl Work<'_> {
         Ok(Some(text_hash(hashes.into_iter().map(|(_, hash)| hash))))
     }
 
-    /// Works on all parts, on all cores, each as soon as it is read; what became of them, in no order, and how many
-    /// files hold nothing.
+    /// Works on all parts, on all cores, each as soon as it is read; what became of them, in no order, and the files that
+    /// hold no text.
     fn for_each_part<T: Send>(
         &self,
         work: impl Fn((usize, Part), &Meter<'_>) -> Result<T, DataError> + Sync,
-    ) -> Result<(Vec<T>, u64), DataError> {
+    ) -> Result<(Vec<T>, Vec<&Path>), DataError> {
         let source = &self.plan.source;
         let progress = Meter {
             tell: self.preparation.progress,
@@ -347,7 +352,7 @@ impl Work<'_> {
             .par_bridge()
             .map(|(index, part)| work((index, part?), &progress))
             .collect::<Result<Vec<_>, _>>()?;
-        Ok((results, parts.empty_files()))
+        Ok((results, parts.empty_files().to_vec()))
     }
 
     /// Of an earlier text that had more of them.

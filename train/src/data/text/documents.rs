@@ -42,7 +42,7 @@ pub struct Oddities {
     pub mended_records: u64,
     /// Lines and paragraphs that were divided because they were too long.
     pub divided: u64,
-    /// Files that hold nothing.
+    /// Files that hold no text.
     pub empty_files: u64,
 }
 

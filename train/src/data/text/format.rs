@@ -57,6 +57,9 @@ impl Format {
             (Some(Self::Jsonl) | None, Json::Array) => {
                 other("one JSON array, not one object a line; make it so, for example with `jq -c '.[]'`")
             }
+            (Some(Self::Jsonl) | None, Json::Strings) => other(
+                "one JSON array of strings, not one object a line; make it so, for example with `jq -c '.[] | {text: .}'`",
+            ),
             (Some(Self::Jsonl) | None, Json::Spread) => other(
                 "a JSON object over several lines, not one object a line; make it so, for example with `jq -c .`",
             ),
@@ -87,7 +90,10 @@ fn is_named_json(path: &Path) -> bool {
 enum Json {
     No,
     Lines,
+    /// One array: of objects, as far as it was looked at.
     Array,
+    /// One array that begins with a string.
+    Strings,
     Spread,
 }
 
@@ -98,8 +104,12 @@ impl Json {
         match head.first() {
             Some(b'[') => {
                 let inside = head[1..].trim_ascii_start();
-                let objects = inside.first() == Some(&b'{') && key_follows(&inside[1..]);
-                if objects || named { Self::Array } else { Self::No }
+                match inside.first() {
+                    Some(b'{') if named || key_follows(&inside[1..]) => Self::Array,
+                    Some(b'"') if named || is_list_of_strings(inside, whole) => Self::Strings,
+                    _ if named => Self::Array,
+                    _ => Self::No,
+                }
             }
             Some(b'{') => match head.iter().position(|&byte| byte == b'\n') {
                 Some(end) if head[..end].trim_ascii() == b"{" => {
@@ -122,5 +132,24 @@ impl Json {
     fn of_line(line: &[u8], named: bool) -> Self {
         let is_object = std::str::from_utf8(line).is_ok_and(record::is_object);
         if is_object || named { Self::Lines } else { Self::No }
+    }
+}
+
+/// Whether `inside`, what follows a bracket, is a string as JSON has it with another one or the end of the list after it:
+/// text in brackets and quotation marks is text.
+fn is_list_of_strings(inside: &[u8], whole: bool) -> bool {
+    let mut strings = serde_json::Deserializer::from_slice(inside).into_iter::<String>();
+    match strings.next() {
+        Some(Ok(_)) => {
+            let after = inside[strings.byte_offset()..].trim_ascii_start();
+            match after.split_first() {
+                Some((b',', next)) => next.trim_ascii_start().starts_with(b"\""),
+                Some((b']', rest)) => rest.trim_ascii().is_empty(),
+                _ => false,
+            }
+        }
+        // A string longer than what was looked at: no quotation has that length.
+        Some(Err(error)) => error.is_eof() && !whole,
+        None => false,
     }
 }

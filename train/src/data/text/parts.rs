@@ -92,8 +92,8 @@ pub(crate) struct Parts<'a> {
     size: usize,
     made: u64,
     open: Option<Open>,
-    /// Files that hold nothing.
-    empty: u64,
+    /// Files that hold no text.
+    empty: Vec<&'a Path>,
 }
 
 /// The file being read.
@@ -111,12 +111,12 @@ impl<'a> Parts<'a> {
     }
 
     pub(crate) fn of_size(files: &'a [PathBuf], reading: Reading, size: usize) -> Self {
-        Self { files: files.iter(), reading, size, made: 0, open: None, empty: 0 }
+        Self { files: files.iter(), reading, size, made: 0, open: None, empty: Vec::new() }
     }
 
-    /// Files met so far that hold nothing.
-    pub(crate) fn empty_files(&self) -> u64 {
-        self.empty
+    /// Files met so far that hold no text.
+    pub(crate) fn empty_files(&self) -> &[&'a Path] {
+        &self.empty
     }
 
     fn next_part(&mut self) -> Result<Option<Part>, DataError> {
@@ -128,7 +128,9 @@ impl<'a> Parts<'a> {
                 None => {
                     let Some(path) = self.files.next() else { break };
                     let source = Source::open(path, self.reading)?;
-                    self.empty += u64::from(source.is_empty());
+                    if source.is_empty() {
+                        self.empty.push(path);
+                    }
                     self.open.insert(Open { source, rest: Vec::new(), next_line: 1, begins_file: true })
                 }
             };

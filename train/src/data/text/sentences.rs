@@ -6,7 +6,8 @@
 //! - `!`, `?`, `…` and the like: where white space follows, and after it nothing in lower case. `!` and `?` also between
 //!   letters of scripts without spaces, whose texts often have them in place of their wide forms.
 //! - The full stop: as these, but not after a title, an abbreviation or an initial, and after a small number (an ordinal in
-//!   many languages) only if a word follows that sentences often begin with.
+//!   many languages) only if a word follows that sentences often begin with. Between letters of scripts without spaces it ends
+//!   nothing: there it stands between the parts of a foreign name (约翰.史密斯) at least as often as in place of `。`.
 
 use super::abbreviations::{ABBREVIATIONS, BEFORE_NUMBERS, BEGINNINGS, OFTEN_LAST, TERMINALS};
 use super::scripts::is_unspaced_letter;
@@ -188,6 +189,7 @@ mod tests {
             "今天很好．|气温是３．５度．",
             "你好嗎﹖|我很好﹒|再見﹗",
             "你好吗?|我们走!|他问:'真的?!'|我……不知道.net是什么",
+            "约翰.史密斯走了.他没有回来!|好。",
             "ไปไหน?|ไปตลาด!",
             "នេះជាប្រយោគ។|នេះជាប្រយោគទីពីរ៕",
             "ہے۔|یہ۔",

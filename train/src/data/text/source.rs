@@ -156,6 +156,7 @@ pub(crate) struct Source {
     path: Arc<Path>,
     format: Format,
     input: Box<dyn Read + Send>,
+    /// It holds nothing but white space.
     is_empty: bool,
     is_gzip: bool,
     /// Lines end with carriage returns alone.
@@ -187,7 +188,7 @@ impl Source {
         let whole = head.len() < HEAD;
         let format = Format::recognise(path, &head, whole, reading.format)?;
         let returns = head.contains(&b'\r') && !head.contains(&b'\n');
-        let is_empty = head.is_empty();
+        let is_empty = whole && head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&head).trim_ascii().is_empty();
         input = Box::new(Cursor::new(head).chain(input));
         Ok(Self { path: path.into(), format, input, is_empty, is_gzip, returns, taken })
     }

@@ -38,6 +38,16 @@ impl From<Manifest> for super::Manifest {
             blake3: None,
         };
         let oddities = Oddities::default();
-        Self { version, tokenizer, trained: None, reading: format.into(), source, oddities, shards, counts }
+        Self {
+            version,
+            tokenizer,
+            trained: None,
+            reading: format.into(),
+            source,
+            oddities,
+            empty_files: Vec::new(),
+            shards,
+            counts,
+        }
     }
 }

@@ -2,6 +2,8 @@ use super::*;
 use crate::data::{Corpus, Format};
 use crate::tokenizer::TrainOptions;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicUsize;
 use tempfile::TempDir;
 
 const WORDS: [&str; 7] = ["cat", "dog", "mat", "house", "garden", "river", "moon"];
@@ -17,7 +19,6 @@ struct Scene {
     tokenizer: Tokenizer,
     sources: Vec<PathBuf>,
     reading: Reading,
-    stop: AtomicBool,
 }
 
 impl Scene {
@@ -28,7 +29,7 @@ impl Scene {
         let sources = vec![folder.path().join("a.txt"), folder.path().join("b.txt")];
         fs::write(&sources[0], text()).unwrap();
         fs::write(&sources[1], "The dog sat.\nThe mat was warm.").unwrap();
-        Self { folder, tokenizer, sources, reading: Format::Sentences.into(), stop: AtomicBool::new(false) }
+        Self { folder, tokenizer, sources, reading: Format::Sentences.into() }
     }
 
     fn output(&self) -> PathBuf {
@@ -36,9 +37,28 @@ impl Scene {
     }
 
     fn prepare_with(&self, progress: &(dyn Fn(BytesDone) + Sync)) -> Result<Prepared, DataError> {
-        let Self { sources, tokenizer, reading, stop, .. } = self;
-        let (reading, folder) = (*reading, &self.output());
-        Preparation { sources, reading, tokenizer, trained: None, folder, stop, progress }.run_in_parts(300)
+        self.preparation(None, &self.output(), progress).run_in_parts(300)
+    }
+
+    fn preparation<'a>(
+        &'a self,
+        trained: Option<u32>,
+        folder: &'a Path,
+        progress: &'a (dyn Fn(BytesDone) + Sync),
+    ) -> Preparation<'a> {
+        let Self { sources, tokenizer, reading, .. } = self;
+        Preparation { sources, reading: *reading, tokenizer, trained, folder, progress }
+    }
+
+    /// Prepares until so many shards are made, and is killed then.
+    fn killed_after(&self, shards: usize, trained: Option<u32>) {
+        let made = AtomicUsize::new(0);
+        let kill = |_| assert!(made.fetch_add(1, Relaxed) + 1 < shards, "killed");
+        let folder = self.output();
+        let preparation = self.preparation(trained, &folder, &kill);
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let prepare = || one.install(|| preparation.run_in_parts(300));
+        catch_unwind(AssertUnwindSafe(prepare)).unwrap_err();
     }
 
     fn prepare(&self) -> Result<Prepared, DataError> {
@@ -93,23 +113,18 @@ fn any_number_of_threads_makes_the_same_shards() {
     assert_eq!(shards(1), shards(4));
 }
 
-/// Stopped after each number of shards, it goes on with what is left and ends with the same bytes.
+/// Killed after each number of shards, it goes on with what is left and ends with the same bytes.
 #[test]
 fn an_interrupted_preparation_goes_on() {
     let uninterrupted = Scene::new();
     let total = uninterrupted.prepare().unwrap().manifest.shards.len();
-    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     for stop_after in 1..total {
         let scene = Scene::new();
-        let done = AtomicUsize::new(0);
-        let stop = |_| scene.stop.store(done.fetch_add(1, Relaxed) + 1 == stop_after, Relaxed);
-        let error = one.install(|| scene.prepare_with(&stop)).unwrap_err();
-        assert!(matches!(error, DataError::Interrupted { done } if done == stop_after));
+        scene.killed_after(stop_after, None);
         let unprepared = Corpus::open(&scene.output()).unwrap_err().to_string();
         assert!(unprepared.contains("`prepare` did not finish here"), "{unprepared}");
         // What a crash may leave of a shard being written.
         fs::write(scene.output().join("00003.shard.tmp"), "half a shard").unwrap();
-        scene.stop.store(false, Relaxed);
         let prepared = scene.prepare().unwrap();
         assert_eq!(prepared.kept, stop_after);
         assert_eq!(scene.shards(), uninterrupted.shards());
@@ -262,9 +277,7 @@ fn moved_and_touched_text_is_the_same() {
 #[test]
 fn shards_of_another_text_are_made_again() {
     let scene = Scene::new();
-    let stop = |_| scene.stop.store(true, Relaxed);
-    scene.prepare_with(&stop).unwrap_err();
-    scene.stop.store(false, Relaxed);
+    scene.killed_after(1, None);
     let other = text().replacen("cat", "dog", 1);
     fs::write(&scene.sources[0], &other).unwrap();
     scene.prepare().unwrap();
@@ -321,23 +334,29 @@ fn folders_of_version_1() {
 #[test]
 fn a_preparation_that_was_begun_has_its_tokenizer() {
     let scene = Scene::new();
-    let stop = |_| scene.stop.store(true, Relaxed);
-    let found = |asked| tokenizer_in(&scene.output(), asked).unwrap();
-    let prepare = |trained, progress: &(dyn Fn(BytesDone) + Sync)| {
-        let Scene { sources, tokenizer, reading, stop, .. } = &scene;
-        let (reading, folder) = (*reading, &scene.output());
-        Preparation { sources, reading, tokenizer, trained, folder, stop, progress }.run_in_parts(300)
-    };
-    assert!(found(60).is_none());
-    prepare(Some(60), &stop).unwrap_err();
-    assert_eq!(found(60).unwrap().fingerprint(), scene.tokenizer.fingerprint());
-    assert!(found(61).is_none());
+    let found = |asked| tokenizer_in(&scene.output(), asked);
+    assert!(found(Some(60)).unwrap().is_none());
+    scene.killed_after(1, Some(60));
+    for asked in [Some(60), None] {
+        let (tokenizer, trained) = found(asked).unwrap().unwrap();
+        assert_eq!((tokenizer.fingerprint(), trained), (scene.tokenizer.fingerprint(), 60));
+    }
+    let error = found(Some(61)).unwrap_err().to_string();
+    assert!(error.contains("was prepared with another --vocab-size (60)"), "{error}");
     fs::write(scene.output().join(TOKENIZER_FOLDER).join("tokenizer.json"), "{").unwrap();
-    assert!(found(60).is_none(), "a damaged one");
+    assert!(found(Some(60)).unwrap().is_none(), "a damaged one");
     fs::remove_dir_all(scene.output().join(TOKENIZER_FOLDER)).unwrap();
-    scene.stop.store(false, Relaxed);
-    prepare(Some(60), &|_| ()).unwrap();
-    assert!(found(60).is_some());
+    scene.preparation(Some(60), &scene.output(), &|_| ()).run_in_parts(300).unwrap();
+    assert!(found(Some(60)).unwrap().is_some());
+}
+
+/// A tokenizer that was given is not trained in its place.
+#[test]
+fn a_given_tokenizer_is_asked_for_again() {
+    let scene = Scene::new();
+    scene.prepare().unwrap();
+    let error = tokenizer_in(&scene.output(), Some(60)).unwrap_err().to_string();
+    assert!(error.contains("shards/tokenizer goes on with it"), "{error}");
 }
 
 #[test]

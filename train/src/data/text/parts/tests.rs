@@ -145,6 +145,8 @@ fn other_files_are_told_by_name() {
         (b"PAR1....", ["parquet", "JSON lines"]),
         (b"a\0b\0\0c\0\0\0d", ["NUL", "no text"]),
         (b"[{\"text\": \"a\"},\n {\"text\": \"b\"}]", ["one JSON array", "jq -c '.[]'"]),
+        (b"[\"One.\",\n \"Two.\"]", ["one JSON array of strings", "jq -c '.[] | {text: .}'"]),
+        (b" [ \"One.\" ]\n", ["one JSON array of strings", "jq -c '.[] | {text: .}'"]),
         (b"{\n  \"text\": \"a\"\n}", ["over several lines", "jq -c ."]),
         (
             &"caf\u{e9} cr\u{e8}me, \u{e0} la carte\n".repeat(9).chars().map(|c| c as u8).collect::<Vec<_>>(),
@@ -176,7 +178,7 @@ fn files_without_text_are_counted() {
     let (_folder, files) = folder([("empty", b""), ("full", b"One.\n"), ("blank", b"\n\n")]);
     let mut parts = Parts::new(&files, Reading::default());
     assert_eq!(parts.by_ref().map(Result::unwrap).count(), 1);
-    assert_eq!(parts.empty_files(), 1);
+    assert_eq!(parts.empty_files(), [&files[0], &files[2]]);
     assert!(look_at(&files, Reading::default()).is_ok());
     let error = look_at(&files[..1], Reading::default()).unwrap_err().to_string();
     assert!(error.contains("empty: there is no text"), "{error}");
