@@ -34,6 +34,7 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let Arguments { model, input, output, logits } = arguments;
+    let mut stop = crate::stop::requests("ending after the sequences under way; nothing is written")?;
     let is_text = input.extension().is_none_or(|ending| ending != "safetensors");
     let tokenizer = is_text.then(|| model.tokenizer()).transpose()?;
     let mut model = model.load()?;
@@ -45,7 +46,6 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         let names = visible(&sequences.unused.join(", "));
         tell(format_args!("warning: tensors in {} that are not used: {names}", input.display()));
     }
-    let mut stop = crate::stop::requests("ending after the sequences under way; nothing is written")?;
     encode(&mut model, &sequences, *logits, output, &mut stop)?;
     tell(format_args!(
         "{} sequences of at most {} tokens encoded into {}",

@@ -8,7 +8,7 @@ use train::inference::{Candidate, Filled, fill_mask};
 use train::visible::visible;
 
 use crate::arguments::{ModelArguments, TextArguments};
-use crate::output::say;
+use crate::output::{json_line, say};
 
 /// Fill masks: the likeliest pieces for every `[MASK]` in a text.
 ///
@@ -44,8 +44,7 @@ fn print_json(text: &str, masks: &[Filled]) -> Result<()> {
         json!({ "position": mask.position, "candidates": candidates })
     };
     let masks: Vec<_> = masks.iter().map(mask).collect();
-    say!("{}", json!({ "text": text, "masks": masks }));
-    Ok(())
+    json_line(&json!({ "text": text, "masks": masks }))
 }
 
 fn print(text: &str, masks: &[Filled]) -> Result<()> {

@@ -50,8 +50,15 @@ struct Batches {
 }
 
 /// Runs the command.
-pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let What::Batches(arguments) = &arguments.what;
+pub fn run(arguments: Arguments) -> Result<ExitCode> {
+    let What::Batches(arguments) = arguments.what;
+    let temporary = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let folder = temporary.path().join("data");
+    crate::stop::or_leave(move || show(&arguments, folder))
+}
+
+/// Shows batches of data that are prepared in `temporary` where there are none yet.
+fn show(arguments: &Batches, temporary: PathBuf) -> Result<ExitCode> {
     let begun_with = arguments.out.join("config.toml");
     let settings = arguments.settings.resolve(begun_with.is_file().then_some(begun_with.as_path()))?.settings;
     if arguments.step >= settings.training.steps {
@@ -59,8 +66,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Err(DataError::Option { option: "step", value: arguments.step.to_string(), reason }.into());
     }
     let of_run = arguments.out.join("data");
-    let temporary = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let folder = if begun_with.is_file() && of_run.is_dir() { of_run } else { temporary.path().join("data") };
+    let folder = if begun_with.is_file() && of_run.is_dir() { of_run } else { temporary };
     let workshop = Workshop { folder: &folder, announce: &|what| tell(what) };
     let materials = workshop.materials(&settings)?;
     let dataset = materials.training;

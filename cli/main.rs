@@ -18,6 +18,7 @@ mod plan;
 mod prepare;
 mod pretrain;
 mod progress;
+mod randomness;
 mod settings;
 mod stop;
 mod tokenizer;
@@ -57,6 +58,7 @@ static ALLOCATOR: allocation::Noting = allocation::Noting;
 
 fn main() -> ExitCode {
     allocation::tell_of_refusals();
+    randomness::tell_of_refusals();
     // What the libraries warn of.
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::WARN)
@@ -72,13 +74,13 @@ fn main() -> ExitCode {
     let result = train::threads::start_pool().map_err(Into::into).and_then(|()| match command {
         Command::Pretrain(arguments) => pretrain::run(arguments),
         Command::Prepare(arguments) => prepare::run(&arguments),
-        Command::Tokenizer(arguments) => tokenizer::run(&arguments),
-        Command::Evaluate(arguments) => evaluate::run(&arguments),
-        Command::FillMask(arguments) => fill_mask::run(&arguments),
+        Command::Tokenizer(arguments) => stop::or_leave(move || tokenizer::run(&arguments)),
+        Command::Evaluate(arguments) => stop::or_leave(move || evaluate::run(&arguments)),
+        Command::FillMask(arguments) => stop::or_leave(move || fill_mask::run(&arguments)),
         Command::Encode(arguments) => encode::run(&arguments),
-        Command::Plan(arguments) => plan::run(&arguments),
-        Command::Inspect(arguments) => inspect::run(&arguments),
-        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Plan(arguments) => stop::or_leave(move || plan::run(&arguments)),
+        Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Bench(arguments) => stop::or_leave(move || bench::run(&arguments)),
     });
     match result {
         Ok(code) => code.into(),

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
-use train::visible::visible_lines;
+use train::visible::{visible_json, visible_lines};
 
 /// The bar on the terminal, above which everything else is told.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
@@ -24,6 +24,11 @@ macro_rules! say {
     };
 }
 pub(crate) use say;
+
+/// Prints a JSON value in a line. What would command the terminal is escaped, as JSON can: the value stays the same.
+pub fn json_line(value: &serde_json::Value) -> Result<()> {
+    line(format_args!("{}", visible_json(&value.to_string())))
+}
 
 /// Prints a line.
 pub fn line(line: Arguments<'_>) -> Result<()> {

@@ -272,6 +272,9 @@ fn trainer(
     let step = trainer.state.step;
     if step < trainer.options.steps {
         let Trainer { learner, dataset, state, options, held_out, .. } = &mut trainer;
+        log.say(&format!(
+            "measuring one micro-batch of {micro_batch} sequences, for an estimate of the time it will take"
+        ));
         let estimate = Estimate::measure(learner, dataset, state.position, options, held_out, step)
             .map_err(TrainError::from)?;
         log.say(&estimate::words(&estimate, options, step));

@@ -1,6 +1,7 @@
 //! Requests to stop, and what a person is told of them.
 
 use anyhow::{Context, Result};
+use train::exit::ExitCode;
 use train::run::signals::{StopReason, StopRequests};
 
 use crate::output::tell;
@@ -16,4 +17,13 @@ pub fn requests(next: &'static str) -> Result<StopRequests> {
         tell(format_args!("{reason}: {next}{again}"));
     };
     StopRequests::install(acknowledge).context("cannot install signal handlers")
+}
+
+/// Runs a command that leaves nothing half done wherever it is left: a request to stop is answered at once, and obeyed.
+pub fn or_leave(work: impl FnOnce() -> Result<ExitCode> + Send + 'static) -> Result<ExitCode> {
+    let acknowledge = |reason| {
+        tell(format_args!("{reason}: ending, unfinished; run the same command again to begin anew"));
+    };
+    let stop = StopRequests::install(acknowledge).context("cannot install signal handlers")?;
+    stop.unless_stopped(work)?.unwrap_or(Ok(ExitCode::Interrupted))
 }

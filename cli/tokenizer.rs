@@ -11,7 +11,7 @@ use train::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
 use train::visible::visible;
 
 use crate::arguments::{ReadingArguments, TextArguments};
-use crate::output::{say, tell};
+use crate::output::{json_line, say, tell};
 
 /// Train a vocabulary, turn text into pieces with one, or look at one.
 #[derive(Args)]
@@ -129,7 +129,7 @@ fn encode(arguments: &Encode) -> Result<()> {
         let pieces = || ids.iter().map(|&id| tokenizer.piece(id).unwrap_or_default());
         if arguments.json {
             let pieces: Vec<_> = pieces().collect();
-            say!("{}", json!({ "text": text, "pieces": pieces, "ids": ids }));
+            json_line(&json!({ "text": text, "pieces": pieces, "ids": ids }))?;
         } else if arguments.ids {
             say!("{}", ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" "));
         } else {
@@ -154,7 +154,6 @@ fn inspect(arguments: &Inspect) -> Result<()> {
     }
     let special = tokenizer.special();
     let starts = (0..size as u32).filter(|&id| tokenizer.starts_word(id)).count();
-    let fingerprint: String = tokenizer.fingerprint().iter().map(|byte| format!("{byte:02x}")).collect();
     say!("pieces          {size}, of which {starts} begin a word");
     for (name, id) in [
         ("padding", special.pad),
@@ -168,7 +167,7 @@ fn inspect(arguments: &Inspect) -> Result<()> {
     let scripts = tokenizer.scripts();
     let scripts: Vec<_> = scripts.iter().map(|(script, count)| format!("{script} {count}")).collect();
     say!("scripts         {}", scripts.join(", "));
-    say!("fingerprint     {fingerprint}");
+    say!("fingerprint     {}", tokenizer.fingerprint_text());
     Ok(())
 }
 

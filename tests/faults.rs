@@ -37,6 +37,8 @@ enum Fault {
     From(usize, i32),
     /// Starts this many threads and no more.
     Threads(usize),
+    /// Gives no random numbers.
+    Random,
 }
 
 struct Scene {
@@ -92,6 +94,7 @@ impl Scene {
             Fault::Once(at, error) => &[("AT", at), ("ERRNO", error as usize)],
             Fault::From(at, error) => &[("AT", at), ("ERRNO", error as usize), ("COUNT", 1 << 40)],
             Fault::Threads(most) => &[("THREADS", most)],
+            Fault::Random => &[("RANDOM", 1)],
         };
         command.envs(faults.iter().map(|(name, value)| (format!("FAULT_{name}"), value.to_string())));
         command.envs(log.map(|path| ("FAULT_LOG", path)));
@@ -260,4 +263,12 @@ fn without_threads_a_run_ends_with_a_word() {
         started += 1;
     }
     assert!(started >= 3, "of the pool, the watch and the batches at least one each: {started}");
+}
+
+/// A filter of system calls that forbids them: told, and no panic.
+#[test]
+fn without_random_numbers_a_run_ends_with_a_word() {
+    let ended = Scene::new().run("run", Fault::Random, None);
+    assert_eq!(ended.status.code(), Some(4), "{}", ended.told);
+    assert!(ended.told.starts_with("error: the system gives no random numbers"), "{}", ended.told);
 }

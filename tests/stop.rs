@@ -161,3 +161,37 @@ fn while_it_is_evaluated() {
     let is_passed_over = !said.contains("step 1 is saved") && !said.contains("nothing was changed");
     assert!(!is_passed_over, "the evaluation was passed over: {said}");
 }
+
+/// What leaves nothing behind ends at once, with a word.
+#[test]
+fn while_something_is_made_or_measured() {
+    let folder = scene(20_000);
+    let train = "tokenizer train --input text.txt --vocab-size 8000 --out pieces";
+    let stops_when = |arguments: &str, signal, words| {
+        let running = Running::start(folder.path(), arguments);
+        while running.status().1 < 0.3 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        running.stops(signal, words);
+    };
+    stops_when(train, "-INT", "interrupted (SIGINT): ending");
+    assert!(!folder.path().join("pieces").exists());
+    stops_when("bench step --preset base --steps 1000", "-TERM", "asked to end (SIGTERM): ending");
+    stops_when(
+        "inspect batches --train text.txt --vocab-size 8000",
+        "-HUP",
+        "the terminal was closed (SIGHUP): ending",
+    );
+    let one = "pretrain --preset micro --steps 1 --batch 2 --train text.txt --tokenizer vocabulary --out run";
+    let made = Command::new(env!("CARGO_BIN_EXE_albert-train"))
+        .current_dir(folder.path())
+        .args(one.split(' '))
+        .output()
+        .expect("the program starts");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    stops_when(
+        "evaluate --model run --data text.txt --sequences 100000",
+        "-TERM",
+        "asked to end (SIGTERM): ending",
+    );
+}

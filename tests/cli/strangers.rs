@@ -172,6 +172,32 @@ fn what_others_wrote_commands_no_terminal_and_forges_no_line() {
         assert!(!printed.contains('\u{1b}') && printed.contains(shown), "{printed:?}");
     }
 
+    // Machines read the same out of JSON and TOML, in which nothing is hidden from a person.
+    let encode = ["tokenizer", "encode", "--tokenizer", &scene.arg("model"), "--json", EVIL];
+    let filled = format!("{EVIL} [MASK]");
+    let fill_mask = ["fill-mask", "--model", &scene.arg("model"), "--json", &filled];
+    for (json, given) in [(run(&encode).done(), EVIL), (run(&fill_mask).done(), &filled)] {
+        assert!(!json.contains(['\u{1b}', '\u{202e}']) && json.contains(r"\u202e"), "{json:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["text"], *given);
+    }
+    let data = scene.arg(&format!("a \\ \"quote\" {EVIL}"));
+    let settings = run(&["pretrain", "--train", &data, "--print-config"]).done();
+    assert!(!settings.contains(['\u{1b}', '\u{202e}']) && settings.contains(r"\U0000202E"), "{settings}");
+    let file = scene.file("settings.toml", &settings);
+    let again = run(&["pretrain", "--config", &file, "--print-config"]).done();
+    let train = |settings: &str| {
+        settings
+            .lines()
+            .find(|line| line.starts_with("train = "))
+            .unwrap()
+            .split('#')
+            .next()
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    assert_eq!(train(&settings), train(&again));
+
     // The log of a run whose folder is named like a line of it.
     let out = scene.path("a\n2026-01-01T00:00:00Z all is well\u{1b}[31m");
     pretrain(&scene, &out, "1").done();

@@ -3,7 +3,8 @@
  *   FAULT_AT     the number of the first call that fails, from 1,
  *   FAULT_COUNT  how many fail from there on,
  *   FAULT_ERRNO  with which error; 0 kills the process before the call,
- *   FAULT_THREADS  how many threads may be started. */
+ *   FAULT_THREADS  how many threads may be started,
+ *   FAULT_RANDOM  1 where there are no random numbers. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -18,7 +19,7 @@
 #include <unistd.h>
 
 struct statx;
-static long calls, first = 1L << 60, count = 1, error_number, threads = 1L << 60;
+static long calls, first = 1L << 60, count = 1, error_number, threads = 1L << 60, no_random;
 static int log_file = -1;
 
 static long number(const char *name, long otherwise) {
@@ -33,6 +34,7 @@ __attribute__((constructor)) static void begin(void) {
     count = number("FAULT_COUNT", count);
     error_number = number("FAULT_ERRNO", 0);
     threads = number("FAULT_THREADS", threads);
+    no_random = number("FAULT_RANDOM", 0);
 }
 
 static int fails(const char *name) {
@@ -94,4 +96,11 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
     static int (*next)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
     if (!next) next = (int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))dlsym(RTLD_NEXT, "pthread_create");
     return __atomic_sub_fetch(&threads, 1, __ATOMIC_RELAXED) < 0 ? EAGAIN : next(thread, attributes, work, of);
+}
+
+/* Refused for ever with an error that stands for no other way to get some. */
+ssize_t getrandom(void *into, size_t size, unsigned flags) {
+    if (!no_random) return syscall(SYS_getrandom, into, size, flags);
+    errno = EIO;
+    return -1;
 }

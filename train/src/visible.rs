@@ -16,6 +16,25 @@ pub fn visible_lines(text: &str) -> String {
     visible_but(text, &['\n'])
 }
 
+/// A JSON document with hidden characters in its strings written as its own escapes, so that it means the same. (Outside of
+/// strings there are none but line ends.)
+///
+/// ```
+/// use train::visible::visible_json;
+/// assert_eq!(visible_json("\"left \u{202e}, tag \u{e0001}\""), r#""left \u202e, tag \udb40\udc01""#);
+/// ```
+pub fn visible_json(document: &str) -> String {
+    let mut visible = String::with_capacity(document.len());
+    for c in document.chars() {
+        if is_hidden(c) && c != '\n' {
+            visible.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            visible.push(c);
+        }
+    }
+    visible
+}
+
 fn visible_but(text: &str, shown: &[char]) -> String {
     let mut visible = String::with_capacity(text.len());
     for c in text.chars() {

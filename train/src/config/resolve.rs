@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::layers::Assignment;
 use super::{ConfigError, Layers, Objections, Problem, Settings, Source};
+use crate::visible::{is_hidden, visible};
 
 /// How often what is implied may imply something else before it is taken for a fault of the settings' code.
 const MAX_ROUNDS: usize = 8;
@@ -81,10 +82,11 @@ impl<S: Settings> Resolved<S> {
                     Value::Null => writeln!(text, "# {leaf} is not set"),
                     value => {
                         let line = format!("{leaf} = {}", to_toml_value(value));
-                        match self.source(key) {
-                            Source::File { noted: Some(noted), .. } => writeln!(text, "{line:<40} # {noted}"),
-                            source => writeln!(text, "{line:<40} # {source}"),
-                        }
+                        let source = match self.source(key) {
+                            Source::File { noted: Some(noted), .. } => noted.clone(),
+                            source => source.to_string(),
+                        };
+                        writeln!(text, "{line:<40} # {}", visible(&source))
                     }
                 };
             }
@@ -217,8 +219,23 @@ fn to_toml_value(value: &Value) -> String {
     match value {
         Value::Null => "not set".into(),
         Value::Number(number) => number.to_string(), // 1e-6, where the toml crate would write 0.000001
+        Value::String(text) if text.contains(is_hidden) => toml_string(text),
+        Value::Array(values) => {
+            let values: Vec<_> = values.iter().map(to_toml_value).collect();
+            format!("[{}]", values.join(", "))
+        }
         value => toml::Value::try_from(value).map_or_else(|_| value.to_string(), |value| value.to_string()),
     }
+}
+
+/// A text whose hidden characters are written as escapes, as TOML's basic strings can have them.
+fn toml_string(text: &str) -> String {
+    let escaped = text.chars().map(|c| match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if is_hidden(c) => format!("\\U{:08X}", u32::from(c)),
+        c => c.into(),
+    });
+    format!("\"{}\"", escaped.collect::<String>())
 }
 
 /// A key as a command line offers it.
