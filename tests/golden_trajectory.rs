@@ -10,7 +10,7 @@ use kernels::Cpu;
 use kernels::cpu::Isa;
 use model::{Albert, AlbertConfig, Capacity, Heads, LOSSES};
 use serde::Deserialize;
-use support::{Recorded, assert_close, devices, golden_folders, recorded};
+use support::{Recorded, assert_close, devices, golden_folders, nudged, recorded};
 use train::data::{Batch, Padded};
 use train::optimization::{OptimizerKind, OptimizerSettings, Schedule};
 
@@ -75,10 +75,19 @@ impl Trajectory {
         })
     }
 
-    /// Trains in `runtime` as recorded; `watch` sees each step's losses and gradient norm.
-    fn train(&self, runtime: &mut Runtime, mut watch: impl FnMut(&Step, [f64; 3], f64)) {
-        let Self { run, batches, .. } = self;
+    /// The recorded weights that training begins with.
+    fn initial_values(&self) -> Vec<f32> {
         let parameters = self.albert.parameters();
+        let mut values = vec![0.0_f32; parameters.buffer_length()];
+        for (part, range) in parameters.placed_parts() {
+            values[range].copy_from_slice(self.initial[&part.name].real());
+        }
+        values
+    }
+
+    /// Trains from `values` in `runtime` as recorded; `watch` sees each step's losses and gradient norm.
+    fn train(&self, runtime: &mut Runtime, values: &[f32], mut watch: impl FnMut(&Step, [f64; 3], f64)) {
+        let Self { run, batches, .. } = self;
         let [_, sequences, columns] = batches["input_ids"].shape()[..] else { panic!("three dimensions") };
         let predictions = batches["masked_lm_positions"].shape()[2];
         let capacity = Capacity { tokens: sequences * columns, sequences, masked: sequences * predictions };
@@ -98,11 +107,7 @@ impl Trajectory {
             start_warmup_step: 0,
             poly_power: 1.0,
         };
-        let mut values = vec![0.0_f32; parameters.buffer_length()];
-        for (part, range) in parameters.placed_parts() {
-            values[range].copy_from_slice(self.initial[&part.name].real());
-        }
-        runtime.write(State::Values, &values);
+        runtime.write(State::Values, values);
         let options = PlanOptions { precision: runtime.precision(), recompute: Recompute::None };
         let plan = self.albert.pretraining_plan(capacity, options).expect("all are trained");
         let plan = runtime.load(plan).expect("memory");
@@ -145,7 +150,7 @@ fn training_takes_the_recorded_way() {
         for (name, device) in devices() {
             let (loss_tolerance, weight_tolerance) = tolerances(&device);
             let mut runtime = Runtime::new(device, parameters.clone()).expect("memory");
-            trajectory.train(&mut runtime, |expected, losses, norm| {
+            trajectory.train(&mut runtime, &trajectory.initial_values(), |expected, losses, norm| {
                 let what = |quantity: &str| {
                     format!("{} on {name}, step {}: {quantity}", folder.display(), expected.step)
                 };
@@ -166,35 +171,53 @@ fn training_takes_the_recorded_way() {
     }
 }
 
-/// In bf16 the CPU strays from the f64 reference no further than rounding explains: at each step at most twice as far as the
-/// reference that rounds to bf16, once, where it stores, has strayed until then.
+/// Simulations of bf16, whose first weights are an ulp apart.
+const SIMULATIONS: u64 = 16;
+
+fn root_mean_square(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value * value, count + 1.0));
+    f64::sqrt(sum / count)
+}
+
+/// In bf16 the CPU strays from the f64 reference no further than rounding explains, which the reference shows that rounds to
+/// bf16, once, where it stores.
+///
+/// How far one such simulation is off at a step is one draw of what rounding may do, and now and then nearly 0: of two whose
+/// weights begin an ulp apart, one is more than twice as far off as the other at 38% of the steps. So many are made. At each
+/// step the CPU is at most twice as far off as the farthest of them at that step, and the root mean square of its
+/// distances until then at most twice that of all of theirs.
 #[test]
 fn in_bf16_training_strays_no_further_than_rounding_explains() {
     for trajectory in Trajectory::all() {
-        let way = |device, precision| {
+        let values = trajectory.initial_values();
+        let way = |device, precision, values: &[f32]| {
             let parameters = trajectory.albert.parameters().clone();
             let mut runtime = Runtime::in_precision(device, precision, parameters).expect("memory");
             let mut way = Vec::new();
-            trajectory.train(&mut runtime, |_, losses, norm| way.push([losses[0], norm]));
+            trajectory.train(&mut runtime, values, |_, losses, norm| way.push([losses[0], norm]));
             way
         };
-        let exact = way(Device::Reference, Precision::F64);
-        let simulated = way(Device::Reference, Precision::Bf16);
+        let exact = way(Device::Reference, Precision::F64, &values);
+        let simulated: Vec<_> = (0..SIMULATIONS)
+            .map(|seed| way(Device::Reference, Precision::Bf16, &nudged(&values, seed)))
+            .collect();
         for isa in Isa::available() {
             let cpu = Cpu::new(Some(2), Some(isa)).expect("available");
-            let found = way(Device::Cpu(cpu), Precision::Bf16);
+            let found = way(Device::Cpu(cpu), Precision::Bf16, &values);
             for quantity in [0, 1] {
-                let mut farthest = 0.0_f64;
-                for (step, exact) in exact.iter().enumerate() {
-                    let distance = |way: &[[f64; 2]]| (way[step][quantity] / exact[quantity] - 1.0).abs();
-                    farthest = farthest.max(distance(&simulated));
-                    let (found, allowed) = (distance(&found), 2.0 * farthest);
-                    assert!(
-                        found <= allowed,
-                        "{isa}, step {step}, quantity {quantity}: {found:e}, not {allowed:e}"
-                    );
+                let distance =
+                    |way: &[[f64; 2]], step: usize| (way[step][quantity] / exact[step][quantity] - 1.0).abs();
+                for step in 0..exact.len() {
+                    let farthest = simulated.iter().map(|way| distance(way, step)).fold(0.0, f64::max);
+                    let until_then =
+                        |way: &[[f64; 2]]| root_mean_square((0..=step).map(|s| distance(way, s)));
+                    let usual = root_mean_square(simulated.iter().map(|way| until_then(way)));
+                    let (at_step, until) = (distance(&found, step), until_then(&found));
+                    let context = format!("{isa}, step {step}, quantity {quantity}");
+                    assert!(at_step <= 2.0 * farthest, "{context}: {at_step:e}, simulated {farthest:e}");
+                    assert!(until <= 2.0 * usual, "{context}: until then {until:e}, simulated {usual:e}");
+                    assert!(farthest < 0.1, "bf16 has eight digits: {farthest}");
                 }
-                assert!(farthest < 0.1, "bf16 has eight digits: {farthest}");
             }
         }
     }
