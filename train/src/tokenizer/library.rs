@@ -143,6 +143,11 @@ impl Library {
         ids.extend(encoding.get_ids());
     }
 
+    /// What marks a piece that continues a word, where the model is a WordPiece.
+    pub fn continuation(&self) -> Option<&str> {
+        self.continuation.as_deref()
+    }
+
     /// Whether a piece begins a word.
     pub fn starts_word(&self, piece: &str) -> bool {
         match &self.continuation {

@@ -168,6 +168,22 @@ impl Tokenizer {
         self.vocabulary().text(id)
     }
 
+    /// The text that a piece stands for: the piece without the mark of pieces that continue a word.
+    pub fn surface(&self, id: u32) -> Option<&str> {
+        let continuation = match &self.model {
+            Model::Unigram(_) => None,
+            Model::WordPiece(_) => Some(wordpiece::CONTINUATION),
+            Model::Library(library) => library.continuation(),
+        };
+        let piece = self.piece(id)?;
+        Some(
+            continuation
+                .and_then(|mark| piece.strip_prefix(mark))
+                .filter(|rest| !rest.is_empty())
+                .unwrap_or(piece),
+        )
+    }
+
     /// The id of a piece, special ones included.
     pub fn id(&self, piece: &str) -> Option<u32> {
         self.vocabulary().id(piece)
@@ -209,7 +225,12 @@ pub struct Encoder<'t> {
     words: WordCache,
 }
 
-impl Encoder<'_> {
+impl<'t> Encoder<'t> {
+    /// The tokenizer whose encoder this is.
+    pub fn tokenizer(&self) -> &'t Tokenizer {
+        self.tokenizer
+    }
+
     /// Appends the ids of a text; the same as [`Tokenizer::encode`].
     pub fn encode(&mut self, text: &str, ids: &mut Vec<u32>) {
         match &self.tokenizer.model {

@@ -1,0 +1,83 @@
+//! Where the files of a task are.
+
+use std::path::{Path, PathBuf};
+
+use super::table::Part;
+use crate::files::names;
+use crate::finetuning::task::Split;
+use crate::tables::InputError;
+
+/// Ends of the names of tables.
+const ENDS: [&str; 8] = ["tsv", "csv", "jsonl", "ndjson", "json", "parquet", "txt", "tsv.gz"];
+
+/// The file, or the files of the Hub, with an official part: in `source` itself or in one of `folders` there. `source` may be
+/// the file itself.
+pub(super) fn official(source: &Path, folders: &[&str], part: &Part) -> Result<Vec<PathBuf>, InputError> {
+    if source.is_file() {
+        return match part.group {
+            "" | "matched" => Ok(vec![source.to_path_buf()]),
+            _ => Err(InputError::missing(
+                source,
+                "one file was named",
+                "name the folder to have the others too",
+            )),
+        };
+    }
+    let mut places: Vec<PathBuf> = folders.iter().map(|folder| source.join(folder)).collect();
+    places.push(source.to_path_buf());
+    for place in places.iter().filter(|place| place.is_dir()) {
+        let path = place.join(part.file);
+        if path.is_file() {
+            return Ok(vec![path]);
+        }
+        let mut found: Vec<PathBuf> = (names(place).map_err(InputError::io("list", place))?.iter())
+            .filter_map(|name| name.to_str())
+            .filter(|name| {
+                let rest = name.strip_suffix(".parquet").and_then(|name| name.strip_prefix(part.hub));
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+            })
+            .map(|name| place.join(name))
+            .collect();
+        if !found.is_empty() {
+            found.sort();
+            return Ok(found);
+        }
+    }
+    let (folder, file, hub) = (folders.first().copied().unwrap_or_default(), part.file, part.hub);
+    Err(InputError::missing(
+        source,
+        format!(
+            "the {} set is not there (neither {folder}/{file} nor {file} nor {hub}-*.parquet)",
+            part.split.name()
+        ),
+        format!("name the folder that holds {folder}, or the one that holds {file}"),
+    ))
+}
+
+/// The file of a split of one's own data: `source` itself, or `train`, `dev` (`validation`, `valid`) or `test` in it.
+pub(super) fn own(source: &Path, split: Split) -> Result<PathBuf, InputError> {
+    if !source.is_dir() {
+        return Ok(source.to_path_buf());
+    }
+    let stems: &[&str] = match split {
+        Split::Train => &["train", "training"],
+        Split::Dev => &["dev", "validation", "valid", "val"],
+        Split::Test => &["test"],
+    };
+    let candidates = || stems.iter().flat_map(|stem| ENDS.iter().map(move |end| format!("{stem}.{end}")));
+    let found: Vec<PathBuf> =
+        candidates().map(|name| source.join(name)).filter(|path| path.is_file()).collect();
+    match &found[..] {
+        [path] => Ok(path.clone()),
+        [] => Err(InputError::missing(
+            source,
+            format!("the {} set is not there (no file such as {}.tsv)", split.name(), stems[0]),
+            format!("name the file itself, or call it {}.tsv, .csv, .jsonl or .parquet", stems[0]),
+        )),
+        [first, second, ..] => Err(InputError::missing(
+            source,
+            format!("both {} and {} could be the {} set", first.display(), second.display(), split.name()),
+            "name the file itself",
+        )),
+    }
+}

@@ -1,0 +1,499 @@
+//! Tasks whose examples are the rows of a table: a text or two and a class or a value, or words with a class each.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use super::files;
+use crate::files::{Disk, replace};
+use crate::finetuning::answers::Answer;
+use crate::finetuning::features::{Feature, FeatureTarget, Limits, Sequence};
+use crate::finetuning::task::{Example, Examples, Figures, FileReport, Input, Kind, Split, Target, Task};
+use crate::scores::classes::Confusion;
+use crate::scores::correlation::{pearson, spearman};
+use crate::scores::entities;
+use crate::tables::{self, Cell, Format, InputError, Row};
+use crate::tokenizer::Encoder;
+
+/// The names of the columns that matter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Columns {
+    /// The text, or the first of two; the list of words where each word has a class.
+    pub first: String,
+    /// The second text.
+    pub second: Option<String>,
+    /// What is to be found out.
+    pub label: String,
+}
+
+impl From<[&str; 3]> for Columns {
+    /// The second name may be empty.
+    fn from([first, second, label]: [&str; 3]) -> Self {
+        let second = (!second.is_empty()).then(|| second.to_owned());
+        Self { first: first.to_owned(), second, label: label.to_owned() }
+    }
+}
+
+/// What is to be found out about a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Its class.
+    Classes,
+    /// Its value.
+    Value,
+    /// The class of each of its words.
+    WordClasses,
+}
+
+/// A figure by which a table is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Score {
+    /// The share of right classes.
+    Accuracy,
+    /// F1 of class 1.
+    F1,
+    /// Matthews' correlation.
+    Matthews,
+    /// Pearson's correlation.
+    Pearson,
+    /// Spearman's correlation.
+    Spearman,
+    /// F1 of entities in words.
+    Entities,
+}
+
+impl Score {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::F1 | Self::Entities => "f1",
+            Self::Matthews => "matthews",
+            Self::Pearson => "pearson",
+            Self::Spearman => "spearman",
+        }
+    }
+}
+
+/// One official file of a task.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// The split that it belongs to.
+    pub split: Split,
+    /// Its group where a split has several.
+    pub group: &'static str,
+    /// Its name on the site.
+    pub file: &'static str,
+    /// The beginning of its name on the Hub.
+    pub hub: &'static str,
+    /// How many examples it has.
+    pub rows: usize,
+    /// The name, without `.tsv`, under which the site wants its predictions.
+    pub submission: &'static str,
+}
+
+/// A task on a table.
+#[derive(Clone, Debug)]
+pub struct Table {
+    pub(super) name: String,
+    /// The folders in which its files are looked for, besides the one that is named.
+    pub(super) folders: &'static [&'static str],
+    /// The columns of its text files, and of its Parquet files.
+    pub(super) columns: [Columns; 2],
+    /// The names of the columns of labelled text files without a line of names.
+    pub(super) names: Option<&'static [&'static str]>,
+    pub(super) wanted: Wanted,
+    /// The classes in the order of the model's outputs.
+    pub(super) labels: Vec<String>,
+    /// The classes in the order of the numbers in Parquet files.
+    pub(super) hub_labels: Vec<String>,
+    /// The official files; none for a table of one's own.
+    pub(super) parts: &'static [Part],
+    pub(super) scores: Vec<Score>,
+}
+
+/// The columns that may number the rows.
+const IDS: [&str; 3] = ["index", "id", "idx"];
+
+impl Table {
+    /// Reads one file.
+    fn read_file(
+        &self,
+        path: &Path,
+        part: Option<&Part>,
+        split: Split,
+        examples: &mut Vec<Example>,
+    ) -> Result<FileReport, InputError> {
+        let format = Format::of(path)?;
+        let names = self.names.filter(|_| split != Split::Test && format == Format::Tsv);
+        let columns = &self.columns[usize::from(format == Format::Parquet)];
+        let before = examples.len();
+        let mut empty = 0;
+        let options = tables::Options { names, skip_short: self.name == "qqp" };
+        let skipped = tables::read(path, format, &options, &mut |row| {
+            let input = self.input(row, columns)?;
+            empty += usize::from(matches!(&input, Input::Texts { first, .. } if first.trim().is_empty()));
+            let id = match IDS.iter().find_map(|name| row.cell(name)) {
+                Some(Cell::Text(id)) => id.clone().into_owned(),
+                _ => (examples.len() - before).to_string(),
+            };
+            let target = self.target(row, columns, split, &input)?;
+            examples.push(Example { id, group: part.map_or("", |part| part.group), input, target });
+            Ok(())
+        })?;
+        let mut remarks = Vec::new();
+        if skipped > 0 {
+            remarks.push(format!(
+                "{skipped} lines with too few columns are left out, as in the reference: line feeds within questions \
+                 made them"
+            ));
+        }
+        if empty > 0 {
+            remarks.push(format!("{empty} examples have an empty text"));
+        }
+        let rows = examples.len() - before;
+        Ok(FileReport { path: path.to_path_buf(), rows, official: part.map(|part| part.rows), remarks })
+    }
+
+    fn input(&self, row: &Row<'_>, columns: &Columns) -> Result<Input, InputError> {
+        if self.wanted == Wanted::WordClasses {
+            return Ok(Input::Words(row.list(&columns.first)?.to_vec()));
+        }
+        let first = row.text(&columns.first)?.to_owned();
+        let second = columns.second.as_deref().map(|second| row.text(second)).transpose()?;
+        Ok(Input::Texts { first, second: second.map(str::to_owned) })
+    }
+
+    /// What is right for a row; nothing where the labels of a test set are kept back.
+    fn target(
+        &self,
+        row: &Row<'_>,
+        columns: &Columns,
+        split: Split,
+        input: &Input,
+    ) -> Result<Option<Target>, InputError> {
+        let unlabelled = matches!(row.cell(&columns.label), None | Some(Cell::Missing));
+        if split == Split::Test && unlabelled {
+            return Ok(None);
+        }
+        match (self.wanted, input) {
+            (Wanted::Value, _) => {
+                let text = row.text(&columns.label)?;
+                let value = text.trim().parse::<f32>().ok().filter(|value| value.is_finite());
+                let value = value.ok_or_else(|| {
+                    row.error(
+                        format!("{} in column {:?} is no number", tables::excerpt(text), columns.label),
+                        "each row needs a number there, such as 3.8",
+                    )
+                })?;
+                // The Hub marks values that are kept back so.
+                let kept_back = split == Split::Test && value == -1.0;
+                Ok((!kept_back).then_some(Target::Value(value)))
+            }
+            (Wanted::Classes, _) => {
+                let text = row.text(&columns.label)?;
+                if split == Split::Test && text == "-1" {
+                    return Ok(None);
+                }
+                Ok(Some(Target::Class(self.class(text, row, columns)?)))
+            }
+            (Wanted::WordClasses, input) => {
+                let tags = row.list(&columns.label)?;
+                let words = if let Input::Words(words) = input { words.len() } else { 0 };
+                if tags.len() != words {
+                    return Err(row.error(
+                        format!(
+                            "{words} words in {:?} and {} in {:?}",
+                            columns.first,
+                            tags.len(),
+                            columns.label
+                        ),
+                        "every word needs one class",
+                    ));
+                }
+                let classes =
+                    tags.iter().map(|tag| self.class(tag, row, columns)).collect::<Result<_, _>>()?;
+                Ok(Some(Target::Classes(classes)))
+            }
+        }
+    }
+
+    /// The class of a label: its name or, in Parquet files of the Hub, its number there.
+    fn class(&self, label: &str, row: &Row<'_>, columns: &Columns) -> Result<u32, InputError> {
+        let place = |label: &str| self.labels.iter().position(|known| known == label);
+        let found = place(label).or_else(|| {
+            let numbered = !self.parts.is_empty() && columns == &self.columns[1];
+            label.parse::<usize>().ok().filter(|_| numbered).and_then(|at| place(self.hub_labels.get(at)?))
+        });
+        let found = found.or_else(|| place(label.trim()));
+        found.map(|class| class as u32).ok_or_else(|| {
+            row.error(
+                format!("unknown label {} in column {:?}", tables::excerpt(label), columns.label),
+                format!("the labels of {} are {}", self.name, listed(&self.labels)),
+            )
+        })
+    }
+
+    /// One figure over those examples whose target is known.
+    fn figure(&self, score: Score, pairs: &[(&Target, &Answer)]) -> f64 {
+        let classes = || -> (Vec<u32>, Vec<u32>) {
+            let none = self.labels.len() as u32;
+            let of = |(target, answer): &(&Target, &Answer)| match target {
+                Target::Class(label) => Some((*label, answer.class().unwrap_or(none))),
+                _ => None,
+            };
+            pairs.iter().filter_map(of).unzip()
+        };
+        let values = || -> (Vec<f64>, Vec<f64>) {
+            let of = |(target, answer): &(&Target, &Answer)| match (target, answer) {
+                (Target::Value(label), Answer::Value(value)) => Some((f64::from(*label), f64::from(*value))),
+                _ => None,
+            };
+            pairs.iter().filter_map(of).unzip()
+        };
+        let words = || {
+            pairs.iter().filter_map(|(target, answer)| match (target, answer) {
+                (Target::Classes(labels), Answer::Words(found)) => {
+                    Some((labels.as_slice(), found.as_slice()))
+                }
+                _ => None,
+            })
+        };
+        let figure = match (score, self.wanted) {
+            (Score::Accuracy, Wanted::WordClasses) => entities::accuracy(words()),
+            (Score::Entities, _) => entities::f1(words(), &self.labels),
+            (Score::Pearson, _) => pearson(&values().0, &values().1),
+            (Score::Spearman, _) => spearman(&values().0, &values().1),
+            _ => {
+                let (labels, found) = classes();
+                let confusion = Confusion::new(&labels, &found);
+                match score {
+                    Score::F1 => confusion.f1(),
+                    Score::Matthews => confusion.matthews(),
+                    _ => confusion.accuracy(),
+                }
+            }
+        };
+        // Of no examples, and of constants that correlate with nothing, no figure can be made: they show no skill.
+        if figure.is_finite() { figure } else { 0.0 }
+    }
+
+    /// An answer as it stands in a prediction file.
+    fn written(&self, answer: &Answer) -> String {
+        match answer {
+            Answer::Value(value) => {
+                let is_glue = !self.parts.is_empty();
+                format!("{:.3}", if is_glue { value.clamp(0.0, 5.0) } else { *value })
+            }
+            answer => {
+                let class = answer.class().and_then(|class| self.labels.get(class as usize));
+                class.cloned().unwrap_or_default()
+            }
+        }
+    }
+}
+
+/// Names for a message.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let mut list: Vec<&str> = names.iter().map(String::as_str).take(SHOWN).collect();
+    if names.len() > SHOWN {
+        list.push("…");
+    }
+    list.join(", ")
+}
+
+impl Task for Table {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn kind(&self) -> Kind {
+        match self.wanted {
+            Wanted::Classes => Kind::Classes(self.labels.len()),
+            Wanted::Value => Kind::Value,
+            Wanted::WordClasses => Kind::TokenClasses(self.labels.len()),
+        }
+    }
+
+    fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    fn read(&self, source: &Path, split: Split) -> Result<Examples, InputError> {
+        let mut read = Examples::default();
+        if self.parts.is_empty() {
+            let path = files::own(source, split)?;
+            read.files.push(self.read_file(&path, None, split, &mut read.examples)?);
+            return Ok(read);
+        }
+        let mut parts = self.parts.iter().filter(|part| part.split == split).peekable();
+        if parts.peek().is_none() {
+            return Err(InputError::missing(
+                source,
+                format!("{} has no {} set", self.name, split.name()),
+                "it is a test set only: fine-tune `mnli`, whose classes are the same, and predict this one with that model",
+            ));
+        }
+        for part in parts {
+            match files::official(source, self.folders, part) {
+                Ok(paths) => {
+                    for path in paths {
+                        read.files.push(self.read_file(&path, Some(part), split, &mut read.examples)?);
+                    }
+                }
+                // What there is can be judged without the other group, but not silently.
+                Err(missing) => match read.files.last_mut() {
+                    Some(report) => {
+                        report.remarks.push(format!("without the {} examples: {missing}", part.group))
+                    }
+                    None => return Err(missing),
+                },
+            }
+        }
+        Ok(read)
+    }
+
+    fn features(
+        &self,
+        examples: &[Example],
+        first: usize,
+        encoder: &mut Encoder<'_>,
+        limits: &Limits,
+        into: &mut Vec<Feature>,
+    ) {
+        for (number, example) in (first..).zip(examples) {
+            match &example.input {
+                Input::Texts { first, second } => {
+                    let mut encode = |text: &str| {
+                        let mut ids = Vec::new();
+                        encoder.encode(text, &mut ids);
+                        ids
+                    };
+                    // An empty second text makes a single-sequence input, as in the reference.
+                    let (first, second) = (encode(first), second.as_deref().map(&mut encode));
+                    let second = second.filter(|ids| !ids.is_empty());
+                    let target = match example.target {
+                        Some(Target::Class(class)) => Some(FeatureTarget::Class(class)),
+                        Some(Target::Value(value)) => Some(FeatureTarget::Value(value)),
+                        _ => None,
+                    };
+                    into.push(Feature::of(number, Sequence::pair(first, second, limits.length), target));
+                }
+                Input::Words(words) => into.push(words_feature(number, words, example, encoder, limits)),
+                _ => {}
+            }
+        }
+    }
+
+    fn score(&self, examples: &[Example], answers: &[Answer]) -> Figures {
+        let known = |group: Option<&str>| -> Vec<(&Target, &Answer)> {
+            (examples.iter().zip(answers))
+                .filter(|(example, _)| group.is_none_or(|group| example.group == group))
+                .filter_map(|(example, answer)| Some((example.target.as_ref()?, answer)))
+                .collect()
+        };
+        let groups: Vec<&'static str> =
+            self.parts.iter().filter(|part| part.split == Split::Dev).map(|part| part.group).collect();
+        let mut figures = Figures::new();
+        for &score in &self.scores {
+            if groups.len() < 2 {
+                figures.push((Cow::Borrowed(score.name()), self.figure(score, &known(None))));
+                continue;
+            }
+            for &group in &groups {
+                let pairs = known(Some(group));
+                if !pairs.is_empty() {
+                    let name = format!("{}_{group}", score.name());
+                    figures.push((Cow::Owned(name), self.figure(score, &pairs)));
+                }
+            }
+        }
+        figures
+    }
+
+    fn selection(&self) -> &str {
+        match self.name.as_str() {
+            "mnli" => "accuracy_matched",
+            _ => self.scores.first().map_or("accuracy", |score| score.name()),
+        }
+    }
+
+    fn write(
+        &self,
+        examples: &[Example],
+        answers: &[Answer],
+        split: Split,
+        folder: &Path,
+    ) -> Result<Vec<PathBuf>, InputError> {
+        let mut written = Vec::new();
+        let mut groups: Vec<(&str, &str)> = (self.parts.iter())
+            .filter(|part| part.split == split && !part.submission.is_empty())
+            .map(|part| (part.group, part.submission))
+            .collect();
+        if groups.is_empty() {
+            groups.push(("", "predictions"));
+        }
+        for (group, name) in groups {
+            let mut rows =
+                (examples.iter().zip(answers)).filter(|(example, _)| example.group == group).peekable();
+            if rows.peek().is_none() {
+                continue;
+            }
+            let path = folder
+                .join(format!("{name}.{}", if self.wanted == Wanted::WordClasses { "jsonl" } else { "tsv" }));
+            let content = match self.wanted {
+                Wanted::WordClasses => {
+                    rows.map(|(example, answer)| self.words_line(example, answer)).collect()
+                }
+                _ => rows.fold(String::from("index\tprediction\n"), |mut text, (example, answer)| {
+                    let _ = writeln!(text, "{}\t{}", example.id, self.written(answer)); // a string takes it all
+                    text
+                }),
+            };
+            replace(&Disk, &path, content.as_bytes()).map_err(InputError::io("write", &path))?;
+            written.push(path);
+        }
+        Ok(written)
+    }
+}
+
+impl Table {
+    /// The words of an example with the classes found for them, as a JSON line; words beyond the end of the sequence have the
+    /// class `null`.
+    fn words_line(&self, example: &Example, answer: &Answer) -> String {
+        let words: &[String] = if let Input::Words(words) = &example.input { words } else { &[] };
+        let found: &[u32] = if let Answer::Words(found) = answer { found } else { &[] };
+        let class = |at: usize| found.get(at).and_then(|&class| self.labels.get(class as usize));
+        let tags: Vec<Option<&String>> = (0..words.len()).map(class).collect();
+        format!("{}\n", serde_json::json!({ "tokens": words, "tags": tags }))
+    }
+}
+
+/// The words of a sentence, each encoded by itself; the class of a word stands at its first piece.
+fn words_feature(
+    number: usize,
+    words: &[String],
+    example: &Example,
+    encoder: &mut Encoder<'_>,
+    limits: &Limits,
+) -> Feature {
+    let unknown = encoder.tokenizer().special().unknown;
+    let room = limits.length.saturating_sub(2);
+    let (mut ids, mut rows) = (Vec::new(), Vec::new());
+    for word in words {
+        if ids.len() >= room {
+            break;
+        }
+        rows.push(ids.len() as u32 + 1);
+        let before = ids.len();
+        encoder.encode(word, &mut ids);
+        if ids.len() == before {
+            ids.push(unknown); // a word of nothing that the tokenizer keeps is a word all the same
+        }
+    }
+    let target = match &example.target {
+        Some(Target::Classes(classes)) => Some(FeatureTarget::Classes(classes[..rows.len()].to_vec())),
+        _ => None,
+    };
+    Feature { rows, ..Feature::of(number, Sequence::pair(ids, None, limits.length), target) }
+}

@@ -1,0 +1,171 @@
+//! The same table in every format, and what is said about files that are not as they should be.
+
+use std::path::PathBuf;
+
+use ::parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use ::parquet::file::writer::SerializedFileWriter;
+use ::parquet::schema::parser::parse_message_type;
+use proptest::prelude::*;
+
+use super::*;
+
+type Texts = Vec<(u64, Vec<(String, String)>)>;
+
+fn rows(path: &Path, options: &Options<'_>) -> Result<Texts, InputError> {
+    let mut found = Vec::new();
+    read(path, Format::of(path)?, options, &mut |row| {
+        let cell = |name: &String| match row.cell(name) {
+            Some(Cell::Text(text)) => text.clone().into_owned(),
+            Some(Cell::List(list)) => list.join("|"),
+            _ => "missing".to_owned(),
+        };
+        found.push((row.line(), row.columns().iter().map(|name| (name.clone(), cell(name))).collect()));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn file(folder: &tempfile::TempDir, name: &str, content: &[u8]) -> PathBuf {
+    let path = folder.path().join(name);
+    std::fs::write(&path, content).unwrap();
+    path
+}
+
+/// A Parquet file of two columns with these rows.
+pub(crate) fn parquet_bytes(rows: &[(&str, i64)]) -> Vec<u8> {
+    let schema = "message schema { REQUIRED BYTE_ARRAY sentence (UTF8); REQUIRED INT64 label; }";
+    let mut bytes = Vec::new();
+    let mut writer = SerializedFileWriter::new(
+        &mut bytes,
+        std::sync::Arc::new(parse_message_type(schema).unwrap()),
+        std::sync::Arc::default(),
+    )
+    .unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let texts: Vec<ByteArray> = rows.iter().map(|(text, _)| (*text).into()).collect();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<ByteArrayType>().write_batch(&texts, None, None).unwrap();
+    column.close().unwrap();
+    let labels: Vec<i64> = rows.iter().map(|(_, label)| *label).collect();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<Int64Type>().write_batch(&labels, None, None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+#[test]
+fn a_table_is_the_same_in_every_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let expected: Vec<Vec<(String, String)>> = [("a \"fine\" film", "1"), ("it 's, well, bad\u{2028}", "0")]
+        .map(|(text, label)| {
+            vec![("sentence".to_owned(), text.to_owned()), ("label".to_owned(), label.to_owned())]
+        })
+        .to_vec();
+    let tsv = "\u{feff}sentence\tlabel\r\na \"fine\" film\t1\r\nit 's, well, bad\u{2028}\t0";
+    let csv = "\u{feff}sentence,label\n\"a \"\"fine\"\" film\",1\n\"it 's, well, bad\u{2028}\",0\n";
+    let jsonl = "\u{feff}{\"sentence\": \"a \\\"fine\\\" film\", \"label\": 1}\n\n\
+                 {\"sentence\": \"it 's, well, bad\u{2028}\", \"label\": \"0\"}";
+    let parquet = parquet_bytes(&[("a \"fine\" film", 1), ("it 's, well, bad\u{2028}", 0)]);
+    for (name, content, lines) in [
+        ("x.tsv", tsv.as_bytes(), [2, 3]),
+        ("x.csv", csv.as_bytes(), [2, 3]),
+        ("x.jsonl", jsonl.as_bytes(), [1, 3]),
+        ("x.parquet", &parquet, [1, 2]),
+    ] {
+        let found = rows(&file(&folder, name, content), &Options::default()).unwrap();
+        let (at, mut texts): (Vec<u64>, Vec<_>) = found.into_iter().unzip();
+        texts.iter_mut().for_each(|row| row.sort_by(|a, b| b.0.cmp(&a.0)));
+        assert_eq!(at, lines, "{name}");
+        assert_eq!(texts, expected, "{name}");
+    }
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, tsv.as_bytes()).unwrap();
+    let path = file(&folder, "x.tsv.gz", &packed.finish().unwrap());
+    assert_eq!(rows(&path, &Options::default()).unwrap().len(), 2, "gzip");
+}
+
+#[test]
+fn quotation_marks_and_carriage_returns_in_tsv_are_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder, "x.tsv", b"a\tb\n\"open\t1\nx\ry\t2\n\n\r\nlast\"\t3\r\n");
+    let found = rows(&path, &Options::default()).unwrap();
+    let texts: Vec<(u64, &str)> = found.iter().map(|(line, row)| (*line, row[0].1.as_str())).collect();
+    assert_eq!(texts, [(2, "\"open"), (3, "x\ry"), (6, "last\"")]);
+}
+
+#[test]
+fn a_file_may_have_no_line_of_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder, "x.tsv", b"one\t1\ntwo\t2\n");
+    let options = Options { names: Some(&["text", "label"]), skip_short: false };
+    let found = rows(&path, &options).unwrap();
+    assert_eq!((found[0].0, found[0].1[1].clone()), (1, ("label".to_owned(), "1".to_owned())));
+    let path = file(&folder, "y.tsv", b"one\t1\nshort\ntwo\t2\n");
+    let options = Options { skip_short: true, ..options };
+    let skipped = read(&path, Format::Tsv, &options, &mut |_| Ok(())).unwrap();
+    assert_eq!(skipped, 1);
+}
+
+#[test]
+fn every_error_has_its_line_and_the_way_out() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content, expected) in [
+        ("a.tsv", b"a\tb\n1\t2\n1\t2\t3\n".as_slice(), "a.tsv:3: 3 columns where 2 are expected (a, b)"),
+        ("b.tsv", b"a\tb\nonly one\n", "b.tsv:2: 1 columns where 2 are expected"),
+        ("c.csv", b"a,b\n1,2\n\"1,2\n3,4\n", "c.csv:3: 1 columns where 2"),
+        ("d.tsv", b"a\tb\n1\t\xff\n", "d.tsv:2: byte 1 of the line is not valid UTF-8"),
+        ("e.tsv", b"a\tb\n1\t\0\n", "e.tsv:2: byte 1 of the line is a NUL"),
+        ("f.tsv", b"a\ta\n1\t2\n", "f.tsv:1: two columns are called \"a\""),
+        ("g.tsv", b"", "g.tsv: the file is empty"),
+        ("h.jsonl", b"{\"a\": 1}\n{\"a\": \n", "h.jsonl:2: no JSON object"),
+        ("i.jsonl", b"[{\"a\": 1},\n", "i.jsonl:1: no JSON object"),
+        ("j.jsonl", b"\n", "j.jsonl: the file has no row"),
+        ("k.parquet", b"PAR1 no", "k.parquet: no Parquet file"),
+        ("l.docx", b"", "l.docx: the name does not say what kind of table it is; let it end with"),
+    ] {
+        let error = rows(&file(&folder, name, content), &Options::default()).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains("; "), "{name}: {error}");
+    }
+    let error = rows(&folder.path().join("none.tsv"), &Options::default()).unwrap_err().to_string();
+    assert!(error.starts_with("cannot read"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// A damaged file is read or refused; nothing else happens.
+    #[test]
+    fn damage_is_refused_or_harmless(cut in 0usize..400, bit in 0usize..3200, which in 0usize..4) {
+        let folder = tempfile::tempdir().unwrap();
+        let whole: (&str, Vec<u8>) = match which {
+            0 => ("x.tsv", b"a\tb\none \"x\"\t2\nthree\t4\n".repeat(4)),
+            1 => ("x.csv", b"a,b\n\"one\n\"\"x\",2\nthree,4\n".repeat(4)),
+            2 => ("x.jsonl", b"{\"a\": \"one\", \"b\": [1, null, {\"c\": 2}]}\n".repeat(4)),
+            _ => ("x.parquet", parquet_bytes(&[("one", 1), ("two", 2), ("three", 3)])),
+        };
+        let (name, mut bytes) = whole;
+        let _ = rows(&file(&folder, name, &bytes[..cut.min(bytes.len())]), &Options::default());
+        let bit = bit % (8 * bytes.len());
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let _ = rows(&file(&folder, name, &bytes), &Options::default());
+    }
+}
+
+#[test]
+fn flipped_bits_of_a_parquet_file_are_harmless() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = parquet_bytes(&[("one", 1), ("two", 2), ("three", 3)]);
+    for length in 0..whole.len() {
+        assert!(
+            rows(&file(&folder, "cut.parquet", &whole[..length]), &Options::default()).is_err(),
+            "{length}"
+        );
+    }
+    for bit in (0..8 * whole.len()).step_by(3) {
+        let mut flipped = whole.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let _ = rows(&file(&folder, "flipped.parquet", &flipped), &Options::default());
+    }
+}
