@@ -10,7 +10,8 @@ use kernels::cpu::clock::ProcessorTime;
 use serde_json::json;
 use train::config::Pretrain;
 use train::exit::ExitCode;
-use train::training::{self, RandomBatch, Timing, bytes, time_steps};
+use train::pretraining::{self, RandomBatch, Timing, time_steps};
+use train::training::{self, bytes};
 
 use crate::arguments::{CpuArguments, few_settings};
 use crate::output::say;
@@ -117,8 +118,8 @@ fn measure(arguments: &StepArguments, settings: &Pretrain) -> Result<Measured> {
     let cpu = training::cpu(&settings.device)?;
     let (isa, threads, before) = (cpu.isa().to_string(), cpu.threads(), cpu.peak());
     let config = settings.model.albert_config(VOCABULARY_SIZE);
-    let mut learner = training::learner(settings, config, training::available_memory())?;
-    let (length, micro_batch) = (arguments.seq, training::micro_batch(settings));
+    let mut learner = pretraining::learner(settings, config, training::available_memory())?;
+    let (length, micro_batch) = (arguments.seq, pretraining::micro_batch(settings));
     let batches: Vec<_> = (0..arguments.batch)
         .step_by(micro_batch)
         .map(|first| RandomBatch {
@@ -128,7 +129,7 @@ fn measure(arguments: &StepArguments, settings: &Pretrain) -> Result<Measured> {
             vocabulary_size: VOCABULARY_SIZE,
         })
         .zip(0..)
-        .map(|(shape, seed)| shape.draw(seed))
+        .map(|(shape, seed)| shape.draw(seed).into_inputs())
         .collect();
     let optimizer = settings.optimizer.optimizer();
     let timing = time_steps(&mut learner, &batches, &optimizer, arguments.steps, arguments.profile)?;
@@ -190,7 +191,7 @@ impl Measured {
             "preset": preset,
             "sequence_length": seq,
             "batch": batch,
-            "micro_batch": training::micro_batch(settings),
+            "micro_batch": pretraining::micro_batch(settings),
             "precision": precision,
             "optimizer": optimizer,
             "steps": steps,
@@ -224,7 +225,7 @@ impl Measured {
         let (median, giga) = (self.timing.median(), 1e-9);
         say!(
             "{preset}, {batch} sequences of {seq} tokens ({} at a time), {precision}, {optimizer}, {} threads, {}",
-            training::micro_batch(settings),
+            pretraining::micro_batch(settings),
             self.threads,
             self.isa
         );

@@ -34,7 +34,7 @@ pub fn words(estimate: &Estimate, options: &TrainerOptions, steps_done: u64) -> 
         if steps < FEW_STEPS && estimate.micro_batches > 1 {
             text += &format!(
                 ", and so would --batch {} --steps {}",
-                options.micro_batch_size,
+                estimate.sequences,
                 estimate.steps_an_hour(1)
             );
         }
@@ -72,15 +72,15 @@ mod tests {
         let options = TrainerOptions {
             steps,
             batch_size: 8 * micro_batches as usize,
-            micro_batch_size: 8,
             evaluate_every: 1000,
+            patience: None,
             save_every: Interval::Steps(1),
             log_every: 10,
             schedule: Schedule::default(),
             optimizer: OptimizerSettings::default(),
         };
         let seconds_left = steps as f64 * micro_batches as f64 * micro_batch.as_secs_f64();
-        words(&Estimate { micro_batch, micro_batches, seconds_left, epochs }, &options, 0)
+        words(&Estimate { micro_batch, micro_batches, sequences: 8, seconds_left, epochs }, &options, 0)
     }
 
     #[test]

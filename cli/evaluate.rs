@@ -8,7 +8,8 @@ use train::config::{Layers, Pretrain};
 use train::data::Selection;
 use train::exit::ExitCode;
 use train::inference::Inference;
-use train::training::{self, Evaluation, read_corpus};
+use train::pretraining::{self, Pretraining, beats_frequency, read_corpus};
+use train::training::Metrics;
 
 use crate::arguments::{ModelArguments, ReadingArguments};
 use crate::output::say;
@@ -59,11 +60,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         Some(every) => Selection::of_corpus(&corpus, every as usize)[1],
         None => Selection::All,
     };
-    let dataset = training::dataset(&tokenizer, corpus, part, &settings, settings.training.seed)?;
+    let dataset = pretraining::dataset(&tokenizer, corpus, part, &settings, settings.training.seed)?;
     let together = Inference::evaluation_batch(settings.sampling.max_seq_length);
-    let batches = training::held_out_batches(dataset, arguments.sequences as usize, together);
-    let evaluation = model.evaluate(&batches)?;
-    let object = json(&evaluation)?;
+    let vocabulary_size = model.albert().config().vocab_size;
+    let objective = Pretraining::measure(dataset, arguments.sequences as usize, vocabulary_size, together);
+    let evaluation = model.evaluate(&objective)?;
+    // Under the reference's names. How many steps the model was trained its files do not say.
+    let object = serde_json::to_value(&evaluation)?;
     if arguments.json {
         say!("{object}");
     } else {
@@ -92,26 +95,19 @@ fn settings(arguments: &Arguments, positions: usize) -> Result<Pretrain> {
     Ok(layers.resolve()?.settings)
 }
 
-/// The figures under the reference's names. How many steps the model was trained its files do not say.
-fn json(evaluation: &Evaluation) -> Result<serde_json::Value> {
-    let mut object = serde_json::to_value(evaluation)?;
-    object.as_object_mut().map(|object| object.remove("global_step"));
-    Ok(object)
-}
-
-fn print(evaluation: &Evaluation) -> Result<()> {
-    let figures = [
-        ("masked_lm_accuracy", evaluation.masked_lm_accuracy),
-        ("majority_masked_lm_accuracy", evaluation.majority_masked_lm_accuracy),
-        ("masked_lm_loss", evaluation.masked_lm_loss),
-        ("sentence_order_accuracy", evaluation.sentence_order_accuracy),
-        ("sentence_order_loss", evaluation.sentence_order_loss),
-        ("loss", evaluation.loss),
-    ];
-    for (name, value) in figures {
-        say!("{name:28} {value:.4}");
+fn print(evaluation: &Metrics) -> Result<()> {
+    for name in [
+        "masked_lm_accuracy",
+        "majority_masked_lm_accuracy",
+        "masked_lm_loss",
+        "sentence_order_accuracy",
+        "sentence_order_loss",
+        "loss",
+    ] {
+        say!("{name:28} {:.4}", evaluation.value(name));
     }
-    say!("over {} sequences, {} masked tokens", evaluation.sequences, evaluation.masked_tokens);
+    let count = |name| evaluation.value(name);
+    say!("over {} sequences, {} masked tokens", count("sequences"), count("masked_tokens"));
     for sentence in in_words(evaluation) {
         say!("{sentence}");
     }
@@ -119,9 +115,10 @@ fn print(evaluation: &Evaluation) -> Result<()> {
 }
 
 /// What the figures mean to somebody who does not know them.
-fn in_words(evaluation: &Evaluation) -> [String; 2] {
-    let (found, usual) = (evaluation.masked_lm_accuracy, evaluation.majority_masked_lm_accuracy);
-    let verdict = if evaluation.beats_frequency() {
+fn in_words(evaluation: &Metrics) -> [String; 2] {
+    let found = evaluation.value("masked_lm_accuracy");
+    let usual = evaluation.value("majority_masked_lm_accuracy");
+    let verdict = if beats_frequency(evaluation) {
         ""
     } else {
         ": the model has not learnt to use what stands around a mask"
@@ -131,9 +128,9 @@ fn in_words(evaluation: &Evaluation) -> [String; 2] {
         100.0 * found,
         100.0 * usual
     );
-    let right = evaluation.sentence_order_accuracy;
+    let right = evaluation.value("sentence_order_accuracy");
     // Half is what a coin gets; three deviations of as many throws are no more than chance.
-    let chance = 1.5 / (evaluation.sequences.max(1) as f64).sqrt();
+    let chance = 1.5 / evaluation.value("sequences").max(1.0).sqrt();
     let verdict = if right > 0.5 + chance { "" } else { ", which is not told from chance" };
     let order = format!(
         "It tells for {:.1} of 100 pairs whether they are in order; a coin would for 50{verdict}.",
@@ -149,17 +146,11 @@ mod tests {
     #[test]
     fn figures_are_said_in_words() {
         let of = |masked_lm_accuracy, sentence_order_accuracy| {
-            in_words(&Evaluation {
-                masked_lm_accuracy,
-                majority_masked_lm_accuracy: 0.06,
-                sentence_order_accuracy,
-                sequences: 100,
-                masked_tokens: 1000,
-                global_step: 0,
-                loss: 0.0,
-                masked_lm_loss: 0.0,
-                sentence_order_loss: 0.0,
-            })
+            let metrics = Metrics::default()
+                .with("masked_lm_accuracy", masked_lm_accuracy)
+                .with("majority_masked_lm_accuracy", 0.06)
+                .with("sentence_order_accuracy", sentence_order_accuracy);
+            in_words(&metrics.with_count("sequences", 100).with_count("masked_tokens", 1000))
         };
         let [words, order] = of(0.45, 0.9);
         assert_eq!(

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use train::data::{DataError, Position, Reader, Shown, Statistics, write_examples};
+use train::config::Pretrain;
+use train::data::DataError;
 use train::exit::ExitCode;
-use train::training::Workshop;
+use train::pretraining::{DataPreparation, Reader, Shown, Statistics, write_examples};
+use train::training::Position;
 
 use crate::output::{say, tell};
 use crate::pretrain::DEFAULT_DIRECTORY;
@@ -46,7 +48,7 @@ struct Batches {
     #[arg(long, value_name = "FILE.safetensors")]
     output: Option<PathBuf>,
     #[command(flatten)]
-    settings: SettingsArguments,
+    settings: SettingsArguments<Pretrain>,
 }
 
 /// Runs the command.
@@ -67,19 +69,18 @@ fn show(arguments: &Batches, temporary: PathBuf) -> Result<ExitCode> {
     }
     let of_run = arguments.out.join("data");
     let folder = if begun_with.is_file() && of_run.is_dir() { of_run } else { temporary };
-    let workshop = Workshop { folder: &folder, announce: &|what| tell(what) };
-    let materials = workshop.materials(&settings)?;
-    let dataset = materials.training;
+    let data = DataPreparation { folder: &folder, announce: &|what| tell(what) }.run(&settings)?;
+    let dataset = data.training;
     let mut reader = Reader::new(dataset.clone(), Position::default());
     reader.skip(arguments.step.saturating_mul(settings.training.batch as u64));
     let Position { epoch, index } = reader.position();
     let examples = reader.examples(arguments.count as usize);
     match &arguments.output {
-        Some(path) => write_examples(&examples, materials.tokenizer.special().pad, path)?,
+        Some(path) => write_examples(&examples, data.tokenizer.special().pad, path)?,
         None => {
             say!("step {}, epoch {epoch}, from sequence {index}; masked pieces in braces\n", arguments.step);
             for example in &examples {
-                say!("{}", Shown { example, tokenizer: &materials.tokenizer });
+                say!("{}", Shown { example, tokenizer: &data.tokenizer });
             }
         }
     }

@@ -9,8 +9,6 @@ use train::run::clock::{unix_seconds, utc};
 use train::run::directory::RunDirectory;
 use train::visible::visible_lines;
 
-use crate::output::tell;
-
 /// The log of a run.
 pub struct Log(File);
 
@@ -22,13 +20,7 @@ impl Log {
         Ok(Self(file.with_context(|| format!("cannot open {}", path.display()))?))
     }
 
-    /// Tells the terminal and the log.
-    pub fn say(&self, text: &str) {
-        tell(text);
-        self.note(text);
-    }
-
-    /// Tells the log only, with the time.
+    /// Notes a line, with the time.
     pub fn note(&self, text: &str) {
         // A line that begins with a time is an entry's first: no name with a line end in it can forge one.
         let text = visible_lines(text).replace('\n', "\n    ");

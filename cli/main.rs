@@ -8,7 +8,6 @@ mod encode;
 mod estimate;
 mod evaluate;
 mod exit;
-mod farewell;
 mod fill_mask;
 mod inspect;
 mod log;
@@ -19,8 +18,10 @@ mod prepare;
 mod pretrain;
 mod progress;
 mod randomness;
+mod session;
 mod settings;
 mod stop;
+mod summary;
 mod tokenizer;
 
 use std::process::ExitCode;
@@ -72,7 +73,7 @@ fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let result = train::threads::start_pool().map_err(Into::into).and_then(|()| match command {
-        Command::Pretrain(arguments) => pretrain::run(arguments),
+        Command::Pretrain(arguments) => pretrain::run(&arguments),
         Command::Prepare(arguments) => prepare::run(&arguments),
         Command::Tokenizer(arguments) => stop::or_leave(move || tokenizer::run(&arguments)),
         Command::Evaluate(arguments) => stop::or_leave(move || evaluate::run(&arguments)),

@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use train::data::{
-    Corpus, Manifest, Preparation, Prepared, Report, repeatable, text_size, tokenizer_in, with_sentences,
+    Corpus, Manifest, Preparation, Prepared, repeatable, text_size, tokenizer_in, with_sentences,
 };
 use train::exit::ExitCode;
+use train::pretraining::Report;
 use train::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
 use train::visible::visible;
 

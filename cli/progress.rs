@@ -1,13 +1,14 @@
 //! What a person sees of a run: one bar on a terminal, one plain line per interval elsewhere.
 
-use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use train::run::clock::format_duration;
-use train::run::progress::{Figure, Form, Line, LineClock};
-use train::training::{Evaluation, Happening, Outcome};
+use train::run::progress::{Line, LineClock};
+use train::training::TrainEvent;
 
 use crate::bar::{Bar, FRAME};
+use crate::estimate;
 use crate::log::Log;
 use crate::output::tell;
 
@@ -16,117 +17,116 @@ const INTERVAL: Duration = Duration::from_secs(30);
 
 /// Shows a run.
 pub struct Display {
+    /// Where it is noted too; a rehearsal leaves nothing behind.
+    log: Option<Log>,
+    /// While the loop runs.
+    progress: Mutex<Option<Progress>>,
+}
+
+/// The line of progress.
+struct Progress {
+    task: String,
     steps: u64,
-    log: Arc<Log>,
     lines: LineClock,
     /// On a terminal, with the clock of its frames.
     bar: Option<(Bar, LineClock)>,
 }
 
-impl Display {
-    /// A display of a run of `steps` steps.
-    pub fn new(steps: u64, log: Arc<Log>) -> Self {
+impl Progress {
+    fn new(task: &str, steps: u64) -> Self {
         let bar = Bar::new(steps).map(|bar| (bar, LineClock::new(FRAME)));
-        Self { steps, log, lines: LineClock::new(INTERVAL), bar }
+        Self { task: task.into(), steps, lines: LineClock::new(INTERVAL), bar }
+    }
+}
+
+impl Display {
+    /// Shows what happens in a session, and notes it in `log`.
+    pub fn new(log: Option<Log>) -> Self {
+        Self { log, progress: Mutex::new(None) }
     }
 
     /// Shows what happened.
-    pub fn show(&mut self, happening: &Happening<'_>) {
-        match happening {
-            Happening::Step { step, outcome, learning_rate, pace, remaining } => {
+    pub fn show(&self, event: &TrainEvent<'_>) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            TrainEvent::Said(text) => self.say(text),
+            TrainEvent::Noted(text) => self.note(text),
+            TrainEvent::Estimated { estimate, options, step } => {
+                self.say(&estimate::words(estimate, options, *step));
+            }
+            TrainEvent::Begun { task, steps } => *progress = Some(Progress::new(task, *steps)),
+            TrainEvent::Ended => *progress = None,
+            TrainEvent::Step { step, figures, pace, remaining } => {
+                let Some(Progress { task, steps, lines, bar }) = &mut *progress else { return };
                 let now = Instant::now();
-                let is_line_due = self.lines.is_due(now);
-                let is_frame_due = self.bar.as_mut().is_some_and(|(_, frames)| frames.is_due(now));
+                let is_line_due = lines.is_due(now);
+                let is_frame_due = bar.as_mut().is_some_and(|(_, frames)| frames.is_due(now));
                 if is_line_due || is_frame_due {
-                    let figures = figures(outcome, *learning_rate);
                     let line = Line {
-                        task: "pretrain",
+                        task,
                         step: *step,
-                        steps: self.steps,
-                        figures: &figures,
+                        steps: *steps,
+                        figures,
                         tokens_per_second: pace.tokens_per_second(),
                         waiting_share: pace.waiting_share(),
                         time_left: pace.time_left(*remaining),
                     };
-                    match &self.bar {
+                    match &bar {
                         Some((bar, _)) => bar.show(*step, |columns| line.within(columns)),
                         None => tell(&line),
                     }
                     if is_line_due {
-                        self.log.note(&line.to_string());
+                        self.note(&line.to_string());
                     }
                 }
             }
-            Happening::Evaluated(evaluation) => self.say(&evaluated(evaluation)),
-            Happening::NoBetterThanFrequency { evaluation, learning_rate } => self.say(&format!(
-                "warning: after {} of {} steps masked words are told no better ({:.3} right) than by always giving the \
-                 commonest ({:.3}): of the words around them nothing was learnt\n  help: {} with a higher --learning-rate \
+            TrainEvent::Evaluated { step, words, .. } => self.say(&format!("held out at step {step}: {words}")),
+            TrainEvent::NotLearnt { step, steps, finding, learning_rate } => self.say(&format!(
+                "warning: after {step} of {steps} steps {finding}\n  help: {} with a higher --learning-rate \
                  than {learning_rate:.1e}, or more --steps; with a lower one if the loss has risen",
-                evaluation.global_step,
-                self.steps,
-                evaluation.masked_lm_accuracy,
-                evaluation.majority_masked_lm_accuracy,
-                if evaluation.global_step == self.steps { "begin a run" } else { "if this lasts, begin a run" },
+                if step == steps { "begin a run" } else { "if this lasts, begin a run" },
             )),
-            Happening::Saved { step, time } => {
-                self.log.note(&format!("checkpoint of step {step} saved in {}", format_duration(*time)));
+            TrainEvent::OutOfPatience { step, best } => self.say(&format!(
+                "step {step}: no evaluation since step {best} was better, and no more are waited for (--patience)"
+            )),
+            TrainEvent::Saved { step, time } => {
+                self.note(&format!("checkpoint of step {step} saved in {}", format_duration(*time)));
             }
-            Happening::NotSaved { error, retry } => self.say(&format!(
+            TrainEvent::NotSaved { error, retry } => self.say(&format!(
                 "warning: {error}\n  training goes on from memory; the next try is in {}",
                 format_duration(*retry)
             )),
-            Happening::BestLost { step } => self.say(&format!(
+            TrainEvent::BestLost { step } => self.say(&format!(
                 "warning: the best checkpoint, of step {step}, is not there any more: the next evaluation is the best so far"
             )),
-            Happening::OtherHeldOut { step } => self.say(&format!(
+            TrainEvent::OtherHeldOut { step } => self.say(&format!(
                 "the held-out text is not what step {step}, the best so far, was measured on: the next evaluation is the best"
             )),
-            Happening::Skipped { step, loss, gradient_norm } => self.say(&format!(
+            TrainEvent::Skipped { step, loss, gradient_norm } => self.say(&format!(
                 "warning: step {step} was skipped: loss {loss}, gradient norm {gradient_norm}; the weights did not change"
             )),
-            Happening::RolledBack { from, to } => {
+            TrainEvent::RolledBack { from, to } => {
                 self.say(&format!("warning: too many such steps: went back from step {from} to {to}"));
             }
-            Happening::JournalFailed(error) => {
+            TrainEvent::JournalFailed(error) => {
                 self.say(&format!(
                     "warning: metrics.jsonl cannot be written at the moment: {error}\n  what happens is kept in memory and \
                      written later"
                 ));
             }
-            Happening::JournalGoesOn => self.say("metrics.jsonl is written again; nothing is missing in it"),
+            TrainEvent::JournalGoesOn => self.say("metrics.jsonl is written again; nothing is missing in it"),
         }
     }
 
     /// Prints a line of its own, and notes it.
-    pub fn say(&self, text: &str) {
-        self.log.say(text);
+    fn say(&self, text: &str) {
+        tell(text);
+        self.note(text);
     }
-}
 
-/// What a step found.
-fn figures(outcome: &Outcome, learning_rate: f64) -> [Figure<'static>; 7] {
-    let figure = |name, value, form| Figure { name, value, form };
-    [
-        figure("loss", outcome.loss, Form::Loss),
-        figure("words", outcome.masked_lm.mean_loss(), Form::Loss),
-        figure("right", outcome.masked_lm.accuracy(), Form::Accuracy),
-        figure("order", outcome.sentence_order.mean_loss(), Form::Loss),
-        figure("right", outcome.sentence_order.accuracy(), Form::Accuracy),
-        figure("lr", learning_rate, Form::Rate),
-        figure("gradient", outcome.gradient_norm, Form::Norm),
-    ]
-}
-
-/// An evaluation in a line.
-fn evaluated(evaluation: &Evaluation) -> String {
-    format!(
-        "held out at step {}: masked words {:.3} right (always guessing the commonest: {:.3}), loss {:.3}; \
-         sentence order {:.3} right, loss {:.3}",
-        evaluation.global_step,
-        evaluation.masked_lm_accuracy,
-        evaluation.majority_masked_lm_accuracy,
-        evaluation.masked_lm_loss,
-        evaluation.sentence_order_accuracy,
-        evaluation.sentence_order_loss,
-    )
+    fn note(&self, text: &str) {
+        if let Some(log) = &self.log {
+            log.note(text);
+        }
+    }
 }

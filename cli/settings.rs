@@ -1,23 +1,25 @@
 //! Settings from a file, the environment and flags: every key is a flag of the same name.
 
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use train::config::{ConfigError, Key, Layers, Pretrain, Resolved, keys};
+use train::config::{ConfigError, Key, Layers, Resolved, Settings, keys};
 
 /// `--config`, `--set`, and one flag per key.
-pub struct SettingsArguments {
+pub struct SettingsArguments<S> {
     config: Option<PathBuf>,
     sets: Vec<String>,
     /// Key, flag as written, values.
     flags: Vec<(&'static str, String, Vec<String>)>,
+    settings: PhantomData<S>,
 }
 
 fn flag(key: &Key) -> String {
     key.name.replace('_', "-")
 }
 
-impl Args for SettingsArguments {
+impl<S: Settings> Args for SettingsArguments<S> {
     fn augment_args(command: Command) -> Command {
         let config = Arg::new("config")
             .short('c')
@@ -27,7 +29,7 @@ impl Args for SettingsArguments {
         let set = Arg::new("set").long("set").value_name("KEY=VALUE").action(ArgAction::Append);
         let set = set.help("Set one key, as in training.steps=500; may be given several times");
         let command = command.arg(config.value_parser(clap::value_parser!(PathBuf))).arg(set);
-        keys::<Pretrain>().into_iter().fold(command, |command, key| {
+        keys::<S>().into_iter().fold(command, |command, key| {
             let default =
                 key.default.as_ref().map_or(String::new(), |default| format!(" [default: {default}]"));
             let arg = Arg::new(key.path)
@@ -50,16 +52,21 @@ impl Args for SettingsArguments {
     }
 }
 
-impl FromArgMatches for SettingsArguments {
+impl<S: Settings> FromArgMatches for SettingsArguments<S> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let texts = |id: &str| -> Vec<String> {
             matches.get_many::<String>(id).map(|values| values.cloned().collect()).unwrap_or_default()
         };
-        let flags = (keys::<Pretrain>().iter())
+        let flags = (keys::<S>().iter())
             .map(|key| (key.path, format!("--{}", flag(key)), texts(key.path)))
             .filter(|(_, _, values)| !values.is_empty())
             .collect();
-        Ok(Self { config: matches.get_one::<PathBuf>("config").cloned(), sets: texts("set"), flags })
+        Ok(Self {
+            config: matches.get_one::<PathBuf>("config").cloned(),
+            sets: texts("set"),
+            flags,
+            settings: PhantomData,
+        })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -68,7 +75,7 @@ impl FromArgMatches for SettingsArguments {
     }
 }
 
-impl SettingsArguments {
+impl<S: Settings> SettingsArguments<S> {
     /// Whether the command line says nothing about settings.
     pub fn is_empty(&self) -> bool {
         self.config.is_none() && self.sets.is_empty() && self.flags.is_empty()
@@ -78,7 +85,7 @@ impl SettingsArguments {
     ///
     /// # Errors
     /// Everything that is wrong, in any layer.
-    pub fn resolve(&self, saved: Option<&Path>) -> Result<Resolved<Pretrain>, ConfigError> {
+    pub fn resolve(&self, saved: Option<&Path>) -> Result<Resolved<S>, ConfigError> {
         let mut layers = Layers::new();
         match (&self.config, saved) {
             (Some(path), _) => layers.file(path),

@@ -7,7 +7,7 @@ use engine::{Bindings, Device, PlanOptions, Precision, Recompute, Runtime, State
 use kernels::Cpu;
 use kernels::optimizer::{Rule, Update};
 use model::{Albert, AlbertConfig, Capacity, Heads};
-use train::data::{Batch, Padded};
+use train::pretraining::{Batch, Padded};
 
 struct Counting;
 

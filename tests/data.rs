@@ -11,10 +11,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use data_folder::data;
-use train::data::{
-    Corpus, DataError, Dataset, Format, Manifest, MaskingOptions, Preparation, SampleOptions, Selection,
-    Statistics, WordStarts,
-};
+use train::data::{Corpus, DataError, Format, Manifest, Preparation, Selection};
+use train::pretraining::{Dataset, MaskingOptions, SampleOptions, Statistics, WordStarts};
 use train::stories::{Split, story};
 use train::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
 

@@ -9,7 +9,7 @@ use kernels::Cpu;
 use kernels::cpu::Isa;
 use model::{Capacity, LoadedModel};
 use support::{assert_close, devices, golden_folders, nudged, recorded};
-use train::data::{Batch, Padded};
+use train::pretraining::{Batch, Padded};
 
 /// Of f64 against values that were recorded in f32, and of f32 against the same.
 fn tolerance(device: &Device) -> f64 {

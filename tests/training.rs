@@ -6,8 +6,8 @@ use kernels::Cpu;
 use kernels::optimizer::{Rule, Update};
 use kernels::random::{Philox, below};
 use model::{Albert, AlbertConfig, Capacity, Heads};
-use train::data::Batch;
-use train::training::Learner;
+use train::pretraining::{self, Batch};
+use train::training::{Inputs, Learner, Outputs, Sums};
 
 fn config(change: impl FnOnce(&mut AlbertConfig)) -> AlbertConfig {
     let mut config = AlbertConfig {
@@ -62,7 +62,9 @@ const LENGTHS: [usize; 6] = [40, 7, 1, 33, 64, 17];
 fn learner(config: AlbertConfig, threads: usize, precision: Precision) -> Learner {
     let albert = Albert::new(config, Heads::PRETRAINING).expect("valid");
     let device = Device::Cpu(Cpu::new(Some(threads), None).expect("a CPU"));
-    Learner::new(albert, device, precision, CAPACITY, Recompute::None, 11).expect("memory")
+    let options = PlanOptions { precision, recompute: Recompute::None };
+    let plans = pretraining::plans(&albert, CAPACITY, options);
+    Learner::new(albert, device, precision, plans, 11).expect("memory")
 }
 
 fn update(lr: f64) -> Update {
@@ -82,7 +84,7 @@ fn update(lr: f64) -> Update {
 fn state_after_training(threads: usize, precision: Precision) -> Vec<Vec<f32>> {
     let mut learner = learner(config(|_| {}), threads, precision);
     for step in 0..5 {
-        learner.gradient(&[batch(&LENGTHS, &LENGTHS, step)], step).expect("a batch that fits");
+        learner.gradient(&[batch(&LENGTHS, &LENGTHS, step).into_inputs()], step).expect("a batch that fits");
         learner.update(&update(0.01));
     }
     let states = [State::Values, State::Gradients, State::FirstMoments, State::SecondMoments];
@@ -103,16 +105,19 @@ fn any_number_of_threads_gives_the_same_bytes() {
 fn micro_batches_add_up_to_one_batch() {
     let gradient = |parts: &[&[usize]]| {
         let mut learner = learner(config(|_| {}), 2, Precision::F32);
-        let parts: Vec<_> = parts.iter().map(|part| batch(part, &LENGTHS, 3)).collect();
-        let outcome = learner.gradient(&parts, 9).expect("batches that fit");
-        (outcome, learner.runtime().read::<f64>(State::Gradients))
+        let parts: Vec<Inputs> = parts.iter().map(|part| batch(part, &LENGTHS, 3).into_inputs()).collect();
+        let mut count = |inputs: &Inputs, _: Outputs<'_>, sums: &mut Sums| {
+            sums.add("masked tokens", inputs.integer("masked_labels").len() as f64);
+        };
+        let outcome = learner.gradient_unless(&|| false, &parts, 9, &mut count).expect("batches that fit");
+        (outcome.expect("nobody stops it"), learner.runtime().read::<f64>(State::Gradients))
     };
     let (one, together) = gradient(&[&LENGTHS]);
     for parts in
         [&[&LENGTHS[..2], &LENGTHS[2..]][..], &LENGTHS.map(|length| [length]).each_ref().map(|p| &p[..])]
     {
         let (many, added) = gradient(parts);
-        assert_eq!((many.tokens, many.masked_lm.count), (one.tokens, one.masked_lm.count));
+        assert_eq!((many.tokens, &many.sums), (one.tokens, &one.sums));
         // Sums of some hundred terms in another order: √k·u with room for the depth of the network.
         assert!((many.loss / one.loss - 1.0).abs() < 1e-5, "{} and {}", many.loss, one.loss);
         let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
@@ -193,7 +198,7 @@ fn a_shared_weight_has_the_sum_of_its_copies_gradients() {
 fn what_is_not_finite_changes_nothing() {
     for precision in [Precision::F32, Precision::Bf16] {
         let mut learner = learner(config(|_| {}), 2, precision);
-        let batch = [batch(&LENGTHS, &LENGTHS, 3)];
+        let batch = [batch(&LENGTHS, &LENGTHS, 3).into_inputs()];
         let states = [State::Values, State::FirstMoments, State::SecondMoments];
         learner.gradient(&batch, 0).expect("a batch that fits");
         let applied = learner.update(&update(0.01));
@@ -229,7 +234,7 @@ fn learn_by_heart(precision: Precision) {
         (config.hidden_dropout_prob, config.attention_probs_dropout_prob) = (0.0, 0.0);
     });
     let mut learner = learner(without_dropout, 2, precision);
-    let batch = [batch(&LENGTHS, &LENGTHS, 3)];
+    let batch = [batch(&LENGTHS, &LENGTHS, 3).into_inputs()];
     let first = learner.gradient(&batch, 0).expect("a batch that fits").loss;
     let mut last = first;
     for step in 0..300 {

@@ -22,6 +22,7 @@ mod model;
 mod nearest;
 mod pretrain;
 mod resolve;
+mod resume;
 #[cfg(test)]
 mod tests;
 mod values;

@@ -2,6 +2,7 @@ use insta::assert_snapshot;
 
 use super::resolve::flatten;
 use super::*;
+use crate::training::RunSettings;
 
 fn resolve(toml: &str) -> Result<Resolved<Pretrain>, ConfigError> {
     let mut layers = Layers::new();
@@ -258,7 +259,7 @@ fn a_resumed_run_must_stay_the_same_run() {
     let now =
         resolve("data.train = 'y'\ntraining.steps = 20\ntraining.keep = 9\nmodel.hidden_size = 24").unwrap();
     let keys = |allow| {
-        let problems = Pretrain::changes_at_resume(&now, &begun, allow);
+        let problems = now.changes_at_resume(&begun, Pretrain::FREE_AT_RESUME, allow);
         problems.into_iter().map(|problem| problem.to_string()).collect::<Vec<_>>().join("\n")
     };
     let report = keys(false);
@@ -271,7 +272,7 @@ fn a_resumed_run_must_stay_the_same_run() {
 fn another_preset_is_another_run() {
     let begun = resolve("model.preset = 'micro'").unwrap();
     let now = resolve(&begun.to_toml().replace("preset = \"micro\"", "preset = \"tiny\"")).unwrap();
-    let problems = Pretrain::changes_at_resume(&now, &begun.settings, true);
+    let problems = now.changes_at_resume(&begun.settings, Pretrain::FREE_AT_RESUME, true);
     assert_eq!(problems.len(), 1);
     assert!(problems[0].to_string().contains("`model.preset` is \"tiny\", but the run was begun with"));
 }

@@ -21,9 +21,9 @@ pub use fill_mask::{Candidate, Filled, MASK, SEPARATOR, fill_mask};
 pub use sequences::Sequences;
 pub use sources::read_sequences;
 
-use crate::data::Batch;
+use crate::pretraining::{Batch, Pretraining};
 use crate::tokenizer::Tokenizer;
-use crate::training::{Evaluation, evaluate};
+use crate::training::{Evaluator, Metrics, Objective};
 
 /// Tokens of one run, unless a single sequence has more.
 const RUN_TOKENS: usize = 1024;
@@ -114,11 +114,11 @@ impl Inference {
         Ok(Outputs { runtime: &self.runtime, plan })
     }
 
-    /// Held-out figures over `batches`, the same as training measures.
+    /// Held-out figures of pre-training, the same as training measures.
     ///
     /// # Errors
     /// If the model lacks a head that pre-training trains, or a batch does not fit.
-    pub fn evaluate(&mut self, batches: &[Batch]) -> Result<Evaluation, InferenceError> {
+    pub fn evaluate(&mut self, objective: &Pretraining) -> Result<Metrics, InferenceError> {
         let heads = self.albert.heads();
         for (has, head) in
             [(heads.masked_lm, "masked-word head"), (heads.sentence_order, "sentence-order head")]
@@ -127,17 +127,12 @@ impl Inference {
                 return Err(InferenceError::MissingHead { head });
             }
         }
-        let most = |count: fn(&Batch) -> usize| batches.iter().map(count).max().unwrap_or(0);
-        let capacity = Capacity {
-            tokens: most(Batch::tokens),
-            sequences: most(Batch::sequences),
-            masked: most(Batch::predictions),
-        };
+        let [tokens, sequences, masked] = objective.largest();
+        let capacity = Capacity { tokens, sequences, masked };
         let plan = self.albert.evaluation_plan(capacity, self.runtime.precision());
         let plan = self.runtime.load(plan)?;
-        let vocabulary_size = self.albert.config().vocab_size;
-        let evaluation = evaluate(&mut self.runtime, plan, batches, vocabulary_size, &|| false)?;
-        Ok(evaluation.expect("nobody stops it"))
+        let metrics = objective.evaluate(&mut Evaluator::new(&mut self.runtime, plan, &|| false))?;
+        Ok(metrics.expect("nobody stops it"))
     }
 
     /// How many sequences of at most `length` tokens an evaluation computes together.

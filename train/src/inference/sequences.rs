@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::error::InferenceError;
-use crate::data::{Batch, DataError, Padded};
+use crate::data::DataError;
+use crate::pretraining::{Batch, Padded};
 use crate::tokenizer::SpecialTokens;
 
 /// Token ids of sequences in matrices, row-major, as other programs write them.

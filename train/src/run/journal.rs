@@ -75,6 +75,12 @@ impl Serialize for Event {
 #[derive(Clone, Debug)]
 pub struct Field(Value);
 
+impl Serialize for Field {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
 impl From<f64> for Field {
     fn from(value: f64) -> Self {
         Field(if value.is_finite() { value.into() } else { value.to_string().into() })

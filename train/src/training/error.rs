@@ -1,17 +1,26 @@
 //! Why training failed.
 
-use engine::RunError;
+use std::path::PathBuf;
 
+use engine::{DeviceError, RunError};
+use kernels::cpu::CpuError;
+use model::ModelError;
+
+use super::device::bytes;
+use crate::config::ConfigError;
 use crate::data::DataError;
 use crate::exit::{Classify, ExitCode};
 use crate::run::checkpoint::{CheckpointError, TensorError, way_back};
+use crate::run::directory::DirectoryError;
+use crate::threads::ThreadsError;
+use crate::tokenizer::TokenizerError;
 
-/// Why a session failed.
+/// Why the loop failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// The data.
+    /// There is no thread that makes batches.
     #[error(transparent)]
-    Data(#[from] DataError),
+    Threads(#[from] ThreadsError),
     /// A batch does not fit the plan.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -38,17 +47,14 @@ pub enum TrainError {
     },
     /// All steps are done, and the model is worse than none.
     #[error(
-        "training diverged: after {steps} steps the loss of held-out masked words is {loss:.4}, where giving all pieces the \
-         same probability has {uniform:.4}; no model was written\n  help: begin a run with a lower --learning-rate or a \
-         longer warm-up (--warmup-steps); metrics.jsonl shows where the loss rose"
+        "training diverged: after {steps} steps {finding}; no model was written\n  help: begin a run with a lower \
+         --learning-rate or a longer warm-up (--warmup-steps); metrics.jsonl shows where the loss rose"
     )]
     Useless {
         /// Steps done.
         steps: u64,
-        /// Loss of held-out masked words.
-        loss: f64,
-        /// The same without a model.
-        uniform: f64,
+        /// What shows it.
+        finding: String,
     },
     /// The guard gave up.
     #[error(
@@ -68,11 +74,123 @@ pub enum TrainError {
 impl Classify for TrainError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Data(error) => error.exit_code(),
+            Self::Threads(error) => error.exit_code(),
             Self::Run(_) => ExitCode::Internal,
             Self::Checkpoint(error) => error.exit_code(),
             Self::OtherModel { .. } => ExitCode::Checkpoint,
             Self::NothingLearnt { .. } | Self::Useless { .. } | Self::Diverged { .. } => ExitCode::Diverged,
+        }
+    }
+}
+
+/// Why a session could not begin or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The settings, or what of them must not change.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The run directory.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(Box<CheckpointError>),
+    /// The loop.
+    #[error(transparent)]
+    Train(Box<TrainError>),
+    /// The processor does not have what was asked for.
+    #[error(transparent)]
+    Cpu(#[from] CpuError),
+    /// The system gives no threads.
+    #[error(transparent)]
+    Threads(#[from] ThreadsError),
+    /// A prepared folder together with something else.
+    #[error(
+        "{} is a folder: give one prepared folder, or one or more text files, not a mixture\n  \
+         help: `albert-train prepare` makes one folder of all text files", folder.display()
+    )]
+    MixedSources {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The device refused, for want of memory.
+    #[error("{0}\n  help: use a smaller --micro-batch, a smaller model or shorter sequences, or free memory")]
+    Refused(#[from] DeviceError),
+    /// A device that this version cannot use.
+    #[error("device {device} was asked for, but this version computes on the CPU only: use --device cpu")]
+    Device {
+        /// What was asked for.
+        device: String,
+    },
+    /// The vocabulary and the tokenizer do not belong together.
+    #[error(
+        "model.vocab_size is {vocab_size}, but the tokenizer has {pieces} pieces: leave vocab_size out, or give at \
+         least {pieces}"
+    )]
+    Vocabulary {
+        /// Rows of the word table.
+        vocab_size: usize,
+        /// Pieces of the tokenizer.
+        pieces: usize,
+    },
+    /// The step does not fit into memory.
+    #[error(
+        "a micro-batch of {micro_batch} sequences of {length} tokens needs about {needed} of memory ({activations} of it \
+         activations: ALBERT shares its weights, not its activations); {available} are free\n  help: {advice}",
+        needed = bytes(*.needed), activations = bytes(*.activations), available = bytes(*.available)
+    )]
+    Memory {
+        /// Sequences.
+        micro_batch: usize,
+        /// Tokens of each.
+        length: usize,
+        /// Bytes needed.
+        needed: usize,
+        /// Of which activations.
+        activations: usize,
+        /// Bytes free.
+        available: usize,
+        /// What to do.
+        advice: String,
+    },
+}
+
+impl From<CheckpointError> for SessionError {
+    fn from(error: CheckpointError) -> Self {
+        Self::Checkpoint(Box::new(error))
+    }
+}
+
+impl From<TrainError> for SessionError {
+    fn from(error: TrainError) -> Self {
+        Self::Train(Box::new(error))
+    }
+}
+
+impl Classify for SessionError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(error) => error.exit_code(),
+            Self::Data(error) => error.exit_code(),
+            Self::Tokenizer(error) => error.exit_code(),
+            Self::Model(error) => error.exit_code(),
+            Self::MixedSources { .. } | Self::Vocabulary { .. } => ExitCode::Usage,
+            Self::Directory(error) => error.exit_code(),
+            Self::Checkpoint(error) => error.exit_code(),
+            Self::Train(error) => error.exit_code(),
+            Self::Cpu(error) => error.exit_code(),
+            Self::Threads(error) => error.exit_code(),
+            Self::Device { .. } => ExitCode::Device,
+            Self::Memory { .. } | Self::Refused(DeviceError::OutOfMemory { .. }) => ExitCode::Memory,
         }
     }
 }

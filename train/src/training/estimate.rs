@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use engine::RunError;
 
 use super::learner::Learner;
+use super::objective::{Objective, Position};
 use super::trainer::TrainerOptions;
-use crate::data::{Batch, Dataset, Normalizers, Position, Reader};
 
 /// A micro-batch that takes less is measured again: its first run pays for memory that was never touched.
 const BRIEF: Duration = Duration::from_secs(1);
@@ -21,6 +21,8 @@ pub struct Estimate {
     pub micro_batch: Duration,
     /// Micro-batches of a step.
     pub micro_batches: u64,
+    /// Sequences of the one that was measured.
+    pub sequences: usize,
     /// Seconds of all steps that are left, evaluations included; saving is left out.
     pub seconds_left: f64,
     /// How often the whole run sees each sample of the training data.
@@ -34,35 +36,35 @@ impl Estimate {
     /// If it does not fit the plan.
     pub fn measure(
         learner: &mut Learner,
-        dataset: &std::sync::Arc<Dataset>,
+        objective: &std::sync::Arc<dyn Objective>,
         position: Position,
         options: &TrainerOptions,
-        held_out: &[Batch],
         steps_done: u64,
     ) -> Result<Self, RunError> {
-        let examples = Reader::new(dataset.clone(), position).examples(options.micro_batch_size);
-        let micro_batch = [Batch::pack(&examples, Normalizers::of(&examples))];
+        let step = objective.clone().steps(position).next().expect("an objective's steps have no end");
+        let micro_batch = &step.micro_batches[..1];
         let mut time = || -> Result<Duration, RunError> {
             let start = Instant::now();
-            learner.gradient(&micro_batch, steps_done)?;
+            learner.gradient(micro_batch, steps_done)?;
             Ok(start.elapsed())
         };
         let first = time()?;
-        let micro_batch = if first < BRIEF { time()? } else { first };
-        let samples = dataset.epoch(0).samples();
-        Ok(Self::new(micro_batch, options, held_out.len() as u64, samples, steps_done))
+        let time = if first < BRIEF { time()? } else { first };
+        let sizes = (step.micro_batches.len() as u64, micro_batch[0].sequences());
+        let data = (objective.evaluation_batches(), objective.examples());
+        Ok(Self::new(time, sizes, options, data, steps_done))
     }
 
-    /// What follows from the time of one micro-batch, for `held_out` micro-batches an evaluation and `samples` an epoch.
+    /// What follows from the time of one micro-batch: of so many in a step, with so many sequences; where an evaluation has
+    /// so many micro-batches, and an epoch so many examples.
     fn new(
         micro_batch: Duration,
+        (micro_batches, sequences): (u64, usize),
         options: &TrainerOptions,
-        held_out: u64,
-        samples: u64,
+        (held_out, examples): (u64, u64),
         steps_done: u64,
     ) -> Self {
-        let &TrainerOptions { steps, batch_size, micro_batch_size, evaluate_every, .. } = options;
-        let micro_batches = batch_size.div_ceil(micro_batch_size) as u64;
+        let &TrainerOptions { steps, batch_size, evaluate_every, .. } = options;
         let left = steps.saturating_sub(steps_done) as f64;
         let evaluations = left / evaluate_every.max(1) as f64;
         let of_step = micro_batches as f64 * micro_batch.as_secs_f64();
@@ -70,8 +72,9 @@ impl Estimate {
         Self {
             micro_batch,
             micro_batches,
+            sequences,
             seconds_left: left * of_step + evaluations * of_evaluation,
-            epochs: steps as f64 * batch_size as f64 / samples as f64,
+            epochs: steps as f64 * batch_size as f64 / examples as f64,
         }
     }
 
@@ -98,20 +101,20 @@ mod tests {
         let options = TrainerOptions {
             steps: 1000,
             batch_size: 33,
-            micro_batch_size: 8,
             evaluate_every: 100,
+            patience: None,
             save_every: Interval::Steps(1),
             log_every: 10,
             schedule: Schedule::default(),
             optimizer: OptimizerSettings::default(),
         };
-        let estimate = Estimate::new(Duration::from_millis(300), &options, 20, 3300, 600);
+        let estimate = Estimate::new(Duration::from_millis(300), (5, 8), &options, (20, 3300), 600);
         assert_eq!((estimate.micro_batches, estimate.epochs), (5, 10.0));
         approx::assert_relative_eq!(estimate.step_seconds(), 1.5);
         // 400 steps of 1.5 s and four evaluations of 20 · 0.1 s.
         approx::assert_relative_eq!(estimate.seconds_left, 608.0);
         assert_eq!((estimate.steps_an_hour(5), estimate.steps_an_hour(1)), (2400, 12_000));
-        let slow = Estimate::new(Duration::from_secs(9000), &options, 1, 1, 0);
+        let slow = Estimate::new(Duration::from_secs(9000), (5, 8), &options, (1, 1), 0);
         assert_eq!(slow.steps_an_hour(1), 1);
     }
 }

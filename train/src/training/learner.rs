@@ -2,16 +2,12 @@
 
 use std::borrow::Cow;
 
-use engine::{
-    Applied, Bindings, Device, DeviceError, Part, PlanId, PlanOptions, Precision, Recompute, RunError,
-    Runtime, State,
-};
+use engine::{Applied, Device, DeviceError, Part, Plan, PlanId, Precision, RunError, Runtime, State};
 use kernels::optimizer::Update;
-use model::{Albert, Capacity};
+use model::Albert;
 
-use super::evaluate::{Scratch, evaluate, tally};
-use super::metrics::{Evaluation, Tally};
-use crate::data::Batch;
+use super::inputs::{Evaluator, Inputs, Outputs};
+use super::metrics::Sums;
 use crate::run::checkpoint::{NamedTensor, TensorError, Tensors};
 
 /// Suffixes of the moments' names in `optimizer.safetensors`.
@@ -19,18 +15,32 @@ const MOMENTS: [(&str, State); 2] =
     [("first_moment", State::FirstMoments), ("second_moment", State::SecondMoments)];
 
 /// What a training step found before it changed anything.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// What is minimised: normalised masked loss plus sentence-order loss.
+    /// What is minimised.
     pub loss: f64,
-    /// Masked tokens.
-    pub masked_lm: Tally,
-    /// Sentence order.
-    pub sentence_order: Tally,
+    /// What was predicted, as the objective adds it up.
+    pub sums: Sums,
     /// Norm of the gradient before clipping.
     pub gradient_norm: f64,
     /// Real tokens of the batch.
     pub tokens: u64,
+}
+
+/// What is computed with the parameters.
+#[derive(Debug)]
+pub struct Plans {
+    /// A training step, whose output `loss` is minimised.
+    pub training: Plan,
+    /// The same without dropout and gradients, for evaluation.
+    pub evaluation: Plan,
+}
+
+impl Plans {
+    /// Bytes that a training step needs: all of it, and the activations.
+    pub fn memory(&self) -> (usize, usize) {
+        (self.training.arena_size() + self.training.parameter_size(), self.training.arena_size())
+    }
 }
 
 /// A model, its optimizer's moments, and the device they live on.
@@ -41,32 +51,29 @@ pub struct Learner {
     training: PlanId,
     evaluation: PlanId,
     seed: u64,
-    scratch: Scratch,
+    loss: Vec<f32>,
 }
 
 impl Learner {
-    /// A model with fresh parameters on `device`, ready for micro-batches of at most `capacity`.
+    /// A model with fresh parameters on `device`, ready for micro-batches that fit `plans`.
     ///
     /// # Errors
     /// If parameters, moments or the values of a step do not fit into the device's memory.
     ///
     /// # Panics
-    /// If the model lacks a pre-training head, or the device has no such precision.
+    /// If the device has no such precision.
     pub fn new(
         albert: Albert,
         device: Device,
         precision: Precision,
-        capacity: Capacity,
-        recompute: Recompute,
+        plans: Plans,
         seed: u64,
     ) -> Result<Self, DeviceError> {
         let mut runtime = Runtime::in_precision(device, precision, albert.parameters().clone())?;
-        let options = PlanOptions { precision, recompute };
-        let plan = albert.pretraining_plan(capacity, options).expect("pre-training reaches every parameter");
-        let training = runtime.load(plan)?;
-        let evaluation = runtime.load(albert.evaluation_plan(capacity, precision))?;
+        let training = runtime.load(plans.training)?;
+        let evaluation = runtime.load(plans.evaluation)?;
         runtime.write(State::Values, &albert.parameters().initial_values(seed)?);
-        Ok(Self { albert, runtime, training, evaluation, seed, scratch: Default::default() })
+        Ok(Self { albert, runtime, training, evaluation, seed, loss: Vec::new() })
     }
 
     /// The model.
@@ -98,43 +105,37 @@ impl Learner {
     ///
     /// # Errors
     /// If a micro-batch does not fit the plan.
-    pub fn gradient(&mut self, micro_batches: &[Batch], step: u64) -> Result<Outcome, RunError> {
-        Ok(self.gradient_unless(&|| false, micro_batches, step)?.expect("nobody stops it"))
+    pub fn gradient(&mut self, micro_batches: &[Inputs], step: u64) -> Result<Outcome, RunError> {
+        let outcome = self.gradient_unless(&|| false, micro_batches, step, &mut |_, _, _| {})?;
+        Ok(outcome.expect("nobody stops it"))
     }
 
-    /// The same, or `None` where `stop` said so before a micro-batch: what was computed until then is of no use.
+    /// The same, with what was predicted added up by `tally`; or `None` where `stop` said so before a micro-batch: what was
+    /// computed until then is of no use.
     ///
     /// # Errors
     /// If a micro-batch does not fit the plan.
     pub fn gradient_unless(
         &mut self,
         stop: &dyn Fn() -> bool,
-        micro_batches: &[Batch],
+        micro_batches: &[Inputs],
         step: u64,
+        tally: &mut dyn FnMut(&Inputs, Outputs<'_>, &mut Sums),
     ) -> Result<Option<Outcome>, RunError> {
         self.runtime.zero_gradients();
         let mut outcome = Outcome::default();
-        let mut starts = [0; 3];
-        for batch in micro_batches {
+        let mut starts = Vec::new();
+        for inputs in micro_batches {
             if stop() {
                 return Ok(None);
             }
-            let lengths = [batch.tokens(), batch.sequences(), batch.predictions()];
-            let bindings = Bindings {
-                lengths: &lengths,
-                starts: &starts,
-                integers: &batch.integers(),
-                reals: &batch.floats(),
-                seed: self.seed,
-                step: step as u32,
-            };
-            self.runtime.run(self.training, &bindings)?;
-            let tallies = [&mut outcome.masked_lm, &mut outcome.sentence_order];
-            tally(&self.runtime, self.training, batch, tallies, &mut self.scratch);
-            self.runtime.read_output(self.training, "loss", &mut self.scratch.losses);
-            outcome.loss += f64::from(self.scratch.losses[0]);
-            outcome.tokens += batch.tokens() as u64;
-            starts.iter_mut().zip(lengths).for_each(|(start, length)| *start += length as u64);
+            inputs.run(&mut self.runtime, self.training, &starts, self.seed, step)?;
+            tally(inputs, Outputs::new(&self.runtime, self.training), &mut outcome.sums);
+            self.runtime.read_output(self.training, "loss", &mut self.loss);
+            outcome.loss += f64::from(self.loss[0]);
+            outcome.tokens += inputs.tokens() as u64;
+            starts.resize(inputs.lengths.len(), 0);
+            starts.iter_mut().zip(&inputs.lengths).for_each(|(start, &length)| *start += length as u64);
         }
         outcome.gradient_norm = self.runtime.gradient_norm();
         Ok(Some(outcome))
@@ -145,19 +146,9 @@ impl Learner {
         self.runtime.update(update)
     }
 
-    /// Evaluates on held-out batches; `None` where `stop` said so before a batch.
-    ///
-    /// # Errors
-    /// If a batch does not fit the plan.
-    pub fn evaluate(
-        &mut self,
-        batches: &[Batch],
-        step: u64,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<Option<Evaluation>, RunError> {
-        let vocabulary_size = self.albert.config().vocab_size;
-        let evaluation = evaluate(&mut self.runtime, self.evaluation, batches, vocabulary_size, stop)?;
-        Ok(evaluation.map(|evaluation| Evaluation { global_step: step, ..evaluation }))
+    /// The model as it is now, to be evaluated until `stop` says so.
+    pub fn evaluator<'a>(&'a mut self, stop: &'a dyn Fn() -> bool) -> Evaluator<'a> {
+        Evaluator::new(&mut self.runtime, self.evaluation, stop)
     }
 
     /// Hands the weights and the moments to `save` as named tensors.

@@ -1,67 +1,104 @@
-//! What is measured of predictions: sums that can be added up over micro-batches, and the averages they give.
+//! What is measured: figures by name, and the sums that they are averages of.
 
-use serde::{Deserialize, Serialize};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
-/// Sums over predictions of one kind, masked words or sentence order.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Tally {
-    /// Σ −log probability of the right class.
-    pub loss: f64,
-    /// Right predictions.
-    pub correct: u64,
-    /// Predictions.
-    pub count: u64,
-}
+use crate::run::journal::{Event, Field};
 
-impl Tally {
-    /// Adds one prediction per row: the row's loss, the predicted class, and the right one.
-    pub fn add(&mut self, row_losses: &[f32], predictions: &[i32], labels: &[i32]) {
-        self.loss += row_losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
-        self.correct += predictions.iter().zip(labels).filter(|(found, label)| found == label).count() as u64;
-        self.count += labels.len() as u64;
+/// Sums by name, added up over the micro-batches of a step or an evaluation, in the order in which they were first added.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sums(Vec<(&'static str, f64)>);
+
+impl Sums {
+    /// Adds `value` to the sum `name`.
+    pub fn add(&mut self, name: &'static str, value: f64) {
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => *sum += value,
+            None => self.0.push((name, value)),
+        }
     }
 
-    /// Mean loss; NaN of nothing.
-    pub fn mean_loss(&self) -> f64 {
-        self.loss / self.count as f64
+    /// The sum `name`; 0 where nothing was added.
+    pub fn get(&self, name: &str) -> f64 {
+        self.0.iter().find(|(known, _)| *known == name).map_or(0.0, |(_, sum)| *sum)
     }
 
-    /// Share of right predictions; NaN of nothing.
-    pub fn accuracy(&self) -> f64 {
-        self.correct as f64 / self.count as f64
+    /// The quotient of two sums; NaN of nothing.
+    pub fn mean(&self, name: &str, count: &str) -> f64 {
+        self.get(name) / self.get(count)
     }
 }
 
-/// Results on held-out text, under the names of the reference's `eval_results.txt` (`model/ALBERT.md`, Evaluation).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Evaluation {
-    /// Optimizer steps that the weights had seen.
-    pub global_step: u64,
-    /// Sum of the two losses.
-    pub loss: f64,
-    /// Share of masked tokens guessed right.
-    pub masked_lm_accuracy: f64,
-    /// Mean cross-entropy of the masked tokens, in nats.
-    pub masked_lm_loss: f64,
-    /// Share of sequences whose order was told right.
-    pub sentence_order_accuracy: f64,
-    /// Mean cross-entropy of the order, in nats.
-    pub sentence_order_loss: f64,
-    /// What always guessing the commonest masked token would reach: the best that frequency alone can do.
-    pub majority_masked_lm_accuracy: f64,
-    /// Sequences evaluated.
-    pub sequences: u64,
-    /// Masked tokens evaluated.
-    pub masked_tokens: u64,
+/// A figure or a count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Measure {
+    /// Of any value, not a number included.
+    Real(f64),
+    /// A number of things.
+    Count(u64),
 }
 
-impl Evaluation {
-    /// Whether masked words are told better than by always giving the commonest, by more than one standard error of that
-    /// share: whoever has learnt frequencies alone is not.
-    pub fn beats_frequency(&self) -> bool {
-        let share = self.majority_masked_lm_accuracy;
-        let error = (share * (1.0 - share) / self.masked_tokens as f64).sqrt();
-        self.masked_lm_accuracy > share + error
+/// Figures by name, in order. What is not finite is written as text, never as `null`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metrics(Vec<(String, Measure)>);
+
+impl Metrics {
+    /// Adds a figure.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: f64) -> Self {
+        self.0.push((name.into(), Measure::Real(value)));
+        self
+    }
+
+    /// Adds a count.
+    #[must_use]
+    pub fn with_count(mut self, name: impl Into<String>, value: u64) -> Self {
+        self.0.push((name.into(), Measure::Count(value)));
+        self
+    }
+
+    /// The figure or count `name`.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, measure)| match *measure {
+            Measure::Real(value) => value,
+            Measure::Count(value) => value as f64,
+        })
+    }
+
+    /// The figure `name`, or not a number where there is none.
+    pub fn value(&self, name: &str) -> f64 {
+        self.get(name).unwrap_or(f64::NAN)
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Measure)> {
+        self.0.iter().map(|(name, measure)| (name.as_str(), *measure))
+    }
+
+    /// Adds the figures, not the counts, to an event of the journal.
+    pub(super) fn record(&self, event: Event) -> Event {
+        self.iter().fold(event, |event, (name, measure)| match measure {
+            Measure::Real(value) => event.with(name, value),
+            Measure::Count(_) => event,
+        })
+    }
+}
+
+impl Serialize for Measure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match *self {
+            Measure::Real(value) => Field::from(value).serialize(serializer),
+            Measure::Count(value) => serializer.serialize_u64(value),
+        }
+    }
+}
+
+impl Serialize for Metrics {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, measure) in &self.0 {
+            map.serialize_entry(name, measure)?;
+        }
+        map.end()
     }
 }
 
@@ -70,33 +107,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frequency_is_beaten_beyond_chance_only() {
-        let beats = |masked_lm_accuracy| {
-            let evaluation = Evaluation {
-                global_step: 1,
-                loss: 7.0,
-                masked_lm_accuracy,
-                masked_lm_loss: 6.4,
-                sentence_order_accuracy: 0.5,
-                sentence_order_loss: 0.6,
-                majority_masked_lm_accuracy: 0.1,
-                sequences: 90,
-                masked_tokens: 900, // a standard error of 0.01
-            };
-            evaluation.beats_frequency()
-        };
-        assert_eq!(
-            [0.0, 0.1, 0.109, 0.111, 0.5, f64::NAN].map(beats),
-            [false, false, false, true, true, false]
-        );
+    fn sums_add_up() {
+        let mut sums = Sums::default();
+        for (loss, count) in [(4.0, 2.0), (2.0, 1.0)] {
+            sums.add("loss", loss);
+            sums.add("count", count);
+        }
+        assert_eq!((sums.get("loss"), sums.mean("loss", "count"), sums.get("other")), (6.0, 2.0, 0.0));
+        assert!(sums.mean("loss", "other").is_infinite());
     }
 
     #[test]
-    fn tallies_add_up() {
-        let mut tally = Tally::default();
-        tally.add(&[1.0, 3.0], &[7, 9], &[7, 8]);
-        tally.add(&[2.0], &[0], &[0]);
-        assert_eq!(tally, Tally { loss: 6.0, correct: 2, count: 3 });
-        assert_eq!((tally.mean_loss(), tally.accuracy()), (2.0, 2.0 / 3.0));
+    fn figures_are_written_in_order_and_never_null() {
+        let metrics =
+            Metrics::default().with("loss", 0.5).with("accuracy", f64::NAN).with_count("sequences", 8);
+        let text = serde_json::to_string(&metrics).unwrap();
+        assert_eq!(text, r#"{"loss":0.5,"accuracy":"NaN","sequences":8}"#);
+        assert_eq!((metrics.get("sequences"), metrics.get("other")), (Some(8.0), None));
+        let event = metrics.record(Event::new("evaluation"));
+        let text = serde_json::to_string(&event).unwrap();
+        assert!(text.ends_with(r#""event":"evaluation","loss":0.5,"accuracy":"NaN"}"#), "{text}");
     }
 }

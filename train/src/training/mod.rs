@@ -1,31 +1,34 @@
-//! Training: what a run learns from, a model that learns, what is measured of it, and the loop that drives it.
+//! Training: a model that learns, what is measured of it, the loop that drives it, and the session that a command runs.
+//!
+//! Nothing here knows a task. What differs between pre-training and fine-tuning is an [`Objective`], which gives batches and
+//! says what their predictions are worth, and a [`Job`], which gathers data and makes a model for a [`Session`].
 
-mod benchmark;
 mod best;
+mod device;
 mod error;
 mod estimate;
-mod evaluate;
-mod happening;
+mod event;
+mod inputs;
 mod learner;
-mod materials;
 mod memory;
 mod metrics;
+mod objective;
 mod session;
 mod state;
+mod stream;
 mod trainer;
 
-pub use benchmark::{RandomBatch, Timing, time_steps};
 pub use best::Best;
-pub use error::TrainError;
+pub use device::{bytes, cpu, machine, most_fitting, precision};
+pub use error::{SessionError, TrainError};
 pub use estimate::Estimate;
-pub use evaluate::evaluate;
-pub use happening::Happening;
-pub use learner::{Learner, Outcome};
-pub use materials::{Materials, Workshop, dataset, drop_other_data, read_corpus};
+pub use event::TrainEvent;
+pub use inputs::{Evaluator, Inputs, Outputs};
+pub use learner::{Learner, Outcome, Plans};
 pub use memory::{available_memory, resident_memory};
-pub use metrics::{Evaluation, Tally};
-pub use session::{
-    SessionError, albert_config, bytes, capacity, cpu, held_out_batches, learner, machine, micro_batch,
-};
+pub use metrics::{Measure, Metrics, Sums};
+pub use objective::{Finding, Objective, Position, Step};
+pub use session::{Ended, Job, Prepared, Publish, RunSettings, Session, Watch, rehearse};
 pub use state::TrainingState;
+pub use stream::BatchStream;
 pub use trainer::{Finished, Trainer, TrainerOptions};

@@ -1,292 +1,487 @@
-//! From resolved settings to a finished model: everything between the command line and the loop.
+//! One session of one run, from its settings to a published model: the order of events that every command that trains has.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use engine::{DeviceError, PlanOptions, Precision, Recompute};
-use kernels::Cpu;
-use kernels::cpu::{CpuError, Isa};
-use model::{Albert, AlbertConfig, Capacity, Heads, ModelError};
+use engine::State;
+use serde::Serialize;
 
-use crate::config::{self, ModelSettings, Pretrain};
-use crate::data::{Batch, DataError, Dataset, Normalizers, Position, Reader};
-use crate::exit::{Classify, ExitCode};
-use crate::run::checkpoint::CheckpointError;
-use crate::run::directory::DirectoryError;
-use crate::run::info::Machine;
-use crate::threads::ThreadsError;
-use crate::tokenizer::{Tokenizer, TokenizerError};
-
-use super::error::TrainError;
+use super::device::{bytes, machine};
+use super::error::{SessionError, TrainError};
+use super::estimate::Estimate;
+use super::event::TrainEvent;
 use super::learner::Learner;
+use super::memory::{available_memory, resident_memory};
+use super::metrics::Metrics;
+use super::objective::Objective;
+use super::state::TrainingState;
+use super::trainer::{Finished, Trainer, TrainerOptions};
+use crate::config::{ConfigError, DeviceSettings, Interval, Layers, Resolved, Settings, Span};
+use crate::run::checkpoint::{Checkpoints, MIN_KEEP};
+use crate::run::clock::format_duration;
+use crate::run::directory::{self, RunDirectory, publish_model};
+use crate::run::info::{Machine, Status};
+use crate::run::journal::Journal;
+use crate::run::signals::{StopReason, StopRequests};
+use crate::tokenizer::Tokenizer;
 
-/// Why a session could not begin or go on.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError {
-    /// The data.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// The tokenizer.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
-    /// The model.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// The run directory.
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
-    /// A checkpoint.
-    #[error(transparent)]
-    Checkpoint(Box<CheckpointError>),
-    /// The loop.
-    #[error(transparent)]
-    Train(Box<TrainError>),
-    /// The processor does not have what was asked for.
-    #[error(transparent)]
-    Cpu(#[from] CpuError),
-    /// The system gives no threads.
-    #[error(transparent)]
-    Threads(#[from] ThreadsError),
-    /// A prepared folder together with something else.
-    #[error(
-        "{} is a folder: give one prepared folder, or one or more text files, not a mixture\n  \
-         help: `albert-train prepare` makes one folder of all text files", folder.display()
-    )]
-    MixedSources {
-        /// The folder.
-        folder: PathBuf,
+/// Who watches a session.
+pub type Watch = Arc<dyn Fn(TrainEvent<'_>) + Send + Sync>;
+
+/// What the settings of every run say.
+pub trait RunSettings: Settings + Send + 'static {
+    /// Keys that may differ between the sessions of a run: what does not change what is computed, or is checked by its content.
+    const FREE_AT_RESUME: &'static [&'static str];
+
+    /// How the run goes.
+    fn options(&self) -> TrainerOptions;
+
+    /// Checkpoints kept besides the best.
+    fn keep(&self) -> usize;
+
+    /// Stop, with a checkpoint, after this time.
+    fn max_time(&self) -> Option<Span>;
+
+    /// Where it is computed.
+    fn device(&self) -> &DeviceSettings;
+
+    /// Whether sums are made in the same order as with `earlier` settings, to the last bit.
+    fn rounds_like(&self, earlier: &Self) -> bool;
+
+    /// What a person is told of the run's data before anything is read, if there is something to tell.
+    fn notice(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// Which weights are published as the finished model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Publish {
+    /// The last.
+    Last,
+    /// Those of the best evaluation.
+    Best,
+}
+
+/// What a job brings to the loop.
+pub struct Prepared {
+    /// The model with its initial values.
+    pub learner: Learner,
+    /// What it is trained for.
+    pub objective: Arc<dyn Objective>,
+    /// The data in a line.
+    pub description: String,
+}
+
+/// What a session does that those of other commands do not.
+pub trait Job<S: RunSettings>: Clone + Send + 'static {
+    /// What is learnt from.
+    type Data: Send + 'static;
+
+    /// Which weights are published.
+    const PUBLISH: Publish;
+
+    /// Removes from `folder`, the `data/` of a run that has not begun, what an earlier start made of other data.
+    ///
+    /// # Errors
+    /// If something cannot be removed.
+    fn drop_other_data(&self, folder: &Path, earlier: Option<&S>, now: &S) -> Result<(), SessionError>;
+
+    /// Gathers, and where needed makes in `folder`, what the run learns from. Can be killed at any moment.
+    ///
+    /// # Errors
+    /// If the data cannot be used.
+    fn gather(
+        &self,
+        settings: &S,
+        folder: &Path,
+        has_begun: bool,
+        say: &dyn Fn(&str),
+    ) -> Result<Self::Data, SessionError>;
+
+    /// Tells the data to learn from apart from any other.
+    fn identity(&self, data: &Self::Data) -> String;
+
+    /// A model that stands before the first step, and what it is trained for.
+    ///
+    /// # Errors
+    /// If the model cannot be had, or a step does not fit into `available` bytes of memory.
+    fn prepare(
+        &self,
+        settings: &S,
+        data: &Self::Data,
+        available: Option<usize>,
+    ) -> Result<Prepared, SessionError>;
+
+    /// What turned text into ids.
+    fn tokenizer<'a>(&self, data: &'a Self::Data) -> &'a Tokenizer;
+
+    /// Adds to the published model what only this kind of work has to say.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    fn complete_model(
+        &self,
+        _folder: &Path,
+        _data: &Self::Data,
+        _metrics: Option<&Metrics>,
+    ) -> Result<(), SessionError> {
+        Ok(())
+    }
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub enum Ended<D> {
+    /// All steps are done.
+    Finished {
+        /// Where the model is.
+        model: PathBuf,
+        /// Its held-out figures.
+        metrics: Metrics,
+        /// What it learnt from.
+        data: D,
     },
-    /// The device refused, for want of memory.
-    #[error("{0}\n  help: use a smaller --micro-batch, a smaller model or shorter sequences, or free memory")]
-    Refused(#[from] DeviceError),
-    /// A device that this version cannot use.
-    #[error("device {device} was asked for, but this version computes on the CPU only: use --device cpu")]
-    Device {
-        /// What was asked for.
-        device: String,
-    },
-    /// The vocabulary and the tokenizer do not belong together.
-    #[error(
-        "model.vocab_size is {vocab_size}, but the tokenizer has {pieces} pieces: leave vocab_size out, or give at \
-         least {pieces}"
-    )]
-    Vocabulary {
-        /// Rows of the word table.
-        vocab_size: usize,
-        /// Pieces of the tokenizer.
-        pieces: usize,
-    },
-    /// The step does not fit into memory.
-    #[error(
-        "a micro-batch of {micro_batch} sequences of {length} tokens needs about {needed} of memory ({activations} of it \
-         activations: ALBERT shares its weights, not its activations); {available} are free\n  help: {advice}",
-        needed = bytes(*.needed), activations = bytes(*.activations), available = bytes(*.available)
-    )]
-    Memory {
-        /// Sequences.
-        micro_batch: usize,
-        /// Tokens of each.
-        length: usize,
-        /// Bytes needed.
-        needed: usize,
-        /// Of which activations.
-        activations: usize,
-        /// Bytes free.
-        available: usize,
-        /// What to do.
-        advice: String,
-    },
+    /// Somebody asked to stop.
+    Stopped(StopReason),
 }
 
-impl From<CheckpointError> for SessionError {
-    fn from(error: CheckpointError) -> Self {
-        Self::Checkpoint(Box::new(error))
-    }
+/// A run directory that is open for one session.
+pub struct Session<S, J> {
+    job: J,
+    resolved: Resolved<S>,
+    directory: RunDirectory,
+    stop: StopRequests,
+    machine: Machine,
+    /// Whether micro-batches have another size than in the session before this one.
+    rounds_otherwise: bool,
 }
 
-impl From<TrainError> for SessionError {
-    fn from(error: TrainError) -> Self {
-        Self::Train(Box::new(error))
-    }
-}
-
-impl Classify for SessionError {
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Data(error) => error.exit_code(),
-            Self::Tokenizer(error) => error.exit_code(),
-            Self::Model(error) => error.exit_code(),
-            Self::MixedSources { .. } | Self::Vocabulary { .. } => ExitCode::Usage,
-            Self::Directory(error) => error.exit_code(),
-            Self::Checkpoint(error) => error.exit_code(),
-            Self::Train(error) => error.exit_code(),
-            Self::Cpu(error) => error.exit_code(),
-            Self::Threads(error) => error.exit_code(),
-            Self::Device { .. } => ExitCode::Device,
-            Self::Memory { .. } | Self::Refused(DeviceError::OutOfMemory { .. }) => ExitCode::Memory,
-        }
-    }
-}
-
-/// A number of bytes as a person reads it.
-pub fn bytes(count: usize) -> String {
-    match count {
-        0..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", count as f64 / 1e6),
-        _ => format!("{:.2} GB", count as f64 / 1e9),
-    }
-}
-
-/// The configuration of the model that `settings` describe, over a vocabulary of `pieces`.
-///
-/// # Errors
-/// If the vocabulary does not hold the tokenizer's pieces.
-pub fn albert_config(settings: &ModelSettings, tokenizer: &Tokenizer) -> Result<AlbertConfig, SessionError> {
-    let pieces = tokenizer.vocabulary_size();
-    let vocab_size = settings.vocab_size.unwrap_or(pieces);
-    if vocab_size < pieces {
-        return Err(SessionError::Vocabulary { vocab_size, pieces });
-    }
-    let special = tokenizer.special();
-    Ok(AlbertConfig {
-        pad_token_id: special.pad.into(),
-        bos_token_id: special.classification.into(),
-        eos_token_id: special.separator.into(),
-        ..settings.albert_config(pieces)
+/// The settings with which the session before this one went to work, if there was one.
+fn settings_in<S: Settings>(saved: &Path) -> Option<Result<S, ConfigError>> {
+    saved.is_file().then(|| {
+        let mut layers = Layers::<S>::new();
+        layers.saved(saved);
+        Ok(layers.resolve()?.settings)
     })
 }
 
-/// What the settings ask to compute with, looked at before anything is begun.
-///
-/// # Errors
-/// If they ask for a device or an instruction set that this machine or this version lacks.
-pub fn machine(settings: &config::DeviceSettings) -> Result<Machine, SessionError> {
-    match settings.device {
-        config::Device::Auto | config::Device::Cpu => {}
-        config::Device::Cuda(_) => return Err(SessionError::Device { device: settings.device.to_string() }),
-    }
-    let isa = settings.isa.as_deref().map_or_else(Isa::chosen, str::parse)?;
-    if !isa.is_available() {
-        return Err(CpuError::MissingIsa { isa, best: Isa::available().last().unwrap_or(Isa::Scalar) }.into());
-    }
-    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    Ok(Machine::new(isa.to_string(), settings.threads.unwrap_or_else(cores)))
-}
-
-/// The CPU that the settings ask for.
-///
-/// # Errors
-/// As [`machine`]; and if its threads cannot be started.
-pub fn cpu(settings: &config::DeviceSettings) -> Result<Cpu, SessionError> {
-    let machine = machine(settings)?;
-    Ok(Cpu::new(Some(machine.threads), Some(machine.isa.parse()?))?)
-}
-
-/// What the settings ask to store activations in.
-pub fn precision(settings: &config::DeviceSettings) -> Precision {
-    match settings.precision {
-        config::Precision::F32 | config::Precision::Auto => Precision::F32,
-        config::Precision::Bf16 => Precision::Bf16,
-    }
-}
-
-/// Tokens of a micro-batch that nobody gave a size: enough for matrix products to be efficient, little enough for
-/// activations to stay small. A function of the settings alone, so that a run is the same on any machine.
-const MICRO_BATCH_TOKENS: usize = 4096;
-
-/// Sequences that are computed together.
-pub fn micro_batch(settings: &Pretrain) -> usize {
-    let fitting = (MICRO_BATCH_TOKENS / settings.sampling.max_seq_length).max(1);
-    settings.training.micro_batch.unwrap_or(fitting).min(settings.training.batch)
-}
-
-/// The most that a micro-batch of `sequences` holds.
-pub fn capacity(settings: &Pretrain, sequences: usize) -> Capacity {
-    let length = settings.sampling.max_seq_length;
-    let predictions = settings.masking.predictions(length) * if settings.masking.permutation { 2 } else { 1 };
-    Capacity { tokens: sequences * length, sequences, masked: sequences * predictions }
-}
-
-/// Bytes that a training step needs: all of it, and the activations.
-fn memory(albert: &Albert, settings: &Pretrain, sequences: usize) -> (usize, usize) {
-    let options = PlanOptions { precision: precision(&settings.device), recompute: Recompute::None };
-    let plan = albert.pretraining_plan(capacity(settings, sequences), options);
-    let plan = plan.expect("pre-training reaches every parameter");
-    (plan.arena_size() + plan.parameter_size(), plan.arena_size())
-}
-
-/// The most sequences that fit, fewer than `too_many`, where more need more.
-fn most_fitting(too_many: usize, fits: impl Fn(usize) -> bool) -> usize {
-    let (mut fitting, mut too_many) = (0, too_many);
-    while too_many - fitting > 1 {
-        let middle = fitting.midpoint(too_many);
-        *if fits(middle) { &mut fitting } else { &mut too_many } = middle;
-    }
-    fitting
-}
-
-/// A model with fresh parameters, ready for the micro-batches that `settings` ask for.
-///
-/// # Errors
-/// If the device cannot be had, or a step does not fit into `available` bytes of memory.
-pub fn learner(
-    settings: &Pretrain,
-    config: AlbertConfig,
-    available: Option<usize>,
-) -> Result<Learner, SessionError> {
-    let device = engine::Device::Cpu(cpu(&settings.device)?);
-    let albert = Albert::new(config, Heads::PRETRAINING).map_err(ModelError::from)?;
-    let sequences = micro_batch(settings);
-    let (needed, activations) = memory(&albert, settings, sequences);
-    if let Some(available) = available.filter(|&available| available < needed) {
-        let advice = match most_fitting(sequences, |fewer| memory(&albert, settings, fewer).0 <= available) {
-            0 => "not even one sequence fits: use a smaller model (--preset) or shorter sequences (--max-seq-length), or \
-                  free memory"
-                .into(),
-            fewer => format!(
-                "--micro-batch {fewer} fits and gives the same result up to rounding, only slower; a smaller model \
-                 (--preset) or shorter sequences (--max-seq-length) need less as well"
-            ),
+impl<S: RunSettings, J: Job<S>> Session<S, J> {
+    /// Opens the run in `out`: a new one, or one that goes on. What this session cannot have, or must not change, is refused
+    /// before it changes anything. `allow_schedule_change` lets the learning rate's schedule differ from the one the run was
+    /// begun with; `command` is noted.
+    ///
+    /// # Errors
+    /// If the machine lacks what is asked for, the settings would make it another run, or the directory cannot be used.
+    pub fn open(
+        job: J,
+        resolved: Resolved<S>,
+        out: &Path,
+        stop: StopRequests,
+        command: &[String],
+        allow_schedule_change: bool,
+    ) -> Result<Self, SessionError> {
+        let settings = &resolved.settings;
+        let machine = machine(settings.device())?;
+        let earlier = settings_in::<S>(&out.join(directory::CONFIG));
+        let has_begun = directory::has_begun(out);
+        let rounds_otherwise = match (&earlier, has_begun) {
+            (Some(Err(error)), true) => return Err(error.clone().into()),
+            (Some(Ok(earlier)), true) => {
+                let problems = resolved.changes_at_resume(earlier, S::FREE_AT_RESUME, allow_schedule_change);
+                if !problems.is_empty() {
+                    return Err(ConfigError { problems }.into());
+                }
+                !settings.rounds_like(earlier)
+            }
+            _ => false,
         };
-        let length = settings.sampling.max_seq_length;
-        return Err(SessionError::Memory {
-            micro_batch: sequences,
-            length,
-            needed,
-            activations,
-            available,
-            advice,
-        });
+        if let Some(limit) = settings.max_time() {
+            stop.limit_time(limit.0);
+        }
+        let directory = RunDirectory::open(out, command)?;
+        if !has_begun {
+            let earlier = earlier.and_then(Result::ok);
+            job.drop_other_data(&directory.data(), earlier.as_ref(), settings)?;
+            directory.write_config(&resolved.to_toml())?;
+        }
+        stop.watch(directory.path().to_path_buf());
+        Ok(Self { job, resolved, directory, stop, machine, rounds_otherwise })
     }
-    let capacity = capacity(settings, sequences);
-    Ok(Learner::new(
-        albert,
-        device,
-        precision(&settings.device),
-        capacity,
-        Recompute::None,
-        settings.training.seed,
-    )?)
-}
 
-/// The first `sequences` examples of a held-out dataset, always the same, in batches of `micro_batch`.
-pub fn held_out_batches(
-    dataset: std::sync::Arc<Dataset>,
-    sequences: usize,
-    micro_batch: usize,
-) -> Vec<Batch> {
-    let within_epoch = dataset.epoch(0).samples().min(sequences as u64) as usize;
-    let examples = Reader::new(dataset, Position::default()).examples(within_epoch);
-    examples.chunks(micro_batch).map(|part| Batch::pack(part, Normalizers::of(part))).collect()
-}
+    /// The run directory.
+    pub fn directory(&self) -> &RunDirectory {
+        &self.directory
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// Runs the session to its end, and notes how it ended. Whatever leaves nothing behind that is not whole can be left at
+    /// any moment, and is; only the trainer knows when it can stop.
+    ///
+    /// # Errors
+    /// Whatever ends a session but a request to stop.
+    pub fn run(mut self, watch: &Watch) -> Result<Ended<J::Data>, SessionError> {
+        let other_isa = self.directory.last_isa().filter(|isa| *isa != self.machine.isa).map(str::to_owned);
+        if let Some(before) = other_isa {
+            watch(TrainEvent::Said(&format!(
+                "note: computing with {} from here on, before it was {before}: results may differ in the last bits",
+                self.machine.isa
+            )));
+        }
+        if self.rounds_otherwise {
+            let note =
+                "note: micro-batches of another size from here on: results may differ in the last bits";
+            watch(TrainEvent::Said(note));
+        }
+        self.directory.note_machine(self.machine.clone())?;
+        let result = self.work(watch);
+        let (status, reason) = match &result {
+            Ok(Ended::Finished { .. }) => (Status::Finished, "all steps are done".to_owned()),
+            Ok(Ended::Stopped(reason)) => (Status::Interrupted, reason.to_string()),
+            Err(error) => (Status::Failed, error.to_string()),
+        };
+        watch(TrainEvent::Noted(&reason));
+        let noted = self.directory.finish(status, &reason);
+        let ended = result?; // what ended the run is told first
+        noted?;
+        Ok(ended)
+    }
 
-    #[test]
-    fn the_most_that_fits_is_found() {
-        for (most, too_many) in [(0, 1), (0, 2), (1, 2), (5, 6), (5, 100), (0, 100), (98, 100), (99, 100)] {
-            assert_eq!(most_fitting(too_many, |sequences| sequences <= most), most, "of {too_many}");
+    fn work(&mut self, watch: &Watch) -> Result<Ended<J::Data>, SessionError> {
+        let settings = &self.resolved.settings;
+        if let Some(notice) = settings.notice() {
+            watch(TrainEvent::Said(notice));
+        }
+        let gather = {
+            let (job, settings, watch) = (self.job.clone(), settings.clone(), watch.clone());
+            let (folder, has_begun) = (self.directory.data(), directory::has_begun(self.directory.path()));
+            move || job.gather(&settings, &folder, has_begun, &|what| watch(TrainEvent::Said(what)))
+        };
+        let data = match self.stop.unless_stopped(gather)? {
+            Ok(data) => data?,
+            Err(reason) => return Ok(stopped(watch, reason, "what was prepared is kept")),
+        };
+        self.directory.expect_data(&self.job.identity(&data))?;
+        self.directory.write_config(&self.resolved.to_toml())?; // only now: a session that is refused changes nothing
+        let load = {
+            let (job, settings, stop, watch) =
+                (self.job.clone(), settings.clone(), self.stop.clone(), watch.clone());
+            let (checkpoints, journal) =
+                (self.directory.checkpoints(settings.keep())?, self.directory.journal()?);
+            move || load(&job, &settings, data, checkpoints, journal, stop, watch)
+        };
+        let (mut trainer, data) = match self.stop.unless_stopped(load)? {
+            Ok(loaded) => loaded?,
+            Err(reason) => return Ok(stopped(watch, reason, "nothing was changed")),
+        };
+        self.warn_of_little_room(&trainer, watch)?;
+        watch(TrainEvent::Begun { task: trainer.objective.name(), steps: trainer.options.steps });
+        let finished = trainer.run();
+        watch(TrainEvent::Ended);
+        match finished? {
+            Finished::Stopped(reason, step) => {
+                let ended = stopped(watch, reason, &format!("step {step} is saved"));
+                // The run is safe by now: a disk without room for a copy to look at is no failure.
+                let said = match export(&self.job, self.directory.path(), trainer.learner, &data, None) {
+                    Ok(model) => format!("the model of step {step} is in {}", model.display()),
+                    Err(error) => format!("warning: the model of step {step} was not written: {error}"),
+                };
+                watch(TrainEvent::Said(&said));
+                Ok(ended)
+            }
+            Finished::Done(metrics) => {
+                let published = match J::PUBLISH {
+                    Publish::Last => Some((trainer.state.step, metrics)),
+                    Publish::Best => trainer.take_best(metrics)?,
+                };
+                let Some((step, metrics)) = published else {
+                    let reason = self.stop.pending().expect("an evaluation is cut off on request only");
+                    return Ok(stopped(
+                        watch,
+                        reason,
+                        "all steps are done and saved, only the model is not written yet",
+                    ));
+                };
+                self.directory.write_json("eval_results.json", &Results { step, metrics: &metrics })?;
+                let export = {
+                    let (job, run, metrics) =
+                        (self.job.clone(), self.directory.path().to_path_buf(), metrics.clone());
+                    let learner = trainer.learner;
+                    move || export(&job, &run, learner, &data, Some(&metrics)).map(|model| (model, data))
+                };
+                match self.stop.unless_stopped(export)? {
+                    Ok(exported) => {
+                        let (model, data) = exported?;
+                        Ok(Ended::Finished { model, metrics, data })
+                    }
+                    Err(reason) => Ok(stopped(
+                        watch,
+                        reason,
+                        "all steps are done and saved, only the model is not written yet",
+                    )),
+                }
+            }
         }
     }
+
+    /// Warns where the disk has no room for what the run is going to write.
+    fn warn_of_little_room(&self, trainer: &Trainer, watch: &Watch) -> Result<(), SessionError> {
+        let weights = (trainer.learner.albert().parameters().count() * size_of::<f32>()) as u64;
+        // A checkpoint has two moments beside the weights; at the end there is the model.
+        let needed = trainer.checkpoints.growth(3 * weights)? + weights;
+        if let Some(free) = self.directory.shortage(needed) {
+            watch(TrainEvent::Said(&format!(
+                "warning: the run is going to write {} of checkpoints and model, but only {} are free in {}: make room, or \
+                 checkpoints will fail to be saved (--keep says how many are kept)",
+                bytes(needed as usize),
+                bytes(free as usize),
+                self.directory.path().display(),
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// `eval_results.json`
+#[derive(Serialize)]
+struct Results<'a> {
+    #[serde(rename = "global_step")]
+    step: u64,
+    #[serde(flatten)]
+    metrics: &'a Metrics,
+}
+
+fn stopped<D>(watch: &Watch, reason: StopReason, kept: &str) -> Ended<D> {
+    watch(TrainEvent::Said(&format!("stopped: {reason}; {kept}, run the same command again to continue")));
+    Ended::Stopped(reason)
+}
+
+/// A trainer that stands where the newest checkpoint left it, or before the first step.
+fn load<S: RunSettings, J: Job<S>>(
+    job: &J,
+    settings: &S,
+    data: J::Data,
+    checkpoints: Checkpoints,
+    journal: Journal,
+    stop: StopRequests,
+    watch: Watch,
+) -> Result<(Trainer, J::Data), SessionError> {
+    let Prepared { mut learner, objective, description } =
+        job.prepare(settings, &data, available_memory())?;
+    let options = settings.options();
+    let is_continued = !checkpoints.steps()?.is_empty();
+    introduce(&mut learner, &options, &description, is_continued, settings.keep(), &watch);
+    let mut trainer = Trainer {
+        learner,
+        objective,
+        options,
+        state: TrainingState::default(),
+        checkpoints,
+        journal,
+        journal_fails: false,
+        saved: None,
+        stop,
+        observe: watch.clone(),
+    };
+    if let Some(step) = trainer.resume()? {
+        watch(TrainEvent::Said(&format!("continuing from step {step}")));
+    }
+    let step = trainer.state.step;
+    if step < trainer.options.steps {
+        let Trainer { learner, objective, state, options, .. } = &mut trainer;
+        let estimate =
+            Estimate::measure(learner, objective, state.position, options, step).map_err(TrainError::from)?;
+        watch(TrainEvent::Estimated { estimate: &estimate, options, step });
+    }
+    Ok((trainer, data))
+}
+
+/// All that comes before the first step and nothing of what follows: data, plan, memory, an estimate. Nothing is written but
+/// what `folder` is for.
+///
+/// # Errors
+/// As the session would have.
+pub fn rehearse<S: RunSettings, J: Job<S>>(
+    job: &J,
+    settings: &S,
+    folder: &Path,
+    watch: &Watch,
+) -> Result<(), SessionError> {
+    machine(settings.device())?;
+    if let Some(notice) = settings.notice() {
+        watch(TrainEvent::Said(notice));
+    }
+    let data = job.gather(settings, folder, false, &|what| watch(TrainEvent::Said(what)))?;
+    let Prepared { mut learner, objective, description } =
+        job.prepare(settings, &data, available_memory())?;
+    let options = settings.options();
+    introduce(&mut learner, &options, &description, false, settings.keep(), watch);
+    let estimate = Estimate::measure(&mut learner, &objective, Default::default(), &options, 0)
+        .map_err(TrainError::from)?;
+    watch(TrainEvent::Estimated { estimate: &estimate, options: &options, step: 0 });
+    Ok(())
+}
+
+/// Writes the model into the run's `model/`.
+fn export<S: RunSettings, J: Job<S>>(
+    job: &J,
+    run: &Path,
+    mut learner: Learner,
+    data: &J::Data,
+    metrics: Option<&Metrics>,
+) -> Result<PathBuf, SessionError> {
+    learner.runtime().unload(); // the export takes no memory beside the parameters'
+    publish_model::<SessionError>(run, |folder| {
+        let tokenizer = job.tokenizer(data);
+        let notes = [(model::TOKENIZER_HASH, &*tokenizer.fingerprint_text())];
+        let (albert, runtime) = (learner.albert().clone(), learner.runtime());
+        model::save_from(folder, &albert, &notes, &mut |range, into| {
+            runtime.read_range(State::Values, range, into);
+        })?;
+        tokenizer.save_for(folder, Some(albert.config().max_position_embeddings))?;
+        job.complete_model(folder, data, metrics)
+    })
+}
+
+/// Says what is about to be trained, on what, and how.
+fn introduce(
+    learner: &mut Learner,
+    options: &TrainerOptions,
+    data: &str,
+    is_continued: bool,
+    keep: usize,
+    watch: &Watch,
+) {
+    let say = |text: String| watch(TrainEvent::Said(&text));
+    let parameters = learner.albert().parameters().count();
+    let plan = learner.training_plan();
+    let plan = learner.runtime().plan(plan);
+    let (activations, persistent) = (plan.arena_size(), plan.parameter_size());
+    let in_all = resident_memory().map(|resident| {
+        let buffer = learner.albert().parameters().buffer_length() * size_of::<f32>();
+        // Only the values have been written so far. A checkpoint is in memory while it is loaded, weights and moments.
+        let of_step = persistent - buffer + activations;
+        resident + if is_continued { of_step.max(5 * buffer) } else { of_step }
+    });
+    say(format!(
+        "model: {:.2} M parameters, vocabulary {}; memory: {} for parameters and moments, {} for activations{}",
+        parameters as f64 / 1e6,
+        learner.albert().config().vocab_size,
+        bytes(persistent),
+        bytes(activations),
+        in_all.map_or(String::new(), |in_all| format!(", {} in all", bytes(in_all))),
+    ));
+    say(data.to_owned());
+    let TrainerOptions { steps, batch_size, schedule, optimizer, save_every, .. } = options;
+    say(format!(
+        "training: {steps} steps of {batch_size} sequences, {:?}, learning rate {:.2e} after {} steps of warm-up",
+        optimizer.kind, schedule.learning_rate, schedule.warmup_steps,
+    ));
+    let every = match save_every {
+        Interval::Time(every) => format_duration(*every),
+        Interval::Steps(steps) => format!("{steps} steps"),
+    };
+    say(format!(
+        "checkpoints: every {every}, at the best evaluation so far, and at the end; the newest {} and the best are kept",
+        keep.max(MIN_KEEP)
+    ));
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::best::Best;
-use crate::data::Position;
+use super::objective::Position;
 use crate::optimization::Guard;
 
 /// Where a run is: what a checkpoint holds beside weights and moments.

@@ -3,20 +3,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::best::{Best, identity};
+use super::best::Best;
 use super::error::TrainError;
-use super::happening::Happening;
+use super::event::TrainEvent;
 use super::learner::{Learner, Outcome};
-use super::metrics::Evaluation;
+use super::metrics::Metrics;
+use super::objective::Objective;
 use super::state::TrainingState;
+use super::stream::BatchStream;
 use crate::config::Interval;
-use crate::data::{Batch, BatchStream, DataError, Dataset};
 use crate::optimization::{Action, OptimizerSettings, Schedule};
 use crate::run::checkpoint::{CheckpointError, Checkpoints, Saved, Snapshot};
 use crate::run::journal::{Event, Journal, RESUME};
-use crate::run::progress::{Pace, Remaining};
+use crate::run::progress::{Figure, Form, Pace, Remaining};
 use crate::run::save_schedule::SaveSchedule;
 use crate::run::signals::{StopReason, StopRequests};
+use crate::threads::ThreadsError;
 
 /// The part of a run, one in so many steps, after which it should have learnt more than frequencies.
 const WARNING_SHARE: u64 = 4;
@@ -26,12 +28,12 @@ const WARNING_SHARE: u64 = 4;
 pub struct TrainerOptions {
     /// Optimizer steps of the whole run.
     pub steps: u64,
-    /// Sequences of an optimizer step.
+    /// Examples of an optimizer step.
     pub batch_size: usize,
-    /// Sequences that are computed together.
-    pub micro_batch_size: usize,
     /// Steps between held-out evaluations; 0 for one at the end.
     pub evaluate_every: u64,
+    /// Evaluations without a better one after which the run ends before its steps are done.
+    pub patience: Option<u64>,
     /// Steps or time between checkpoints; there is always one at the end.
     pub save_every: Interval,
     /// Steps between `train` events of the journal.
@@ -46,7 +48,7 @@ pub struct TrainerOptions {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Finished {
     /// All steps are done.
-    Done(Evaluation),
+    Done(Metrics),
     /// Somebody asked to stop; a verified checkpoint of this step is on the disk.
     Stopped(StopReason, u64),
 }
@@ -55,10 +57,8 @@ pub enum Finished {
 pub struct Trainer {
     /// The model.
     pub learner: Learner,
-    /// What it learns from.
-    pub dataset: Arc<Dataset>,
-    /// What it is evaluated on.
-    pub held_out: Vec<Batch>,
+    /// What it is trained for: what it learns from, and what it is evaluated on.
+    pub objective: Arc<dyn Objective>,
     /// How the run goes.
     pub options: TrainerOptions,
     /// Where the run is.
@@ -74,7 +74,7 @@ pub struct Trainer {
     /// Who may ask it to stop.
     pub stop: StopRequests,
     /// Who watches.
-    pub observe: Box<dyn FnMut(Happening<'_>) + Send>,
+    pub observe: Arc<dyn Fn(TrainEvent<'_>) + Send + Sync>,
 }
 
 impl Trainer {
@@ -104,13 +104,12 @@ impl Trainer {
             && !self.checkpoints.contains(step)?
         {
             self.state.best = None;
-            (self.observe)(Happening::BestLost { step });
+            (self.observe)(TrainEvent::BestLost { step });
         }
         self.checkpoints.settle(self.state.step, self.state.best.as_ref().map(|best| best.step));
-        if let Some(best) =
-            self.state.best.as_ref().filter(|best| !best.is_measured_on(&identity(&self.held_out)))
-        {
-            (self.observe)(Happening::OtherHeldOut { step: best.step });
+        let measured_on = self.objective.measured_on();
+        if let Some(best) = self.state.best.as_ref().filter(|best| !best.is_measured_on(&measured_on)) {
+            (self.observe)(TrainEvent::OtherHeldOut { step: best.step });
         }
         Ok(())
     }
@@ -139,12 +138,10 @@ impl Trainer {
                 evaluation = self.evaluate(&is_asked)?;
                 pace.evaluation(start.elapsed());
                 if let Some(evaluation) = &evaluation {
-                    has_warned |= self.warn_of_frequency(evaluation, has_warned);
+                    has_warned |= self.warn_if_not_learnt(evaluation, has_warned);
                 }
             }
-            let best = evaluation.and_then(|evaluation| {
-                Best::of(&evaluation, &identity(&self.held_out), self.state.best.as_ref())
-            });
+            let best = evaluation.as_ref().and_then(|evaluation| self.best_of(evaluation));
             if let Some(reason) = stop.pending() {
                 self.state.best = best.or(self.state.best.take());
                 self.save_unless_saved()?;
@@ -153,7 +150,7 @@ impl Trainer {
             if evaluation.is_some() || has_moved {
                 self.save_where_due(best, &mut pace, &mut saves)?;
             }
-            if self.state.step >= self.options.steps {
+            if self.state.step >= self.options.steps || self.is_out_of_patience() {
                 break;
             }
             evaluation = None;
@@ -162,10 +159,14 @@ impl Trainer {
             let waited = start.elapsed();
             let step = self.state.step;
             if !self.state.guard.refuses(step) {
-                let Some(outcome) = self.learner.gradient_unless(&is_asked, &batch.micro_batches, step)?
-                else {
-                    continue;
-                };
+                let objective = self.objective.clone();
+                let outcome = self.learner.gradient_unless(
+                    &is_asked,
+                    &batch.micro_batches,
+                    step,
+                    &mut |inputs, outputs, sums| objective.tally(inputs, outputs, sums),
+                )?;
+                let Some(outcome) = outcome else { continue };
                 let learning_rate = self.options.schedule.at(step);
                 let update = self.options.optimizer.update(self.state.next_update(), learning_rate);
                 let scale = update.gradient_scale(outcome.gradient_norm, outcome.loss).unwrap_or(1.0);
@@ -218,50 +219,89 @@ impl Trainer {
         Ok(Finished::Done(evaluation))
     }
 
-    /// Tells of a run that has learnt nothing yet from the words around a masked one, once and at the end,
-    /// not twice in a row; whether it did.
-    fn warn_of_frequency(&mut self, evaluation: &Evaluation, has_warned: bool) -> bool {
+    /// Takes the weights of the best evaluation, where the finished run has better ones than its last; their step and figures,
+    /// which are `last` where they are the last; `None` where somebody asked to stop.
+    ///
+    /// # Errors
+    /// If the checkpoint cannot be loaded.
+    pub fn take_best(&mut self, last: Metrics) -> Result<Option<(u64, Metrics)>, TrainError> {
+        let step = match &self.state.best {
+            Some(best) if best.step != self.state.step => best.step,
+            _ => return Ok(Some((self.state.step, last))),
+        };
+        let checkpoint = self.checkpoints.load::<TrainingState>(step)?;
+        self.learner
+            .restore(&checkpoint.model, &checkpoint.optimizer)
+            .map_err(|source| TrainError::OtherModel { step, source })?;
+        let stop = self.stop.clone();
+        let is_asked = || stop.pending().is_some();
+        let metrics = self.objective.evaluate(&mut self.learner.evaluator(&is_asked))?;
+        Ok(metrics.map(|metrics| (step, metrics)))
+    }
+
+    /// An evaluation of this step as the best, if it is.
+    fn best_of(&self, evaluation: &Metrics) -> Option<Best> {
+        let (objective, earlier) = (&self.objective, self.state.best.as_ref());
+        Best::of(self.state.step, evaluation, objective.selects_by(), &objective.measured_on(), earlier)
+    }
+
+    /// Whether evaluations have not become better for as long as is waited for. What the state says of the best is enough to
+    /// know, so that a run that is continued ends where it would have.
+    fn is_out_of_patience(&self) -> bool {
+        let (step, every) = (self.state.step, self.options.evaluate_every.max(1));
+        let Some((patience, best)) = self.options.patience.zip(self.state.best.as_ref()) else {
+            return false;
+        };
+        let is_out = step.saturating_sub(best.step) / every >= patience;
+        if is_out {
+            (self.observe)(TrainEvent::OutOfPatience { step, best: best.step });
+        }
+        is_out
+    }
+
+    /// Tells of a run that has learnt nothing yet that needs a model, once and at the end, not twice in a row; whether it did.
+    fn warn_if_not_learnt(&mut self, evaluation: &Metrics, has_warned: bool) -> bool {
         let Schedule { steps, warmup_steps, learning_rate, .. } = self.options.schedule;
-        let step = evaluation.global_step;
+        let step = self.state.step;
         let is_soon_over = steps - step <= self.options.evaluate_every;
         let is_late = step >= warmup_steps.max(steps / WARNING_SHARE) && !is_soon_over && !has_warned;
         // Of a run that is going to be refused at its end the error says what to do.
         let is_last = step == steps && self.expect_learnt(evaluation).is_ok();
-        let is_due = (is_late || is_last) && !evaluation.beats_frequency();
-        if is_due {
-            self.record(Event::new("no_better_than_frequency").at(step));
-            (self.observe)(Happening::NoBetterThanFrequency { evaluation, learning_rate });
+        let finding = self.objective.not_learnt(evaluation).filter(|_| is_late || is_last);
+        if let Some(finding) = &finding {
+            self.record(Event::new(finding.event).at(step));
+            (self.observe)(TrainEvent::NotLearnt { step, steps, finding: &finding.words, learning_rate });
         }
-        is_due
+        finding.is_some()
     }
 
     /// Refuses to call a run finished that has not learnt anything.
-    fn expect_learnt(&self, evaluation: &Evaluation) -> Result<(), TrainError> {
+    fn expect_learnt(&self, evaluation: &Metrics) -> Result<(), TrainError> {
         let steps = self.state.step;
         if self.state.updates == Some(0) {
             return Err(TrainError::NothingLearnt { steps });
         }
-        let (loss, uniform) =
-            (evaluation.masked_lm_loss, (self.learner.albert().config().vocab_size as f64).ln());
-        // Twice the loss of knowing nothing is beyond any fluctuation of a few held-out words.
-        let is_useless = !evaluation.loss.is_finite() || loss > 2.0 * uniform;
-        if is_useless { Err(TrainError::Useless { steps, loss, uniform }) } else { Ok(()) }
+        match self.objective.useless(evaluation) {
+            Some(finding) => Err(TrainError::Useless { steps, finding }),
+            None => Ok(()),
+        }
     }
 
     /// Evaluates on what is held out, and tells; `None` where somebody asked to stop.
-    fn evaluate(&mut self, stop: &dyn Fn() -> bool) -> Result<Option<Evaluation>, TrainError> {
-        let evaluation = self.learner.evaluate(&self.held_out, self.state.step, stop)?;
-        if let Some(evaluation) = &evaluation {
+    fn evaluate(&mut self, stop: &dyn Fn() -> bool) -> Result<Option<Metrics>, TrainError> {
+        let evaluation = self.objective.evaluate(&mut self.learner.evaluator(stop))?;
+        if let Some(metrics) = &evaluation {
+            let step = self.state.step;
             self.state.evaluation_pending = false;
-            self.record(evaluation_event(evaluation));
-            (self.observe)(Happening::Evaluated(evaluation));
+            self.record(metrics.record(Event::new("evaluation").at(step)));
+            let words = self.objective.in_words(metrics);
+            (self.observe)(TrainEvent::Evaluated { step, metrics, words: &words });
         }
         Ok(evaluation)
     }
 
-    fn batches(&self) -> Result<BatchStream, DataError> {
-        let TrainerOptions { batch_size, micro_batch_size, .. } = self.options;
-        BatchStream::start(self.dataset.clone(), self.state.position, batch_size, micro_batch_size)
+    fn batches(&self) -> Result<BatchStream, ThreadsError> {
+        BatchStream::start(self.objective.clone(), self.state.position)
     }
 
     /// Saves a checkpoint where one is due: at the end, because it is the best so far, somebody asked, or it is time.
@@ -288,7 +328,7 @@ impl Trainer {
                     self.state.best = earlier; // the best that there is a checkpoint of
                     self.record(Event::new("not_saved").at(step).with("error", error.to_string().as_str()));
                     let Some(retry) = saves.refused(Instant::now()) else { return Err(error.into()) };
-                    (self.observe)(Happening::NotSaved { error: &error, retry });
+                    (self.observe)(TrainEvent::NotSaved { error: &error, retry });
                 }
                 Err(error) => return Err(error),
             }
@@ -318,12 +358,12 @@ impl Trainer {
         );
         let synced = self.journal.sync();
         self.tell_of_journal(synced);
-        (self.observe)(Happening::Saved { step, time });
+        (self.observe)(TrainEvent::Saved { step, time });
         Ok(saved)
     }
 
     fn skip(&mut self, outcome: &Outcome) {
-        let (step, Outcome { loss, gradient_norm, .. }) = (self.state.step, *outcome);
+        let (step, &Outcome { loss, gradient_norm, .. }) = (self.state.step, outcome);
         let position = self.state.position;
         self.record(
             Event::new("skip")
@@ -333,7 +373,7 @@ impl Trainer {
                 .with("epoch", u64::from(position.epoch))
                 .with("index", position.index),
         );
-        (self.observe)(Happening::Skipped { step, loss, gradient_norm });
+        (self.observe)(TrainEvent::Skipped { step, loss, gradient_norm });
     }
 
     /// Goes back to the newest checkpoint that is not younger than `step`, or the oldest there is.
@@ -360,21 +400,17 @@ impl Trainer {
         let guard = std::mem::take(&mut self.state.guard);
         self.state = TrainingState { guard, ..checkpoint.state };
         self.record(Event::new(RESUME).at(to).with("rolled_back_from", from));
-        (self.observe)(Happening::RolledBack { from, to });
+        (self.observe)(TrainEvent::RolledBack { from, to });
         self.take_up_best()?;
         Ok(())
     }
 
     fn report(&mut self, outcome: &Outcome, learning_rate: f64, pace: &Pace) {
         let step = self.state.step + 1;
+        let metrics = self.objective.metrics(&outcome.sums);
         if step.is_multiple_of(self.options.log_every.max(1)) || step == 1 {
-            let mut event = Event::new("train")
-                .at(step)
-                .with("loss", outcome.loss)
-                .with("masked_lm_loss", outcome.masked_lm.mean_loss())
-                .with("masked_lm_accuracy", outcome.masked_lm.accuracy())
-                .with("sentence_order_loss", outcome.sentence_order.mean_loss())
-                .with("sentence_order_accuracy", outcome.sentence_order.accuracy())
+            let mut event = metrics
+                .record(Event::new("train").at(step).with("loss", outcome.loss))
                 .with("learning_rate", learning_rate)
                 .with("gradient_norm", outcome.gradient_norm)
                 .with("tokens", self.state.tokens);
@@ -398,7 +434,12 @@ impl Trainer {
                 Interval::Time(_) => 1,
             },
         };
-        (self.observe)(Happening::Step { step, outcome, learning_rate, pace, remaining });
+        let figure = |name, value, form| Figure { name, value, form };
+        let mut figures = vec![figure("loss", outcome.loss, Form::Loss)];
+        figures.extend(self.objective.figures(&metrics));
+        figures.push(figure("lr", learning_rate, Form::Rate));
+        figures.push(figure("gradient", outcome.gradient_norm, Form::Norm));
+        (self.observe)(TrainEvent::Step { step, figures: &figures, pace, remaining });
     }
 
     fn record(&mut self, event: Event) {
@@ -412,8 +453,8 @@ impl Trainer {
         if self.journal_fails != result.is_err() {
             self.journal_fails = result.is_err();
             (self.observe)(match &result {
-                Err(error) => Happening::JournalFailed(error),
-                Ok(()) => Happening::JournalGoesOn,
+                Err(error) => TrainEvent::JournalFailed(error),
+                Ok(()) => TrainEvent::JournalGoesOn,
             });
         }
     }
@@ -422,15 +463,4 @@ impl Trainer {
 /// Whether waiting may help: the disk may have room again.
 fn is_of_disk(error: &CheckpointError) -> bool {
     matches!(error, CheckpointError::NotSaved { .. } | CheckpointError::Io { .. })
-}
-
-fn evaluation_event(evaluation: &Evaluation) -> Event {
-    Event::new("evaluation")
-        .at(evaluation.global_step)
-        .with("loss", evaluation.loss)
-        .with("masked_lm_loss", evaluation.masked_lm_loss)
-        .with("masked_lm_accuracy", evaluation.masked_lm_accuracy)
-        .with("sentence_order_loss", evaluation.sentence_order_loss)
-        .with("sentence_order_accuracy", evaluation.sentence_order_accuracy)
-        .with("majority_masked_lm_accuracy", evaluation.majority_masked_lm_accuracy)
 }

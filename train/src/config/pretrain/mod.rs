@@ -1,7 +1,6 @@
 //! The settings of `pretrain`.
 
 mod check;
-mod resume;
 mod sections;
 
 use serde::{Deserialize, Serialize};
@@ -10,8 +9,9 @@ use serde_json::{Value, json};
 pub use sections::{DataSettings, DeviceSettings, LearningSettings, Precision, TrainingSettings};
 
 use super::{Implied, ModelSettings, Objections, Settings};
-use crate::data::{MaskingOptions, STANDARD_INPUT, SampleOptions};
+use crate::data::STANDARD_INPUT;
 use crate::optimization::{OptimizerKind, Schedule, schedule};
+use crate::pretraining::{MaskingOptions, SampleOptions};
 
 /// Everything a pre-training run can be told.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

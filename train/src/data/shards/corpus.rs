@@ -111,7 +111,7 @@ impl Corpus {
     }
 
     /// Its shards.
-    pub(in crate::data) fn shards(&self) -> &[Shard] {
+    pub(crate) fn shards(&self) -> &[Shard] {
         &self.shards
     }
 
@@ -207,7 +207,7 @@ impl Selection {
 
     /// The `index`-th selected document of `corpus`, as much of it as is selected; its corpus-wide number and that of its
     /// first sentence.
-    pub(in crate::data) fn document(self, corpus: &Corpus, index: usize) -> (usize, Document<'_>, u64) {
+    pub(crate) fn document(self, corpus: &Corpus, index: usize) -> (usize, Document<'_>, u64) {
         let number = match self {
             Self::All | Self::Before { .. } => index,
             Self::Training { every } => index + index / (every - 1),

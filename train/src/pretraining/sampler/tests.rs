@@ -1,5 +1,5 @@
 use super::*;
-use crate::data::pretraining::synthetic::{Shape, samples, words};
+use crate::pretraining::synthetic::{Shape, samples, words};
 
 fn sampler(shape: &Shape, options: SampleOptions, seed: u64) -> Sampler {
     Sampler::new(shape.corpus(), words(), Selection::All, options, seed).unwrap()

@@ -4,17 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
 
+use super::dataset::Dataset;
+use super::report::{Report, share_repeated_in};
+use super::words::WordStarts;
 use crate::config::Pretrain;
 use crate::data::{
-    Corpus, DataError, Dataset, Format, MANIFEST, Preparation, Prepared, Reading, Report, Selection,
-    TOKENIZER_FOLDER, WordStarts, few_documents, is_prepared, repeatable, share_repeated_in, text_size,
-    with_sentences,
+    Corpus, DataError, Format, MANIFEST, Preparation, Prepared, Reading, Selection, TOKENIZER_FOLDER,
+    few_documents, is_prepared, repeatable, text_size, with_sentences,
 };
 use crate::files::{Disk, replace};
 use crate::stories::{Split, story};
 use crate::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
-
-use super::session::SessionError;
+use crate::training::SessionError;
 
 /// Built-in stories to learn from, and to measure with.
 const STORIES: [(Split, &str, u64); 2] =
@@ -31,7 +32,7 @@ const MOST_INNER_STARTS: f64 = 0.1;
 
 /// Text as ids, and what made it so.
 #[derive(Debug)]
-pub struct Materials {
+pub struct RunData {
     /// Text to ids.
     pub tokenizer: Tokenizer,
     /// Examples to learn from.
@@ -42,20 +43,20 @@ pub struct Materials {
     pub identity: String,
 }
 
-/// Where the materials of a run are made and found again. The work can be killed at any moment.
-pub struct Workshop<'a> {
+/// Where the data of a run are made and found again. The work can be killed at any moment.
+pub struct DataPreparation<'a> {
     /// `data/` in the run directory.
     pub folder: &'a Path,
     /// Told in words what is being done.
     pub announce: &'a dyn Fn(&str),
 }
 
-impl Workshop<'_> {
+impl DataPreparation<'_> {
     /// Gathers, and where needed makes, what `settings` ask for.
     ///
     /// # Errors
     /// If text, prepared folders or tokenizer cannot be used, or do not belong together.
-    pub fn materials(&self, settings: &Pretrain) -> Result<Materials, SessionError> {
+    pub fn run(&self, settings: &Pretrain) -> Result<RunData, SessionError> {
         let data = &settings.data;
         if data.train.is_empty() {
             let reading = Reading::from(Format::Sentences);
@@ -262,7 +263,7 @@ impl Workshop<'_> {
         tokenizer: Tokenizer,
         training: Arc<Corpus>,
         held_out: Option<Arc<Corpus>>,
-    ) -> Result<Materials, SessionError> {
+    ) -> Result<RunData, SessionError> {
         if !settings.data.train.is_empty() {
             self.check(settings, &tokenizer, &training, held_out.as_deref());
         }
@@ -280,7 +281,7 @@ impl Workshop<'_> {
         let examples = |corpus, part| dataset(&tokenizer, corpus, part, settings, seed);
         let training = examples(training, training_part)?;
         let held_out = examples(held_out.0, held_out.1)?;
-        Ok(Materials { tokenizer, training, held_out, identity })
+        Ok(RunData { tokenizer, training, held_out, identity })
     }
 }
 

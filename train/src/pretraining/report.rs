@@ -11,10 +11,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use unicode_script::UnicodeScript;
 
-use super::error::DataError;
-use super::pretraining::{SampleOptions, Sampler, WordStarts};
-use super::shards::{Corpus, Manifest, Selection};
-use super::text::{Format, Oddities};
+use super::{SampleOptions, Sampler, WordStarts};
+use crate::data::error::DataError;
+use crate::data::shards::{Corpus, Manifest, Selection};
+use crate::data::text::{Format, Oddities};
 use crate::files::{Disk, replace};
 use crate::tokenizer::Tokenizer;
 use repeated::Repeated;
@@ -192,7 +192,7 @@ fn spreads(corpus: &Corpus) -> (Spread, Spread) {
 /// The share of tokens in sentences with marks that end sentences inside of them, twice or more.
 fn in_several_sentences(corpus: &Corpus, tokenizer: &Tokenizer) -> f64 {
     let ends: Vec<bool> = (0..tokenizer.vocabulary_size() as u32)
-        .map(|id| tokenizer.piece(id).is_some_and(super::text::is_sentence_end))
+        .map(|id| tokenizer.piece(id).is_some_and(crate::data::text::is_sentence_end))
         .collect();
     let several = |sentence: &[u16]| {
         let inner = sentence.split_last().map_or(&[][..], |(_, inner)| inner);

@@ -6,9 +6,9 @@ use engine::RunError;
 use kernels::cpu::clock::ProcessorTime;
 use kernels::random::{Philox, below};
 
-use super::learner::Learner;
-use crate::data::{Batch, Padded};
+use super::batch::{Batch, Padded};
 use crate::optimization::OptimizerSettings;
+use crate::training::{Inputs, Learner};
 
 /// Steps that are not timed: they pay for buffers and caches.
 const WARM_UP: u64 = 2;
@@ -95,7 +95,7 @@ impl Timing {
 /// If a batch does not fit the learner's plan.
 pub fn time_steps(
     learner: &mut Learner,
-    micro_batches: &[Batch],
+    micro_batches: &[Inputs],
     optimizer: &OptimizerSettings,
     steps: u64,
     profile: bool,

@@ -36,11 +36,11 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::words::WordStarts;
-use crate::data::batch::Permutation;
 use crate::data::error::DataError;
 use crate::data::shards::Document;
 use crate::data::shards::{Corpus, Selection};
 use crate::draws::{Draws, Purpose};
+use crate::permutation::Permutation;
 pub use options::{SampleOptions, SingleSegment};
 
 /// Documents counted together; finding a sample walks over at most this many.

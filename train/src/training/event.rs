@@ -2,35 +2,72 @@
 
 use std::time::Duration;
 
-use super::learner::Outcome;
-use super::metrics::Evaluation;
+use super::estimate::Estimate;
+use super::metrics::Metrics;
+use super::trainer::TrainerOptions;
 use crate::run::checkpoint::CheckpointError;
-use crate::run::progress::{Pace, Remaining};
+use crate::run::progress::{Figure, Pace, Remaining};
 
-/// Something a person may want to see.
+/// Something a person may want to see, or that is worth noting.
 #[derive(Clone, Debug)]
-pub enum Happening<'a> {
+pub enum TrainEvent<'a> {
+    /// Something to be told in words.
+    Said(&'a str),
+    /// Something to be noted only.
+    Noted(&'a str),
+    /// What is left was estimated from one micro-batch.
+    Estimated {
+        /// The estimate.
+        estimate: &'a Estimate,
+        /// How the run goes.
+        options: &'a TrainerOptions,
+        /// Steps done.
+        step: u64,
+    },
+    /// The loop begins, in a run of so many steps.
+    Begun {
+        /// What the run is called in a line of progress.
+        task: &'a str,
+        /// Steps of the whole run.
+        steps: u64,
+    },
     /// A step was done.
     Step {
         /// Steps done.
         step: u64,
-        /// What it found.
-        outcome: &'a Outcome,
-        /// Its learning rate.
-        learning_rate: f64,
+        /// What it found, as a line of progress shows it.
+        figures: &'a [Figure<'a>],
         /// Speed of this session.
         pace: &'a Pace,
         /// What is left.
         remaining: Remaining,
     },
     /// A held-out evaluation was made.
-    Evaluated(&'a Evaluation),
-    /// A good part of the run is over, or all of it, and masked words are told no better than by frequency.
-    NoBetterThanFrequency {
-        /// The evaluation that shows it.
-        evaluation: &'a Evaluation,
+    Evaluated {
+        /// Steps done.
+        step: u64,
+        /// Its figures.
+        metrics: &'a Metrics,
+        /// The same in words.
+        words: &'a str,
+    },
+    /// A good part of the run is over, or all of it, and nothing was learnt that needs a model.
+    NotLearnt {
+        /// Steps done.
+        step: u64,
+        /// Steps of the whole run.
+        steps: u64,
+        /// What shows it.
+        finding: &'a str,
         /// The highest learning rate of the run.
         learning_rate: f64,
+    },
+    /// Evaluations have not become better for as long as `patience` says: the run ends here.
+    OutOfPatience {
+        /// Steps done.
+        step: u64,
+        /// Step of the best evaluation.
+        best: u64,
     },
     /// A checkpoint was saved.
     Saved {
@@ -76,4 +113,6 @@ pub enum Happening<'a> {
     JournalFailed(&'a std::io::Error),
     /// It can again, and nothing is missing.
     JournalGoesOn,
+    /// The loop has ended, however.
+    Ended,
 }

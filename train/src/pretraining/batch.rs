@@ -1,7 +1,8 @@
 //! Packed batches: what the model is fed.
 
+use super::example::Example;
 use crate::data::error::DataError;
-use crate::data::pretraining::Example;
+use crate::training::Inputs;
 
 /// The reference divides the masked loss by the sum of the weights plus this (`model/ALBERT.md`, Loss).
 const EPSILON: f32 = 1e-5;
@@ -159,6 +160,28 @@ impl Batch {
     pub fn floats(&self) -> [(&'static str, &[f32]); 2] {
         [("masked_weights", &self.masked_weights), ("sentence_order_weights", &self.sentence_order_weights)]
     }
+
+    /// The same as the loop and the plans take it. Axes: tokens, sequences, masked tokens.
+    pub fn into_inputs(self) -> Inputs {
+        Inputs {
+            lengths: vec![self.tokens(), self.sequences(), self.predictions()],
+            integers: vec![
+                ("token_ids", self.token_ids),
+                ("position_ids", self.position_ids),
+                ("segment_ids", self.segment_ids),
+                ("offsets", self.offsets),
+                ("token_order", self.token_order),
+                ("masked_rows", self.masked_rows),
+                ("masked_labels", self.masked_labels),
+                ("first_rows", self.first_rows),
+                ("sentence_order_labels", self.sentence_order_labels),
+            ],
+            reals: vec![
+                ("masked_weights", self.masked_weights),
+                ("sentence_order_weights", self.sentence_order_weights),
+            ],
+        }
+    }
 }
 
 /// A batch in padded matrices, row-major, as other programs write it.
@@ -236,8 +259,9 @@ fn order(token_ids: &[i32]) -> Vec<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::pretraining::synthetic::{self, Shape};
-    use crate::data::pretraining::{Position, Reader};
+    use crate::pretraining::Reader;
+    use crate::pretraining::synthetic::{self, Shape};
+    use crate::training::Position;
     use std::sync::Arc;
 
     fn examples(count: usize) -> Vec<Example> {

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use engine::Device;
 use train::config::Pretrain;
-use train::data::{Dataset, Epoch};
 use train::inference::{Inference, MASK, SEPARATOR, fill_mask};
+use train::pretraining::{Dataset, Epoch, RunData};
 use train::tokenizer::Tokenizer;
-use train::training::{self, Materials};
+use train::training;
 use train::visible::visible;
 
 use crate::output::say;
@@ -25,22 +25,22 @@ const CANDIDATES: usize = 3;
 const TRIES: u64 = 100;
 
 /// The end of a finished run.
-pub struct Farewell {
+pub struct Summary {
     /// Where the model is.
     pub model: PathBuf,
     /// What it learnt from.
-    pub materials: Materials,
+    pub data: RunData,
     /// How.
     pub settings: Pretrain,
 }
 
-impl Farewell {
+impl Summary {
     /// Shows the model at work on held-out text, and what to do with it.
     ///
     /// # Errors
     /// If the model cannot be read back.
     pub fn show(&self) -> Result<()> {
-        let Materials { held_out, tokenizer, .. } = &self.materials;
+        let RunData { held_out, tokenizer, .. } = &self.data;
         let mut model = Inference::load(&self.model, Device::Cpu(training::cpu(&self.settings.device)?))?;
         say!("\nheld-out text with a word masked, and what the model puts there:");
         for passage in passages(held_out, tokenizer) {

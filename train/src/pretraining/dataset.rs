@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::example::Example;
 use super::masking::{Masker, MaskingOptions};
 use super::sampler::{Epoch, SampleOptions, Sampler};
@@ -11,16 +9,7 @@ use super::words::WordStarts;
 use crate::data::error::DataError;
 use crate::data::shards::{Corpus, Selection};
 use crate::draws::{Draws, Purpose};
-
-/// A place in the sequence of examples: all that a checkpoint has to remember of the data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Position {
-    /// The pass over the corpus.
-    pub epoch: u32,
-    /// The example within it.
-    pub index: u64,
-}
+use crate::training::Position;
 
 /// Examples as a pure function of (seed, epoch, index).
 #[derive(Debug)]

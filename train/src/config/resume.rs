@@ -1,0 +1,34 @@
+//! What may change between the sessions of one run.
+
+use super::{Problem, Resolved, Settings};
+
+/// What the learning rate at a given moment depends on.
+const SCHEDULE_KEYS: &[&str] = &[
+    "training.steps",
+    "training.batch",
+    "optimizer.learning_rate",
+    "optimizer.warmup_steps",
+    "optimizer.start_warmup_step",
+    "optimizer.poly_power",
+];
+
+impl<S: Settings> Resolved<S> {
+    /// What must not change between the sessions of one run: problems for the keys whose values differ from those with
+    /// which the run was begun and would make it another run. Those of `free` may differ, and with `allow_schedule_change`
+    /// those of the learning rate's schedule.
+    pub fn changes_at_resume(&self, begun: &S, free: &[&str], allow_schedule_change: bool) -> Vec<Problem> {
+        let is_free =
+            |key: &str| free.contains(&key) || allow_schedule_change && SCHEDULE_KEYS.contains(&key);
+        let problem = |(key, value, before): (&str, String, String)| Problem {
+            code: "resume",
+            message: format!("`{key}` is {value}, but the run was begun with {before}"),
+            source: Some(self.source(key).clone()),
+            help: Some(if SCHEDULE_KEYS.contains(&key) {
+                "give the earlier value, or --allow-schedule-change to go on with another learning rate from here".into()
+            } else {
+                "give the earlier value, or start another run".into()
+            }),
+        };
+        self.differences(begun).into_iter().filter(|(key, ..)| !is_free(key)).map(problem).collect()
+    }
+}

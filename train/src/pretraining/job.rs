@@ -1,0 +1,170 @@
+//! A pre-training run: from its settings to a model that learns, and what it learns from.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use engine::{PlanOptions, Recompute};
+use model::{Albert, AlbertConfig, Capacity, Heads, ModelError};
+
+use super::objective::Pretraining;
+use super::preparation::{DataPreparation, RunData, drop_other_data};
+use crate::config::{ModelSettings, Pretrain};
+use crate::data::DataError;
+use crate::tokenizer::Tokenizer;
+use crate::training::{
+    Job, Learner, Objective, Plans, Prepared, Publish, SessionError, cpu, most_fitting, precision,
+};
+
+/// Pre-training, as a session runs it.
+#[derive(Clone, Copy, Debug)]
+pub struct PretrainingJob;
+
+impl Job<Pretrain> for PretrainingJob {
+    type Data = RunData;
+
+    const PUBLISH: Publish = Publish::Last;
+
+    fn drop_other_data(
+        &self,
+        folder: &Path,
+        earlier: Option<&Pretrain>,
+        now: &Pretrain,
+    ) -> Result<(), SessionError> {
+        drop_other_data(folder, earlier, now)
+    }
+
+    fn gather(
+        &self,
+        settings: &Pretrain,
+        folder: &Path,
+        has_begun: bool,
+        say: &dyn Fn(&str),
+    ) -> Result<RunData, SessionError> {
+        let gather = || DataPreparation { folder, announce: say }.run(settings);
+        match gather() {
+            Err(SessionError::Data(DataError::OtherPreparation { .. })) if !has_begun => {
+                // The text was changed since a start that failed.
+                drop_other_data(folder, None, settings)?;
+                gather()
+            }
+            gathered => gathered,
+        }
+    }
+
+    fn identity(&self, data: &RunData) -> String {
+        data.identity.clone()
+    }
+
+    fn prepare(
+        &self,
+        settings: &Pretrain,
+        data: &RunData,
+        available: Option<usize>,
+    ) -> Result<Prepared, SessionError> {
+        let config = albert_config(&settings.model, &data.tokenizer)?;
+        let vocabulary_size = config.vocab_size;
+        let learner = learner(settings, config, available)?;
+        let (training, held_out) = (&settings.training, data.held_out.clone());
+        let objective: Arc<dyn Objective> = Arc::new(Pretraining::new(
+            data.training.clone(),
+            (held_out, training.eval_sequences),
+            vocabulary_size,
+            training.batch,
+            micro_batch(settings),
+        ));
+        let description = format!(
+            "data: {} documents, {} samples an epoch of at most {} tokens",
+            data.training.sampler().documents(),
+            data.training.epoch(0).samples(),
+            settings.sampling.max_seq_length,
+        );
+        Ok(Prepared { learner, objective, description })
+    }
+
+    fn tokenizer<'a>(&self, data: &'a RunData) -> &'a Tokenizer {
+        &data.tokenizer
+    }
+}
+
+/// The configuration of the model that `settings` describe, over a vocabulary of `pieces`.
+///
+/// # Errors
+/// If the vocabulary does not hold the tokenizer's pieces.
+pub fn albert_config(settings: &ModelSettings, tokenizer: &Tokenizer) -> Result<AlbertConfig, SessionError> {
+    let pieces = tokenizer.vocabulary_size();
+    let vocab_size = settings.vocab_size.unwrap_or(pieces);
+    if vocab_size < pieces {
+        return Err(SessionError::Vocabulary { vocab_size, pieces });
+    }
+    let special = tokenizer.special();
+    Ok(AlbertConfig {
+        pad_token_id: special.pad.into(),
+        bos_token_id: special.classification.into(),
+        eos_token_id: special.separator.into(),
+        ..settings.albert_config(pieces)
+    })
+}
+
+/// Tokens of a micro-batch that nobody gave a size: enough for matrix products to be efficient, little enough for
+/// activations to stay small. A function of the settings alone, so that a run is the same on any machine.
+const MICRO_BATCH_TOKENS: usize = 4096;
+
+/// Sequences that are computed together.
+pub fn micro_batch(settings: &Pretrain) -> usize {
+    let fitting = (MICRO_BATCH_TOKENS / settings.sampling.max_seq_length).max(1);
+    settings.training.micro_batch.unwrap_or(fitting).min(settings.training.batch)
+}
+
+/// The most that a micro-batch of `sequences` holds.
+pub fn capacity(settings: &Pretrain, sequences: usize) -> Capacity {
+    let length = settings.sampling.max_seq_length;
+    let predictions = settings.masking.predictions(length) * if settings.masking.permutation { 2 } else { 1 };
+    Capacity { tokens: sequences * length, sequences, masked: sequences * predictions }
+}
+
+/// The plans of pre-training steps and evaluations.
+pub fn plans(albert: &Albert, capacity: Capacity, options: PlanOptions) -> Plans {
+    Plans {
+        training: albert.pretraining_plan(capacity, options).expect("pre-training reaches every parameter"),
+        evaluation: albert.evaluation_plan(capacity, options.precision),
+    }
+}
+
+/// A model with fresh parameters, ready for the micro-batches that `settings` ask for.
+///
+/// # Errors
+/// If the device cannot be had, or a step does not fit into `available` bytes of memory.
+pub fn learner(
+    settings: &Pretrain,
+    config: AlbertConfig,
+    available: Option<usize>,
+) -> Result<Learner, SessionError> {
+    let device = engine::Device::Cpu(cpu(&settings.device)?);
+    let albert = Albert::new(config, Heads::PRETRAINING).map_err(ModelError::from)?;
+    let sequences = micro_batch(settings);
+    let options = PlanOptions { precision: precision(&settings.device), recompute: Recompute::None };
+    let plans_of = |sequences| plans(&albert, capacity(settings, sequences), options);
+    let plans = plans_of(sequences);
+    let (needed, activations) = plans.memory();
+    if let Some(available) = available.filter(|&available| available < needed) {
+        let advice = match most_fitting(sequences, |fewer| plans_of(fewer).memory().0 <= available) {
+            0 => "not even one sequence fits: use a smaller model (--preset) or shorter sequences (--max-seq-length), or \
+                  free memory"
+                .into(),
+            fewer => format!(
+                "--micro-batch {fewer} fits and gives the same result up to rounding, only slower; a smaller model \
+                 (--preset) or shorter sequences (--max-seq-length) need less as well"
+            ),
+        };
+        let length = settings.sampling.max_seq_length;
+        return Err(SessionError::Memory {
+            micro_batch: sequences,
+            length,
+            needed,
+            activations,
+            available,
+            advice,
+        });
+    }
+    Ok(Learner::new(albert, device, options.precision, plans, settings.training.seed)?)
+}

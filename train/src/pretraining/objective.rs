@@ -1,0 +1,293 @@
+//! Masked words and sentence order as an objective of the training loop.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use engine::RunError;
+
+use super::batch::{Batch, Normalizers};
+use super::dataset::{Dataset, Reader};
+use crate::run::progress::{Figure, Form};
+use crate::training::{Evaluator, Finding, Inputs, Metrics, Objective, Outputs, Position, Step, Sums};
+
+/// The two tasks: the outputs of a plan, the input with the labels, and the names of the sums.
+const TASKS: [Task; 2] = [
+    Task {
+        losses: "masked_lm_row_losses",
+        predictions: "masked_lm_predictions",
+        labels: "masked_labels",
+        sums: ["masked_lm_loss", "masked_lm_correct", "masked_tokens"],
+    },
+    Task {
+        losses: "sentence_order_row_losses",
+        predictions: "sentence_order_predictions",
+        labels: "sentence_order_labels",
+        sums: ["sentence_order_loss", "sentence_order_correct", "sequences"],
+    },
+];
+
+struct Task {
+    losses: &'static str,
+    predictions: &'static str,
+    labels: &'static str,
+    /// Σ −log probability of the right class, right predictions, predictions.
+    sums: [&'static str; 3],
+}
+
+/// Pre-training: what is learnt from, what it is measured on, and how much at a time.
+#[derive(Debug)]
+pub struct Pretraining {
+    training: Option<Arc<Dataset>>,
+    held_out: Vec<Inputs>,
+    vocabulary_size: usize,
+    batch: usize,
+    micro_batch: usize,
+    scratch: Mutex<(Vec<f32>, Vec<i32>)>,
+}
+
+impl Pretraining {
+    /// Learns from `training` in batches of `batch` sequences, at most `micro_batch` of them computed together, and is measured
+    /// on the first `held_out.1` sequences of `held_out.0`, always the same.
+    ///
+    /// # Panics
+    /// If a batch has no sequence.
+    pub fn new(
+        training: Arc<Dataset>,
+        held_out: (Arc<Dataset>, usize),
+        vocabulary_size: usize,
+        batch: usize,
+        micro_batch: usize,
+    ) -> Self {
+        assert!(batch > 0 && micro_batch > 0, "a batch has sequences");
+        let measured = Self::measure(held_out.0, held_out.1, vocabulary_size, micro_batch);
+        Self { training: Some(training), batch, ..measured }
+    }
+
+    /// Only measures.
+    ///
+    /// # Panics
+    /// If no sequence is computed at a time.
+    pub fn measure(
+        held_out: Arc<Dataset>,
+        sequences: usize,
+        vocabulary_size: usize,
+        micro_batch: usize,
+    ) -> Self {
+        let within_epoch = held_out.epoch(0).samples().min(sequences as u64) as usize;
+        let examples = Reader::new(held_out, Position::default()).examples(within_epoch);
+        let pack = |part| Batch::pack(part, Normalizers::of(part)).into_inputs();
+        let held_out = examples.chunks(micro_batch).map(pack).collect();
+        Self { training: None, held_out, vocabulary_size, batch: 1, micro_batch, scratch: Mutex::default() }
+    }
+
+    /// The most that a plan must hold to measure: members of each axis.
+    pub fn largest(&self) -> [usize; 3] {
+        let most = |axis: usize| self.held_out.iter().map(|inputs| inputs.lengths[axis]).max().unwrap_or(0);
+        [0, 1, 2].map(most)
+    }
+
+    fn training(&self) -> &Arc<Dataset> {
+        self.training.as_ref().expect("only a run that trains has steps")
+    }
+
+    /// The share of the commonest masked token.
+    fn majority(&self) -> f64 {
+        let mut counts = vec![0_u64; self.vocabulary_size];
+        let labels = self.held_out.iter().flat_map(|inputs| inputs.integer("masked_labels"));
+        labels.for_each(|&label| counts[label as usize] += 1);
+        let most = counts.iter().max().copied().unwrap_or(0);
+        most as f64 / counts.iter().sum::<u64>() as f64
+    }
+}
+
+impl Objective for Pretraining {
+    fn name(&self) -> &str {
+        "pretrain"
+    }
+
+    fn steps(self: Arc<Self>, from: Position) -> Box<dyn Iterator<Item = Step> + Send> {
+        let mut reader = Reader::new(self.training().clone(), from);
+        Box::new(std::iter::from_fn(move || {
+            let from = reader.position();
+            let examples = reader.examples(self.batch);
+            let normalizers = Normalizers::of(&examples);
+            let pack = |part| Batch::pack(part, normalizers).into_inputs();
+            let micro_batches = examples.chunks(self.micro_batch).map(pack).collect();
+            Some(Step { micro_batches, from, until: reader.position() })
+        }))
+    }
+
+    fn examples(&self) -> u64 {
+        self.training().epoch(0).samples()
+    }
+
+    fn evaluation_batches(&self) -> u64 {
+        self.held_out.len() as u64
+    }
+
+    fn tally(&self, inputs: &Inputs, outputs: Outputs<'_>, sums: &mut Sums) {
+        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let (losses, predictions) = &mut *scratch;
+        for Task { losses: row_losses, predictions: found, labels, sums: [loss, correct, count] } in TASKS {
+            outputs.read(row_losses, losses);
+            outputs.read_indices(found, predictions);
+            let labels = inputs.integer(labels);
+            let right = predictions.iter().zip(labels).filter(|(found, label)| found == label).count();
+            sums.add(loss, losses.iter().map(|&loss| f64::from(loss)).sum());
+            sums.add(correct, right as f64);
+            sums.add(count, labels.len() as f64);
+        }
+    }
+
+    fn metrics(&self, sums: &Sums) -> Metrics {
+        TASKS.iter().fold(Metrics::default(), |metrics, Task { sums: [loss, correct, count], .. }| {
+            let accuracy = correct.replace("correct", "accuracy");
+            metrics.with(*loss, sums.mean(loss, count)).with(accuracy, sums.mean(correct, count))
+        })
+    }
+
+    fn figures(&self, metrics: &Metrics) -> Vec<Figure<'static>> {
+        let figure = |name, key, form| Figure { name, value: metrics.value(key), form };
+        vec![
+            figure("words", "masked_lm_loss", Form::Loss),
+            figure("right", "masked_lm_accuracy", Form::Accuracy),
+            figure("order", "sentence_order_loss", Form::Loss),
+            figure("right", "sentence_order_accuracy", Form::Accuracy),
+        ]
+    }
+
+    /// Figures under the names of the reference's `eval_results.txt` (`model/ALBERT.md`, Evaluation), and
+    /// `majority_masked_lm_accuracy`: what always guessing the commonest masked token would reach.
+    fn evaluate(&self, model: &mut Evaluator<'_>) -> Result<Option<Metrics>, RunError> {
+        let mut sums = Sums::default();
+        for inputs in &self.held_out {
+            let Some(outputs) = model.run(inputs)? else { return Ok(None) };
+            self.tally(inputs, outputs, &mut sums);
+        }
+        let [words, order] = TASKS.map(|Task { sums: [loss, correct, count], .. }| {
+            (sums.mean(loss, count), sums.mean(correct, count))
+        });
+        Ok(Some(
+            Metrics::default()
+                .with("loss", words.0 + order.0)
+                .with("masked_lm_accuracy", words.1)
+                .with("masked_lm_loss", words.0)
+                .with("sentence_order_accuracy", order.1)
+                .with("sentence_order_loss", order.0)
+                .with("majority_masked_lm_accuracy", self.majority())
+                .with_count("sequences", sums.get("sequences") as u64)
+                .with_count("masked_tokens", sums.get("masked_tokens") as u64),
+        ))
+    }
+
+    /// A hash of what an evaluation sees and is asked for, however it is divided into batches.
+    fn measured_on(&self) -> String {
+        let mut whole = blake3::Hasher::new();
+        for stream in ["token_ids", "position_ids", "masked_labels", "sentence_order_labels"] {
+            let mut part = blake3::Hasher::new();
+            for number in self.held_out.iter().flat_map(|inputs| inputs.integer(stream)) {
+                part.update(&number.to_le_bytes());
+            }
+            whole.update(part.finalize().as_bytes());
+        }
+        whole.finalize().to_hex().to_string()
+    }
+
+    fn selects_by(&self) -> &str {
+        "masked_lm_accuracy"
+    }
+
+    fn in_words(&self, evaluation: &Metrics) -> String {
+        let value = |name| evaluation.value(name);
+        format!(
+            "masked words {:.3} right (always guessing the commonest: {:.3}), loss {:.3}; sentence order {:.3} right, loss {:.3}",
+            value("masked_lm_accuracy"),
+            value("majority_masked_lm_accuracy"),
+            value("masked_lm_loss"),
+            value("sentence_order_accuracy"),
+            value("sentence_order_loss"),
+        )
+    }
+
+    fn not_learnt(&self, evaluation: &Metrics) -> Option<Finding> {
+        let words = || {
+            format!(
+                "masked words are told no better ({:.3} right) than by always giving the commonest ({:.3}): of the words \
+                 around them nothing was learnt",
+                evaluation.value("masked_lm_accuracy"),
+                evaluation.value("majority_masked_lm_accuracy")
+            )
+        };
+        (!beats_frequency(evaluation)).then(|| Finding { event: "no_better_than_frequency", words: words() })
+    }
+
+    fn useless(&self, evaluation: &Metrics) -> Option<String> {
+        let (loss, uniform) = (evaluation.value("masked_lm_loss"), (self.vocabulary_size as f64).ln());
+        // Twice the loss of knowing nothing is beyond any fluctuation of a few held-out words.
+        (!evaluation.value("loss").is_finite() || loss > 2.0 * uniform).then(|| {
+            format!(
+                "the loss of held-out masked words is {loss:.4}, where giving all pieces the same probability has \
+                 {uniform:.4}"
+            )
+        })
+    }
+}
+
+/// Whether masked words are told better than by always giving the commonest, by more than one standard error of that
+/// share: whoever has learnt frequencies alone is not.
+pub fn beats_frequency(evaluation: &Metrics) -> bool {
+    let share = evaluation.value("majority_masked_lm_accuracy");
+    let error = (share * (1.0 - share) / evaluation.value("masked_tokens")).sqrt();
+    evaluation.value("masked_lm_accuracy") > share + error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::synthetic::{self, Shape};
+    use super::*;
+    use crate::training::BatchStream;
+
+    fn objective(batch: usize, micro_batch: usize) -> Arc<Pretraining> {
+        let dataset = Arc::new(synthetic::dataset(&Shape::default(), 64, 7));
+        let held_out = (dataset.clone(), 30);
+        Arc::new(Pretraining::new(dataset, held_out, synthetic::VOCABULARY, batch, micro_batch))
+    }
+
+    #[test]
+    fn batches_follow_each_other_and_resume() {
+        let objective = objective(10, 4);
+        let mut stream = BatchStream::start(objective.clone(), Position::default()).unwrap();
+        let steps: Vec<Step> = (0..40).map(|_| stream.next_step()).collect();
+        assert!(steps.last().unwrap().until.epoch > 0, "an epoch's end lies within");
+        for pair in steps.windows(2) {
+            assert_eq!(pair[0].until, pair[1].from);
+        }
+        for step in &steps {
+            let sequences: Vec<usize> = step.micro_batches.iter().map(Inputs::sequences).collect();
+            assert_eq!(sequences, [4, 4, 2]);
+        }
+        let mut resumed = BatchStream::start(objective, steps[17].from).unwrap();
+        assert_eq!(resumed.next_step(), steps[17]);
+        assert_eq!(resumed.next_step(), steps[18]);
+    }
+
+    #[test]
+    fn frequency_is_beaten_beyond_chance_only() {
+        let beats = |accuracy| {
+            let metrics = Metrics::default().with("masked_lm_accuracy", accuracy);
+            // A standard error of 0.01.
+            beats_frequency(
+                &metrics.with("majority_masked_lm_accuracy", 0.1).with_count("masked_tokens", 900),
+            )
+        };
+        let accuracies = [0.0, 0.1, 0.109, 0.111, 0.5, f64::NAN];
+        assert_eq!(accuracies.map(beats), [false, false, false, true, true, false]);
+    }
+
+    #[test]
+    fn the_identity_is_of_the_text_and_not_of_its_division() {
+        let whole = objective(10, 4).measured_on();
+        assert_eq!(whole, objective(10, 3).measured_on());
+        let other = Arc::new(synthetic::dataset(&Shape::default(), 64, 8));
+        assert_ne!(whole, Pretraining::measure(other, 30, synthetic::VOCABULARY, 4).measured_on());
+    }
+}

@@ -1,0 +1,62 @@
+//! What a session of pre-training takes from its settings.
+
+use super::job::micro_batch;
+use crate::config::{DeviceSettings, Pretrain, Span};
+use crate::training::{RunSettings, TrainerOptions};
+
+/// Steps between `train` events of the journal.
+const LOG_EVERY: u64 = 10;
+
+impl RunSettings for Pretrain {
+    /// The data are checked by their fingerprints. The micro-batch and the instruction set change the order of sums, and
+    /// with it the last bits; the run says so.
+    const FREE_AT_RESUME: &'static [&'static str] = &[
+        "data.train",
+        "data.held_out",
+        "data.tokenizer",
+        "training.micro_batch",
+        "training.eval_every",
+        "training.eval_sequences",
+        "training.save_every",
+        "training.keep",
+        "training.max_time",
+        "device.device",
+        "device.threads",
+        "device.isa",
+    ];
+
+    fn options(&self) -> TrainerOptions {
+        let training = &self.training;
+        TrainerOptions {
+            steps: training.steps,
+            batch_size: training.batch,
+            evaluate_every: training.eval_every,
+            patience: None,
+            save_every: training.save_every,
+            log_every: LOG_EVERY,
+            schedule: self.schedule(),
+            optimizer: self.optimizer.optimizer(),
+        }
+    }
+
+    fn keep(&self) -> usize {
+        self.training.keep
+    }
+
+    fn max_time(&self) -> Option<Span> {
+        self.training.max_time
+    }
+
+    fn device(&self) -> &DeviceSettings {
+        &self.device
+    }
+
+    fn rounds_like(&self, earlier: &Self) -> bool {
+        micro_batch(earlier) == micro_batch(self)
+    }
+
+    fn notice(&self) -> Option<&'static str> {
+        let is_built_in = self.data.train.is_empty();
+        is_built_in.then_some("no text was given: learning from built-in stories (your own: --train FILE)")
+    }
+}

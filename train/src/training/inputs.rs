@@ -1,0 +1,104 @@
+//! What a plan is given and what it gives back, by name: the loop knows no task.
+
+use engine::{Bindings, PlanId, RunError, Runtime};
+
+/// A micro-batch as a plan binds it: sequences one after the other, one row per real token, no padding.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Inputs {
+    /// Members of every axis of the plan, in the order of their declaration: tokens, sequences, and what a head adds.
+    pub lengths: Vec<usize>,
+    /// Integer inputs.
+    pub integers: Vec<(&'static str, Vec<i32>)>,
+    /// Real inputs.
+    pub reals: Vec<(&'static str, Vec<f32>)>,
+}
+
+impl Inputs {
+    /// Rows of real tokens.
+    pub fn tokens(&self) -> usize {
+        self.lengths[0]
+    }
+
+    /// Sequences.
+    pub fn sequences(&self) -> usize {
+        self.lengths[1]
+    }
+
+    /// The integer input `name`; empty where there is none.
+    pub fn integer(&self, name: &str) -> &[i32] {
+        self.integers.iter().find(|(known, _)| *known == name).map_or(&[], |(_, values)| values)
+    }
+
+    /// Runs `plan` on them. `starts` are the members of every axis that earlier micro-batches of the same step held.
+    pub(super) fn run(
+        &self,
+        runtime: &mut Runtime,
+        plan: PlanId,
+        starts: &[u64],
+        seed: u64,
+        step: u64,
+    ) -> Result<(), RunError> {
+        let integers: Vec<_> =
+            self.integers.iter().map(|(name, values)| (*name, values.as_slice())).collect();
+        let reals: Vec<_> = self.reals.iter().map(|(name, values)| (*name, values.as_slice())).collect();
+        let bindings = Bindings {
+            lengths: &self.lengths,
+            starts,
+            integers: &integers,
+            reals: &reals,
+            seed,
+            step: step as u32,
+        };
+        runtime.run(plan, &bindings)
+    }
+}
+
+/// What the last run of a plan computed.
+#[derive(Clone, Copy, Debug)]
+pub struct Outputs<'a> {
+    runtime: &'a Runtime,
+    plan: PlanId,
+}
+
+impl<'a> Outputs<'a> {
+    /// Those of the last run of `plan`.
+    pub fn new(runtime: &'a Runtime, plan: PlanId) -> Self {
+        Self { runtime, plan }
+    }
+
+    /// Reads the output `name` into `into`, whose content is replaced.
+    pub fn read(&self, name: &str, into: &mut Vec<f32>) {
+        self.runtime.read_output(self.plan, name, into);
+    }
+
+    /// Reads an output that is indices.
+    pub fn read_indices(&self, name: &str, into: &mut Vec<i32>) {
+        self.runtime.read_indices(self.plan, name, into);
+    }
+}
+
+/// A model that answers: runs a plan without gradients on one micro-batch after the other.
+pub struct Evaluator<'a> {
+    runtime: &'a mut Runtime,
+    plan: PlanId,
+    stop: &'a dyn Fn() -> bool,
+}
+
+impl<'a> Evaluator<'a> {
+    /// Runs `plan` of `runtime` until `stop` says so.
+    pub fn new(runtime: &'a mut Runtime, plan: PlanId, stop: &'a dyn Fn() -> bool) -> Self {
+        Self { runtime, plan, stop }
+    }
+
+    /// What the model answers to a micro-batch; `None` where somebody asked to stop. No step is claimed.
+    ///
+    /// # Errors
+    /// If the micro-batch does not fit the plan.
+    pub fn run(&mut self, inputs: &Inputs) -> Result<Option<Outputs<'_>>, RunError> {
+        if (self.stop)() {
+            return Ok(None);
+        }
+        inputs.run(self.runtime, self.plan, &[], 0, 0)?;
+        Ok(Some(Outputs::new(self.runtime, self.plan)))
+    }
+}

@@ -1,0 +1,41 @@
+//! Batches made ahead of time, on a thread of their own.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use super::objective::{Objective, Position, Step};
+use crate::threads::ThreadsError;
+
+/// Makes optimisation batches one after the other, batch n + 1 while n is being learnt from.
+///
+/// Dropping it ends its thread.
+#[derive(Debug)]
+pub struct BatchStream {
+    steps: Receiver<Step>,
+}
+
+impl BatchStream {
+    /// Begins with the batch at `position`.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(objective: Arc<dyn Objective>, position: Position) -> Result<Self, ThreadsError> {
+        let (sender, steps) = sync_channel(1);
+        let make = move || {
+            // Sending fails once nobody listens any more.
+            objective.steps(position).map_while(|step| sender.send(step).ok()).for_each(drop);
+        };
+        thread::Builder::new()
+            .name("batches".into())
+            .spawn(make)
+            .map_err(ThreadsError::of("the thread that makes batches"))?;
+        Ok(Self { steps })
+    }
+
+    /// The next batch, waiting for it where it is not ready.
+    pub fn next_step(&mut self) -> Step {
+        let step = self.steps.recv();
+        step.expect("the thread ends before its receiver only by a panic, which has been reported")
+    }
+}
