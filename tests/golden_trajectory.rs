@@ -11,7 +11,6 @@ use kernels::cpu::Isa;
 use model::{Albert, AlbertConfig, Capacity, Heads, LOSSES};
 use serde::Deserialize;
 use support::{Recorded, assert_close, devices, golden_folders, nudged, recorded};
-use train::pretraining::{Batch, Padded};
 use train::optimization::{OptimizerKind, OptimizerSettings, Schedule};
 use train::pretraining::{Batch, Padded};
 

@@ -12,7 +12,8 @@ use crate::config::{ModelSettings, Pretrain};
 use crate::data::DataError;
 use crate::tokenizer::Tokenizer;
 use crate::training::{
-    Job, Learner, Objective, Plans, Prepared, Publish, SessionError, cpu, most_fitting, precision,
+    Job, LOG_EVERY, Learner, Objective, Plans, Prepared, Publish, SessionError, TrainerOptions, cpu,
+    most_fitting, precision,
 };
 
 /// Pre-training, as a session runs it.
@@ -53,6 +54,20 @@ impl Job<Pretrain> for PretrainingJob {
 
     fn identity(&self, data: &RunData) -> String {
         data.identity.clone()
+    }
+
+    fn options(&self, settings: &Pretrain, _data: &RunData) -> TrainerOptions {
+        let training = &settings.training;
+        TrainerOptions {
+            steps: training.steps,
+            batch_size: training.batch,
+            evaluate_every: training.eval_every,
+            patience: None,
+            save_every: training.save_every,
+            log_every: LOG_EVERY,
+            schedule: settings.schedule(),
+            optimizer: settings.optimizer.optimizer(),
+        }
     }
 
     fn prepare(

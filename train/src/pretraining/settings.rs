@@ -2,10 +2,7 @@
 
 use super::job::micro_batch;
 use crate::config::{DeviceSettings, Pretrain, Span};
-use crate::training::{RunSettings, TrainerOptions};
-
-/// Steps between `train` events of the journal.
-const LOG_EVERY: u64 = 10;
+use crate::training::RunSettings;
 
 impl RunSettings for Pretrain {
     /// The data are checked by their fingerprints. The micro-batch and the instruction set change the order of sums, and
@@ -24,20 +21,6 @@ impl RunSettings for Pretrain {
         "device.threads",
         "device.isa",
     ];
-
-    fn options(&self) -> TrainerOptions {
-        let training = &self.training;
-        TrainerOptions {
-            steps: training.steps,
-            batch_size: training.batch,
-            evaluate_every: training.eval_every,
-            patience: None,
-            save_every: training.save_every,
-            log_every: LOG_EVERY,
-            schedule: self.schedule(),
-            optimizer: self.optimizer.optimizer(),
-        }
-    }
 
     fn keep(&self) -> usize {
         self.training.keep

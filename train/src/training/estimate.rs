@@ -30,7 +30,7 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Measures one micro-batch, the one at `position`; no parameter changes.
+    /// Measures one micro-batch, the one at `position`, whose sequences are announced; no parameter changes.
     ///
     /// # Errors
     /// If it does not fit the plan.
@@ -40,9 +40,11 @@ impl Estimate {
         position: Position,
         options: &TrainerOptions,
         steps_done: u64,
+        announce: &dyn Fn(usize),
     ) -> Result<Self, RunError> {
         let step = objective.clone().steps(position).next().expect("an objective's steps have no end");
         let micro_batch = &step.micro_batches[..1];
+        announce(micro_batch[0].sequences());
         let mut time = || -> Result<Duration, RunError> {
             let start = Instant::now();
             learner.gradient(micro_batch, steps_done)?;

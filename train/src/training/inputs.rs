@@ -29,6 +29,14 @@ impl Inputs {
         self.integers.iter().find(|(known, _)| *known == name).map_or(&[], |(_, values)| values)
     }
 
+    /// Hands them to `work` as the engine takes them.
+    pub fn bound<T>(&self, work: impl FnOnce(&Bindings<'_>) -> T) -> T {
+        let integers: Vec<_> =
+            self.integers.iter().map(|(name, values)| (*name, values.as_slice())).collect();
+        let reals: Vec<_> = self.reals.iter().map(|(name, values)| (*name, values.as_slice())).collect();
+        work(&Bindings { lengths: &self.lengths, integers: &integers, reals: &reals, ..Bindings::default() })
+    }
+
     /// Runs `plan` on them. `starts` are the members of every axis that earlier micro-batches of the same step held.
     pub(super) fn run(
         &self,
@@ -38,18 +46,7 @@ impl Inputs {
         seed: u64,
         step: u64,
     ) -> Result<(), RunError> {
-        let integers: Vec<_> =
-            self.integers.iter().map(|(name, values)| (*name, values.as_slice())).collect();
-        let reals: Vec<_> = self.reals.iter().map(|(name, values)| (*name, values.as_slice())).collect();
-        let bindings = Bindings {
-            lengths: &self.lengths,
-            starts,
-            integers: &integers,
-            reals: &reals,
-            seed,
-            step: step as u32,
-        };
-        runtime.run(plan, &bindings)
+        self.bound(|bindings| runtime.run(plan, &Bindings { starts, seed, step: step as u32, ..*bindings }))
     }
 }
 
@@ -100,5 +97,10 @@ impl<'a> Evaluator<'a> {
         }
         inputs.run(self.runtime, self.plan, &[], 0, 0)?;
         Ok(Some(Outputs::new(self.runtime, self.plan)))
+    }
+
+    /// The device with the model, for work of several plans; `None` where somebody asked to stop.
+    pub fn runtime(&mut self) -> Option<&mut Runtime> {
+        (!(self.stop)()).then_some(&mut *self.runtime)
     }
 }

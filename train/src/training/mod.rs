@@ -31,4 +31,4 @@ pub use objective::{Finding, Objective, Position, Step};
 pub use session::{Ended, Job, Prepared, Publish, RunSettings, Session, Watch, rehearse};
 pub use state::TrainingState;
 pub use stream::BatchStream;
-pub use trainer::{Finished, Trainer, TrainerOptions};
+pub use trainer::{Finished, LOG_EVERY, Trainer, TrainerOptions};

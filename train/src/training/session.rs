@@ -33,9 +33,6 @@ pub trait RunSettings: Settings + Send + 'static {
     /// Keys that may differ between the sessions of a run: what does not change what is computed, or is checked by its content.
     const FREE_AT_RESUME: &'static [&'static str];
 
-    /// How the run goes.
-    fn options(&self) -> TrainerOptions;
-
     /// Checkpoints kept besides the best.
     fn keep(&self) -> usize;
 
@@ -101,6 +98,9 @@ pub trait Job<S: RunSettings>: Clone + Send + 'static {
 
     /// Tells the data to learn from apart from any other.
     fn identity(&self, data: &Self::Data) -> String;
+
+    /// How a run on these data goes.
+    fn options(&self, settings: &S, data: &Self::Data) -> TrainerOptions;
 
     /// A model that stands before the first step, and what it is trained for.
     ///
@@ -367,7 +367,7 @@ fn load<S: RunSettings, J: Job<S>>(
 ) -> Result<(Trainer, J::Data), SessionError> {
     let Prepared { mut learner, objective, description } =
         job.prepare(settings, &data, available_memory())?;
-    let options = settings.options();
+    let options = job.options(settings, &data);
     let is_continued = !checkpoints.steps()?.is_empty();
     introduce(&mut learner, &options, &description, is_continued, settings.keep(), &watch);
     let mut trainer = Trainer {
@@ -389,7 +389,8 @@ fn load<S: RunSettings, J: Job<S>>(
     if step < trainer.options.steps {
         let Trainer { learner, objective, state, options, .. } = &mut trainer;
         let estimate =
-            Estimate::measure(learner, objective, state.position, options, step).map_err(TrainError::from)?;
+            Estimate::measure(learner, objective, state.position, options, step, &announce(&watch))
+                .map_err(TrainError::from)?;
         watch(TrainEvent::Estimated { estimate: &estimate, options, step });
     }
     Ok((trainer, data))
@@ -413,12 +414,21 @@ pub fn rehearse<S: RunSettings, J: Job<S>>(
     let data = job.gather(settings, folder, false, &|what| watch(TrainEvent::Said(what)))?;
     let Prepared { mut learner, objective, description } =
         job.prepare(settings, &data, available_memory())?;
-    let options = settings.options();
+    let options = job.options(settings, &data);
     introduce(&mut learner, &options, &description, false, settings.keep(), watch);
-    let estimate = Estimate::measure(&mut learner, &objective, Default::default(), &options, 0)
-        .map_err(TrainError::from)?;
+    let estimate =
+        Estimate::measure(&mut learner, &objective, Default::default(), &options, 0, &announce(watch))
+            .map_err(TrainError::from)?;
     watch(TrainEvent::Estimated { estimate: &estimate, options: &options, step: 0 });
     Ok(())
+}
+
+fn announce(watch: &Watch) -> impl Fn(usize) {
+    move |sequences| {
+        watch(TrainEvent::Said(&format!(
+            "measuring one micro-batch of {sequences} sequences, for an estimate of the time it will take"
+        )));
+    }
 }
 
 /// Writes the model into the run's `model/`.

@@ -23,6 +23,9 @@ use crate::threads::ThreadsError;
 /// The part of a run, one in so many steps, after which it should have learnt more than frequencies.
 const WARNING_SHARE: u64 = 4;
 
+/// Steps between `train` events of the journal of a run.
+pub const LOG_EVERY: u64 = 10;
+
 /// How a run goes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainerOptions {

@@ -6,7 +6,7 @@ use kernels::cpu::Isa;
 
 use super::super::nearest::abridged;
 use super::super::{Interval, Objections, Settings, Span, most_threads};
-use super::{LearningSettings, Pretrain, TrainingSettings};
+use super::{DeviceSettings, LearningSettings, Pretrain, TrainingSettings};
 use crate::data::DataError;
 use crate::run::checkpoint::MIN_KEEP;
 
@@ -65,33 +65,11 @@ impl Pretrain {
         }
         self.check_learning(objections);
         self.check_training(objections);
-        self.check_device(objections);
-    }
-
-    fn check_device(&self, objections: &mut Objections) {
-        if let Some(isa) = &self.device.isa
-            && isa.parse::<Isa>().is_err()
-        {
-            let names = Isa::ALL.map(|isa| isa.to_string()).join(", ");
-            let help = format!("the instruction sets are {names}; not set: the best there is");
-            objections.add("device.isa", format!("there is no instruction set `{}`", abridged(isa)), help);
-        }
+        check_device(&self.device, objections);
     }
 
     fn check_learning(&self, objections: &mut Objections) {
-        let LearningSettings {
-            kind: _,
-            learning_rate,
-            warmup_steps,
-            start_warmup_step: _,
-            poly_power,
-            beta1,
-            beta2,
-            epsilon,
-            weight_decay,
-            clip_norm,
-            bias_correction: _,
-        } = self.optimizer;
+        let LearningSettings { learning_rate, warmup_steps, .. } = self.optimizer;
         if let Some(rate) = learning_rate {
             let help = format!(
                 "for batch {} the rule gives {:.2e}",
@@ -109,17 +87,7 @@ impl Pretrain {
                 format!("the rule gives {}", self.ruled_warmup()),
             );
         }
-        let below_one = "from 0 up to, not including, 1";
-        objections.require(poly_power >= 0.0, "optimizer.poly_power", poly_power, "at least 0; 1 is linear");
-        objections.require((0.0..1.0).contains(&single(beta1)), "optimizer.beta1", beta1, below_one);
-        objections.require((0.0..1.0).contains(&single(beta2)), "optimizer.beta2", beta2, below_one);
-        let adds = single(epsilon) > 0.0 && single(epsilon).is_finite();
-        objections.require(adds, "optimizer.epsilon", epsilon, "more than 0; ALBERT uses 1e-6");
-        let decays = (0.0..=1.0).contains(&weight_decay);
-        objections.require(decays, "optimizer.weight_decay", weight_decay, "from 0 to 1; ALBERT uses 0.01");
-        let help = "more than 0, or 0 for no limit; ALBERT uses 1";
-        let limits = clip_norm == 0.0 || single(clip_norm) > 0.0 && single(clip_norm).is_finite();
-        objections.require(limits, "optimizer.clip_norm", clip_norm, help);
+        check_moments(&self.optimizer, objections);
     }
 
     fn check_training(&self, objections: &mut Objections) {
@@ -142,12 +110,6 @@ impl Pretrain {
             ("training.eval_sequences", eval_sequences as u64),
         ] {
             objections.require(value > 0, key, value, "at least 1");
-        }
-        if let Some(threads) = self.device.threads {
-            let most = most_threads();
-            let help =
-                format!("from 1 to {most} on this machine; more than it has cores make nothing faster");
-            objections.require((1..=most).contains(&threads), "device.threads", threads, help);
         }
         objections.require(
             batch <= MOST_SEQUENCES,
@@ -174,23 +136,7 @@ impl Pretrain {
                 format!("at most {batch}; the result is the same up to rounding"),
             );
         }
-        if keep < MIN_KEEP {
-            let message = format!("{keep} is too few: the newest checkpoint may turn out to be damaged");
-            objections.add("training.keep", message, format!("at least {MIN_KEEP}"));
-        }
-        objections.require(keep <= MOST_KEPT, "training.keep", keep, format!("at most {MOST_KEPT}"));
-        let save_time = match save_every {
-            Interval::Time(time) => Some(time),
-            Interval::Steps(_) => None,
-        };
-        for (key, time) in
-            [("training.save_every", save_time), ("training.max_time", max_time.map(|span| span.0))]
-        {
-            if let Some(time) = time {
-                let allowed = time > Duration::ZERO && time <= LONGEST_TIME;
-                objections.require(allowed, key, Span(time), "more than nothing, at most a hundred years");
-            }
-        }
+        check_saving(save_every, keep, max_time, objections);
         let every = self.data.held_out_every;
         objections.require(
             every >= 2,
@@ -198,5 +144,58 @@ impl Pretrain {
             every,
             "at least 2, or none is left to train on",
         );
+    }
+}
+
+/// What can be wrong with an optimizer's constants.
+fn check_moments(optimizer: &LearningSettings, objections: &mut Objections) {
+    let &LearningSettings { poly_power, beta1, beta2, epsilon, weight_decay, clip_norm, .. } = optimizer;
+    let below_one = "from 0 up to, not including, 1";
+    objections.require(poly_power >= 0.0, "optimizer.poly_power", poly_power, "at least 0; 1 is linear");
+    objections.require((0.0..1.0).contains(&single(beta1)), "optimizer.beta1", beta1, below_one);
+    objections.require((0.0..1.0).contains(&single(beta2)), "optimizer.beta2", beta2, below_one);
+    let adds = single(epsilon) > 0.0 && single(epsilon).is_finite();
+    objections.require(adds, "optimizer.epsilon", epsilon, "more than 0; ALBERT uses 1e-6");
+    let decays = (0.0..=1.0).contains(&weight_decay);
+    objections.require(decays, "optimizer.weight_decay", weight_decay, "from 0 to 1; ALBERT uses 0.01");
+    let help = "more than 0, or 0 for no limit; ALBERT uses 1";
+    let limits = clip_norm == 0.0 || single(clip_norm) > 0.0 && single(clip_norm).is_finite();
+    objections.require(limits, "optimizer.clip_norm", clip_norm, help);
+}
+
+/// What can be wrong with how often and how long something is done, and how much is kept.
+fn check_saving(save_every: Interval, keep: usize, max_time: Option<Span>, objections: &mut Objections) {
+    if keep < MIN_KEEP {
+        let message = format!("{keep} is too few: the newest checkpoint may turn out to be damaged");
+        objections.add("training.keep", message, format!("at least {MIN_KEEP}"));
+    }
+    objections.require(keep <= MOST_KEPT, "training.keep", keep, format!("at most {MOST_KEPT}"));
+    let save_time = match save_every {
+        Interval::Time(time) => Some(time),
+        Interval::Steps(_) => None,
+    };
+    for (key, time) in
+        [("training.save_every", save_time), ("training.max_time", max_time.map(|span| span.0))]
+    {
+        if let Some(time) = time {
+            let allowed = time > Duration::ZERO && time <= LONGEST_TIME;
+            objections.require(allowed, key, Span(time), "more than nothing, at most a hundred years");
+        }
+    }
+}
+
+/// What can be wrong with what is computed on.
+fn check_device(device: &DeviceSettings, objections: &mut Objections) {
+    if let Some(isa) = &device.isa
+        && isa.parse::<Isa>().is_err()
+    {
+        let names = Isa::ALL.map(|isa| isa.to_string()).join(", ");
+        let help = format!("the instruction sets are {names}; not set: the best there is");
+        objections.add("device.isa", format!("there is no instruction set `{}`", abridged(isa)), help);
+    }
+    if let Some(threads) = device.threads {
+        let most = most_threads();
+        let help = format!("from 1 to {most} on this machine; more than it has cores make nothing faster");
+        objections.require((1..=most).contains(&threads), "device.threads", threads, help);
     }
 }
