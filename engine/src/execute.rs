@@ -3,7 +3,8 @@
 use kernels::memory::{Memory, Views};
 use kernels::{
     Backend, Element, Kernels, Precision, Store, activation, add, attention, columns, cross_entropy, dropout,
-    embedding, gather, layer_norm, linear, scale, sequence_softmax, sequence_sum, squared_error,
+    embedding, gather, layer_norm, linear, scale, sequence_cross_entropy, sequence_softmax, sequence_sum,
+    squared_error,
 };
 
 use crate::graph::Kind;
@@ -244,6 +245,22 @@ fn forward<P: Precision, B: Kernels<P>>(backend: &B, op: &Op, step: &Step, memor
             };
             backend.cross_entropy_forward(op, operands);
         }
+        Op::SequenceCrossEntropy(op) => {
+            use at::sequence_cross_entropy::{
+                LABELS, LOG_SUM_EXP, LOGITS, LOSS, OFFSETS, PREDICTIONS, SEQUENCE_LOSSES, WEIGHTS,
+            };
+            let operands = sequence_cross_entropy::Forward {
+                logits: o.activation(LOGITS),
+                offsets: o.index(OFFSETS),
+                labels: o.index(LABELS),
+                weights: o.master(WEIGHTS),
+                loss: o.master_mut(LOSS),
+                sequence_loss: o.master_mut(SEQUENCE_LOSSES),
+                log_sum_exp: o.master_mut(LOG_SUM_EXP),
+                prediction: o.index_mut(PREDICTIONS),
+            };
+            backend.sequence_cross_entropy_forward(op, operands);
+        }
         Op::SquaredError(op) => {
             use at::squared_error::{LOSS, TARGETS, WEIGHTS, X};
             let operands = squared_error::Forward {
@@ -442,6 +459,21 @@ fn backward<P: Precision, B: Kernels<P>>(
                 d_logits: o.activation_mut(D_LOGITS),
             };
             backend.cross_entropy_backward(op, operands);
+        }
+        GradientOp::SequenceCrossEntropy(op) => {
+            use at::sequence_cross_entropy_gradient::{
+                D_LOGITS, D_LOSS, LABELS, LOG_SUM_EXP, LOGITS, OFFSETS, WEIGHTS,
+            };
+            let operands = sequence_cross_entropy::Backward {
+                logits: o.activation(LOGITS),
+                offsets: o.index(OFFSETS),
+                labels: o.index(LABELS),
+                weights: o.master(WEIGHTS),
+                log_sum_exp: o.master(LOG_SUM_EXP),
+                d_loss: o.master(D_LOSS),
+                d_logits: o.activation_mut(D_LOGITS),
+            };
+            backend.sequence_cross_entropy_backward(op, operands);
         }
         GradientOp::SquaredError(op) => {
             use at::squared_error_gradient::{D_LOSS, DX, TARGETS, WEIGHTS, X};

@@ -100,6 +100,9 @@ pub enum Content {
     RowOf(Axis),
     /// Ascending from 0 to the length of the axis.
     OffsetsOf(Axis),
+    /// Of each sequence one of its rows, where it has any: another input (a position among the inputs) says where sequences
+    /// begin, in rows that lie along the axis.
+    RowOfSequence(usize, Axis),
     /// All rows, sorted stably by what another input (a position among the inputs) says of each.
     OrderOf(usize),
 }
@@ -321,6 +324,23 @@ impl Graph {
             panic!("input {name}: an order is that of a list that is bound")
         };
         self.indices(name, list.rows(), Content::OrderOf(of))
+    }
+
+    /// Declares an input that names one row of each sequence; `offsets` says where sequences begin.
+    ///
+    /// # Panics
+    /// If the name is taken, or `offsets` are no offsets.
+    #[track_caller]
+    pub fn rows_of_sequences(&self, name: &str, offsets: Indices<'_>) -> Indices<'_> {
+        let (source, rows, content) = {
+            let record = self.record.borrow();
+            (record.values[offsets.id.0].source, record.shape(offsets.id).rows, record.content(offsets.id))
+        };
+        let (Source::Input(of), Rows::Offsets(sequences), Content::OffsetsOf(axis)) = (source, rows, content)
+        else {
+            panic!("input {name}: {content:?} are no offsets")
+        };
+        self.indices(name, Rows::Along(sequences), Content::RowOfSequence(of, axis))
     }
 
     #[track_caller]

@@ -14,6 +14,7 @@ use kernels::gather::Gather;
 use kernels::layer_norm::LayerNorm;
 use kernels::linear::Linear;
 use kernels::scale::Scale;
+use kernels::sequence_cross_entropy::SequenceCrossEntropy;
 use kernels::sequence_softmax::SequenceSoftmax;
 use kernels::sequence_sum::SequenceSum;
 use kernels::squared_error::SquaredError;
@@ -37,6 +38,8 @@ pub enum Op {
     Gather(Gather),
     /// logits, labels, weights → loss, row losses, log-sum-exp, predictions
     CrossEntropy(CrossEntropy),
+    /// logits, offsets, labels, weights → loss, sequence losses, log-sum-exp, predictions
+    SequenceCrossEntropy(SequenceCrossEntropy),
     /// x, targets, weights → loss
     SquaredError(SquaredError),
     /// a, b → y
@@ -79,6 +82,8 @@ pub enum GradientOp {
     Gather(Gather),
     /// logits, labels, weights, log-sum-exp, d_loss → d_logits
     CrossEntropy(CrossEntropy),
+    /// logits, offsets, labels, weights, log-sum-exp, d_loss → d_logits
+    SequenceCrossEntropy(SequenceCrossEntropy),
     /// x, targets, weights, d_loss → dx (into)
     SquaredError(SquaredError),
     /// dy → dx (into)
@@ -125,6 +130,7 @@ names!(Op {
     Dropout: "dropout",
     Gather: "gather",
     CrossEntropy: "cross_entropy",
+    SequenceCrossEntropy: "sequence_cross_entropy",
     SquaredError: "squared_error",
     Add: "add",
     Scale: "scale",
@@ -146,6 +152,7 @@ names!(GradientOp {
     Dropout: "dropout_gradient",
     Gather: "gather_gradient",
     CrossEntropy: "cross_entropy_gradient",
+    SequenceCrossEntropy: "sequence_cross_entropy_gradient",
     SquaredError: "squared_error_gradient",
     Scale: "scale_gradient",
     Columns: "columns_gradient",

@@ -24,6 +24,7 @@ positions! {
     dropout: X, LOGICAL_ROWS => Y;
     gather: X, ROWS => Y;
     cross_entropy: LOGITS, LABELS, WEIGHTS => LOSS, ROW_LOSSES, LOG_SUM_EXP, PREDICTIONS;
+    sequence_cross_entropy: LOGITS, OFFSETS, LABELS, WEIGHTS => LOSS, SEQUENCE_LOSSES, LOG_SUM_EXP, PREDICTIONS;
     squared_error: X, TARGETS, WEIGHTS => LOSS;
     add: A, B => Y;
     unary: X => Y;
@@ -43,6 +44,7 @@ positions! {
     dropout_gradient: DY, LOGICAL_ROWS => DX;
     gather_gradient: ROWS, DY => DX;
     cross_entropy_gradient: LOGITS, LABELS, WEIGHTS, LOG_SUM_EXP, D_LOSS => D_LOGITS;
+    sequence_cross_entropy_gradient: LOGITS, OFFSETS, LABELS, WEIGHTS, LOG_SUM_EXP, D_LOSS => D_LOGITS;
     squared_error_gradient: X, TARGETS, WEIGHTS, D_LOSS => DX;
     sequence_softmax_gradient: Y, OFFSETS, DY => DX;
     sequence_sum_gradient: WEIGHTS, X, OFFSETS, DY => D_WEIGHTS, DX;

@@ -13,6 +13,7 @@ use kernels::gather::Gather;
 use kernels::layer_norm::LayerNorm;
 use kernels::linear::Linear;
 use kernels::scale::Scale;
+use kernels::sequence_cross_entropy::SequenceCrossEntropy;
 use kernels::sequence_softmax::SequenceSoftmax;
 use kernels::sequence_sum::SequenceSum;
 use kernels::squared_error::SquaredError;
@@ -37,10 +38,17 @@ impl Indices<'_> {
     fn require_within(&self, operation: &str, rows: Rows) {
         let within = match (self.content(), rows) {
             (Content::Below(limit), Rows::Fixed(rows)) => limit <= rows,
-            (Content::RowOf(axis), Rows::Along(of)) => axis == of,
+            (Content::RowOf(axis) | Content::RowOfSequence(_, axis), Rows::Along(of)) => axis == of,
             _ => false,
         };
         self.graph.require(within, operation, || format!("{:?} may lie outside {rows:?}", self.content()));
+    }
+
+    /// Whether these are rows of the sequences that `offsets` begin.
+    fn are_rows_of(&self, offsets: Indices<'_>) -> bool {
+        let record = self.graph.record.borrow();
+        let source = record.values[offsets.id.0].source;
+        matches!(record.content(self.id), Content::RowOfSequence(of, _) if source == Source::Input(of))
     }
 
     /// Whether these are the rows of `list` in its order.
@@ -85,13 +93,15 @@ pub struct Norm<'g> {
     pub epsilon: f64,
 }
 
-/// Loss of a classifier and what metrics are made of.
+/// Loss of a classifier and what metrics are made of; of [`Tensor::sequence_cross_entropy`] with a sequence in place of a row.
 #[derive(Clone, Copy, Debug)]
 pub struct Classified<'g> {
     /// Weighted sum of the rows' losses.
     pub loss: Tensor<'g>,
     /// Unweighted loss of each row.
     pub row_losses: Tensor<'g>,
+    /// Log of the sum of the exponentials of each row's logits.
+    pub log_sum_exp: Tensor<'g>,
     /// Index of the largest logit of each row: to be an output of a plan and read by
     /// [`Runtime::read_indices`](crate::Runtime::read_indices).
     pub predictions: Tensor<'g>,
@@ -269,14 +279,42 @@ impl<'g> Tensor<'g> {
         let op = Op::CrossEntropy(CrossEntropy { classes: self.columns() });
         self.require_kind("cross_entropy", Kind::Activation);
         weights.require_kind("cross_entropy", Kind::Statistic);
+        self.classified("cross_entropy", op, &[self.id, labels.id, weights.id], per_row)
+    }
+
+    /// `Σ weight · −log softmax(self over the rows of a sequence)[label]`, one column, one label (a row of the sequence, see
+    /// [`Graph::rows_of_sequences`]) and weight per sequence. Its predictions are rows.
+    #[track_caller]
+    pub fn sequence_cross_entropy(
+        self,
+        offsets: Indices<'g>,
+        labels: Indices<'g>,
+        weights: Tensor<'g>,
+    ) -> Classified<'g> {
+        const NAME: &str = "sequence_cross_entropy";
+        let sequences = offsets.require_offsets(NAME, self.shape().rows);
+        let per_sequence = Shape::new(Rows::Along(sequences), 1);
+        self.same(NAME, "number of columns", self.columns(), 1);
+        self.same(NAME, "shape of weights", per_sequence, weights.shape());
+        self.graph.require(labels.are_rows_of(offsets), NAME, || {
+            format!("{:?} may lie outside of its sequence", labels.content())
+        });
+        self.require_kind(NAME, Kind::Activation);
+        weights.require_kind(NAME, Kind::Statistic);
+        let inputs = [self.id, offsets.id, labels.id, weights.id];
+        self.classified(NAME, Op::SequenceCrossEntropy(SequenceCrossEntropy), &inputs, per_sequence)
+    }
+
+    fn classified(self, name: &str, op: Op, inputs: &[ValueId], each: Shape) -> Classified<'g> {
         let outputs = [
             (Shape::SCALAR, Kind::Statistic),
-            (per_row, Kind::Statistic),
-            (per_row, Kind::Statistic),
-            (per_row, Kind::Index),
+            (each, Kind::Statistic),
+            (each, Kind::Statistic),
+            (each, Kind::Index),
         ];
-        let outputs = self.record("cross_entropy", op, &[self.id, labels.id, weights.id], &outputs);
-        Classified { loss: outputs[0], row_losses: outputs[1], predictions: outputs[3] }
+        let outputs = self.record(name, op, inputs, &outputs);
+        let [loss, row_losses, log_sum_exp, predictions] = std::array::from_fn(|index| outputs[index]);
+        Classified { loss, row_losses, log_sum_exp, predictions }
     }
 
     /// `Σ weight · (self − target)²`, one column.

@@ -65,6 +65,14 @@ pub(crate) fn vjp(d: &mut Backward<'_>, node: &Node, op: &Op, dy: ValueId) {
             let d_logits = d.fresh(GradientOp::CrossEntropy(*op), &reads, inputs[LOGITS]);
             d.flow(d_logits, inputs[LOGITS]);
         }
+        Op::SequenceCrossEntropy(op) => {
+            use at::sequence_cross_entropy::{LABELS, LOG_SUM_EXP, LOGITS, OFFSETS, WEIGHTS};
+            d.constants(node, &inputs[WEIGHTS..]);
+            let (logits, log_sum_exp) = (d.saved(inputs[LOGITS]), d.saved(outputs[LOG_SUM_EXP]));
+            let reads = [logits, inputs[OFFSETS], inputs[LABELS], inputs[WEIGHTS], log_sum_exp, dy];
+            let d_logits = d.fresh(GradientOp::SequenceCrossEntropy(*op), &reads, inputs[LOGITS]);
+            d.flow(d_logits, inputs[LOGITS]);
+        }
         Op::SquaredError(op) => {
             use at::squared_error::{TARGETS, WEIGHTS, X};
             d.constants(node, &inputs[TARGETS..]);

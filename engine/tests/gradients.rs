@@ -131,6 +131,12 @@ const CASES: &[Case] = &[
         let all = g.graph.concatenate(&[y, g.x, y.slice_columns(1, 2)]);
         total(g, all.slice_columns(2, 9))
     }),
+    ("sequence cross entropy", &[("w", [1, WIDTH])], |g, p| {
+        let labels = g.graph.rows_of_sequences("rows_of_sequences", g.offsets);
+        let weights = g.graph.statistic("sequence_weights", Shape::new(Rows::Along(g.sequences), 1));
+        let scores = g.x.linear(p[0], None, Activation::Identity);
+        scores.sequence_cross_entropy(g.offsets, labels, weights).loss
+    }),
     ("softmax and sum over a sequence", &[("w", [1, WIDTH])], |g, p| {
         let scores = g.x.linear(p[0], None, Activation::Identity).sequence_softmax(g.offsets);
         total(
@@ -189,6 +195,7 @@ fn check(case: &Case, recompute: Recompute) -> BTreeSet<String> {
         ("order", order),
         ("offsets", OFFSETS.to_vec()),
         ("rows", vec![4, 0, 4]),
+        ("rows_of_sequences", vec![1, 3, 7]),
         ("labels", vec![1, 4, 0, 6, 2, 5, 3, 3]),
     ];
     let lengths = [TOKENS, SEQUENCES];

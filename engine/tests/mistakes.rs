@@ -175,6 +175,41 @@ fn sequences_are_of_the_rows_that_attend() {
 }
 
 #[test]
+#[should_panic(expected = "sequence_cross_entropy: RowOf(Axis(0)) may lie outside of its sequence")]
+fn what_is_meant_in_a_sequence_is_one_of_its_rows() {
+    let ground = Ground::new();
+    let sequences = ground.graph.axis("sequences", 3);
+    let offsets = ground.graph.indices("offsets", Rows::Offsets(sequences), Content::OffsetsOf(ground.axis));
+    let labels = ground.graph.indices("labels", Rows::Along(sequences), Content::RowOf(ground.axis));
+    let weights = ground.graph.statistic("weights", Shape::new(Rows::Along(sequences), 1));
+    ground.input("x", 1).sequence_cross_entropy(offsets, labels, weights);
+}
+
+#[test]
+fn the_row_of_another_sequence_is_refused() {
+    let ground = Ground::new();
+    let sequences = ground.graph.axis("sequences", 3);
+    let offsets = ground.graph.indices("offsets", Rows::Offsets(sequences), Content::OffsetsOf(ground.axis));
+    let labels = ground.graph.rows_of_sequences("labels", offsets);
+    let weights = ground.graph.statistic("weights", Shape::new(Rows::Along(sequences), 1));
+    let loss = ground.input("x", 1).sequence_cross_entropy(offsets, labels, weights).loss;
+    let plan = Plan::inference(&ground.graph, &[("loss", loss)], Precision::F64);
+    let mut runtime = Runtime::new(Device::Reference, ground.parameters.clone()).expect("memory");
+    let plan = runtime.load(plan).expect("memory");
+    let mut run = |labels: &[i32; 3]| {
+        let integers: [(&str, &[i32]); 2] = [("offsets", &[0, 2, 2, 3]), ("labels", labels)];
+        let reals: [(&str, &[f32]); 2] = [("x", &[0.0; 3]), ("weights", &[1.0; 3])];
+        runtime.run(
+            plan,
+            &Bindings { lengths: &[3, 3], integers: &integers, reals: &reals, ..Bindings::default() },
+        )
+    };
+    assert_eq!(run(&[1, 0, 2]), Ok(()), "an empty sequence has no row to name");
+    let error = run(&[2, 0, 2]).expect_err("row 2 is the third sequence's");
+    assert_eq!(error.to_string(), "input `labels` holds 2 at index 0: it must lie in its sequence, 0..2");
+}
+
+#[test]
 fn what_is_not_bound_is_named() {
     let (mut runtime, plan) = loaded();
     let error = runtime.run(plan, &Bindings { lengths: &[1], ..Bindings::default() });

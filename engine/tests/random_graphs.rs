@@ -174,13 +174,18 @@ fn record<'g>(graph: &'g Graph, material: &'g Material, draws: &mut Draws) -> Te
     let real = |name| graph.statistic(name, Shape::new(rows, 1));
     let (labels, weights, targets) =
         (list("labels", Content::Below(CLASSES)), real("weights"), real("targets"));
+    let pointed_at = graph.rows_of_sequences("rows_of_sequences", pieces.offsets);
+    let of_sequences = graph.statistic("sequence_weights", Shape::new(Rows::Along(sequences), 1));
+    let pointed =
+        total.slice_columns(2, 1).sequence_cross_entropy(pieces.offsets, pointed_at, of_sequences).loss;
     let classes = pieces.without_bias(total, material.head).cross_entropy(labels, weights).loss;
+    let classes = classes.weighted_add(1.0, pointed, 0.8);
     classes.weighted_add(1.0, total.slice_columns(1, 1).squared_error(targets, weights), 0.5)
 }
 
 /// Runs work with the batch bound.
 fn with_batch<T>(work: impl FnOnce(&Bindings<'_>) -> T) -> T {
-    let integers: [(&str, &[i32]); 8] = [
+    let integers: [(&str, &[i32]); 9] = [
         ("ids", &TOKEN_IDS),
         ("positions", &[0, 1, 2, 0, 0, 1, 2, 3]),
         ("segments", &[0, 1, 1, 0, 0, 0, 1, 1]),
@@ -189,10 +194,12 @@ fn with_batch<T>(work: impl FnOnce(&Bindings<'_>) -> T) -> T {
         ("permuted", &[4, 0, 4, 7, 1, 1, 6, 2]),
         ("sequence_of_token", &[0, 0, 0, 1, 2, 2, 2, 2]),
         ("labels", &[1, 4, 0, 2, 2, 3, 3, 1]),
+        ("rows_of_sequences", &[2, 3, 4]),
     ];
     let weights: Vec<f32> = (0..8).map(|row| 0.1 + 0.05 * row as f32).collect();
     let targets: Vec<f32> = (0..8).map(|row| (row as f32).sin()).collect();
-    let reals: [(&str, &[f32]); 2] = [("weights", &weights), ("targets", &targets)];
+    let reals: [(&str, &[f32]); 3] =
+        [("weights", &weights), ("targets", &targets), ("sequence_weights", &[0.4, 0.0, 0.7])];
     work(&Bindings {
         lengths: &[8, 3],
         integers: &integers,

@@ -6,7 +6,7 @@ use crate::memory::{Buffer, DeviceError, Host, Memory};
 use crate::precision::{F64, Masters, Precision};
 use crate::{
     Cpu, activation, add, attention, columns, cross_entropy, dropout, embedding, gather, layer_norm, linear,
-    optimizer, scale, sequence_softmax, sequence_sum, squared_error,
+    optimizer, scale, sequence_cross_entropy, sequence_softmax, sequence_sum, squared_error,
 };
 
 /// Whether a result replaces what its destination holds or is added to it.
@@ -178,6 +178,12 @@ operations! {
     cross_entropy_forward: cross_entropy::forward(cross_entropy::CrossEntropy, Forward);
     /// See [`cross_entropy`].
     cross_entropy_backward: cross_entropy::backward(cross_entropy::CrossEntropy, Backward);
+    /// See [`sequence_cross_entropy`].
+    sequence_cross_entropy_forward:
+        sequence_cross_entropy::forward(sequence_cross_entropy::SequenceCrossEntropy, Forward);
+    /// See [`sequence_cross_entropy`].
+    sequence_cross_entropy_backward:
+        sequence_cross_entropy::backward(sequence_cross_entropy::SequenceCrossEntropy, Backward);
     /// See [`squared_error`].
     squared_error_forward: squared_error::forward(squared_error::SquaredError, Forward);
     /// See [`squared_error`].

@@ -14,7 +14,7 @@
 //! | [`attention`] | `dropout(softmax(q · kᵀ / √d)) · v` inside each sequence |
 //! | [`dropout`] | `x · keep / (1 − p)` |
 //! | [`gather`] | `x[rows]` |
-//! | [`cross_entropy`], [`squared_error`] | weighted losses |
+//! | [`cross_entropy`], [`sequence_cross_entropy`], [`squared_error`] | weighted losses |
 //! | [`add`], [`scale`], [`columns`], [`sequence_softmax`], [`sequence_sum`] | small pieces of heads |
 //! | [`optimizer`] | LAMB, AdamW |
 //!
@@ -41,6 +41,7 @@ pub mod optimizer;
 pub mod precision;
 pub mod random;
 pub mod scale;
+pub mod sequence_cross_entropy;
 pub mod sequence_softmax;
 pub mod sequence_sum;
 mod sequences;

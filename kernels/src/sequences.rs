@@ -33,6 +33,19 @@ impl<'a> Sequences<'a> {
         self.offsets[s] as usize..self.offsets[s + 1] as usize
     }
 
+    /// The row that is named of sequence `s`; `None` if that has no rows.
+    ///
+    /// # Panics
+    /// If the row is of another sequence.
+    pub fn row_of(&self, s: usize, row: i32) -> Option<usize> {
+        let rows = self.rows(s);
+        if rows.is_empty() {
+            return None;
+        }
+        assert!(rows.contains(&(row as usize)), "row {row} is none of sequence {s}, whose rows are {rows:?}");
+        Some(row as usize)
+    }
+
     /// The rows of each sequence, in order.
     pub fn iter(self) -> impl Iterator<Item = Range<usize>> {
         (0..self.len()).map(move |s| self.rows(s))
@@ -58,6 +71,16 @@ mod tests {
         let sequences = Sequences::new(&[0, 3, 3, 5], 8);
         assert_eq!(sequences.iter().collect::<Vec<_>>(), [0..3, 3..3, 3..5]);
         assert_eq!(sequences.dead(), 5..8);
+        assert_eq!(
+            [sequences.row_of(0, 2), sequences.row_of(1, 3), sequences.row_of(2, 3)],
+            [Some(2), None, Some(3)]
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "row 3 is none of sequence 0")]
+    fn the_row_of_another_sequence_is_refused() {
+        Sequences::new(&[0, 3, 5], 8).row_of(0, 3);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use kernels::precision::{Bf16, F32};
 use kernels::random::Philox;
 use kernels::{
     Activation, Backend, Cpu, Kernels, Precision, Real, Store, attention, cross_entropy, dropout, layer_norm,
-    linear, optimizer,
+    linear, optimizer, sequence_cross_entropy,
 };
 
 struct Counter;
@@ -142,6 +142,19 @@ impl<A: Real> Step<A> {
                 row_loss: &mut a[..ROWS],
                 log_sum_exp: &mut b[..ROWS],
                 prediction: &mut [0; ROWS],
+            },
+        );
+        cpu.sequence_cross_entropy_forward(
+            &sequence_cross_entropy::SequenceCrossEntropy,
+            sequence_cross_entropy::Forward {
+                logits: &x[..ROWS],
+                offsets: &offsets,
+                labels: &[0, 39, 40],
+                weights: &d[..3],
+                loss: &mut [0.0],
+                sequence_loss: &mut a[..3],
+                log_sum_exp: &mut b[..3],
+                prediction: &mut [0; 3],
             },
         );
         let segments = [optimizer::Segment { offset: 0, length: masters.len(), decays: true, adapts: true }];

@@ -33,6 +33,7 @@ pub(super) fn cost(
             Op::Embedding(op) => op.cost(rows(at::embedding::TOKEN_IDS), size),
             Op::Gather(op) => op.cost(rows(at::gather::ROWS), size),
             Op::Dropout(_) | Op::Add(_) | Op::Scale(_) => per_element(2),
+            Op::SequenceCrossEntropy(_) => per_element(5),
             Op::SquaredError(_) | Op::SequenceSoftmax(_) | Op::SequenceSum(_) => per_element(4),
             Op::SliceColumns(_) | Op::ConcatenateColumns => per_element(0),
         },
@@ -48,6 +49,7 @@ pub(super) fn cost(
             GradientOp::Embedding(op) => op.cost(rows(0), size),
             GradientOp::Gather(op) => op.cost(rows(0), size),
             GradientOp::Dropout(_) | GradientOp::Scale(_) => per_element(2),
+            GradientOp::SequenceCrossEntropy(_) => per_element(5),
             GradientOp::SquaredError(_) | GradientOp::SequenceSoftmax(_) | GradientOp::SequenceSum(_) => {
                 per_element(4)
             }

@@ -173,7 +173,7 @@ fn check_content(
     let limit = match input.content {
         Content::Real => return Ok(()),
         Content::Below(limit) => limit,
-        Content::RowOf(axis) => lengths[axis.0],
+        Content::RowOf(axis) | Content::RowOfSequence(_, axis) => lengths[axis.0],
         Content::OrderOf(_) => values.len(),
         Content::OffsetsOf(axis) => {
             let end = lengths[axis.0] as i32;
@@ -192,6 +192,14 @@ fn check_content(
     let outside = values.iter().position(|&value| value < 0 || value as usize >= limit);
     if let Some(index) = outside {
         return wrong(index, format!("it must lie in 0..{limit}"));
+    }
+    if let Content::RowOfSequence(of, _) = input.content {
+        let offsets = bound(&plan.inputs[of], integers, lengths)?;
+        let of_another = |(row, pair): (&i32, &[i32])| pair[0] < pair[1] && !(pair[0]..pair[1]).contains(row);
+        if let Some(index) = values.iter().zip(offsets.windows(2)).position(of_another) {
+            let (start, end) = (offsets[index], offsets[index + 1]);
+            return wrong(index, format!("it must lie in its sequence, {start}..{end}"));
+        }
     }
     if let Content::OrderOf(of) = input.content {
         let keys = bound(&plan.inputs[of], integers, lengths)?;

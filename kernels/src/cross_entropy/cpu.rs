@@ -29,15 +29,19 @@ pub fn forward<P: CpuPrecision>(cpu: &Cpu, cross_entropy: &CrossEntropy, operand
             predictions[index] = at as i32;
         }
     });
-    let weighted = weights.iter().zip(row_loss.iter()).filter(|(weight, _)| **weight != 0.0);
-    loss[0] = weighted
-        .map(|(&weight, &loss)| f64::from(weight) * f64::from(loss))
-        .fold(0.0, |sum, term| sum + term) as f32;
+    loss[0] = weighted_loss(weights, row_loss);
+}
+
+/// `Σ weight · loss`, from 0 and not from the −0 of an empty sum; what has no weight is not read.
+pub(crate) fn weighted_loss(weights: &[f32], losses: &[f32]) -> f32 {
+    let weighted = weights.iter().zip(losses).filter(|(weight, _)| **weight != 0.0);
+    weighted.map(|(&weight, &loss)| f64::from(weight) * f64::from(loss)).fold(0.0, |sum, term| sum + term)
+        as f32
 }
 
 kernel! {
     /// The largest number and the first index where it is, as a number (exact below 2²⁴).
-    fn first_largest<S, A>(simd, x: &[A]) -> (f32, f32) {
+    pub(crate) fn first_largest<S, A>(simd, x: &[A]) -> (f32, f32) {
         let mut largest = simd.splat(f32::NEG_INFINITY);
         let mut vectors = simd.splat(0.0); // where each lane's largest was loaded from
         for at in (0..x.len()).step_by(S::LANES) {
@@ -60,7 +64,7 @@ kernel! {
 
 kernel! {
     /// Σ exp(x − shift)
-    fn sum_exp<S, A>(simd, x: &[A], shift: f32) -> f32 {
+    pub(crate) fn sum_exp<S, A>(simd, x: &[A], shift: f32) -> f32 {
         let mut sum = simd.splat(0.0);
         for at in (0..x.len()).step_by(S::LANES) {
             sum = sum + math::exp(simd, simd.load_or(&x[at..], f32::NEG_INFINITY) - simd.splat(shift));
@@ -91,7 +95,7 @@ pub fn backward<P: CpuPrecision>(cpu: &Cpu, cross_entropy: &CrossEntropy, operan
 
 kernel! {
     /// `y = factor · (exp(x − shift) − [at the label])`
-    fn gradient<S, A>(simd, x: &[A], shift: f32, factor: f32, label: usize, y: &mut [A]) {
+    pub(crate) fn gradient<S, A>(simd, x: &[A], shift: f32, factor: f32, label: usize, y: &mut [A]) {
         for at in (0..x.len()).step_by(S::LANES) {
             let power = math::exp(simd, simd.load(&x[at..]) - simd.splat(shift));
             (power * simd.splat(factor)).store(&mut y[at..]);

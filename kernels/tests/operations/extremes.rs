@@ -4,7 +4,7 @@ use kernels::optimizer::{self, Rule, Segment, Update};
 use kernels::precision::{F32, F64};
 use kernels::{
     Activation, Cpu, Precision, Real, Reference, activation, cross_entropy, dropout, layer_norm,
-    sequence_softmax,
+    sequence_cross_entropy, sequence_softmax,
 };
 
 use crate::case::Device;
@@ -85,6 +85,58 @@ fn logits_of_any_size_have_a_loss() {
         for part in (0..11).map(|i| i..i + 1).chain(std::iter::once(11..expected.len())) {
             let what = format!("cross entropy on {}, {part:?}", cpu.isa());
             assert_close(&what, &expected[part.clone()], &found[part], bound(CLASSES, false));
+        }
+    }
+}
+
+/// Tokens that are ruled out have −1e30 added, and an empty sequence has nothing to be wrong about.
+#[test]
+fn sequences_of_any_logits_have_a_loss() {
+    let (expected, cpus) = everywhere!(|host| {
+        // A sure guess, a hopeless one, all ruled out, nothing, one that is not ruled out.
+        let logits = [1e4, 0.0, 1e4, 0.0, -1e30, -1e30, -1e30, -1e30, 3.0];
+        let (offsets, labels) = ([0, 2, 4, 7, 7, 9], [0, 3, 5, 7, 8]);
+        let (logits, weights) = (numbers::<R>(&logits), numbers::<R>(&[0.25; 5]));
+        let [mut loss, mut sequence_loss, mut log_sum_exp] =
+            [1, 5, 5].map(|length| numbers::<R>(&vec![f64::NAN; length]));
+        let mut prediction = [-1; 5];
+        let constants = sequence_cross_entropy::SequenceCrossEntropy;
+        host.sequence_cross_entropy_forward(
+            &constants,
+            sequence_cross_entropy::Forward {
+                logits: &logits,
+                offsets: &offsets,
+                labels: &labels,
+                weights: &weights,
+                loss: &mut loss,
+                sequence_loss: &mut sequence_loss,
+                log_sum_exp: &mut log_sum_exp,
+                prediction: &mut prediction,
+            },
+        );
+        let mut d_logits = numbers::<R>(&[f64::NAN; 9]);
+        host.sequence_cross_entropy_backward(
+            &constants,
+            sequence_cross_entropy::Backward {
+                logits: &logits,
+                offsets: &offsets,
+                labels: &labels,
+                weights: &weights,
+                log_sum_exp: &log_sum_exp,
+                d_loss: &numbers::<R>(&[1.0]),
+                d_logits: &mut d_logits,
+            },
+        );
+        let prediction = prediction.map(f64::from).to_vec();
+        [exactly(&loss), exactly(&sequence_loss), prediction, exactly(&log_sum_exp[3..]), exactly(&d_logits)]
+            .concat()
+    });
+    assert_eq!(expected[1..6], [0.0, 1e4, 3.0_f64.ln(), 0.0, 0.0]);
+    assert_eq!(expected[6..13], [0.0, 2.0, 4.0, 7.0, 8.0, 0.0, 3.0]);
+    for (cpu, found) in cpus {
+        for (index, (expected, found)) in expected.iter().zip(&found).enumerate() {
+            let what = format!("sequence cross entropy on {}, {index}", cpu.isa());
+            assert_close(&what, &[*expected], &[*found], bound(9, false));
         }
     }
 }

@@ -49,6 +49,7 @@ cases! {
     layer_norm: crate::cases::layer_norm::LayerNorm;
     linear: crate::cases::linear::Linear;
     optimizer: crate::cases::optimizer::Optimizer;
+    sequence_cross_entropy: crate::cases::sequence_cross_entropy::SequenceCrossEntropy;
     sequence_softmax: crate::cases::sequence_softmax::SequenceSoftmax;
     sequence_sum: crate::cases::sequence_sum::SequenceSum;
     squared_error: crate::cases::squared_error::SquaredError;

@@ -1,7 +1,7 @@
 //! Rows of weight 0 fill up a batch: whatever they hold, losses and gradients do not see it.
 
 use kernels::precision::{F32, F64};
-use kernels::{Precision, Real, Reference, cross_entropy, squared_error};
+use kernels::{Precision, Real, Reference, cross_entropy, sequence_cross_entropy, squared_error};
 
 use crate::case::Device;
 use crate::devices;
@@ -48,6 +48,47 @@ fn cross_entropy_of<B: Device<P>, P: Precision<Activation = R, Master = R>, R: R
     (loss[0].to_f64(), d_logits.iter().map(|value| value.to_f64()).collect())
 }
 
+/// Over sequences of two rows, of which the first or the second is meant, in turn.
+fn sequence_cross_entropy_of<B: Device<P>, P: Precision<Activation = R, Master = R>, R: Real>(
+    host: &B,
+    logits: &[f64],
+    weights: &[f64],
+) -> (f64, Vec<f64>) {
+    let constants = sequence_cross_entropy::SequenceCrossEntropy;
+    let (logits, weights): (Vec<R>, Vec<R>) = (numbers(logits), numbers(weights));
+    let offsets: Vec<i32> = (0..=weights.len() as i32).map(|s| 2 * s).collect();
+    let labels: Vec<i32> = (0..weights.len() as i32).map(|s| 2 * s + s % 2).collect();
+    let nothing = || numbers(&vec![f64::NAN; weights.len()]);
+    let (mut loss, mut sequence_loss, mut log_sum_exp) = (numbers(&[f64::NAN]), nothing(), nothing());
+    host.sequence_cross_entropy_forward(
+        &constants,
+        sequence_cross_entropy::Forward {
+            logits: &logits,
+            offsets: &offsets,
+            labels: &labels,
+            weights: &weights,
+            loss: &mut loss,
+            sequence_loss: &mut sequence_loss,
+            log_sum_exp: &mut log_sum_exp,
+            prediction: &mut vec![-1; weights.len()],
+        },
+    );
+    let mut d_logits = numbers(&vec![f64::NAN; logits.len()]);
+    host.sequence_cross_entropy_backward(
+        &constants,
+        sequence_cross_entropy::Backward {
+            logits: &logits,
+            offsets: &offsets,
+            labels: &labels,
+            weights: &weights,
+            log_sum_exp: &log_sum_exp,
+            d_loss: &numbers::<R>(&[1.0]),
+            d_logits: &mut d_logits,
+        },
+    );
+    (loss[0].to_f64(), d_logits.iter().map(|value| value.to_f64()).collect())
+}
+
 fn squared_error_of<B: Device<P>, P: Precision<Activation = R, Master = R>, R: Real>(
     host: &B,
     x: &[f64],
@@ -81,6 +122,12 @@ fn check<B: Device<P>, P: Precision<Activation = R, Master = R>, R: Real>(host: 
         assert_eq!(loss, filled_loss);
         assert_eq!([&gradient[..], &[0.0; 3]].concat(), filled_gradient);
 
+        let (loss, gradient) = sequence_cross_entropy_of(host, &[1.0, -2.0], &[0.25]);
+        let (filled_loss, filled_gradient) =
+            sequence_cross_entropy_of(host, &[1.0, -2.0, nonsense, nonsense], &[0.25, 0.0]);
+        assert_eq!(loss, filled_loss);
+        assert_eq!([&gradient[..], &[0.0; 2]].concat(), filled_gradient);
+
         let (loss, gradient) = squared_error_of(host, &[2.0], &[0.25]);
         assert_eq!((loss, gradient), (0.25 * 1.5 * 1.5, vec![0.25 * 3.0]));
         assert_eq!(squared_error_of(host, &[2.0, nonsense], &[0.25, 0.0]), (0.5625, vec![0.75, 0.0]));
@@ -91,7 +138,9 @@ fn check<B: Device<P>, P: Precision<Activation = R, Master = R>, R: Real>(host: 
 #[test]
 fn a_batch_of_nothing_loses_nothing() {
     fn check<B: Device<P>, P: Precision<Activation = R, Master = R>, R: Real>(host: &B) {
-        for (loss, _) in [cross_entropy_of(host, &[], &[]), squared_error_of(host, &[], &[])] {
+        let nothing: [&[f64]; 2] = [&[], &[]];
+        let losses = [cross_entropy_of, sequence_cross_entropy_of, squared_error_of];
+        for (loss, _) in losses.map(|loss| loss(host, nothing[0], nothing[1])) {
             assert_eq!(loss.to_bits(), 0.0_f64.to_bits(), "{loss}");
         }
         let mut norm = [f64::NAN];

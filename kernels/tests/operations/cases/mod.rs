@@ -11,6 +11,7 @@ pub mod gather;
 pub mod layer_norm;
 pub mod linear;
 pub mod optimizer;
+pub mod sequence_cross_entropy;
 pub mod sequence_softmax;
 pub mod sequence_sum;
 pub mod squared_error;
