@@ -5,7 +5,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use engine::{Device, PlanOptions, Precision, Recompute};
 use kernels::Cpu;
-use model::{Albert, Capacity, Heads, preset};
+use model::{Albert, Capacity, Head, preset};
 use train::optimization::OptimizerSettings;
 use train::pretraining::{self, RandomBatch};
 use train::training::Learner;
@@ -22,7 +22,7 @@ fn step(criterion: &mut Criterion) {
         let capacity = Capacity { tokens: sequences * length, sequences, masked: sequences * predictions };
         let batch = RandomBatch { sequences, length, predictions, vocabulary_size: config.vocab_size };
         let batch = [batch.draw(1).into_inputs()];
-        let albert = Albert::new(config, Heads::PRETRAINING).expect("a preset is valid");
+        let albert = Albert::new(config, &[Head::Pretraining]).expect("a preset is valid");
         let cpu = Cpu::new(None, None).expect("this machine has a CPU");
         let options = PlanOptions { precision: Precision::F32, recompute: Recompute::None };
         let plans = pretraining::plans(&albert, capacity, options);

@@ -71,9 +71,9 @@ impl ModelArguments {
         for note in model.albert().config().notes() {
             tell(format_args!("warning: {note}"));
         }
-        let Report { unused, unused_keys, .. } = model.report();
+        let Report { unmapped, unused_keys, .. } = model.report();
         for (file, what, names) in
-            [(model::WEIGHTS_FILE, "tensors", unused), (model::CONFIG_FILE, "keys", unused_keys)]
+            [(model::WEIGHTS_FILE, "tensors", unmapped), (model::CONFIG_FILE, "keys", unused_keys)]
         {
             if !names.is_empty() {
                 tell(format_args!(

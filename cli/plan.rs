@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use engine::{Plan, PlanOptions, Precision};
-use model::{Albert, Capacity, Heads, ModelError};
+use model::{Albert, Capacity, Head, Mode, ModelError};
 use serde_json::json;
 use train::exit::ExitCode;
 use train::training::bytes;
@@ -60,7 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         ("sampling.max_seq_length", "--seq", Some(seq.to_string())),
     ])?;
     let config = settings.model.albert_config(*vocab_size);
-    let albert = Albert::new(config, Heads::PRETRAINING).map_err(ModelError::from)?;
+    let albert = Albert::new(config, &[Head::Pretraining]).map_err(ModelError::from)?;
     let sequences = (*tokens as usize).div_ceil(*seq);
     let capacity = Capacity {
         tokens: sequences * seq,
@@ -72,7 +72,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         Recompute::Gelu => engine::Recompute::Gelu,
         Recompute::Layer => engine::Recompute::Layer,
     };
-    let plan = albert.pretraining_plan(capacity, PlanOptions { precision: Precision::F32, recompute })?;
+    let plan = albert.plan(
+        &Head::Pretraining,
+        capacity,
+        Mode::Training,
+        PlanOptions { precision: Precision::F32, recompute },
+    )?;
     if *steps {
         say!("{}", plan.to_string().trim_end());
     } else if *json {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use engine::{Bindings, Device, PlanOptions, Precision, Recompute, Runtime, State};
 use kernels::Cpu;
 use kernels::optimizer::{Rule, Update};
-use model::{Albert, AlbertConfig, Capacity, Heads};
+use model::{Albert, AlbertConfig, Capacity, Head, Mode};
 use train::pretraining::{Batch, Padded};
 
 struct Counting;
@@ -42,7 +42,7 @@ fn steps_allocate_nothing() {
         attention_probs_dropout_prob: 0.1,
         ..AlbertConfig::default()
     };
-    let albert = Albert::new(config, Heads::PRETRAINING).expect("valid");
+    let albert = Albert::new(config, &[Head::Pretraining]).expect("valid");
     let cells = 8 * 64;
     let ids: Vec<i32> = (0..cells).map(|i| 5 + (i * 37) % 290).collect();
     let (ones, zeros) = (vec![1; cells as usize], vec![0; cells as usize]);
@@ -69,8 +69,9 @@ fn allocates_nothing(albert: &Albert, capacity: Capacity, batch: &Batch, precisi
     let mut runtime = Runtime::in_precision(device, precision, albert.parameters().clone()).expect("memory");
     runtime.write(State::Values, &albert.parameters().initial_values(1).expect("memory"));
     let options = PlanOptions { precision, recompute: Recompute::None };
-    let plan =
-        runtime.load(albert.pretraining_plan(capacity, options).expect("all are trained")).expect("memory");
+    let plan = runtime
+        .load(albert.plan(&Head::Pretraining, capacity, Mode::Training, options).expect("all are trained"))
+        .expect("memory");
     let (integers, reals) = (batch.integers(), batch.floats());
     let lengths = [batch.tokens(), batch.sequences(), batch.predictions()];
     let mut loss = Vec::<f64>::with_capacity(1);

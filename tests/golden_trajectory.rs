@@ -1,5 +1,7 @@
 //! Recorded training: every loss, gradient norm and final weight of the LAMB run in `tests/golden/trajectory*`.
 
+#[path = "support/nudged.rs"]
+mod nudged;
 mod support;
 
 use std::collections::BTreeMap;
@@ -8,9 +10,10 @@ use std::path::PathBuf;
 use engine::{Bindings, Device, PlanOptions, Precision, Recompute, Runtime, State};
 use kernels::Cpu;
 use kernels::cpu::Isa;
-use model::{Albert, AlbertConfig, Capacity, Heads, LOSSES};
+use model::{Albert, AlbertConfig, Capacity, Head, LOSSES, Mode};
+use nudged::nudged;
 use serde::Deserialize;
-use support::{Recorded, assert_close, devices, golden_folders, nudged, recorded};
+use support::{Recorded, assert_close, devices, golden_folders, recorded};
 use train::optimization::{OptimizerKind, OptimizerSettings, Schedule};
 use train::pretraining::{Batch, Padded};
 
@@ -69,7 +72,7 @@ impl Trajectory {
                 run: serde_json::from_slice(&json).expect("JSON"),
                 batches: recorded(&folder.join("batches.safetensors")),
                 initial: recorded(&folder.join("init.safetensors")),
-                albert: Albert::new(config, Heads::PRETRAINING).expect("a valid configuration"),
+                albert: Albert::new(config, &[Head::Pretraining]).expect("a valid configuration"),
                 folder,
             }
         })
@@ -109,7 +112,8 @@ impl Trajectory {
         };
         runtime.write(State::Values, values);
         let options = PlanOptions { precision: runtime.precision(), recompute: Recompute::None };
-        let plan = self.albert.pretraining_plan(capacity, options).expect("all are trained");
+        let plan =
+            self.albert.plan(&Head::Pretraining, capacity, Mode::Training, options).expect("all are trained");
         let plan = runtime.load(plan).expect("memory");
         for (index, expected) in run.steps.iter().enumerate() {
             let cells = index * sequences * columns..(index + 1) * sequences * columns;

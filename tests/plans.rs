@@ -5,12 +5,12 @@ use std::fmt::Write;
 use engine::{Bindings, Device, Plan, PlanOptions, Precision, Recompute, Runtime, State};
 use kernels::Cpu;
 use kernels::cpu::Isa;
-use model::{Albert, AlbertConfig, Capacity, Heads, preset};
+use model::{Albert, AlbertConfig, Capacity, Head, Mode, preset};
 
 fn training_plan(config: AlbertConfig, capacity: Capacity, recompute: Recompute) -> (Albert, Plan) {
-    let albert = Albert::new(config, Heads::PRETRAINING).expect("valid");
+    let albert = Albert::new(config, &[Head::Pretraining]).expect("valid");
     let options = PlanOptions { precision: Precision::F32, recompute };
-    let plan = albert.pretraining_plan(capacity, options).expect("all are trained");
+    let plan = albert.plan(&Head::Pretraining, capacity, Mode::Training, options).expect("all are trained");
     (albert, plan)
 }
 
@@ -63,12 +63,14 @@ fn memory_and_cost_of_known_shapes() {
 /// values are the same bits.
 #[test]
 fn a_run_does_not_see_what_was_there_before() {
-    let albert = Albert::new(two_layers(), Heads::PRETRAINING).expect("valid");
+    let albert = Albert::new(two_layers(), &[Head::Pretraining]).expect("valid");
     let mut runtime = Runtime::new(Device::Reference, albert.parameters().clone()).expect("memory");
     runtime.write(State::Values, &albert.parameters().initial_values(4).expect("memory"));
     let plans = [Recompute::None, Recompute::Gelu, Recompute::Layer].map(|recompute| {
         let options = PlanOptions { precision: Precision::F64, recompute };
-        runtime.load(albert.pretraining_plan(SMALL, options).expect("all are trained")).expect("memory")
+        runtime
+            .load(albert.plan(&Head::Pretraining, SMALL, Mode::Training, options).expect("all are trained"))
+            .expect("memory")
     });
     let ids: Vec<i32> = (0..14).map(|i| (i * 31) % 100).collect();
     let mut order: Vec<i32> = (0..14).collect();
@@ -111,14 +113,15 @@ fn a_run_does_not_see_what_was_there_before() {
 /// Nothing masked, sequences of one token, no sequence at all: every device agrees, and nothing stale is read.
 #[test]
 fn lists_may_be_empty() {
-    let albert = Albert::new(two_layers(), Heads::PRETRAINING).expect("valid");
+    let albert = Albert::new(two_layers(), &[Head::Pretraining]).expect("valid");
     let values = albert.parameters().initial_values(4).expect("memory");
     let run = |device: Device, rows: &[i32]| {
         let mut runtime = Runtime::new(device, albert.parameters().clone()).expect("memory");
         runtime.write(State::Values, &values);
         let options = PlanOptions { precision: runtime.precision(), recompute: Recompute::None };
-        let plan =
-            runtime.load(albert.pretraining_plan(SMALL, options).expect("all are trained")).expect("memory");
+        let plan = runtime
+            .load(albert.plan(&Head::Pretraining, SMALL, Mode::Training, options).expect("all are trained"))
+            .expect("memory");
         runtime.poison(f64::NAN);
         let count = rows.len();
         let (zeros, borders) = (vec![0; count], (0..=count as i32).collect::<Vec<_>>());
@@ -155,7 +158,7 @@ fn lists_may_be_empty() {
 
 #[test]
 fn inputs_that_do_not_fit_are_refused() {
-    let albert = Albert::new(two_layers(), Heads::PRETRAINING).expect("valid");
+    let albert = Albert::new(two_layers(), &[Head::Pretraining]).expect("valid");
     let mut runtime = Runtime::new(Device::Reference, albert.parameters().clone()).expect("memory");
     let plan = runtime.load(albert.encoding_plan(SMALL, false, Precision::F64)).expect("memory");
     let mut run = |lengths: &[usize], ids: &[i32], order: &[i32], offsets: &[i32]| {

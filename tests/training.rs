@@ -5,7 +5,7 @@ use engine::{Bindings, Device, PlanOptions, Precision, Recompute, Runtime, State
 use kernels::Cpu;
 use kernels::optimizer::{Rule, Update};
 use kernels::random::{Philox, below};
-use model::{Albert, AlbertConfig, Capacity, Heads};
+use model::{Albert, AlbertConfig, Capacity, Head, Mode};
 use train::pretraining::{self, Batch};
 use train::training::{Inputs, Learner, Outputs, Sums};
 
@@ -60,7 +60,7 @@ fn batch(lengths: &[usize], of: &[usize], seed: u64) -> Batch {
 const LENGTHS: [usize; 6] = [40, 7, 1, 33, 64, 17];
 
 fn learner(config: AlbertConfig, threads: usize, precision: Precision) -> Learner {
-    let albert = Albert::new(config, Heads::PRETRAINING).expect("valid");
+    let albert = Albert::new(config, &[Head::Pretraining]).expect("valid");
     let device = Device::Cpu(Cpu::new(Some(threads), None).expect("a CPU"));
     let options = PlanOptions { precision, recompute: Recompute::None };
     let plans = pretraining::plans(&albert, CAPACITY, options);
@@ -129,12 +129,13 @@ fn micro_batches_add_up_to_one_batch() {
 
 /// Gradients in f64 without dropout, by part name.
 fn gradients(config: AlbertConfig, values: &dyn Fn(&str, usize) -> Vec<f64>) -> Vec<(String, Vec<f64>)> {
-    let albert = Albert::new(config, Heads::PRETRAINING).expect("valid");
+    let albert = Albert::new(config, &[Head::Pretraining]).expect("valid");
     let parameters = albert.parameters().clone();
     let mut runtime = Runtime::new(Device::Reference, parameters.clone()).expect("memory");
     let options = PlanOptions { precision: runtime.precision(), recompute: Recompute::None };
-    let plan =
-        runtime.load(albert.pretraining_plan(CAPACITY, options).expect("all are trained")).expect("memory");
+    let plan = runtime
+        .load(albert.plan(&Head::Pretraining, CAPACITY, Mode::Training, options).expect("all are trained"))
+        .expect("memory");
     let mut flat = vec![0.0; parameters.buffer_length()];
     for (part, range) in parameters.placed_parts() {
         let length = range.len();

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use model::{Albert, AlbertConfig, Heads};
+use model::{Albert, AlbertConfig, Head};
 use safetensors::SafeTensors;
 use train::stories::{Split, story};
 use train::tokenizer::{Tokenizer, TrainOptions};
@@ -94,7 +94,7 @@ fn save_random(folder: &Path, tokenizer: &Tokenizer, change: impl FnOnce(&mut Al
         ..AlbertConfig::default()
     };
     change(&mut config);
-    let albert = Albert::new(config, Heads::PRETRAINING).unwrap();
+    let albert = Albert::new(config, &[Head::Pretraining]).unwrap();
     let mut values = albert.parameters().initial_values(5).unwrap();
     // Biases and norms start at constants that hide mistakes.
     values.iter_mut().enumerate().for_each(|(index, value)| *value += 0.05 * (index as f32).sin());

@@ -2,7 +2,8 @@
 
 use engine::{Activation, Axis, Content, Graph, Indices, Norm, ParameterId, Rows, Tensor, Tokens};
 
-use crate::albert::{Albert, Block, Dense, NormParameters};
+use crate::albert::{Albert, Block};
+use crate::declare::{Dense, NormParameters};
 
 /// The dimensions of a packed batch.
 #[derive(Clone, Copy, Debug)]
@@ -24,13 +25,15 @@ pub struct Packed<'g> {
     pub axes: Axes,
 }
 
-/// Whether dropout is on.
+/// What a plan is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// As the configuration says.
+    /// Learning: dropout as the configuration says, loss and gradients.
     Training,
-    /// Off.
-    Inference,
+    /// Measuring: no dropout; loss, and what metrics are made of.
+    Evaluation,
+    /// Using: no dropout, no labels.
+    Prediction,
 }
 
 impl Albert {
@@ -81,6 +84,19 @@ impl Albert {
             }
         }
         states
+    }
+
+    /// Records the encoder for a head that reads some rows of its last state only: the state, and for each of `lists` the
+    /// rows to [gather](Tensor::gather) from it.
+    pub(crate) fn encode_rows<'g, const N: usize>(
+        &self,
+        graph: &'g Graph,
+        batch: Packed<'g>,
+        mode: Mode,
+        lists: [Indices<'g>; N],
+    ) -> (Tensor<'g>, [Indices<'g>; N]) {
+        let states = self.encode(graph, batch, mode);
+        (states[states.len() - 1], lists)
     }
 
     /// One block, layer norm after each residual connection.

@@ -5,9 +5,10 @@ use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::path::Path;
 
-use crate::albert::{Albert, Heads};
+use crate::albert::Albert;
 use crate::config::AlbertConfig;
 use crate::error::ModelError;
+use crate::heads::Head;
 use crate::import::{CONFIG_FILE, WEIGHTS_FILE};
 use crate::names::{DECODER_BIAS, DECODER_BIAS_AGAIN, MAPPING_IN};
 use crate::tensors::{self, Layout};
@@ -16,6 +17,9 @@ use crate::tensors::{self, Layout};
 pub const WEIGHTS_HASH: &str = "weights_blake3";
 /// Key of the fingerprint of the tokenizer that belongs to the weights.
 pub const TOKENIZER_HASH: &str = "tokenizer_blake3";
+
+/// transformers' class for an encoder alone.
+const ENCODER: &str = "AlbertModel";
 
 /// Where the values of a tensor in a file come from.
 enum Source {
@@ -104,12 +108,13 @@ fn contents(albert: &Albert) -> Vec<(String, Vec<usize>, Source)> {
     tensors
 }
 
-/// The configuration, with transformers' class for what the model has.
+/// The configuration, with transformers' class for the first head that has one.
 fn config(albert: &Albert) -> AlbertConfig {
-    let class = match albert.heads() {
-        Heads { masked_lm: true, sentence_order: true, .. } => "AlbertForPreTraining",
-        Heads { masked_lm: true, .. } => "AlbertForMaskedLM",
-        _ => "AlbertModel",
-    };
-    AlbertConfig { architectures: Some(vec![class.into()]), ..albert.config().clone() }
+    let classes = albert.heads().iter().map(Head::architecture);
+    let class = classes.max_by_key(|class| *class != ENCODER).unwrap_or(ENCODER);
+    let mut config = AlbertConfig { architectures: Some(vec![class.into()]), ..albert.config().clone() };
+    if let Some(dropout) = albert.heads().iter().find_map(Head::dropout) {
+        config.classifier_dropout_prob = Some(dropout);
+    }
+    config
 }

@@ -6,18 +6,19 @@
 //!
 //! ```
 //! use engine::{PlanOptions, Precision, Recompute};
-//! use model::{Albert, AlbertConfig, Capacity, Heads};
+//! use model::{Albert, AlbertConfig, Capacity, Head, Mode};
 //! let config = AlbertConfig { vocab_size: 100, hidden_size: 24, intermediate_size: 48, ..AlbertConfig::default() };
-//! let albert = Albert::new(config, Heads::PRETRAINING)?;
+//! let albert = Albert::new(config, &[Head::Pretraining])?;
 //! let capacity = Capacity { tokens: 64, sequences: 4, masked: 10 };
 //! let options = PlanOptions { precision: Precision::F32, recompute: Recompute::None };
-//! let plan = albert.pretraining_plan(capacity, options)?;
+//! let plan = albert.plan(&Head::Pretraining, capacity, Mode::Training, options)?;
 //! assert!(plan.cost().model_flops > 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod albert;
 mod config;
+mod declare;
 mod encoder;
 mod error;
 mod export;
@@ -27,11 +28,11 @@ mod names;
 mod presets;
 pub mod tensors;
 
-pub use albert::{Albert, Heads};
+pub use albert::Albert;
 pub use config::{AlbertConfig, ConfigError};
 pub use encoder::{Axes, Mode, Packed};
 pub use error::ModelError;
 pub use export::{TOKENIZER_HASH, WEIGHTS_HASH, save, save_from};
-pub use heads::{Capacity, LOSSES};
-pub use import::{CONFIG_FILE, LoadedModel, Report, WEIGHTS_FILE, load};
+pub use heads::{Beam, BeamEntry, Candidates, Capacity, Head, LOSSES};
+pub use import::{CONFIG_FILE, Fresh, LoadedModel, Report, WEIGHTS_FILE, load, load_head};
 pub use presets::{PRESETS, preset};

@@ -57,7 +57,7 @@ pub fn preset(name: &str) -> Option<AlbertConfig> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Albert, Heads};
+    use crate::{Albert, Head};
 
     /// Encoder with pooler, and everything that is pre-trained (`ALBERT.md`, Sizes).
     #[test]
@@ -70,9 +70,9 @@ mod tests {
         ];
         for (name, encoder, everything) in counts {
             let config = preset(name).expect("known");
-            let count = |heads| Albert::new(config.clone(), heads).expect("valid").parameters().count();
-            assert_eq!(count(Heads { pooler: true, ..Heads::NONE }), encoder, "{name}");
-            assert_eq!(count(Heads::PRETRAINING), everything, "{name}");
+            let count = |head| Albert::new(config.clone(), &[head]).expect("valid").parameters().count();
+            assert_eq!(count(Head::Pooler), encoder, "{name}");
+            assert_eq!(count(Head::Pretraining), everything, "{name}");
         }
     }
 

@@ -2,7 +2,7 @@
 //! parameter of every kind of ALBERT.
 
 use engine::{Bindings, Device, PlanOptions, Recompute, Runtime, State};
-use model::{Albert, AlbertConfig, Capacity, Heads};
+use model::{Albert, AlbertConfig, Capacity, Head, Mode};
 
 /// As for single operations: a step of 1e-5 leaves an error far below this in f64.
 const TOLERANCE: f64 = 1e-7;
@@ -28,13 +28,14 @@ fn config(change: impl FnOnce(&mut AlbertConfig)) -> AlbertConfig {
 }
 
 fn check(name: &str, config: AlbertConfig, recompute: Recompute) {
-    let albert = Albert::new(config, Heads::PRETRAINING).expect("valid");
+    let albert = Albert::new(config, &[Head::Pretraining]).expect("valid");
     let parameters = albert.parameters().clone();
     let mut runtime = Runtime::new(Device::Reference, parameters.clone()).expect("memory");
     let options = PlanOptions { precision: runtime.precision(), recompute };
     let capacity = Capacity { tokens: 16, sequences: 4, masked: 8 };
-    let plan =
-        runtime.load(albert.pretraining_plan(capacity, options).expect("all are trained")).expect("memory");
+    let plan = runtime
+        .load(albert.plan(&Head::Pretraining, capacity, Mode::Training, options).expect("all are trained"))
+        .expect("memory");
     let integers: [(&str, &[i32]); 9] = [
         ("token_ids", &[2, 5, 4, 3, 7, 3, 2, 9, 3, 4]),
         ("position_ids", &[0, 1, 2, 3, 4, 5, 0, 1, 2, 3]),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
-use model::{Albert, AlbertConfig, Heads};
+use model::{Albert, AlbertConfig, Head};
 use train::exit::ExitCode;
 use train::tokenizer::{Tokenizer, TrainOptions};
 
@@ -106,7 +106,7 @@ impl Scene {
             max_position_embeddings: 40,
             ..AlbertConfig::default()
         };
-        let albert = Albert::new(config, Heads::PRETRAINING).unwrap();
+        let albert = Albert::new(config, &[Head::Pretraining]).unwrap();
         let values = albert.parameters().initial_values(1).expect("memory");
         model::save(&scene.path("model"), &albert, &values).unwrap();
         scene

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use engine::Device;
 use kernels::Cpu;
 use kernels::cpu::Isa;
-use kernels::random::Philox;
 use safetensors::{Dtype, SafeTensors};
 
 /// The folders of `tests/golden` whose names start with `prefix`: another set of the same form is found by itself.
@@ -64,17 +63,6 @@ pub fn recorded(path: &Path) -> BTreeMap<String, Recorded> {
             (name.to_owned(), tensor)
         })
         .collect()
-}
-
-/// `values`, each moved by at most a unit in its last place: less than what sums in another order are apart by.
-pub fn nudged(values: &[f32], seed: u64) -> Vec<f32> {
-    let philox = Philox::new(seed, 0);
-    let nudge = |(index, &value): (usize, &f32)| match philox.word(0, index as u64) % 3 {
-        0 => value.next_down(),
-        1 => value,
-        _ => value.next_up(),
-    };
-    values.iter().enumerate().map(nudge).collect()
 }
 
 /// Every device of this machine with the name it has in messages: the reference, and the CPU with each instruction set.

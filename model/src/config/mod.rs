@@ -245,6 +245,11 @@ impl AlbertConfig {
         notes
     }
 
+    /// Dropout of a head for fine-tuning, as transformers takes it.
+    pub fn head_dropout(&self) -> f64 {
+        self.classifier_dropout_prob.unwrap_or(self.hidden_dropout_prob)
+    }
+
     /// The group whose parameters layer `layer` uses (integer arithmetic; `ALBERT.md`, Departures, D16).
     pub fn group_of(&self, layer: usize) -> usize {
         layer * self.num_hidden_groups / self.num_hidden_layers

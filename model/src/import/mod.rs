@@ -4,6 +4,7 @@
 //! meant.
 
 pub(crate) mod foreign;
+mod heads;
 mod tensors;
 mod weights;
 
@@ -12,6 +13,7 @@ use std::path::Path;
 use crate::albert::Albert;
 use crate::config::AlbertConfig;
 use crate::error::ModelError;
+use crate::heads::Head;
 use tensors::Tensors;
 
 /// Name of the configuration in a model directory.
@@ -35,12 +37,41 @@ pub struct LoadedModel {
 /// What became of the tensors and keys of a model's files. What is neither here nor an error repeats something that is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Tensors that became parameters, under their names in the file.
-    pub mapped: Vec<String>,
+    /// Tensors that became parameters: the name in the file, the parameter's name.
+    pub mapped: Vec<(String, String)>,
     /// Tensors that the model has no place for: heads of other tasks.
-    pub unused: Vec<String>,
+    pub unmapped: Vec<String>,
+    /// Parameters that the files lack and that were drawn anew, as was allowed.
+    pub missing: Vec<String>,
     /// Keys of the configuration that have no meaning here.
     pub unused_keys: Vec<String>,
+}
+
+/// Which parameters may be drawn anew where a model's files lack them.
+#[derive(Clone, Copy, Debug)]
+pub enum Fresh<'a> {
+    /// None: the model is used as it is.
+    Nothing,
+    /// Those of the heads, for a model that is going to be trained, and those of the encoder whose names begin with one of
+    /// `allowed`. A head's tensor of another shape counts as one that is not there.
+    Head {
+        /// What they are drawn from.
+        seed: u64,
+        /// Beginnings of names, such as `albert.pooler`.
+        allowed: &'a [String],
+    },
+}
+
+impl Fresh<'_> {
+    fn allows(&self, name: &str, heads: &[Head]) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Head { allowed, .. } => {
+                let of_heads = heads.iter().flat_map(Head::prefixes).any(|prefix| name.starts_with(prefix));
+                of_heads || allowed.iter().any(|prefix| name.starts_with(prefix.as_str()))
+            }
+        }
+    }
 }
 
 /// Reads a model directory with the heads that its weights hold.
@@ -49,17 +80,43 @@ pub struct Report {
 /// If a file is missing, damaged or something else than it should be, does not fit the configuration, or asks for what is
 /// not computed here; if a weight is not finite; if there is not enough memory.
 pub fn load(directory: &Path) -> Result<LoadedModel, ModelError> {
+    read(directory, None, Fresh::Nothing)
+}
+
+/// Reads a model directory as an encoder with this head, whatever heads its weights hold.
+///
+/// # Errors
+/// As of [`load`]; if there is no such head and `fresh` does not allow to draw it anew.
+pub fn load_head(directory: &Path, head: &Head, fresh: Fresh<'_>) -> Result<LoadedModel, ModelError> {
+    read(directory, Some(head), fresh)
+}
+
+fn read(directory: &Path, head: Option<&Head>, fresh: Fresh<'_>) -> Result<LoadedModel, ModelError> {
     let mut config = weights::config(directory)?;
     let tensors = Tensors::open(weights::files(directory)?)?;
     config.maps_equal_widths = config.embedding_size == config.hidden_size && tensors.have_mapping_in();
-    let albert = Albert::new(config, tensors.heads())?;
+    let heads = head.map_or_else(|| heads::found(&tensors, &config), |head| vec![head.clone()]);
+    let albert = Albert::new(config, &heads)?;
     // Before memory is asked for: what a configuration promises may be terabytes.
-    let parts = tensors.assign(&albert)?;
-    let unused = tensors.unused(&albert, &parts)?;
+    let parts = tensors.assign(&albert, &fresh)?;
+    let unmapped = tensors.unmapped(&albert, &parts)?;
     let tokenizer = tensors.check_hashes()?;
-    let values = tensors.read(&albert, &parts)?;
+    let drawn = match fresh {
+        Fresh::Head { seed, .. } if parts.contains(&None) => {
+            let parameters = albert.parameters();
+            let refused = |_| tensors.no_memory(parameters.buffer_length());
+            Some(parameters.initial_values(seed).map_err(refused)?)
+        }
+        _ => None,
+    };
+    let values = tensors.read(&albert, &parts, drawn)?;
     tensors.check_repetitions(&albert, &parts, &values)?;
-    let unused_keys = albert.config().unused_keys();
-    let mapped = parts.iter().map(|part| part.name().to_owned()).collect();
-    Ok(LoadedModel { albert, values, tokenizer, report: Report { mapped, unused, unused_keys } })
+    let mut report = Report { unmapped, unused_keys: albert.config().unused_keys(), ..Report::default() };
+    for (place, part) in parts.iter().zip(albert.parameters().parts()) {
+        match place {
+            Some(place) => report.mapped.push((place.name().to_owned(), part.name.clone())),
+            None => report.missing.push(part.name.clone()),
+        }
+    }
+    Ok(LoadedModel { albert, values, tokenizer, report })
 }

@@ -1,11 +1,12 @@
 //! The tensors of a model's files, and what each of them is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::ModelError;
-use crate::albert::{Albert, Heads};
+use super::{Fresh, ModelError};
+use crate::albert::Albert;
 use crate::export::{TOKENIZER_HASH, WEIGHTS_HASH};
+use crate::heads::Head;
 use crate::names::{DECODER_BIAS, DECODER_BIAS_AGAIN, DECODER_WEIGHT, MAPPING_IN, WORDS};
 use crate::tensors::{TensorFile, ValueError};
 
@@ -20,7 +21,7 @@ pub(super) struct Tensors {
 }
 
 /// A tensor in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     file: usize,
     name: String,
@@ -49,7 +50,8 @@ impl Tensors {
         Ok(Self { files, places })
     }
 
-    fn have(&self, prefix: &str) -> bool {
+    /// Whether any tensor's name begins so.
+    pub(super) fn have(&self, prefix: &str) -> bool {
         self.places.range(prefix.to_owned()..).next().is_some_and(|(name, _)| name.starts_with(prefix))
     }
 
@@ -57,43 +59,48 @@ impl Tensors {
         self.have(MAPPING_IN)
     }
 
-    /// A head of which any tensor is there: one of which only some are is refused, not dropped.
-    pub(super) fn heads(&self) -> Heads {
-        let sentence_order = self.have("sop_classifier.");
-        Heads {
-            pooler: sentence_order || self.have("albert.pooler."),
-            masked_lm: self.have("predictions."),
-            sentence_order,
-        }
+    /// The shape of a tensor, by its canonical name.
+    pub(super) fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.places.get(name).map(|place| self.shape_at(place))
     }
 
-    /// The tensor of each part of the model's parameters, in their order.
-    pub(super) fn assign(&self, albert: &Albert) -> Result<Vec<Place>, ModelError> {
+    fn shape_at(&self, place: &Place) -> &[usize] {
+        &self.files[place.file].info(&place.name).expect("a tensor of the file").shape
+    }
+
+    /// The tensor of each part of the model's parameters, in their order; `None` for one that `fresh` allows to be drawn.
+    pub(super) fn assign(
+        &self,
+        albert: &Albert,
+        fresh: &Fresh<'_>,
+    ) -> Result<Vec<Option<Place>>, ModelError> {
         let bias = self.decoder_bias(albert);
-        let place = |name: &str| self.places.get(if name == DECODER_BIAS { bias } else { name });
-        let parts = || albert.parameters().parts();
-        let missing: Vec<_> =
-            parts().filter(|part| place(&part.name).is_none()).map(|part| part.name.clone()).collect();
-        if !missing.is_empty() {
-            let known = |name: &String| parts().any(|part| part.name == *name) || is_repetition(name);
-            let found =
-                self.places.iter().filter(|(name, _)| !known(name)).map(|(_, place)| place.name.clone());
-            return Err(ModelError::Missing { path: self.path(), missing, found: found.collect() });
+        let mut missing = Vec::new();
+        let mut places = Vec::new();
+        for part in albert.parameters().parts() {
+            let place = self.places.get(if part.name == DECODER_BIAS { bias } else { &part.name });
+            let fits = |place: &&Place| self.shape_at(place) == part.shape;
+            match place.filter(fits) {
+                Some(place) => places.push(Some(place.clone())),
+                None if fresh.allows(&part.name, albert.heads()) => places.push(None),
+                None => match place {
+                    None => missing.push(part.name.clone()),
+                    Some(place) => {
+                        let (found, expected) = (self.shape_at(place), &part.shape);
+                        let problem =
+                            format!("has shape {found:?} where the configuration asks for {expected:?}");
+                        return Err(self.refuse(place, problem));
+                    }
+                },
+            }
         }
-        parts()
-            .map(|part| {
-                let place = &place(&part.name).expect("none is missing");
-                let shape = &self.files[place.file].info(&place.name).expect("a tensor of the file").shape;
-                if *shape == part.shape {
-                    return Ok((*place).clone());
-                }
-                let expected = &part.shape;
-                Err(self.refuse(
-                    place,
-                    format!("has shape {shape:?} where the configuration asks for {expected:?}"),
-                ))
-            })
-            .collect()
+        if missing.is_empty() {
+            return Ok(places);
+        }
+        let known =
+            |name: &String| albert.parameters().parts().any(|part| part.name == *name) || is_repetition(name);
+        let found = self.places.iter().filter(|(name, _)| !known(name)).map(|(_, place)| place.name.clone());
+        Err(ModelError::Missing { path: self.path(), missing, found: found.collect() })
     }
 
     /// The name of the decoder's bias that counts: the decoder's own where nothing is tied.
@@ -106,24 +113,37 @@ impl Tensors {
         }
     }
 
-    /// Tensors for which there is no place and no need.
-    pub(super) fn unused(&self, albert: &Albert, parts: &[Place]) -> Result<Vec<String>, ModelError> {
-        let mut unused = Vec::new();
+    /// Tensors for which there is no place and no need: those of other heads.
+    pub(super) fn unmapped(
+        &self,
+        albert: &Albert,
+        parts: &[Option<Place>],
+    ) -> Result<Vec<String>, ModelError> {
+        let used: BTreeSet<&Place> = parts.iter().flatten().collect();
+        let mut unmapped = Vec::new();
         for (name, place) in &self.places {
-            if parts.contains(place) || is_repetition(name) {
+            if used.contains(place) || is_repetition(name) {
                 continue;
             }
             // The model's own namespaces: a tensor there changes what the model computes.
-            if ["albert.", "predictions.", "sop_classifier."].iter().any(|own| name.starts_with(own)) {
+            let heads: Vec<_> = albert.heads().iter().flat_map(Head::prefixes).collect();
+            let own = heads.iter().any(|prefix| name.starts_with(**prefix));
+            let pooler = name.starts_with("albert.pooler.") && albert.on_top.pooler.is_none();
+            if own && !self.is_of_another_shape(albert, name) || name.starts_with("albert.") && !pooler {
                 return Err(self.refuse(place, reason(name, albert)));
             }
-            unused.push(place.name.clone());
+            unmapped.push(place.name.clone());
         }
         if !albert.config().tie_word_embeddings && self.decoder_bias(albert) == DECODER_BIAS_AGAIN {
             // transformers keeps it, and does not read it.
-            unused.extend(self.places.get(DECODER_BIAS).map(|place| place.name.clone()));
+            unmapped.extend(self.places.get(DECODER_BIAS).map(|place| place.name.clone()));
         }
-        Ok(unused)
+        Ok(unmapped)
+    }
+
+    /// Whether the model has a parameter of this name, which was allowed to be drawn because this tensor does not fit.
+    fn is_of_another_shape(&self, albert: &Albert, name: &str) -> bool {
+        albert.parameters().parts().any(|part| part.name == name)
     }
 
     /// Compares the weights with the hash that their file holds, if it is one of ours; the fingerprint of the tokenizer.
@@ -137,11 +157,21 @@ impl Tensors {
         Ok(self.files.iter().find_map(|file| file.notes().get(TOKENIZER_HASH)).cloned())
     }
 
-    /// The values of all parameters.
-    pub(super) fn read(&self, albert: &Albert, parts: &[Place]) -> Result<Vec<f32>, ModelError> {
-        let mut values = self.memory(albert.parameters().buffer_length())?;
+    /// The values of all parameters, those without a place as they are in `drawn`.
+    pub(super) fn read(
+        &self,
+        albert: &Albert,
+        parts: &[Option<Place>],
+        drawn: Option<Vec<f32>>,
+    ) -> Result<Vec<f32>, ModelError> {
+        let mut values = match drawn {
+            Some(drawn) => drawn,
+            None => self.memory(albert.parameters().buffer_length())?,
+        };
         for (place, (_, range)) in parts.iter().zip(albert.parameters().placed_parts()) {
-            self.fill(place, &mut values[range])?;
+            if let Some(place) = place {
+                self.fill(place, &mut values[range])?;
+            }
         }
         Ok(values)
     }
@@ -150,24 +180,28 @@ impl Tensors {
     pub(super) fn check_repetitions(
         &self,
         albert: &Albert,
-        parts: &[Place],
+        parts: &[Option<Place>],
         values: &[f32],
     ) -> Result<(), ModelError> {
         let tied = albert.config().tie_word_embeddings;
         let copies = [(DECODER_WEIGHT, WORDS), (DECODER_BIAS_AGAIN, DECODER_BIAS)];
         for (name, original) in copies.into_iter().filter(|_| tied) {
-            let Some(place) = self.places.get(name).filter(|place| !parts.contains(place)) else { continue };
+            let Some(place) =
+                self.places.get(name).filter(|place| !parts.iter().flatten().any(|part| part == *place))
+            else {
+                continue;
+            };
             let Some((part, range)) =
                 albert.parameters().placed_parts().find(|(part, _)| part.name == original)
             else {
                 continue;
             };
-            let shape = &self.files[place.file].info(&place.name).expect("a tensor of the file").shape;
+            let shape = self.shape_at(place);
             let mut copy = self.memory(range.len())?;
-            if *shape == part.shape {
+            if shape == part.shape {
                 self.fill(place, &mut copy)?;
             }
-            if *shape != part.shape || copy != values[range] {
+            if shape != part.shape || copy != values[range] {
                 let problem = format!(
                     "is not {original}, although tie_word_embeddings says that they are one; which of them counts differs \
                      between versions of transformers: set tie_word_embeddings to false in config.json for a decoder of its \
@@ -204,12 +238,14 @@ impl Tensors {
     /// `elements` zeros, if there is memory for them.
     fn memory(&self, elements: usize) -> Result<Vec<f32>, ModelError> {
         let mut values = Vec::new();
-        values.try_reserve_exact(elements).map_err(|_| ModelError::Memory {
-            path: self.path(),
-            bytes: elements.saturating_mul(size_of::<f32>()),
-        })?;
+        values.try_reserve_exact(elements).map_err(|_| self.no_memory(elements))?;
         values.resize(elements, 0.0);
         Ok(values)
+    }
+
+    /// There is no memory for so many elements.
+    pub(super) fn no_memory(&self, elements: usize) -> ModelError {
+        ModelError::Memory { path: self.path(), bytes: elements.saturating_mul(size_of::<f32>()) }
     }
 
     fn refuse(&self, place: &Place, problem: String) -> ModelError {

@@ -22,23 +22,23 @@ pub fn encode(
     output: &Path,
     stop: &mut StopRequests,
 ) -> Result<(), InferenceError> {
-    let (heads, config) = (model.albert().heads(), model.albert().config().clone());
+    let (pools, config) = (model.albert().pools(), model.albert().config().clone());
     sequences.check_length(config.max_position_embeddings, |index| format!("sequence {index}"))?;
-    if heads.pooler {
+    if pools {
         sequences.check_begin()?;
     }
     let (count, length) = (sequences.count(), sequences.length);
     // By token, then by sequence.
     let of_tokens: Vec<_> = [
         ("last_hidden_state", config.hidden_size, true),
-        ("prediction_logits", config.vocab_size, logits && heads.masked_lm),
+        ("prediction_logits", config.vocab_size, logits && model.albert().predicts_words()),
     ]
     .into_iter()
     .filter(|&(_, _, wanted)| wanted)
     .collect();
     let of_sequences: Vec<_> = [
-        ("pooler_output", config.hidden_size, heads.pooler),
-        ("sop_logits", 2, logits && heads.sentence_order),
+        ("pooler_output", config.hidden_size, pools),
+        ("sop_logits", 2, logits && model.albert().predicts_order()),
     ]
     .into_iter()
     .filter(|&(_, _, wanted)| wanted)

@@ -44,7 +44,7 @@ pub fn fill_mask(
     text: &str,
     top: usize,
 ) -> Result<Vec<Filled>, InferenceError> {
-    if !model.albert().heads().masked_lm {
+    if !model.albert().predicts_words() {
         return Err(InferenceError::MissingHead { head: "masked-word head" });
     }
     model.expect_tokenizer(tokenizer)?;

@@ -12,8 +12,8 @@ mod sources;
 
 use std::path::Path;
 
-use engine::{Bindings, Device, DeviceError, PlanId, Runtime, State};
-use model::{Albert, Capacity, LoadedModel, Report};
+use engine::{Bindings, Device, DeviceError, PlanId, PlanOptions, Recompute, Runtime, State};
+use model::{Albert, Capacity, Head, LoadedModel, Mode, Report};
 
 pub use encode::encode;
 pub use error::InferenceError;
@@ -119,18 +119,17 @@ impl Inference {
     /// # Errors
     /// If the model lacks a head that pre-training trains, or a batch does not fit.
     pub fn evaluate(&mut self, objective: &Pretraining) -> Result<Metrics, InferenceError> {
-        let heads = self.albert.heads();
-        for (has, head) in
-            [(heads.masked_lm, "masked-word head"), (heads.sentence_order, "sentence-order head")]
-        {
+        let (words, order) = (self.albert.predicts_words(), self.albert.predicts_order());
+        for (has, head) in [(words, "masked-word head"), (order, "sentence-order head")] {
             if !has {
                 return Err(InferenceError::MissingHead { head });
             }
         }
         let [tokens, sequences, masked] = objective.largest();
         let capacity = Capacity { tokens, sequences, masked };
-        let plan = self.albert.evaluation_plan(capacity, self.runtime.precision());
-        let plan = self.runtime.load(plan)?;
+        let options = PlanOptions { precision: self.runtime.precision(), recompute: Recompute::None };
+        let plan = self.albert.plan(&Head::Pretraining, capacity, Mode::Evaluation, options);
+        let plan = self.runtime.load(plan.expect("nothing is trained"))?;
         let metrics = objective.evaluate(&mut Evaluator::new(&mut self.runtime, plan, &|| false))?;
         Ok(metrics.expect("nobody stops it"))
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::{PlanOptions, Recompute};
-use model::{Albert, AlbertConfig, Capacity, Heads, ModelError};
+use model::{Albert, AlbertConfig, Capacity, Head, Mode, ModelError};
 
 use super::objective::Pretraining;
 use super::preparation::{DataPreparation, RunData, drop_other_data};
@@ -139,10 +139,11 @@ pub fn capacity(settings: &Pretrain, sequences: usize) -> Capacity {
 
 /// The plans of pre-training steps and evaluations.
 pub fn plans(albert: &Albert, capacity: Capacity, options: PlanOptions) -> Plans {
-    Plans {
-        training: albert.pretraining_plan(capacity, options).expect("pre-training reaches every parameter"),
-        evaluation: albert.evaluation_plan(capacity, options.precision),
-    }
+    let plan = |mode| {
+        let plan = albert.plan(&Head::Pretraining, capacity, mode, options);
+        plan.expect("pre-training reaches every parameter")
+    };
+    Plans { training: plan(Mode::Training), evaluation: plan(Mode::Evaluation) }
 }
 
 /// A model with fresh parameters, ready for the micro-batches that `settings` ask for.
@@ -155,7 +156,7 @@ pub fn learner(
     available: Option<usize>,
 ) -> Result<Learner, SessionError> {
     let device = engine::Device::Cpu(cpu(&settings.device)?);
-    let albert = Albert::new(config, Heads::PRETRAINING).map_err(ModelError::from)?;
+    let albert = Albert::new(config, &[Head::Pretraining]).map_err(ModelError::from)?;
     let sequences = micro_batch(settings);
     let options = PlanOptions { precision: precision(&settings.device), recompute: Recompute::None };
     let plans_of = |sequences| plans(&albert, capacity(settings, sequences), options);

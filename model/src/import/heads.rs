@@ -1,0 +1,46 @@
+//! Which heads a model's files hold.
+
+use super::tensors::Tensors;
+use crate::config::AlbertConfig;
+use crate::heads::Head;
+
+/// The heads of which any tensor is there: one of which only some are is refused later, not dropped.
+///
+/// Classifiers of sequences, of tokens and of options have the same names: `architectures` tells which it is, or else that
+/// only those of tokens have no pooler.
+pub(super) fn found(tensors: &Tensors, config: &AlbertConfig) -> Vec<Head> {
+    let mut heads = Vec::new();
+    match (tensors.have("predictions."), tensors.have("sop_classifier.")) {
+        (true, true) => heads.push(Head::Pretraining),
+        (true, false) => heads.push(Head::MaskedWords),
+        (false, true) => heads.push(Head::SentenceOrder),
+        (false, false) => (),
+    }
+    let dropout = config.head_dropout();
+    let pooled = tensors.have("albert.pooler.");
+    if tensors.have("classifier.") {
+        let outputs = ["classifier.weight", "classifier.bias"].map(|name| tensors.shape(name));
+        let outputs =
+            outputs.into_iter().flatten().find_map(|shape| shape.first().copied()).unwrap_or(1).max(1);
+        let says = |class: &str| {
+            config.architectures.iter().flatten().any(|name| name.strip_prefix("Albert") == Some(class))
+        };
+        heads.push(if says("ForMultipleChoice") {
+            Head::Choice { dropout }
+        } else if says("ForTokenClassification") || !pooled {
+            Head::TokenClassification { outputs, dropout }
+        } else {
+            Head::Classification { outputs, dropout }
+        });
+    }
+    if tensors.have("qa_outputs.") {
+        heads.push(Head::Span);
+    }
+    if ["start_logits.", "end_logits.", "answer_class."].iter().any(|prefix| tensors.have(prefix)) {
+        heads.push(Head::AnswerableSpan { dropout });
+    }
+    if pooled && !heads.iter().any(Head::reads_pooler) {
+        heads.push(Head::Pooler);
+    }
+    heads
+}
