@@ -1,9 +1,9 @@
-//! `albert-train evaluate`: the held-out figures of a finished model.
+//! `albert-train evaluate`: the figures of a finished model, on held-out text or at a task.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, Subcommand};
 use train::config::{Layers, Pretrain};
 use train::data::Selection;
 use train::exit::ExitCode;
@@ -13,13 +13,32 @@ use train::training::Metrics;
 
 use crate::arguments::{ModelArguments, ReadingArguments};
 use crate::output::say;
+use crate::task::{OnTask, evaluate_task};
 
 /// Sequences are no longer than this unless asked for.
 const LONGEST_BY_DEFAULT: usize = 512;
 
+/// Measure a model: on held-out text, masked words and sentence order as pre-training does; or at a task, as fine-tuning does.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: Option<What>,
+    /// Without a word, text is meant.
+    #[command(flatten)]
+    text: Option<OnText>,
+}
+
+#[derive(Subcommand)]
+enum What {
+    Text(OnText),
+    #[command(flatten)]
+    Task(OnTask),
+}
+
 /// Measure a model on held-out text: masked words and sentence order, as training does.
 #[derive(Args)]
-pub struct Arguments {
+struct OnText {
     #[command(flatten)]
     model: ModelArguments,
     /// Text: files, packed with gzip or not, folders of them, - for standard input; or a folder made by prepare
@@ -52,6 +71,16 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    match (&arguments.what, &arguments.text) {
+        (Some(What::Task(task)), _) => evaluate_task(task),
+        (Some(What::Text(text)), _) | (None, Some(text)) => on_text(text),
+        (None, None) => {
+            anyhow::bail!("what is to be evaluated? `albert-train evaluate --help` shows what there is")
+        }
+    }
+}
+
+fn on_text(arguments: &OnText) -> Result<ExitCode> {
     let (tokenizer, mut model) = (arguments.model.tokenizer()?, arguments.model.load()?);
     model.expect_tokenizer(&tokenizer)?;
     let settings = settings(arguments, model.albert().config().max_position_embeddings)?;
@@ -79,7 +108,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
-fn settings(arguments: &Arguments, positions: usize) -> Result<Pretrain> {
+fn settings(arguments: &OnText, positions: usize) -> Result<Pretrain> {
     let mut layers = Layers::<Pretrain>::new();
     if let Some(path) = &arguments.config {
         layers.file(path);

@@ -9,11 +9,13 @@ mod estimate;
 mod evaluate;
 mod exit;
 mod fill_mask;
+mod finetune;
 mod inspect;
 mod log;
 mod meter;
 mod output;
 mod plan;
+mod predict;
 mod prepare;
 mod pretrain;
 mod progress;
@@ -22,6 +24,7 @@ mod session;
 mod settings;
 mod stop;
 mod summary;
+mod task;
 mod tokenizer;
 
 use std::process::ExitCode;
@@ -44,9 +47,11 @@ struct Cli {
 enum Command {
     /// Pre-train a model: masked words and sentence order.
     Pretrain(pretrain::Arguments),
+    Finetune(finetune::Arguments),
     Prepare(prepare::Arguments),
     Tokenizer(tokenizer::Arguments),
     Evaluate(evaluate::Arguments),
+    Predict(predict::Arguments),
     FillMask(fill_mask::Arguments),
     Encode(encode::Arguments),
     Plan(plan::Arguments),
@@ -74,9 +79,11 @@ fn main() -> ExitCode {
     };
     let result = train::threads::start_pool().map_err(Into::into).and_then(|()| match command {
         Command::Pretrain(arguments) => pretrain::run(&arguments),
+        Command::Finetune(arguments) => finetune::run(&arguments),
         Command::Prepare(arguments) => prepare::run(&arguments),
         Command::Tokenizer(arguments) => stop::or_leave(move || tokenizer::run(&arguments)),
         Command::Evaluate(arguments) => stop::or_leave(move || evaluate::run(&arguments)),
+        Command::Predict(arguments) => stop::or_leave(move || predict::run(&arguments)),
         Command::FillMask(arguments) => stop::or_leave(move || fill_mask::run(&arguments)),
         Command::Encode(arguments) => encode::run(&arguments),
         Command::Plan(arguments) => stop::or_leave(move || plan::run(&arguments)),

@@ -8,7 +8,7 @@ use clap::Args;
 use train::config::{Resolved, Settings};
 use train::run::directory;
 use train::run::signals::StopRequests;
-use train::training::{Ended, Job, RunSettings, Session, TrainEvent, Watch, rehearse};
+use train::training::{Ended, Job, Metrics, RunSettings, Session, TrainEvent, Watch, rehearse};
 
 use crate::log::Log;
 use crate::output::{say, tell};
@@ -44,6 +44,8 @@ pub enum Outcome<D> {
     Finished {
         /// Where the model is.
         model: PathBuf,
+        /// Its held-out figures.
+        metrics: Metrics,
         /// What it learnt from.
         data: D,
         /// Who watches.
@@ -84,7 +86,7 @@ pub fn run<S: RunSettings, J: Job<S>>(
     let display = Display::new(Some(log));
     let watch: Watch = Arc::new(move |event: TrainEvent<'_>| display.show(&event));
     Ok(match session.run(&watch)? {
-        Ended::Finished { model, data, .. } => Outcome::Finished { model, data, watch, stop },
+        Ended::Finished { model, metrics, data } => Outcome::Finished { model, metrics, data, watch, stop },
         Ended::Stopped(_) => Outcome::Stopped,
     })
 }

@@ -86,6 +86,18 @@ impl<S: Settings> SettingsArguments<S> {
     /// # Errors
     /// Everything that is wrong, in any layer.
     pub fn resolve(&self, saved: Option<&Path>) -> Result<Resolved<S>, ConfigError> {
+        self.resolve_with(saved, &[])
+    }
+
+    /// The same with what the command itself says, each with where it comes from: more than a file, less than a flag.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in any layer.
+    pub fn resolve_with(
+        &self,
+        saved: Option<&Path>,
+        given: &[(&'static str, &'static str, String)],
+    ) -> Result<Resolved<S>, ConfigError> {
         let mut layers = Layers::new();
         match (&self.config, saved) {
             (Some(path), _) => layers.file(path),
@@ -93,6 +105,7 @@ impl<S: Settings> SettingsArguments<S> {
             (None, None) => {}
         }
         layers.environment(std::env::vars_os());
+        given.iter().for_each(|(key, source, value)| layers.flag(key, source, &[value]));
         self.sets.iter().for_each(|argument| layers.set(argument));
         for (key, flag, values) in &self.flags {
             layers.flag(key, flag, &values.iter().map(String::as_str).collect::<Vec<_>>());

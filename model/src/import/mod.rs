@@ -74,6 +74,14 @@ impl Fresh<'_> {
     }
 }
 
+/// Reads the configuration in a model directory, without the weights.
+///
+/// # Errors
+/// If it is missing or something else than it should be.
+pub fn config_in(directory: &Path) -> Result<AlbertConfig, ModelError> {
+    weights::config(directory)
+}
+
 /// Reads a model directory with the heads that its weights hold.
 ///
 /// # Errors

@@ -17,6 +17,7 @@
 //! # Ok::<(), train::config::ConfigError>(())
 //! ```
 
+mod finetune;
 mod layers;
 mod model;
 mod nearest;
@@ -34,6 +35,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::model::ModelSettings;
+pub use finetune::{Finetune, FinetuneTraining, SequenceSettings, StartSettings, TableKind, TaskSettings};
 pub use layers::Layers;
 pub use pretrain::{DataSettings, DeviceSettings, LearningSettings, Precision, Pretrain, TrainingSettings};
 pub use resolve::{Key, Resolved, keys};

@@ -7,14 +7,27 @@
 //!
 //! [`task`] finds a task by its name; a new kind of task is one file that implements [`Task`].
 
+mod answering;
 pub mod answers;
+mod batch;
+pub mod card;
 pub mod features;
+mod job;
+mod objective;
+mod predictor;
+pub mod recipe;
+mod seeds;
 pub mod squad;
 mod task;
 pub mod tasks;
 
+pub use answering::{Answering, head};
 pub use answers::{Answer, AnswerLimits, BeamEntry, Candidate, Output};
 pub use features::{Feature, FeatureTarget, Limits, Sequence, Window};
+pub use job::{FinetuningJob, TaskData, look_at, model_directory, read_split, the_task};
+pub use objective::{Examined, Finetuning};
+pub use predictor::{Predictor, Purpose};
+pub use seeds::{SeedResult, SeedSummary};
 pub use task::{
     Example, Examples, Figures, FileReport, GoldAnswer, Input, Kind, Split, Target, Task, baseline,
 };

@@ -10,8 +10,10 @@ use super::device::bytes;
 use crate::config::ConfigError;
 use crate::data::DataError;
 use crate::exit::{Classify, ExitCode};
+use crate::finetuning::UnknownTask;
 use crate::run::checkpoint::{CheckpointError, TensorError, way_back};
 use crate::run::directory::DirectoryError;
+use crate::tables::InputError;
 use crate::threads::ThreadsError;
 use crate::tokenizer::TokenizerError;
 
@@ -122,6 +124,37 @@ pub enum SessionError {
         /// The folder.
         folder: PathBuf,
     },
+    /// Files of a task.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// A task that there is not.
+    #[error(transparent)]
+    UnknownTask(#[from] UnknownTask),
+    /// Nothing to begin with.
+    #[error(
+        "no model was given to begin with\n  help: --model names a model directory, or a run of pretrain"
+    )]
+    NoModel,
+    /// Nothing to learn from.
+    #[error("no data were given\n  help: --data names the folder with the task's files, or a file")]
+    NoData,
+    /// A run that has no model yet.
+    #[error("{} is a run that has no model yet\n  help: continue it first, by the command that began it", .run.display())]
+    NoModelYet {
+        /// The run.
+        run: PathBuf,
+    },
+    /// A split that cannot be used.
+    #[error(
+        "the {split} set in {} has no examples with labels\n  help: {split} needs labels; test sets of GLUE have none",
+        .source_path.display()
+    )]
+    NothingToLearn {
+        /// Which.
+        split: &'static str,
+        /// Where it comes from.
+        source_path: PathBuf,
+    },
     /// The device refused, for want of memory.
     #[error("{0}\n  help: use a smaller --micro-batch, a smaller model or shorter sequences, or free memory")]
     Refused(#[from] DeviceError),
@@ -183,7 +216,14 @@ impl Classify for SessionError {
             Self::Data(error) => error.exit_code(),
             Self::Tokenizer(error) => error.exit_code(),
             Self::Model(error) => error.exit_code(),
-            Self::MixedSources { .. } | Self::Vocabulary { .. } => ExitCode::Usage,
+            Self::Input(error) => error.exit_code(),
+            Self::NothingToLearn { .. } => ExitCode::Data,
+            Self::MixedSources { .. }
+            | Self::Vocabulary { .. }
+            | Self::UnknownTask(_)
+            | Self::NoModel
+            | Self::NoData
+            | Self::NoModelYet { .. } => ExitCode::Usage,
             Self::Directory(error) => error.exit_code(),
             Self::Checkpoint(error) => error.exit_code(),
             Self::Train(error) => error.exit_code(),

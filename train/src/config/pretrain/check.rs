@@ -148,7 +148,7 @@ impl Pretrain {
 }
 
 /// What can be wrong with an optimizer's constants.
-fn check_moments(optimizer: &LearningSettings, objections: &mut Objections) {
+pub(in crate::config) fn check_moments(optimizer: &LearningSettings, objections: &mut Objections) {
     let &LearningSettings { poly_power, beta1, beta2, epsilon, weight_decay, clip_norm, .. } = optimizer;
     let below_one = "from 0 up to, not including, 1";
     objections.require(poly_power >= 0.0, "optimizer.poly_power", poly_power, "at least 0; 1 is linear");
@@ -164,7 +164,12 @@ fn check_moments(optimizer: &LearningSettings, objections: &mut Objections) {
 }
 
 /// What can be wrong with how often and how long something is done, and how much is kept.
-fn check_saving(save_every: Interval, keep: usize, max_time: Option<Span>, objections: &mut Objections) {
+pub(in crate::config) fn check_saving(
+    save_every: Interval,
+    keep: usize,
+    max_time: Option<Span>,
+    objections: &mut Objections,
+) {
     if keep < MIN_KEEP {
         let message = format!("{keep} is too few: the newest checkpoint may turn out to be damaged");
         objections.add("training.keep", message, format!("at least {MIN_KEEP}"));
@@ -185,7 +190,7 @@ fn check_saving(save_every: Interval, keep: usize, max_time: Option<Span>, objec
 }
 
 /// What can be wrong with what is computed on.
-fn check_device(device: &DeviceSettings, objections: &mut Objections) {
+pub(in crate::config) fn check_device(device: &DeviceSettings, objections: &mut Objections) {
     if let Some(isa) = &device.isa
         && isa.parse::<Isa>().is_err()
     {

@@ -6,6 +6,7 @@ mod sections;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub(super) use check::{check_device, check_moments, check_saving};
 pub use sections::{DataSettings, DeviceSettings, LearningSettings, Precision, TrainingSettings};
 
 use super::{Implied, ModelSettings, Objections, Settings};

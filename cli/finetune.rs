@@ -1,0 +1,179 @@
+//! `albert-train finetune`: from a pre-trained model to one that does a task.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use train::config::{Finetune, Resolved};
+use train::exit::ExitCode;
+use train::files::{Disk, replace};
+use train::finetuning::{FinetuningJob, SeedSummary, look_at, task};
+use train::run::directory;
+use train::training::Metrics;
+use train::visible::visible;
+
+use crate::output::{say, tell};
+use crate::session::{self, Outcome, SessionArguments};
+use crate::settings::SettingsArguments;
+
+/// Fine-tune a pre-trained model on a task: classes, values, words, spans, choices.
+#[derive(Args)]
+#[command(arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    Glue(Glue),
+    Squad(Squad),
+    Race(Common),
+    Table(Common),
+}
+
+/// One of GLUE's tasks, or all: cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte, wnli.
+///
+/// --data names the folder with the official files (or the Hub's parquet files). Recipes are the published ones; all settings can be
+/// overridden. Run the same command again to continue a run that was stopped.
+#[derive(Args)]
+struct Glue {
+    /// The task, or all
+    #[arg(value_name = "TASK")]
+    what: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// SQuAD: an answer's place in a passage.
+#[derive(Args)]
+struct Squad {
+    /// 1.1, where every question has an answer, or 2.0
+    #[arg(long, default_value = "1.1", value_parser = ["1.1", "2.0"])]
+    version: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What all tasks have in common.
+#[derive(Args)]
+struct Common {
+    /// Run directory: a new one, or one to continue; not given: runs/TASK
+    #[arg(short, long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Train so many times, with seeds that follow each other, in OUT/seed-N; then say how they compare
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    seeds: u64,
+    #[command(flatten)]
+    session: SessionArguments,
+    #[command(flatten)]
+    settings: SettingsArguments<Finetune>,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    match &arguments.what {
+        What::Glue(Glue { what, common }) if what == "all" => all(common),
+        What::Glue(Glue { what, common }) => one(task(what)?.name(), common, &common.out_of(what)),
+        What::Squad(Squad { version, common }) => {
+            let name = format!("squad-{version}");
+            one(&name, common, &common.out_of(&name))
+        }
+        What::Race(common) => one("race", common, &common.out_of("race")),
+        What::Table(common) => one("table", common, &common.out_of("table")),
+    }
+}
+
+impl Common {
+    fn out_of(&self, task: &str) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| Path::new("runs").join(task))
+    }
+
+    /// The settings of a run of `task` in `out`. The model says which size's recipe is followed and how long sequences can be.
+    fn resolve(&self, task: &str, out: &Path) -> Result<Resolved<Finetune>> {
+        let saved = out.join(directory::CONFIG);
+        let is_base = saved.is_file() && (directory::has_begun(out) || self.settings.is_empty());
+        let saved = is_base.then_some(saved.as_path());
+        let mut given = vec![("task.task", "the command", task.to_owned())];
+        let first = self.settings.resolve_with(saved, &given)?.settings;
+        if let Some(model) = first.start.model.as_deref().filter(|model| model.exists()) {
+            let (size, positions) = look_at(model)?;
+            given.push(("start.size", "the model's width", size.name().to_owned()));
+            given.push(("start.positions", "the model's configuration", positions.to_string()));
+        }
+        Ok(self.settings.resolve_with(saved, &given)?)
+    }
+}
+
+/// GLUE's tasks that are trained, in the order of its table.
+const GLUE: [&str; 9] = ["cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli"];
+
+/// All of GLUE's tasks, one after the other.
+fn all(common: &Common) -> Result<ExitCode> {
+    let out = common.out_of("glue");
+    for name in GLUE {
+        tell(format_args!("== {name}"));
+        match one(name, common, &out.join(name))? {
+            ExitCode::Done => {}
+            other => return Ok(other),
+        }
+    }
+    Ok(ExitCode::Done)
+}
+
+/// One task: a run, or one for each seed.
+fn one(name: &str, common: &Common, out: &Path) -> Result<ExitCode> {
+    let job = FinetuningJob::default();
+    if common.seeds == 1 {
+        let resolved = common.resolve(name, out)?;
+        return Ok(match session::run(job, resolved, out, &common.session)? {
+            Outcome::Shown => ExitCode::Done,
+            Outcome::Stopped => ExitCode::Interrupted,
+            Outcome::Finished { model, metrics, .. } => {
+                show(name, &model, &metrics)?;
+                ExitCode::Done
+            }
+        });
+    }
+    let mut runs = Vec::new();
+    let first = common.resolve(name, &out.join("seed-1"))?.settings.training.seed;
+    for seed in first..first.saturating_add(common.seeds) {
+        let out = out.join(format!("seed-{seed}"));
+        let mut resolved = common.resolve(name, &out)?;
+        resolved.settings.training.seed = seed;
+        tell(format_args!("-- seed {seed}, in {}", visible(&out.to_string_lossy())));
+        match session::run(job.clone(), resolved, &out, &common.session)? {
+            Outcome::Shown => return Ok(ExitCode::Done),
+            Outcome::Stopped => return Ok(ExitCode::Interrupted),
+            Outcome::Finished { metrics, .. } => runs.push((seed, metrics)),
+        }
+    }
+    let metric = metric_of(&runs)?;
+    let Some(summary) = SeedSummary::of(name, &metric, &runs) else { bail!("there were no runs") };
+    let path = out.join("summary.json");
+    let text = format!("{}\n", serde_json::to_string_pretty(&summary)?);
+    replace(&Disk, &path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    say!("{}", summary.table());
+    Ok(ExitCode::Done)
+}
+
+/// The figure by which runs of a task are compared: the one whose baseline stands beside it.
+fn metric_of(runs: &[(u64, Metrics)]) -> Result<String> {
+    let names = runs.iter().flat_map(|(_, metrics)| metrics.iter().map(|(name, _)| name));
+    let name = names.filter_map(|name| name.strip_prefix("baseline_")).next();
+    name.map(str::to_owned).context("the runs have no figure to be compared by")
+}
+
+/// What a run came to, and what to do with it.
+fn show(name: &str, model: &Path, metrics: &Metrics) -> Result<()> {
+    say!("\n{name}, the best evaluation:");
+    for (figure, _) in metrics.iter() {
+        say!("  {figure:24} {:.4}", metrics.value(figure));
+    }
+    let model = visible(&model.to_string_lossy());
+    say!("the model is in {model}\ntry next:");
+    let command = if GLUE.contains(&name) { format!("glue {name}") } else { name.to_owned() };
+    say!("  albert-train evaluate {command} --model {model} --data …");
+    say!("  albert-train predict {command} --model {model} --data … --out predictions");
+    Ok(())
+}

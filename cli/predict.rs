@@ -1,0 +1,111 @@
+//! `albert-train predict`: what a fine-tuned model answers, to texts or to the examples of a task.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+use train::exit::ExitCode;
+use train::finetuning::{
+    Answer, Examined, Example, Feature, Input, Kind, Predictor, Purpose, Sequence, model_directory,
+};
+use train::inference::SEPARATOR;
+
+use crate::arguments::{CpuArguments, TextArguments};
+use crate::output::say;
+use crate::task::{OnTask, predict_task};
+
+/// Let a fine-tuned model answer: texts with their classes or values, or a task's examples with the official prediction files.
+///
+/// Needs no training data: the model says what its classes are called.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    task: Option<OnTaskOrText>,
+    #[command(flatten)]
+    texts: Option<OnTexts>,
+}
+
+#[derive(Subcommand)]
+enum OnTaskOrText {
+    #[command(flatten)]
+    Task(OnTask),
+}
+
+/// A text with its class or value, one JSON object a line; [SEP] stands between the two texts of a pair.
+#[derive(Args)]
+struct OnTexts {
+    /// Model directory, or a run of finetune, whose model/ is meant
+    #[arg(short, long, value_name = "DIR")]
+    model: PathBuf,
+    #[command(flatten)]
+    cpu: CpuArguments,
+    #[command(flatten)]
+    texts: TextArguments,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    match (&arguments.task, &arguments.texts) {
+        (Some(OnTaskOrText::Task(task)), _) => predict_task(task),
+        (None, Some(texts)) => on_texts(texts),
+        (None, None) => bail!("what is to be answered? `albert-train predict --help` shows what there is"),
+    }
+}
+
+fn on_texts(arguments: &OnTexts) -> Result<ExitCode> {
+    let purpose = Purpose::of(&model_directory(&arguments.model)?)?;
+    let kind = match (purpose.labels.len(), purpose.is_regression) {
+        (_, true) => Kind::Value,
+        (0, _) => bail!(
+            "{} has no classes and no value to tell texts by: models for questions and choices answer with \
+             `albert-train predict squad` and `race`",
+            arguments.model.display()
+        ),
+        (classes, _) => Kind::Classes(classes),
+    };
+    let mut model = Predictor::load(&arguments.model, kind, arguments.cpu.device()?)?;
+    arguments.texts.for_each(|text| {
+        let answer = one(&mut model, kind, text)?;
+        let mut object = Map::new();
+        object.insert("text".into(), json!(text));
+        match &answer {
+            Answer::Value(value) => drop(object.insert("value".into(), json!(value))),
+            Answer::Scores(scores) => {
+                let likelihoods = softmax(scores);
+                let best = answer.class().unwrap_or(0) as usize;
+                object.insert("label".into(), json!(purpose.labels[best]));
+                let named = purpose.labels.iter().cloned().zip(likelihoods.into_iter().map(Value::from));
+                object.insert("probabilities".into(), Value::Object(named.collect()));
+            }
+            _ => {}
+        }
+        say!("{}", Value::Object(object));
+        Ok(())
+    })?;
+    Ok(ExitCode::Done)
+}
+
+/// What the model says to one text, or to the two on both sides of a [SEP].
+fn one(model: &mut Predictor, kind: Kind, text: &str) -> Result<Answer> {
+    let (first, second) = match text.split_once(SEPARATOR) {
+        Some((first, second)) => (first.trim(), Some(second.trim())),
+        None => (text, None),
+    };
+    let tokenizer = model.tokenizer();
+    let pair = second.map(|second| tokenizer.encode(second));
+    let sequence = Sequence::pair(tokenizer.encode(first), pair, model.positions());
+    let input = Input::Texts { first: first.into(), second: second.map(str::to_owned) };
+    let example = Example { id: String::new(), group: "", input, target: None };
+    let split = Examined { examples: vec![example], features: vec![Feature::of(0, sequence, None)] };
+    Ok(model.answers(kind, &split)?.swap_remove(0))
+}
+
+/// Probabilities from logits.
+fn softmax(scores: &[f32]) -> Vec<f64> {
+    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let raised: Vec<f64> = scores.iter().map(|score| f64::from(score - largest).exp()).collect();
+    let sum: f64 = raised.iter().sum();
+    raised.into_iter().map(|value| value / sum).collect()
+}

@@ -1,0 +1,207 @@
+//! What `evaluate` and `predict` do with a task: its data through a fine-tuned model.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+use train::config::{Finetune, TableKind, TaskSettings};
+use train::exit::ExitCode;
+use train::finetuning::{
+    Answer, Examined, Kind, Limits, Predictor, Purpose, Split, Task, baseline, look_at, model_directory,
+    read_split, the_task,
+};
+
+use crate::arguments::CpuArguments;
+use crate::output::{say, tell};
+
+/// The tasks.
+#[derive(Subcommand)]
+pub enum OnTask {
+    /// One of GLUE's tasks: cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte, wnli, ax
+    Glue {
+        /// The task
+        task: String,
+        #[command(flatten)]
+        model: OnData,
+    },
+    /// SQuAD: an answer's place in a passage
+    Squad {
+        /// 1.1, where every question has an answer, or 2.0
+        #[arg(long, default_value = "1.1", value_parser = ["1.1", "2.0"])]
+        version: String,
+        #[command(flatten)]
+        model: OnData,
+    },
+    /// RACE: the right one of several answers
+    Race {
+        #[command(flatten)]
+        model: OnData,
+    },
+    /// A table of one's own
+    Table {
+        /// The column of the text, or of the list of words
+        #[arg(long, default_value = "text", value_name = "COLUMN")]
+        text: String,
+        /// The column of a second text
+        #[arg(long, value_name = "COLUMN")]
+        pair: Option<String>,
+        /// The column of what is to be found out
+        #[arg(long, default_value = "label", value_name = "COLUMN")]
+        label: String,
+        /// What that is: class, value or tags
+        #[arg(long, default_value = "class", value_parser = ["class", "value", "tags"])]
+        kind: String,
+        #[command(flatten)]
+        model: OnData,
+    },
+}
+
+/// A model and the data that it is shown.
+#[derive(Args)]
+pub struct OnData {
+    /// Model directory, or a run of finetune, whose model/ is meant
+    #[arg(short, long, value_name = "DIR")]
+    model: PathBuf,
+    /// The task's files: the folder with the official ones, or a file
+    #[arg(short, long, value_name = "PATH")]
+    data: PathBuf,
+    /// train, dev or test; not given: dev to evaluate, test to predict
+    #[arg(long, value_parser = ["train", "dev", "test"])]
+    split: Option<String>,
+    /// So many examples, the first; not given: all
+    #[arg(long, value_name = "N")]
+    examples: Option<usize>,
+    /// Most tokens of a sequence; not given: as the task's recipe has it, or as many as the model takes
+    #[arg(long, value_name = "N")]
+    max_seq_length: Option<usize>,
+    #[command(flatten)]
+    cpu: CpuArguments,
+    /// Write the prediction files into this folder
+    #[arg(short, long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl OnTask {
+    fn parts(&self) -> (TaskSettings, &OnData) {
+        let named = |task: String| TaskSettings { task, ..TaskSettings::default() };
+        match self {
+            Self::Glue { task, model } => (named(task.to_lowercase()), model),
+            Self::Squad { version, model } => (named(format!("squad-{version}")), model),
+            Self::Race { model } => (named("race".into()), model),
+            Self::Table { text, pair, label, kind, model } => {
+                let kind = match kind.as_str() {
+                    "value" => TableKind::Value,
+                    "tags" => TableKind::Tags,
+                    _ => TableKind::Class,
+                };
+                let (text, pair, label) = (text.clone(), pair.clone(), label.clone());
+                (TaskSettings { text, pair, label, kind, ..named("table".into()) }, model)
+            }
+        }
+    }
+}
+
+/// A task's data, and what the model answers.
+struct Answered {
+    task: Arc<dyn Task>,
+    split: Split,
+    examined: Examined,
+    answers: Vec<Answer>,
+}
+
+fn answer(of: &OnTask, usual: Split) -> Result<Answered> {
+    let (mut settings, on) = of.parts();
+    settings.data = Some(on.data.clone());
+    let purpose = Purpose::of(&model_directory(&on.model)?)?;
+    let labels = (!purpose.labels.is_empty()).then_some(purpose.labels);
+    let mut all = Finetune { task: settings, ..Finetune::default() };
+    let task = the_task(&all, labels)?;
+    all.start.size = Some(look_at(&on.model)?.0);
+    let mut model = Predictor::load(&on.model, task.kind(), on.cpu.device()?)?;
+    let longest = all.recipe().max_seq_length.min(model.positions());
+    let limits = Limits::new(on.max_seq_length.unwrap_or(longest).min(model.positions()));
+    let split = match on.split.as_deref() {
+        Some("train") => Split::Train,
+        Some("dev") => Split::Dev,
+        Some("test") => Split::Test,
+        _ => usual,
+    };
+    let mut say = |report: String| tell(report);
+    let examined = read_split(&*task, &on.data, split, on.examples, model.tokenizer(), &limits, &mut say)?;
+    let answers = model.answers(task.kind(), &examined)?;
+    Ok(Answered { task, split, examined, answers })
+}
+
+impl Answered {
+    fn write(&self, out: &PathBuf) -> Result<()> {
+        std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
+        for path in self.task.write(&self.examined.examples, &self.answers, self.split, out)? {
+            tell(format_args!("written: {}", path.display()));
+        }
+        Ok(())
+    }
+}
+
+/// Prints what a model scores at a task.
+pub fn evaluate_task(of: &OnTask) -> Result<ExitCode> {
+    let answered = answer(of, Split::Dev)?;
+    let Answered { task, examined: Examined { examples, .. }, answers, .. } = &answered;
+    let figures = task.score(examples, answers);
+    let usual = baseline(&**task, examples, examples);
+    let on = of.parts().1;
+    if on.json {
+        let mut object: Map<String, Value> =
+            figures.iter().map(|(name, value)| (name.clone().into_owned(), json!(value))).collect();
+        object.insert("examples".into(), json!(examples.len()));
+        say!("{}", Value::Object(object));
+    } else {
+        for (name, value) in &figures {
+            let of_usual =
+                usual.iter().find(|(known, _)| known == name).map_or(f64::NAN, |(_, value)| *value);
+            say!("{name:24} {value:.4}  (one and the same answer: {of_usual:.4})");
+        }
+        say!("over {} examples", examples.len());
+    }
+    if let (Kind::Classes(classes), Some((_, accuracy))) =
+        (task.kind(), figures.iter().find(|(name, _)| name == "accuracy"))
+        && is_below_chance(*accuracy, classes, examples.len())
+    {
+        tell(
+            "warning: that is worse than guessing: probably the model's classes are in another order than this task's (id2label \
+             in its config.json), or it was trained for another task",
+        );
+    }
+    if let Some(out) = &on.out {
+        answered.write(out)?;
+    }
+    Ok(ExitCode::Done)
+}
+
+/// Whether so few right answers are beyond the bad luck of guessing: three standard deviations.
+fn is_below_chance(accuracy: f64, classes: usize, examples: usize) -> bool {
+    let chance = 1.0 / classes.max(1) as f64;
+    accuracy < chance - 3.0 * (chance * (1.0 - chance) / examples.max(1) as f64).sqrt()
+}
+
+/// Writes what a model answers as the task's official prediction files.
+pub fn predict_task(of: &OnTask) -> Result<ExitCode> {
+    let out = of.parts().1.out.clone().context("where to? --out names a folder for the prediction files")?;
+    answer(of, Split::Test)?.write(&out)?;
+    Ok(ExitCode::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_below_chance;
+
+    #[test]
+    fn worse_than_guessing_is_told_from_bad_luck() {
+        assert!(is_below_chance(0.1, 2, 100) && is_below_chance(0.0, 3, 100));
+        assert!(!is_below_chance(0.4, 2, 100) && !is_below_chance(0.0, 2, 4));
+    }
+}

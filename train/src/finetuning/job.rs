@@ -1,0 +1,313 @@
+//! A fine-tuning run: from its settings to a model that learns a task, and what it learns from.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use engine::{PlanOptions, Recompute};
+use model::{Albert, AlbertConfig, Capacity, Fresh, Head, LoadedModel, Mode, ModelError};
+
+use super::answering::{Answering, head};
+use super::features::{self, Feature, Limits};
+use super::objective::{Examined, Finetuning, identity};
+use super::recipe::Size;
+use super::task::{Split, Task};
+use super::tasks::{Columns, Table, Wanted};
+use crate::config::{DeviceSettings, Finetune, Span, TableKind};
+use crate::run::directory::{MODEL, read_info};
+use crate::tokenizer::{LoadOptions, Tokenizer};
+use crate::training::{
+    Job, LOG_EVERY, Learner, Metrics, Objective, Plans, Prepared, Publish, RunSettings, SessionError,
+    TrainerOptions, cpu, precision,
+};
+
+/// The model directory that is meant by `path`: itself, or that of a run.
+///
+/// # Errors
+/// If it is a run without a model yet.
+pub fn model_directory(path: &Path) -> Result<PathBuf, SessionError> {
+    if !path.is_dir() || path.join(model::CONFIG_FILE).exists() || read_info(path)?.is_none() {
+        return Ok(path.to_path_buf());
+    }
+    let model = path.join(MODEL);
+    if model.is_dir() { Ok(model) } else { Err(SessionError::NoModelYet { run: path.to_path_buf() }) }
+}
+
+impl RunSettings for Finetune {
+    /// Data and model are known by their content.
+    const FREE_AT_RESUME: &'static [&'static str] = &[
+        "task.data",
+        "start.model",
+        "training.micro_tokens",
+        "training.eval_every",
+        "training.patience",
+        "training.save_every",
+        "training.keep",
+        "training.max_time",
+        "device.device",
+        "device.threads",
+        "device.isa",
+    ];
+
+    fn keep(&self) -> usize {
+        self.training.keep
+    }
+
+    fn max_time(&self) -> Option<Span> {
+        self.training.max_time
+    }
+
+    fn device(&self) -> &DeviceSettings {
+        &self.device
+    }
+
+    fn rounds_like(&self, earlier: &Self) -> bool {
+        self.training.micro_tokens == earlier.training.micro_tokens
+    }
+}
+
+/// What a fine-tuning run learns from, and the model that it begins with.
+pub struct TaskData {
+    /// What is learnt.
+    pub task: Arc<dyn Task>,
+    /// What it is learnt from, and what it is measured on.
+    pub splits: [Arc<Examined>; 2],
+    /// Text to ids.
+    pub tokenizer: Arc<Tokenizer>,
+    /// Where the pre-trained model is.
+    pub model: PathBuf,
+    /// What was read, in words.
+    pub reports: Vec<String>,
+}
+
+/// Fine-tuning, as a session runs it.
+#[derive(Clone, Default)]
+pub struct FinetuningJob {
+    /// What an earlier session of this process read: the features are the same whatever the seed.
+    data: Arc<Mutex<Option<Arc<TaskData>>>>,
+}
+
+impl FinetuningJob {
+    fn read(&self, settings: &Finetune, say: &dyn Fn(&str)) -> Result<TaskData, SessionError> {
+        let model = settings.start.model.as_deref().ok_or(SessionError::NoModel)?;
+        let model = model_directory(model)?;
+        let source = settings.task.data.as_deref().ok_or(SessionError::NoData)?;
+        let tokenizer = Arc::new(Tokenizer::load(&model, &LoadOptions::default())?);
+        let task = the_task(settings, None)?;
+        let mut limits = Limits::new(settings.sequences.max_seq_length.unwrap_or(512));
+        limits.question = settings.sequences.max_question_length.unwrap_or(limits.question);
+        limits.stride = settings.sequences.doc_stride.unwrap_or(limits.stride);
+        let most = [settings.task.train_examples, settings.task.eval_examples];
+        let mut reports = Vec::new();
+        let mut splits = Vec::new();
+        for (split, most) in [Split::Train, Split::Dev].into_iter().zip(most) {
+            let examined = read_split(&*task, source, split, most, &tokenizer, &limits, &mut |report| {
+                say(&report);
+                reports.push(report);
+            })?;
+            splits.push(Arc::new(examined));
+        }
+        let splits = <[Arc<Examined>; 2]>::try_from(splits).expect("two splits");
+        for (split, examined) in ["train", "dev"].iter().zip(&splits) {
+            let has_target = |feature: &Feature| feature.target.is_some();
+            if examined.features.is_empty() || *split == "train" && !examined.features.iter().all(has_target)
+            {
+                return Err(SessionError::NothingToLearn { split, source_path: source.to_path_buf() });
+            }
+        }
+        Ok(TaskData { task, splits, tokenizer, model, reports })
+    }
+}
+
+/// The task that settings name; `labels` are those that a model has already.
+///
+/// # Errors
+/// If there is none of this name, or the table that it is of cannot be read.
+pub fn the_task(settings: &Finetune, labels: Option<Vec<String>>) -> Result<Arc<dyn Task>, SessionError> {
+    let of = &settings.task;
+    if of.task == "table" {
+        let source = of.data.as_deref().ok_or(SessionError::NoData)?;
+        let columns = Columns { first: of.text.clone(), second: of.pair.clone(), label: of.label.clone() };
+        let wanted = match of.kind {
+            TableKind::Class => Wanted::Classes,
+            TableKind::Value => Wanted::Value,
+            TableKind::Tags => Wanted::WordClasses,
+        };
+        return Ok(Arc::new(Table::own(columns, wanted, labels, source)?));
+    }
+    Ok(super::tasks::task(&of.task)?.into())
+}
+
+/// Reads and encodes a split, at most the first `most` examples.
+///
+/// # Errors
+/// If the files are not as they should be.
+pub fn read_split(
+    task: &dyn Task,
+    source: &Path,
+    split: Split,
+    most: Option<usize>,
+    tokenizer: &Tokenizer,
+    limits: &Limits,
+    say: &mut dyn FnMut(String),
+) -> Result<Examined, SessionError> {
+    let read = task.read(source, split)?;
+    read.files.iter().for_each(|file| say(format!("{}: {file}", split.name())));
+    let mut examples = read.examples;
+    examples.truncate(most.unwrap_or(usize::MAX));
+    let features = features::build(task, &examples, tokenizer, limits, &|| false).expect("nobody stops it");
+    Ok(Examined { examples, features })
+}
+
+/// The most that a micro-batch of features of `splits` holds: `tokens`, or where one feature has more, what that has.
+pub(super) fn capacity(splits: &[&Examined], tokens: usize) -> Capacity {
+    let features = || splits.iter().flat_map(|split| &split.features);
+    let tokens = features().map(Feature::tokens).max().unwrap_or(0).max(tokens);
+    let shortest = features().flat_map(|feature| &feature.sequences).map(super::Sequence::len).min();
+    let options = features().map(|feature| feature.sequences.len()).max().unwrap_or(1);
+    let sequences = (tokens / shortest.unwrap_or(1).max(1)).max(options).min(tokens);
+    Capacity { tokens, sequences, masked: 0 }
+}
+
+/// The model in `directory` as an encoder with `head`, whose own values are drawn from `seed` where the files have none, with
+/// other dropout where that is asked for; its values.
+pub(super) fn load(
+    directory: &Path,
+    head: &Head,
+    fresh: Fresh<'_>,
+    dropout: [Option<f64>; 2],
+) -> Result<LoadedModel, SessionError> {
+    let mut loaded = model::load_head(directory, head, fresh)?;
+    let config = loaded.albert.config().clone();
+    let config = AlbertConfig {
+        hidden_dropout_prob: dropout[0].unwrap_or(config.hidden_dropout_prob),
+        attention_probs_dropout_prob: dropout[1].unwrap_or(config.attention_probs_dropout_prob),
+        ..config
+    };
+    loaded.albert = Albert::new(config, std::slice::from_ref(head)).map_err(ModelError::from)?;
+    Ok(loaded)
+}
+
+/// What the settings take from the model's configuration: the size whose recipe is followed, and the longest sequence.
+///
+/// # Errors
+/// If the directory holds no model.
+pub fn look_at(model: &Path) -> Result<(Size, usize), SessionError> {
+    let config = model::config_in(&model_directory(model)?)?;
+    Ok((Size::of(config.hidden_size), config.max_position_embeddings))
+}
+
+impl Job<Finetune> for FinetuningJob {
+    type Data = Arc<TaskData>;
+
+    const PUBLISH: Publish = Publish::Best;
+
+    fn drop_other_data(&self, _: &Path, _: Option<&Finetune>, _: &Finetune) -> Result<(), SessionError> {
+        Ok(()) // a fine-tuning run keeps no data of its own
+    }
+
+    fn gather(
+        &self,
+        settings: &Finetune,
+        _: &Path,
+        _: bool,
+        say: &dyn Fn(&str),
+    ) -> Result<Arc<TaskData>, SessionError> {
+        let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(data) = &*data {
+            return Ok(data.clone());
+        }
+        Ok(data.insert(Arc::new(self.read(settings, say)?)).clone())
+    }
+
+    /// Of what is learnt from, by which tokenizer, and of the model's shape; its weights are in the first checkpoint.
+    fn identity(&self, data: &Arc<TaskData>) -> String {
+        let mut hash = blake3::Hasher::new();
+        hash.update(identity(&data.splits[0].features, &data.tokenizer.special()).as_bytes());
+        hash.update(data.tokenizer.fingerprint_text().as_bytes());
+        hash.finalize().to_hex().to_string()
+    }
+
+    fn options(&self, settings: &Finetune, data: &Arc<TaskData>) -> TrainerOptions {
+        let steps = settings.steps(data.splits[0].features.len());
+        TrainerOptions {
+            steps,
+            batch_size: settings.batch(),
+            evaluate_every: settings.evaluate_every(steps),
+            patience: settings.training.patience,
+            save_every: settings.training.save_every,
+            log_every: LOG_EVERY,
+            schedule: settings.schedule(steps),
+            optimizer: settings.optimizer.optimizer(),
+        }
+    }
+
+    fn prepare(
+        &self,
+        settings: &Finetune,
+        data: &Arc<TaskData>,
+        available: Option<usize>,
+    ) -> Result<Prepared, SessionError> {
+        let special = data.tokenizer.special();
+        let seed = settings.training.seed;
+        let head = head(data.task.kind(), settings.start.head_dropout.unwrap_or_default());
+        let dropout = [settings.start.hidden_dropout, settings.start.attention_dropout];
+        let loaded = load(&data.model, &head, Fresh::Head { seed, allowed: &[] }, dropout)?;
+        let (pieces, rows) = (data.tokenizer.vocabulary_size(), loaded.albert.config().vocab_size);
+        if pieces > rows {
+            return Err(SessionError::Vocabulary { vocab_size: rows, pieces });
+        }
+        let capacity =
+            capacity(&data.splits.each_ref().map(|split| &**split), settings.training.micro_tokens);
+        let options = PlanOptions { precision: precision(&settings.device), recompute: Recompute::None };
+        let plan =
+            |mode| loaded.albert.plan(&head, capacity, mode, options).expect("a head trains all it has");
+        let plans = Plans { training: plan(Mode::Training), evaluation: plan(Mode::Prediction) };
+        let (needed, activations) = plans.memory();
+        if let Some(available) = available.filter(|&available| available < needed) {
+            let length = settings.sequences.max_seq_length.unwrap_or(capacity.tokens);
+            return Err(SessionError::Memory {
+                micro_batch: capacity.tokens.div_ceil(length),
+                length,
+                needed,
+                activations,
+                available,
+                advice: "a smaller --micro-tokens gives the same result up to rounding, only slower; shorter sequences \
+                         (--max-seq-length) or a smaller model need less as well"
+                    .into(),
+            });
+        }
+        let device = engine::Device::Cpu(cpu(&settings.device)?);
+        let mut learner = Learner::new(loaded.albert, device, options.precision, plans, seed)?;
+        learner.set_values(&loaded.values);
+        let albert = learner.albert().clone();
+        let answering = Answering::new(&albert, head, special, capacity, learner.runtime())?;
+        let [training, held_out] = &data.splits;
+        let tokens: usize = training.features.iter().map(Feature::tokens).sum();
+        let description = format!(
+            "task: {}; {} examples to learn from, as {} sequences of {:.1} tokens on average; {} to measure on",
+            data.task.name(),
+            training.examples.len(),
+            training.features.iter().map(|feature| feature.sequences.len()).sum::<usize>(),
+            tokens as f64
+                / training.features.iter().map(|feature| feature.sequences.len()).sum::<usize>() as f64,
+            held_out.examples.len(),
+        );
+        let size = (seed, settings.batch(), capacity);
+        let objective: Arc<dyn Objective> =
+            Arc::new(Finetuning::new(data.task.clone(), data.splits.clone(), special, answering, size));
+        Ok(Prepared { learner, objective, description })
+    }
+
+    fn tokenizer<'a>(&self, data: &'a Arc<TaskData>) -> &'a Tokenizer {
+        &data.tokenizer
+    }
+
+    fn complete_model(
+        &self,
+        folder: &Path,
+        data: &Arc<TaskData>,
+        metrics: Option<&Metrics>,
+    ) -> Result<(), SessionError> {
+        Ok(super::card::complete(folder, &*data.task, &data.reports, metrics)?)
+    }
+}

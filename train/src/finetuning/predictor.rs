@@ -1,0 +1,124 @@
+//! A finished model at its task: answers to examples, without anything that only training needs.
+
+use std::path::Path;
+
+use engine::{Device, PlanId, PlanOptions, Recompute, Runtime, State};
+use model::{Albert, Capacity, Fresh, Head, Mode};
+use serde_json::Value;
+
+use super::answering::{Answering, head};
+use super::answers::Answer;
+use super::job::{capacity, load, model_directory};
+use super::objective::Examined;
+use super::task::Kind;
+use crate::tables::InputError;
+use crate::tokenizer::{LoadOptions, Tokenizer};
+use crate::training::{Evaluator, SessionError};
+
+/// Tokens computed at a time.
+const TOKENS: usize = 4096;
+
+/// A fine-tuned model and its tokenizer.
+pub struct Predictor {
+    albert: Albert,
+    head: Head,
+    runtime: Runtime,
+    tokenizer: Tokenizer,
+    /// What was asked last, with the plan for micro-batches of its size.
+    loaded: Option<(Capacity, PlanId, Answering)>,
+}
+
+/// What a model directory says that its model was trained for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Purpose {
+    /// The task.
+    pub task: Option<String>,
+    /// The names of its classes, in the order of its outputs.
+    pub labels: Vec<String>,
+    /// Whether it tells a value.
+    pub is_regression: bool,
+}
+
+impl Purpose {
+    /// Of the model in `directory`.
+    ///
+    /// # Errors
+    /// If its configuration cannot be read.
+    pub fn of(directory: &Path) -> Result<Self, SessionError> {
+        let path = directory.join(model::CONFIG_FILE);
+        let text = std::fs::read(&path).map_err(InputError::io("read", &path))?;
+        let config: Value = serde_json::from_slice(&text)
+            .map_err(std::io::Error::other)
+            .map_err(InputError::io("read", &path))?;
+        let by_id = config["id2label"].as_object();
+        let label = |id: usize| by_id?.get(&id.to_string())?.as_str().map(str::to_owned);
+        let count = by_id.map_or(0, serde_json::Map::len);
+        Ok(Self {
+            task: config["finetuning_task"].as_str().map(str::to_owned),
+            labels: (0..count).map_while(label).collect(),
+            is_regression: config["problem_type"] == "regression",
+        })
+    }
+}
+
+impl Predictor {
+    /// The model in `directory`, a model directory or a run, which must have the head that `kind` needs.
+    ///
+    /// # Errors
+    /// If it cannot be loaded, or has the head of another task.
+    pub fn load(directory: &Path, kind: Kind, device: Device) -> Result<Self, SessionError> {
+        let directory = model_directory(directory)?;
+        let tokenizer = Tokenizer::load(&directory, &LoadOptions::default())?;
+        let head = head(kind, 0.0);
+        let loaded = load(&directory, &head, Fresh::Nothing, [None, None])?;
+        let (pieces, rows) = (tokenizer.vocabulary_size(), loaded.albert.config().vocab_size);
+        if pieces > rows {
+            return Err(SessionError::Vocabulary { vocab_size: rows, pieces });
+        }
+        let mut runtime = Runtime::new(device, loaded.albert.parameters().clone())?;
+        runtime.write(State::Values, &loaded.values);
+        Ok(Self { albert: loaded.albert, head, runtime, tokenizer, loaded: None })
+    }
+
+    /// Text to ids.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The longest sequence that the model takes.
+    pub fn positions(&self) -> usize {
+        self.albert.config().max_position_embeddings
+    }
+
+    /// The answers to the examples of a split.
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub fn answers(&mut self, kind: Kind, split: &Examined) -> Result<Vec<Answer>, SessionError> {
+        let capacity = capacity(&[split], TOKENS);
+        if self.loaded.as_ref().is_none_or(|(loaded, ..)| !holds(loaded, &capacity)) {
+            self.loaded = Some(self.load_plan(capacity)?);
+        }
+        let Some((_, plan, answering)) = &self.loaded else { unreachable!("loaded above") };
+        let never = || false;
+        let mut model = Evaluator::new(&mut self.runtime, *plan, &never);
+        let answers = answering.answers(kind, &split.features, split.examples.len(), &mut model);
+        Ok(answers.map_err(crate::training::TrainError::from)?.expect("nobody stops it"))
+    }
+
+    fn load_plan(&mut self, capacity: Capacity) -> Result<(Capacity, PlanId, Answering), SessionError> {
+        let options = PlanOptions { precision: self.runtime.precision(), recompute: Recompute::None };
+        let plan =
+            self.albert.plan(&self.head, capacity, Mode::Prediction, options).expect("nothing is trained");
+        let plan = self.runtime.load(plan)?;
+        let special = self.tokenizer.special();
+        let answering =
+            Answering::new(&self.albert, self.head.clone(), special, capacity, &mut self.runtime)?;
+        Ok((capacity, plan, answering))
+    }
+}
+
+/// Whether a plan for `larger` takes what one for `smaller` takes.
+fn holds(larger: &Capacity, smaller: &Capacity) -> bool {
+    larger.tokens >= smaller.tokens && larger.sequences >= smaller.sequences
+}
