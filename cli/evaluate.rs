@@ -18,15 +18,14 @@ use crate::task::{OnTask, evaluate_task};
 /// Sequences are no longer than this unless asked for.
 const LONGEST_BY_DEFAULT: usize = 512;
 
-/// Measure a model: on held-out text, masked words and sentence order as pre-training does; or at a task, as fine-tuning does.
+/// Measure a model: on held-out text, as pre-training does, or at a task, as fine-tuning does.
+///
+/// Where options follow at once, text is meant.
 #[derive(Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(arg_required_else_help = true)]
 pub struct Arguments {
     #[command(subcommand)]
-    what: Option<What>,
-    /// Without a word, text is meant.
-    #[command(flatten)]
-    text: Option<OnText>,
+    what: What,
 }
 
 #[derive(Subcommand)]
@@ -71,12 +70,9 @@ struct OnText {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    match (&arguments.what, &arguments.text) {
-        (Some(What::Task(task)), _) => evaluate_task(task),
-        (Some(What::Text(text)), _) | (None, Some(text)) => on_text(text),
-        (None, None) => {
-            anyhow::bail!("what is to be evaluated? `albert-train evaluate --help` shows what there is")
-        }
+    match &arguments.what {
+        What::Task(task) => evaluate_task(task),
+        What::Text(text) => on_text(text),
     }
 }
 

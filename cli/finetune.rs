@@ -28,7 +28,11 @@ pub struct Arguments {
 enum What {
     Glue(Glue),
     Squad(Squad),
+    /// RACE: the right one of several answers to a question about a passage
+    #[command(long_about = None)]
     Race(Common),
+    /// A table of one's own (CSV, TSV, JSONL, parquet): classes, values, or tags of words
+    #[command(long_about = None)]
     Table(Common),
 }
 

@@ -27,6 +27,7 @@ mod summary;
 mod task;
 mod tokenizer;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -73,7 +74,7 @@ fn main() -> ExitCode {
         .without_time()
         .with_target(false)
         .init();
-    let command = match Cli::try_parse() {
+    let command = match Cli::try_parse_from(with_word(std::env::args_os().collect())) {
         Ok(cli) => cli.command,
         Err(error) => return refuse(&error),
     };
@@ -99,6 +100,18 @@ fn main() -> ExitCode {
             code.into()
         }
     }
+}
+
+/// `evaluate` and `predict` mean text where options follow at once.
+fn with_word(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let is = |place: usize, words: &[&str]| {
+        arguments.get(place).and_then(|word| word.to_str()).is_some_and(|word| words.contains(&word))
+    };
+    let has_option = arguments.get(2).is_some_and(|word| word.to_string_lossy().starts_with('-'));
+    if is(1, &["evaluate", "predict"]) && has_option && !is(2, &["-h", "--help"]) {
+        arguments.insert(2, "text".into());
+    }
+    arguments
 }
 
 /// Prints help, or what is wrong with the command line. A word of it that is no text to be shown costs the colours.

@@ -17,18 +17,17 @@ use crate::task::{OnTask, predict_task};
 
 /// Let a fine-tuned model answer: texts with their classes or values, or a task's examples with the official prediction files.
 ///
-/// Needs no training data: the model says what its classes are called.
+/// Needs no training data: the model says what its classes are called. Where options follow at once, text is meant.
 #[derive(Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(arg_required_else_help = true)]
 pub struct Arguments {
     #[command(subcommand)]
-    task: Option<OnTaskOrText>,
-    #[command(flatten)]
-    texts: Option<OnTexts>,
+    what: What,
 }
 
 #[derive(Subcommand)]
-enum OnTaskOrText {
+enum What {
+    Text(OnTexts),
     #[command(flatten)]
     Task(OnTask),
 }
@@ -47,10 +46,9 @@ struct OnTexts {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    match (&arguments.task, &arguments.texts) {
-        (Some(OnTaskOrText::Task(task)), _) => predict_task(task),
-        (None, Some(texts)) => on_texts(texts),
-        (None, None) => bail!("what is to be answered? `albert-train predict --help` shows what there is"),
+    match &arguments.what {
+        What::Task(task) => predict_task(task),
+        What::Text(texts) => on_texts(texts),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::program::run;
 
 #[test]
 fn help_of_every_command() {
-    let commands: [&[&str]; 15] = [
+    let commands: [&[&str]; 22] = [
         &[],
         &["pretrain"],
         &["prepare"],
@@ -12,7 +12,14 @@ fn help_of_every_command() {
         &["tokenizer", "train"],
         &["tokenizer", "encode"],
         &["tokenizer", "inspect"],
+        &["finetune"],
+        &["finetune", "glue"],
+        &["finetune", "squad"],
         &["evaluate"],
+        &["evaluate", "text"],
+        &["evaluate", "table"],
+        &["predict"],
+        &["predict", "text"],
         &["fill-mask"],
         &["encode"],
         &["plan"],

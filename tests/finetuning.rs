@@ -1,0 +1,225 @@
+//! Fine-tuning as the command line does it: every kind of task is learnt by heart, and a run that is killed ends as one left
+//! alone.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Runs the program; what it prints to standard output.
+fn albert(arguments: &[&str]) -> String {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_albert-train")).args(arguments).output().expect("it starts");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {error}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of letters")
+}
+
+/// A small pre-trained model: a vocabulary and an encoder are all that is needed of it.
+fn pretrained(folder: &Path) -> PathBuf {
+    let out = folder.join("pretrained");
+    albert(&["pretrain", "--out", text(&out), "--steps", "2", "--eval-sequences", "8", "--eval-every", "2"]);
+    out
+}
+
+const NAMES: [&str; 8] = ["anna", "ben", "clara", "david", "emma", "finn", "greta", "hugo"];
+const THINGS: [&str; 8] = ["apple", "boat", "coat", "drum", "egg", "flute", "glove", "hat"];
+
+/// A table of 64 rows with one column of each kind: a class, a value, and tags of words.
+fn table(folder: &Path) -> PathBuf {
+    let data = folder.join("table");
+    fs::create_dir_all(&data).expect("a folder");
+    let mut rows = String::new();
+    for index in 0..64 {
+        let (name, thing) = (NAMES[index % 8], THINGS[index / 8]);
+        let class = ["no", "yes"][(index + index / 8) % 2];
+        let row = serde_json::json!({
+            "text": format!("{name} found the {thing}"),
+            "label": class,
+            "value": (index / 8) as f64 / 2.0,
+            "tokens": [name, "found", "the", thing],
+            "tags": ["B-PER", "O", "O", "B-OBJ"],
+        });
+        writeln!(rows, "{row}").expect("a string");
+    }
+    for name in ["train.jsonl", "dev.jsonl"] {
+        fs::write(data.join(name), &rows).expect("a file");
+    }
+    data
+}
+
+fn results(out: &Path) -> Value {
+    serde_json::from_slice(&fs::read(out.join("eval_results.json")).expect("results")).expect("JSON")
+}
+
+/// Settings under which 64 examples are learnt by heart.
+const BY_HEART: [&str; 14] = [
+    "--steps",
+    "300",
+    "--batch",
+    "16",
+    "--learning-rate",
+    "2e-3",
+    "--max-seq-length",
+    "32",
+    "--head-dropout",
+    "0",
+    "--eval-every",
+    "50",
+    "--bias-correction",
+    "--clip-norm=1",
+];
+
+#[test]
+fn every_kind_of_table_is_learnt_by_heart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, data) = (pretrained(folder.path()), table(folder.path()));
+    for (kind, columns, metric) in [
+        ("class", ["--label", "label", "--text", "text"], "accuracy"),
+        ("value", ["--label", "value", "--text", "text"], "pearson"),
+        ("tags", ["--label", "tags", "--text", "tokens"], "f1"),
+    ] {
+        let out = folder.path().join(kind);
+        let mut arguments = vec!["finetune", "table", "--kind", kind, "--out", text(&out)];
+        arguments.extend(["--model", text(&model), "--data", text(&data)]);
+        arguments.extend(columns);
+        arguments.extend(BY_HEART);
+        albert(&arguments);
+        let found = results(&out);
+        let (value, baseline) = (&found[metric], &found[format!("baseline_{metric}")]);
+        assert!(value.as_f64().expect("a number") >= 0.98, "{kind}: {found}");
+        assert!(baseline.as_f64().expect("a number") < 0.6, "{kind}: {found}");
+        // Out of the directory comes what training found.
+        let mut arguments =
+            vec!["evaluate", "table", "--kind", kind, "--model", text(&out), "--data", text(&data)];
+        arguments.extend(columns);
+        arguments.push("--json");
+        let again: Value = serde_json::from_str(&albert(&arguments)).expect("JSON");
+        assert_eq!(again[metric], *value, "{kind}");
+    }
+    let out = folder.path().join("class");
+    let line = albert(&["predict", "--model", text(&out), "anna found the boat"]);
+    let line: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(line["label"], "yes", "{line}");
+    assert!(line["probabilities"]["yes"].as_f64().expect("a number") > 0.9, "{line}");
+}
+
+/// Bytes of the published weights and of the last checkpoint's moments.
+fn bytes(out: &Path) -> Vec<Vec<u8>> {
+    let step = fs::read_to_string(out.join("latest")).expect("a pointer");
+    let checkpoint = out.join("checkpoints").join(step.trim());
+    let files = [
+        out.join("model/model.safetensors"),
+        out.join("eval_results.json"),
+        checkpoint.join("optimizer.safetensors"),
+        checkpoint.join("model.safetensors"),
+    ];
+    files
+        .iter()
+        .map(|file| fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display())))
+        .collect()
+}
+
+#[test]
+fn killed_again_and_again_a_run_ends_as_one_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, data) = (pretrained(folder.path()), table(folder.path()));
+    let arguments = |out: &Path| -> Vec<String> {
+        let given = [
+            "finetune",
+            "table",
+            "--out",
+            text(out),
+            "--model",
+            text(&model),
+            "--data",
+            text(&data),
+            "--steps",
+            "40",
+            "--batch",
+            "24",
+            "--micro-tokens",
+            "64",
+            "--max-seq-length",
+            "16",
+            "--eval-every",
+            "7",
+            "--save-every",
+            "1",
+            "--learning-rate",
+            "1e-3",
+        ];
+        given.map(str::to_owned).to_vec()
+    };
+    let alone = folder.path().join("alone");
+    let given = arguments(&alone);
+    albert(&given.iter().map(String::as_str).collect::<Vec<_>>());
+    let killed = folder.path().join("killed");
+    let given = arguments(&killed);
+    let mut kills = 0;
+    for wait in (0..).map(|round| Duration::from_millis(40 + 37 * (round % 11))) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_albert-train"))
+            .args(&given)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        // However slow the machine is, a session gets further than the one before it.
+        std::thread::sleep(wait * (1 + kills / 8));
+        if let Some(status) = child.try_wait().expect("a process") {
+            assert!(status.success(), "{status}");
+            break;
+        }
+        child.kill().expect("a process");
+        child.wait().expect("a process");
+        kills += 1;
+    }
+    assert!(kills > 0, "the run was killed");
+    assert!(bytes(&alone) == bytes(&killed), "after {kills} kills");
+}
+
+#[test]
+fn seeds_are_ordinary_runs_and_are_summed_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, data) = (pretrained(folder.path()), table(folder.path()));
+    let out = folder.path().join("seeds");
+    let arguments = [
+        "finetune",
+        "table",
+        "--seeds",
+        "2",
+        "--out",
+        text(&out),
+        "--model",
+        text(&model),
+        "--data",
+        text(&data),
+        "--steps",
+        "8",
+        "--max-seq-length",
+        "16",
+        "--patience",
+        "1",
+        "--eval-every",
+        "2",
+    ];
+    let table = albert(&arguments);
+    assert!(table.contains("mean") && table.contains("of 2 collapsed"), "{table}");
+    let summary: Value =
+        serde_json::from_slice(&fs::read(out.join("summary.json")).expect("a file")).expect("JSON");
+    let runs = summary["runs"].as_array().expect("a list");
+    assert_eq!(runs.len(), 2);
+    let mean = runs.iter().map(|run| run["value"].as_f64().expect("a number")).sum::<f64>() / 2.0;
+    assert!((summary["mean"].as_f64().expect("a number") - mean).abs() < 1e-12);
+    for (seed, run) in (1..=2).zip(runs) {
+        let of_run = results(&out.join(format!("seed-{seed}")));
+        assert_eq!(of_run["accuracy"], run["value"], "seed {seed}");
+    }
+}
