@@ -32,7 +32,7 @@ enum What {
     Task(OnTask),
 }
 
-/// A text with its class or value, one JSON object a line; [SEP] stands between the two texts of a pair.
+/// A text with its class or value, one JSON object a line; a SEP in square brackets stands between two texts.
 #[derive(Args)]
 struct OnTexts {
     /// Model directory, or a run of finetune, whose model/ is meant
@@ -85,7 +85,7 @@ fn on_texts(arguments: &OnTexts) -> Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
-/// What the model says to one text, or to the two on both sides of a [SEP].
+/// What the model says to one text, or to the two on both sides of a separator.
 fn one(model: &mut Predictor, kind: Kind, text: &str) -> Result<Answer> {
     let (first, second) = match text.split_once(SEPARATOR) {
         Some((first, second)) => (first.trim(), Some(second.trim())),
