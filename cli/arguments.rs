@@ -11,8 +11,8 @@ use kernels::cpu::Isa;
 use model::Report;
 use train::config::{ConfigError, Layers, Pretrain, most_threads};
 use train::data::{DataError, Format, Reading};
-use train::inference::{Inference, InferenceError};
-use train::run::directory::{MODEL, read_info};
+use train::inference::Inference;
+use train::run::directory::model_in;
 use train::tokenizer::{LoadOptions, Tokenizer};
 use train::visible::visible;
 
@@ -93,15 +93,7 @@ impl ModelArguments {
 
     /// The model directory that is meant.
     fn directory(&self) -> Result<PathBuf> {
-        let run = &self.model;
-        if !run.is_dir() || run.join(model::CONFIG_FILE).exists() || read_info(run)?.is_none() {
-            return Ok(run.clone());
-        }
-        let model = run.join(MODEL);
-        if !model.is_dir() {
-            return Err(InferenceError::NoModelYet { run: run.clone() }.into());
-        }
-        Ok(model)
+        Ok(model_in(&self.model)?)
     }
 }
 

@@ -6,10 +6,9 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use train::exit::ExitCode;
-use train::finetuning::{
-    Answer, Examined, Example, Feature, Input, Kind, Predictor, Purpose, Sequence, model_directory,
-};
+use train::finetuning::{Answer, Examined, Example, Feature, Input, Kind, Predictor, Purpose, Sequence};
 use train::inference::SEPARATOR;
+use train::run::directory::model_in;
 
 use crate::arguments::{CpuArguments, TextArguments};
 use crate::output::say;
@@ -53,7 +52,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn on_texts(arguments: &OnTexts) -> Result<ExitCode> {
-    let purpose = Purpose::of(&model_directory(&arguments.model)?)?;
+    let purpose = Purpose::of(&model_in(&arguments.model)?)?;
     let kind = match (purpose.labels.len(), purpose.is_regression) {
         (_, true) => Kind::Value,
         (0, _) => bail!(

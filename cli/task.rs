@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 use train::config::{Finetune, TableKind, TaskSettings};
 use train::exit::ExitCode;
 use train::finetuning::{
-    Answer, Examined, Kind, Limits, Predictor, Purpose, Split, Task, baseline, look_at, model_directory,
-    read_split, the_task,
+    Answer, Examined, Kind, Limits, Predictor, Purpose, Split, Task, baseline, look_at, read_split, the_task,
 };
+use train::run::directory::model_in;
 
 use crate::arguments::CpuArguments;
 use crate::output::{say, tell};
@@ -117,7 +117,7 @@ struct Answered {
 fn answer(of: &OnTask, usual: Split) -> Result<Answered> {
     let (mut settings, on) = of.parts();
     settings.data = Some(on.data.clone());
-    let purpose = Purpose::of(&model_directory(&on.model)?)?;
+    let purpose = Purpose::of(&model_in(&on.model)?)?;
     let labels = (!purpose.labels.is_empty()).then_some(purpose.labels);
     let mut all = Finetune { task: settings, ..Finetune::default() };
     let task = the_task(&all, labels)?;

@@ -185,6 +185,31 @@ fn killed_again_and_again_a_run_ends_as_one_left_alone() {
     assert!(bytes(&alone) == bytes(&killed), "after {kills} kills");
 }
 
+/// Pre-training that begins with a model begins where that is, and so with what it scores.
+#[test]
+fn pretraining_goes_on_from_a_model() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = folder.path().join("first");
+    let common = ["--eval-sequences", "64", "--batch", "8"];
+    let pretrain = |out: &Path, more: &[&str]| {
+        albert(&[&["pretrain", "--out", text(out)][..], &common, more].concat());
+    };
+    pretrain(&first, &["--steps", "120", "--eval-every", "120"]);
+    let second = folder.path().join("second");
+    let init = ["--init", text(&first), "--steps", "2", "--eval-every", "2", "--learning-rate", "1e-9"];
+    pretrain(&second, &init);
+    let (before, after) = (results(&first), results(&second));
+    for name in ["masked_lm_loss", "sentence_order_loss"] {
+        let [before, after] = [&before, &after].map(|found| found[name].as_f64().expect("a number"));
+        // Two steps of a billionth change nothing that four digits show.
+        assert!((before - after).abs() < 1e-4, "{name}: {before} and {after}");
+    }
+    let fresh = folder.path().join("fresh");
+    pretrain(&fresh, &init[2..]);
+    let untrained = results(&fresh)["masked_lm_loss"].as_f64().expect("a number");
+    assert!(untrained > before["masked_lm_loss"].as_f64().expect("a number") + 0.5, "{untrained}");
+}
+
 #[test]
 fn seeds_are_ordinary_runs_and_are_summed_up() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,11 +1,14 @@
 //! `[model]`: ALBERT's own configuration, and the presets.
 
+use std::path::{Path, PathBuf};
+
 use model::{AlbertConfig, PRESETS};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::nearest::{abridged, nearest};
 use super::{Implied, Objections, Pretrain, Settings};
+use crate::run::directory::model_in;
 
 /// The settings of [`AlbertConfig`] that a run chooses (`model/ALBERT.md`, Configuration).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,6 +16,8 @@ use super::{Implied, Objections, Pretrain, Settings};
 pub struct ModelSettings {
     /// The size whose values the other keys have unless given; `None` only where all are given.
     pub preset: Option<String>,
+    /// A model whose weights the run begins with, and whose sizes the other keys then have.
+    pub init: Option<PathBuf>,
     /// Rows of the word embedding; `None` for the tokenizer's number of pieces.
     pub vocab_size: Option<usize>,
     /// Width of the embeddings.
@@ -48,6 +53,7 @@ impl Default for ModelSettings {
         let base = AlbertConfig::default();
         ModelSettings {
             preset: Some("base".into()),
+            init: None,
             vocab_size: None,
             embedding_size: base.embedding_size,
             hidden_size: base.hidden_size,
@@ -89,6 +95,9 @@ impl ModelSettings {
     }
 
     pub(super) fn implied(&self) -> Vec<Implied> {
+        if let Some(config) = self.init.as_deref().and_then(|path| config_of(path).ok()) {
+            return of_model(&config);
+        }
         let Some((name, preset)) = self.preset.as_deref().and_then(|name| Some((name, model::preset(name)?)))
         else {
             return Vec::new();
@@ -108,6 +117,9 @@ impl ModelSettings {
     }
 
     pub(super) fn check(&self, objections: &mut Objections) {
+        if let Some(Err(problem)) = self.init.as_deref().map(config_of) {
+            objections.add("model.init", problem, "a model directory, or a run that has a model");
+        }
         if let Some(preset) = self.preset.as_deref()
             && !PRESETS.contains(&preset)
         {
@@ -126,4 +138,32 @@ impl ModelSettings {
             }
         }
     }
+}
+
+/// The configuration of a model that a run begins with.
+fn config_of(path: &Path) -> Result<AlbertConfig, String> {
+    let directory = model_in(path).map_err(|error| error.to_string())?;
+    model::config_in(&directory).map_err(|error| error.to_string())
+}
+
+/// All keys as a model has them.
+fn of_model(config: &AlbertConfig) -> Vec<Implied> {
+    let values: [(&'static str, Value); 14] = [
+        ("model.vocab_size", json!(config.vocab_size)),
+        ("model.embedding_size", json!(config.embedding_size)),
+        ("model.hidden_size", json!(config.hidden_size)),
+        ("model.num_hidden_layers", json!(config.num_hidden_layers)),
+        ("model.num_hidden_groups", json!(config.num_hidden_groups)),
+        ("model.num_attention_heads", json!(config.num_attention_heads)),
+        ("model.intermediate_size", json!(config.intermediate_size)),
+        ("model.inner_group_num", json!(config.inner_group_num)),
+        ("model.hidden_act", json!(config.hidden_act)),
+        ("model.hidden_dropout_prob", json!(config.hidden_dropout_prob)),
+        ("model.attention_probs_dropout_prob", json!(config.attention_probs_dropout_prob)),
+        ("model.max_position_embeddings", json!(config.max_position_embeddings)),
+        ("model.type_vocab_size", json!(config.type_vocab_size)),
+        ("model.initializer_range", json!(config.initializer_range)),
+    ];
+    let implied = |(key, value)| Implied { key, value, reason: "the model of --init".into() };
+    values.into_iter().map(implied).collect()
 }

@@ -13,24 +13,12 @@ use super::recipe::Size;
 use super::task::{Split, Task};
 use super::tasks::{Columns, Table, Wanted};
 use crate::config::{DeviceSettings, Finetune, Span, TableKind};
-use crate::run::directory::{MODEL, read_info};
+use crate::run::directory::model_in;
 use crate::tokenizer::{LoadOptions, Tokenizer};
 use crate::training::{
     Job, LOG_EVERY, Learner, Metrics, Objective, Plans, Prepared, Publish, RunSettings, SessionError,
     TrainerOptions, cpu, precision,
 };
-
-/// The model directory that is meant by `path`: itself, or that of a run.
-///
-/// # Errors
-/// If it is a run without a model yet.
-pub fn model_directory(path: &Path) -> Result<PathBuf, SessionError> {
-    if !path.is_dir() || path.join(model::CONFIG_FILE).exists() || read_info(path)?.is_none() {
-        return Ok(path.to_path_buf());
-    }
-    let model = path.join(MODEL);
-    if model.is_dir() { Ok(model) } else { Err(SessionError::NoModelYet { run: path.to_path_buf() }) }
-}
 
 impl RunSettings for Finetune {
     /// Data and model are known by their content.
@@ -89,7 +77,7 @@ pub struct FinetuningJob {
 impl FinetuningJob {
     fn read(&self, settings: &Finetune, say: &dyn Fn(&str)) -> Result<TaskData, SessionError> {
         let model = settings.start.model.as_deref().ok_or(SessionError::NoModel)?;
-        let model = model_directory(model)?;
+        let model = model_in(model)?;
         let source = settings.task.data.as_deref().ok_or(SessionError::NoData)?;
         let tokenizer = Arc::new(Tokenizer::load(&model, &LoadOptions::default())?);
         let task = the_task(settings, None)?;
@@ -192,7 +180,7 @@ pub(super) fn load(
 /// # Errors
 /// If the directory holds no model.
 pub fn look_at(model: &Path) -> Result<(Size, usize), SessionError> {
-    let config = model::config_in(&model_directory(model)?)?;
+    let config = model::config_in(&model_in(model)?)?;
     Ok((Size::of(config.hidden_size), config.max_position_embeddings))
 }
 

@@ -24,7 +24,7 @@ pub mod tasks;
 pub use answering::{Answering, head};
 pub use answers::{Answer, AnswerLimits, BeamEntry, Candidate, Output};
 pub use features::{Feature, FeatureTarget, Limits, Sequence, Window};
-pub use job::{FinetuningJob, TaskData, look_at, model_directory, read_split, the_task};
+pub use job::{FinetuningJob, TaskData, look_at, read_split, the_task};
 pub use objective::{Examined, Finetuning};
 pub use predictor::{Predictor, Purpose};
 pub use seeds::{SeedResult, SeedSummary};

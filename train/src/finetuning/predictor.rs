@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use super::answering::{Answering, head};
 use super::answers::Answer;
-use super::job::{capacity, load, model_directory};
+use super::job::{capacity, load};
 use super::objective::Examined;
 use super::task::Kind;
+use crate::run::directory::model_in;
 use crate::tables::InputError;
 use crate::tokenizer::{LoadOptions, Tokenizer};
 use crate::training::{Evaluator, SessionError};
@@ -67,7 +68,7 @@ impl Predictor {
     /// # Errors
     /// If it cannot be loaded, or has the head of another task.
     pub fn load(directory: &Path, kind: Kind, device: Device) -> Result<Self, SessionError> {
-        let directory = model_directory(directory)?;
+        let directory = model_in(directory)?;
         let tokenizer = Tokenizer::load(&directory, &LoadOptions::default())?;
         let head = head(kind, 0.0);
         let loaded = load(&directory, &head, Fresh::Nothing, [None, None])?;

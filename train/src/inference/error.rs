@@ -74,15 +74,6 @@ pub enum InferenceError {
         /// What is missing.
         head: &'static str,
     },
-    /// A run that was killed before it could leave a model.
-    #[error(
-        "{} is a run without a model: it is written when the run ends or is stopped (Ctrl-C, --max-time); run its command \
-         again, and stop it, to look at what is there", run.display()
-    )]
-    NoModelYet {
-        /// Its folder.
-        run: PathBuf,
-    },
     /// A text without a mask.
     #[error("there is no [MASK] in \"{text}\": write [MASK] where a piece is to be filled in")]
     NoMask {
@@ -137,7 +128,6 @@ impl Classify for InferenceError {
             Self::Vocabulary { .. }
             | Self::NoTokenizer
             | Self::MissingHead { .. }
-            | Self::NoModelYet { .. }
             | Self::NoMask { .. }
             | Self::Segments { .. } => ExitCode::Usage,
             Self::Stopped(StopReason::Interrupt) => ExitCode::Killed,

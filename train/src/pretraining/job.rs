@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::{PlanOptions, Recompute};
-use model::{Albert, AlbertConfig, Capacity, Head, Mode, ModelError};
+use model::{Albert, AlbertConfig, Capacity, Fresh, Head, LoadedModel, Mode, ModelError};
 
 use super::objective::Pretraining;
 use super::preparation::{DataPreparation, RunData, drop_other_data};
 use crate::config::{ModelSettings, Pretrain};
 use crate::data::DataError;
+use crate::run::directory::model_in;
 use crate::tokenizer::Tokenizer;
 use crate::training::{
     Job, LOG_EVERY, Learner, Objective, Plans, Prepared, Publish, SessionError, TrainerOptions, cpu,
@@ -78,7 +79,13 @@ impl Job<Pretrain> for PretrainingJob {
     ) -> Result<Prepared, SessionError> {
         let config = albert_config(&settings.model, &data.tokenizer)?;
         let vocabulary_size = config.vocab_size;
-        let learner = learner(settings, config, available)?;
+        let (learner, begun_with) = match &settings.model.init {
+            None => (learner(settings, config, available)?, None),
+            Some(init) => {
+                let (learner, report) = begun_with(init, settings, available)?;
+                (learner, Some(report))
+            }
+        };
         let (training, held_out) = (&settings.training, data.held_out.clone());
         let objective: Arc<dyn Objective> = Arc::new(Pretraining::new(
             data.training.clone(),
@@ -88,10 +95,11 @@ impl Job<Pretrain> for PretrainingJob {
             micro_batch(settings),
         ));
         let description = format!(
-            "data: {} documents, {} samples an epoch of at most {} tokens",
+            "data: {} documents, {} samples an epoch of at most {} tokens{}",
             data.training.sampler().documents(),
             data.training.epoch(0).samples(),
             settings.sampling.max_seq_length,
+            begun_with.unwrap_or_default(),
         );
         Ok(Prepared { learner, objective, description })
     }
@@ -155,8 +163,45 @@ pub fn learner(
     config: AlbertConfig,
     available: Option<usize>,
 ) -> Result<Learner, SessionError> {
-    let device = engine::Device::Cpu(cpu(&settings.device)?);
+    learner_of(settings, Albert::new(config, &[Head::Pretraining]).map_err(ModelError::from)?, available)
+}
+
+/// A model that has the weights of `init`, and fresh ones where that lacks a head's; which those are, in words.
+fn begun_with(
+    init: &Path,
+    settings: &Pretrain,
+    available: Option<usize>,
+) -> Result<(Learner, String), SessionError> {
+    // Models that were fine-tuned on tokens, and some releases, come without a pooler.
+    let allowed = ["albert.pooler".to_owned()];
+    let fresh = Fresh::Head { seed: settings.training.seed, allowed: &allowed };
+    let LoadedModel { albert, values, report, .. } =
+        model::load_head(&model_in(init)?, &Head::Pretraining, fresh)?;
+    let config = AlbertConfig {
+        hidden_dropout_prob: settings.model.hidden_dropout_prob,
+        attention_probs_dropout_prob: settings.model.attention_probs_dropout_prob,
+        ..albert.config().clone()
+    };
     let albert = Albert::new(config, &[Head::Pretraining]).map_err(ModelError::from)?;
+    let mut learner = learner_of(settings, albert, available)?;
+    learner.set_values(&values);
+    let words = match report.missing.as_slice() {
+        [] => format!("\nbegun with the weights of {}", init.display()),
+        missing => format!(
+            "\nbegun with the weights of {}, which lacks {}: they begin anew",
+            init.display(),
+            missing.join(", ")
+        ),
+    };
+    Ok((learner, words))
+}
+
+fn learner_of(
+    settings: &Pretrain,
+    albert: Albert,
+    available: Option<usize>,
+) -> Result<Learner, SessionError> {
+    let device = engine::Device::Cpu(cpu(&settings.device)?);
     let sequences = micro_batch(settings);
     let options = PlanOptions { precision: precision(&settings.device), recompute: Recompute::None };
     let plans_of = |sequences| plans(&albert, capacity(settings, sequences), options);

@@ -9,6 +9,7 @@ impl RunSettings for Pretrain {
     /// with it the last bits; the run says so.
     const FREE_AT_RESUME: &'static [&'static str] = &[
         "data.train",
+        "model.init",
         "data.held_out",
         "data.tokenizer",
         "training.micro_batch",

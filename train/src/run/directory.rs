@@ -74,6 +74,15 @@ pub enum DirectoryError {
         /// The folder.
         path: PathBuf,
     },
+    /// A run that was killed before it could leave a model.
+    #[error(
+        "{} is a run without a model: it is written when the run ends or is stopped (Ctrl-C, --max-time); run its command \
+         again, and stop it, to look at what is there", .run.display()
+    )]
+    NoModelYet {
+        /// Its folder.
+        run: PathBuf,
+    },
     /// The file system refused something.
     #[error("{action} {}: {source}", .path.display())]
     Io {
@@ -89,7 +98,9 @@ pub enum DirectoryError {
 impl Classify for DirectoryError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            DirectoryError::Foreign { .. } | DirectoryError::OtherData { .. } => ExitCode::Usage,
+            DirectoryError::Foreign { .. }
+            | DirectoryError::OtherData { .. }
+            | DirectoryError::NoModelYet { .. } => ExitCode::Usage,
             DirectoryError::Lock(error) => error.exit_code(),
             DirectoryError::RunInfo { .. } => ExitCode::Checkpoint,
             DirectoryError::InTheWay { .. } => ExitCode::Io,
@@ -274,6 +285,18 @@ pub fn publish_model<E: From<DirectoryError>>(
     };
     publish().map_err(io_error("cannot write", &model))?;
     Ok(model)
+}
+
+/// What is meant by a path to a model: the path itself, or where that is a run, its `model/`.
+///
+/// # Errors
+/// If it is a run that has none yet.
+pub fn model_in(path: &Path) -> Result<PathBuf, DirectoryError> {
+    if !path.is_dir() || path.join(model::CONFIG_FILE).exists() || read_info(path)?.is_none() {
+        return Ok(path.to_path_buf());
+    }
+    let model = path.join(MODEL);
+    if model.is_dir() { Ok(model) } else { Err(DirectoryError::NoModelYet { run: path.to_path_buf() }) }
 }
 
 /// What `run.json` of the run in `path` says, without opening the run; `None` if that is not a run.

@@ -138,12 +138,6 @@ pub enum SessionError {
     /// Nothing to learn from.
     #[error("no data were given\n  help: --data names the folder with the task's files, or a file")]
     NoData,
-    /// A run that has no model yet.
-    #[error("{} is a run that has no model yet\n  help: continue it first, by the command that began it", .run.display())]
-    NoModelYet {
-        /// The run.
-        run: PathBuf,
-    },
     /// A split that cannot be used.
     #[error(
         "the {split} set in {} has no examples with labels\n  help: {split} needs labels; test sets of GLUE have none",
@@ -222,8 +216,7 @@ impl Classify for SessionError {
             | Self::Vocabulary { .. }
             | Self::UnknownTask(_)
             | Self::NoModel
-            | Self::NoData
-            | Self::NoModelYet { .. } => ExitCode::Usage,
+            | Self::NoData => ExitCode::Usage,
             Self::Directory(error) => error.exit_code(),
             Self::Checkpoint(error) => error.exit_code(),
             Self::Train(error) => error.exit_code(),

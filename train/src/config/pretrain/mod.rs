@@ -13,6 +13,7 @@ use super::{Implied, ModelSettings, Objections, Settings};
 use crate::data::STANDARD_INPUT;
 use crate::optimization::{OptimizerKind, Schedule, schedule};
 use crate::pretraining::{MaskingOptions, SampleOptions};
+use crate::run::directory::model_in;
 
 /// Everything a pre-training run can be told.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -63,6 +64,10 @@ impl Settings for Pretrain {
         (
             "model.preset",
             "model size: micro, tiny, small, base, large, xlarge, xxlarge, or base-v1 … with dropout",
+        ),
+        (
+            "model.init",
+            "begin with the weights of this model (a directory, or a run), and its sizes and vocabulary",
         ),
         ("model.vocab_size", "rows of the word embedding; not set: as many as the tokenizer has pieces"),
         ("model.embedding_size", "width of the embeddings"),
@@ -197,6 +202,11 @@ impl Settings for Pretrain {
             });
         }
         implied.extend(self.model.implied());
+        if let Some(init) = &self.model.init {
+            let directory = model_in(init).unwrap_or_else(|_| init.clone());
+            let reason = "the model of --init".into();
+            implied.push(Implied { key: "data.tokenizer", value: json!(directory), reason });
+        }
         let positions = self.model.max_position_embeddings;
         if positions < if is_built_in { BUILT_IN_LENGTH } else { SampleOptions::default().max_seq_length } {
             implied.push(Implied {
@@ -211,7 +221,7 @@ impl Settings for Pretrain {
     /// Makes paths absolute, so that the saved configuration means the same in any folder.
     fn normalize(&mut self) {
         let DataSettings { train, held_out, tokenizer, .. } = &mut self.data;
-        for path in train.iter_mut().chain(held_out).chain(tokenizer) {
+        for path in train.iter_mut().chain(held_out).chain(tokenizer).chain(&mut self.model.init) {
             if path.as_os_str() == STANDARD_INPUT {
                 continue;
             }
