@@ -20,9 +20,10 @@ const CHUNK: usize = 256;
 pub struct Limits {
     /// Of the whole sequence, special tokens included.
     pub length: usize,
-    /// Of a question about a passage. Of SQuAD's the end is cut off (64 in the reference), of RACE's, which have the option
-    /// at their end, the beginning (128).
+    /// Of a question about a passage, whose end is cut off beyond it (64 in the reference).
     pub question: usize,
+    /// Of a question with one of its options, whose beginning is cut off beyond it (128 in the reference).
+    pub option: usize,
     /// From the beginning of one window of a long passage to that of the next (128 in the reference).
     pub stride: usize,
 }
@@ -30,7 +31,7 @@ pub struct Limits {
 impl Limits {
     /// The limits of the reference for sequences of this length.
     pub fn new(length: usize) -> Self {
-        Self { length, question: 64, stride: 128 }
+        Self { length, question: 64, option: 128, stride: 128 }
     }
 }
 

@@ -5,20 +5,38 @@
 //! | `table` | one kind of task for all tables: classes, values, word classes, with GLUE's scores |
 //! | `glue` | the ten tables of GLUE |
 //! | `own` | a table of one's own |
+//! | `race` | RACE |
 //! | `files` | where the files are |
 
 mod files;
 mod glue;
 mod own;
+mod race;
 mod table;
 
 pub use glue::{GLUE, Glue};
+pub use race::{Level, Race};
 pub use table::{Columns, Part, Score, Table, Wanted};
 
+use super::squad::{Squad, SquadHead, Version};
 use super::task::Task;
 
 /// The name of every task, in the order of the published tables.
-pub const TASKS: [&str; 10] = ["cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli", "ax"];
+pub const TASKS: [&str; 13] = [
+    "cola",
+    "sst-2",
+    "mrpc",
+    "sts-b",
+    "qqp",
+    "mnli",
+    "qnli",
+    "rte",
+    "wnli",
+    "ax",
+    "squad-1.1",
+    "squad-2.0",
+    "race",
+];
 
 /// There is no task of this name.
 #[derive(Debug, thiserror::Error)]
@@ -28,14 +46,21 @@ pub struct UnknownTask {
     name: String,
 }
 
-/// The task of a name; case and hyphens do not matter (`SST2` is `sst-2`).
+/// The task of a name; case, hyphens and dots do not matter (`SST2` is `sst-2`). Version 2.0 of SQuAD has its own head; another
+/// choice is [`Squad::new`]'s, and that of passages [`Race::new`]'s.
 ///
 /// # Errors
 /// If there is none.
 pub fn task(name: &str) -> Result<Box<dyn Task>, UnknownTask> {
-    let plain = |name: &str| name.to_lowercase().replace(['-', '_'], "");
+    let plain = |name: &str| name.to_lowercase().replace(['-', '_', '.'], "");
     let wanted = plain(name);
-    let glue = GLUE.iter().find(|row| plain(row.name) == wanted);
-    glue.map(|row| Box::new(row.table()) as Box<dyn Task>)
-        .ok_or_else(|| UnknownTask { name: name.to_owned() })
+    if let Some(row) = GLUE.iter().find(|row| plain(row.name) == wanted) {
+        return Ok(Box::new(row.table()));
+    }
+    match wanted.as_str() {
+        "squad" | "squad1" | "squad11" => Ok(Box::new(Squad::new(Version::One, SquadHead::Span))),
+        "squad2" | "squad20" => Ok(Box::new(Squad::new(Version::Two, SquadHead::Answerable))),
+        "race" => Ok(Box::new(Race::new(Level::Both))),
+        _ => Err(UnknownTask { name: name.to_owned() }),
+    }
 }

@@ -1,0 +1,155 @@
+//! Files of questions: articles, their paragraphs, the questions about each.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::finetuning::task::{Example, GoldAnswer, Input, Split, Target};
+use crate::tables::{InputError, excerpt, open};
+
+/// The whole of a file.
+#[derive(Debug, Deserialize)]
+struct File {
+    data: Vec<Article>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Article {
+    paragraphs: Vec<Paragraph>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Paragraph {
+    context: String,
+    qas: Vec<Question>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Question {
+    id: String,
+    question: String,
+    answers: Option<Vec<AnswerText>>,
+    is_impossible: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+struct AnswerText {
+    text: String,
+    /// In characters (code points) of the paragraph.
+    answer_start: i64,
+}
+
+/// The questions of a file.
+#[derive(Debug)]
+pub struct Questions {
+    /// One for each, in order; questions about one paragraph share its text.
+    pub examples: Vec<Example>,
+    /// Whether the file says of each question if it has an answer, as version 2.0 does.
+    pub is_version2: bool,
+    /// What is odd about it, in words.
+    pub remarks: Vec<String>,
+}
+
+/// Reads a file of questions.
+///
+/// # Errors
+/// If it is no such file, an answer that is to be learned from does not stand at its place, or a question of the training
+/// set has neither an answer nor says that it has none.
+pub fn read(path: &Path, split: Split) -> Result<Questions, InputError> {
+    let (text, file): (String, File) = read_json(path, "a file of questions as SQuAD's are")?;
+    let is_version2 = file
+        .data
+        .iter()
+        .flat_map(|article| &article.paragraphs)
+        .flat_map(|paragraph| &paragraph.qas)
+        .any(|question| question.is_impossible.is_some());
+    let (mut examples, mut displaced) = (Vec::new(), 0);
+    for paragraph in file.data.into_iter().flat_map(|article| article.paragraphs) {
+        let passage: Arc<str> = paragraph.context.into();
+        for question in paragraph.qas {
+            let fault = |problem: String, advice: &str| {
+                let problem = format!("question {}: {problem}", excerpt(&question.id));
+                InputError::content(path, Some(line_of(&text, &question.id)), problem, advice)
+            };
+            let mut answers = Vec::new();
+            let given = question.answers.as_deref().unwrap_or_default();
+            let is_impossible = question.is_impossible == Some(true);
+            for answer in given.iter().filter(|_| !is_impossible) {
+                let start = byte_of(&passage, answer.answer_start);
+                let stands = start.is_some_and(|start| passage[start..].starts_with(&answer.text));
+                // To score an answer its text is enough; to learn it, its place must be known.
+                if !stands && split == Split::Train && answers.is_empty() {
+                    let at = answer.answer_start;
+                    return Err(fault(
+                        format!("the answer {} does not stand at character {at}", excerpt(&answer.text)),
+                        "answer_start counts the characters of the context, not bytes, from 0: mend it, or leave the question out",
+                    ));
+                }
+                displaced += usize::from(!stands);
+                answers.push(GoldAnswer { text: answer.text.clone(), start: start.unwrap_or(0) });
+            }
+            let is_known = is_impossible || !answers.is_empty();
+            if !is_known && split == Split::Train {
+                return Err(fault(
+                    "it has no answer to learn from".to_owned(),
+                    "give it \"answers\", or \"is_impossible\": true (SQuAD 2.0) if the context does not answer it",
+                ));
+            }
+            // Nothing is known about a question of a test set, or about one whose labels were taken out.
+            let target =
+                (is_known || question.is_impossible == Some(false)).then_some(Target::Answers(answers));
+            let input = Input::Question { question: question.question, passage: Arc::clone(&passage) };
+            examples.push(Example { id: question.id, group: "", input, target });
+        }
+    }
+    if examples.is_empty() {
+        return Err(InputError::content(path, None, "the file has no question", "fetch or write it again"));
+    }
+    let mut remarks = Vec::new();
+    if displaced > 0 {
+        remarks.push(format!(
+            "{displaced} answers do not stand at their answer_start; only their texts are used here"
+        ));
+    }
+    Ok(Questions { examples, is_version2, remarks })
+}
+
+/// The text of a JSON file, and what it says.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<(String, T), InputError> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes).map_err(InputError::io("read", path))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.iter().filter(|&&byte| byte == b'\n').count() as u64 + 1;
+        InputError::content(path, Some(line), "the line is not valid UTF-8", "save the file as UTF-8")
+    })?;
+    let content = serde_json::from_str(&text).map_err(|error| {
+        let advice = match error.is_eof() {
+            true => "the file ends too early: fetch it again",
+            false => "fetch the file again, or mend this place",
+        };
+        let reason = error.to_string();
+        let reason = reason.split(" at line ").next().unwrap_or(&reason);
+        let problem = format!("not {what} (column {}: {reason})", error.column());
+        InputError::content(path, Some(error.line() as u64), problem, advice)
+    })?;
+    Ok((text, content))
+}
+
+/// The byte at which a character of a text begins; its end counts as the place of one more.
+fn byte_of(text: &str, character: i64) -> Option<usize> {
+    let character = usize::try_from(character).ok()?;
+    if text.is_ascii() {
+        return (character <= text.len()).then_some(character);
+    }
+    text.char_indices().map(|(at, _)| at).chain([text.len()]).nth(character)
+}
+
+/// The line at which a question's name stands.
+fn line_of(text: &str, id: &str) -> u64 {
+    let before = text.find(&format!("\"{id}\"")).map_or("", |at| &text[..at]);
+    before.bytes().filter(|&byte| byte == b'\n').count() as u64 + 1
+}
