@@ -234,3 +234,5 @@ pub(crate) fn text_of<'a>(bytes: &'a [u8], path: &Path, line: u64) -> Result<&'a
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::parquet_bytes;

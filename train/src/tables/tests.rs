@@ -31,25 +31,29 @@ fn file(folder: &tempfile::TempDir, name: &str, content: &[u8]) -> PathBuf {
     path
 }
 
-/// A Parquet file of two columns with these rows.
-pub(crate) fn parquet_bytes(rows: &[(&str, i64)]) -> Vec<u8> {
-    let schema = "message schema { REQUIRED BYTE_ARRAY sentence (UTF8); REQUIRED INT64 label; }";
+/// A Parquet file of texts; a column called `label` holds their numbers.
+pub(crate) fn parquet_bytes<const N: usize>(names: &[&str; N], rows: &[[&str; N]]) -> Vec<u8> {
+    let fields = names.iter().map(|name| match *name {
+        "label" => "REQUIRED INT64 label; ".to_owned(),
+        name => format!("REQUIRED BYTE_ARRAY {name} (UTF8); "),
+    });
+    let schema = format!("message schema {{ {} }}", fields.collect::<String>());
+    let schema = std::sync::Arc::new(parse_message_type(&schema).unwrap());
     let mut bytes = Vec::new();
-    let mut writer = SerializedFileWriter::new(
-        &mut bytes,
-        std::sync::Arc::new(parse_message_type(schema).unwrap()),
-        std::sync::Arc::default(),
-    )
-    .unwrap();
+    let mut writer = SerializedFileWriter::new(&mut bytes, schema, std::sync::Arc::default()).unwrap();
     let mut group = writer.next_row_group().unwrap();
-    let texts: Vec<ByteArray> = rows.iter().map(|(text, _)| (*text).into()).collect();
-    let mut column = group.next_column().unwrap().unwrap();
-    column.typed::<ByteArrayType>().write_batch(&texts, None, None).unwrap();
-    column.close().unwrap();
-    let labels: Vec<i64> = rows.iter().map(|(_, label)| *label).collect();
-    let mut column = group.next_column().unwrap().unwrap();
-    column.typed::<Int64Type>().write_batch(&labels, None, None).unwrap();
-    column.close().unwrap();
+    for (place, name) in names.iter().enumerate() {
+        let mut column = group.next_column().unwrap().unwrap();
+        let cells = rows.iter().map(|row| row[place]);
+        if *name == "label" {
+            let numbers: Vec<i64> = cells.map(|cell| cell.parse().unwrap()).collect();
+            column.typed::<Int64Type>().write_batch(&numbers, None, None).unwrap();
+        } else {
+            let texts: Vec<ByteArray> = cells.map(ByteArray::from).collect();
+            column.typed::<ByteArrayType>().write_batch(&texts, None, None).unwrap();
+        }
+        column.close().unwrap();
+    }
     group.close().unwrap();
     writer.close().unwrap();
     bytes
@@ -67,7 +71,8 @@ fn a_table_is_the_same_in_every_format() {
     let csv = "\u{feff}sentence,label\n\"a \"\"fine\"\" film\",1\n\"it 's, well, bad\u{2028}\",0\n";
     let jsonl = "\u{feff}{\"sentence\": \"a \\\"fine\\\" film\", \"label\": 1}\n\n\
                  {\"sentence\": \"it 's, well, bad\u{2028}\", \"label\": \"0\"}";
-    let parquet = parquet_bytes(&[("a \"fine\" film", 1), ("it 's, well, bad\u{2028}", 0)]);
+    let parquet =
+        parquet_bytes(&["sentence", "label"], &[["a \"fine\" film", "1"], ["it 's, well, bad\u{2028}", "0"]]);
     for (name, content, lines) in [
         ("x.tsv", tsv.as_bytes(), [2, 3]),
         ("x.csv", csv.as_bytes(), [2, 3]),
@@ -143,7 +148,7 @@ proptest! {
             0 => ("x.tsv", b"a\tb\none \"x\"\t2\nthree\t4\n".repeat(4)),
             1 => ("x.csv", b"a,b\n\"one\n\"\"x\",2\nthree,4\n".repeat(4)),
             2 => ("x.jsonl", b"{\"a\": \"one\", \"b\": [1, null, {\"c\": 2}]}\n".repeat(4)),
-            _ => ("x.parquet", parquet_bytes(&[("one", 1), ("two", 2), ("three", 3)])),
+            _ => ("x.parquet", parquet_bytes(&["sentence", "label"], &[["one", "1"], ["two", "2"], ["three", "3"]])),
         };
         let (name, mut bytes) = whole;
         let _ = rows(&file(&folder, name, &bytes[..cut.min(bytes.len())]), &Options::default());
@@ -156,7 +161,7 @@ proptest! {
 #[test]
 fn flipped_bits_of_a_parquet_file_are_harmless() {
     let folder = tempfile::tempdir().unwrap();
-    let whole = parquet_bytes(&[("one", 1), ("two", 2), ("three", 3)]);
+    let whole = parquet_bytes(&["sentence", "label"], &[["one", "1"], ["two", "2"], ["three", "3"]]);
     for length in 0..whole.len() {
         assert!(
             rows(&file(&folder, "cut.parquet", &whole[..length]), &Options::default()).is_err(),

@@ -212,3 +212,36 @@ impl Glue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finetuning::task::{Input, Target, Task};
+    use crate::tables::parquet_bytes;
+
+    /// The Hub numbers MNLI's classes in another order than the reference.
+    #[test]
+    fn the_hubs_numbers_are_translated() {
+        let folder = tempfile::tempdir().unwrap();
+        let task = GLUE.iter().find(|row| row.name == "mnli").unwrap().table();
+        let rows = [["p", "h", "0"], ["p", "h", "1"], ["p", "h", "2"], ["p", "h", "-1"]];
+        let names = ["premise", "hypothesis", "label"];
+        let place = folder.path().join("mnli");
+        std::fs::create_dir(&place).unwrap();
+        for name in ["train-00000-of-00001", "test_matched-00000-of-00001"] {
+            let rows = if name.starts_with("train") { &rows[..3] } else { &rows[3..] };
+            std::fs::write(place.join(format!("{name}.parquet")), parquet_bytes(&names, rows)).unwrap();
+        }
+        let read = task.read(folder.path(), Train).unwrap();
+        let targets: Vec<&str> = (read.examples.iter())
+            .map(|example| match example.target {
+                Some(Target::Class(class)) => task.labels()[class as usize].as_str(),
+                _ => "none",
+            })
+            .collect();
+        assert_eq!(targets, ["entailment", "neutral", "contradiction"]);
+        assert_eq!(read.examples[0].input, Input::Texts { first: "p".into(), second: Some("h".into()) });
+        let test = task.read(folder.path(), Test).unwrap();
+        assert_eq!(test.examples[0].target, None, "kept back");
+    }
+}

@@ -44,7 +44,7 @@ impl Table {
             columns: [columns.clone(), columns],
             names: None,
             wanted,
-            hub_labels: labels.clone(),
+            hub_labels: Vec::new(),
             labels,
             parts: &[],
             scores,

@@ -125,7 +125,8 @@ impl Table {
     ) -> Result<FileReport, InputError> {
         let format = Format::of(path)?;
         let names = self.names.filter(|_| split != Split::Test && format == Format::Tsv);
-        let columns = &self.columns[usize::from(format == Format::Parquet)];
+        let is_hub = format == Format::Parquet;
+        let columns = &self.columns[usize::from(is_hub)];
         let before = examples.len();
         let mut empty = 0;
         let options = tables::Options { names, skip_short: self.name == "qqp" };
@@ -136,7 +137,7 @@ impl Table {
                 Some(Cell::Text(id)) => id.clone().into_owned(),
                 _ => (examples.len() - before).to_string(),
             };
-            let target = self.target(row, columns, split, &input)?;
+            let target = self.target(row, columns, is_hub, split, &input)?;
             examples.push(Example { id, group: part.map_or("", |part| part.group), input, target });
             Ok(())
         })?;
@@ -168,6 +169,7 @@ impl Table {
         &self,
         row: &Row<'_>,
         columns: &Columns,
+        is_hub: bool,
         split: Split,
         input: &Input,
     ) -> Result<Option<Target>, InputError> {
@@ -194,7 +196,7 @@ impl Table {
                 if split == Split::Test && text == "-1" {
                     return Ok(None);
                 }
-                Ok(Some(Target::Class(self.class(text, row, columns)?)))
+                Ok(Some(Target::Class(self.class(text, row, columns, is_hub)?)))
             }
             (Wanted::WordClasses, input) => {
                 let tags = row.list(&columns.label)?;
@@ -211,20 +213,20 @@ impl Table {
                     ));
                 }
                 let classes =
-                    tags.iter().map(|tag| self.class(tag, row, columns)).collect::<Result<_, _>>()?;
+                    tags.iter().map(|tag| self.class(tag, row, columns, is_hub)).collect::<Result<_, _>>()?;
                 Ok(Some(Target::Classes(classes)))
             }
         }
     }
 
     /// The class of a label: its name or, in Parquet files of the Hub, its number there.
-    fn class(&self, label: &str, row: &Row<'_>, columns: &Columns) -> Result<u32, InputError> {
+    fn class(&self, label: &str, row: &Row<'_>, columns: &Columns, is_hub: bool) -> Result<u32, InputError> {
         let place = |label: &str| self.labels.iter().position(|known| known == label);
-        let found = place(label).or_else(|| {
-            let numbered = !self.parts.is_empty() && columns == &self.columns[1];
-            label.parse::<usize>().ok().filter(|_| numbered).and_then(|at| place(self.hub_labels.get(at)?))
-        });
-        let found = found.or_else(|| place(label.trim()));
+        let number = label.parse::<usize>().ok().filter(|_| is_hub);
+        let found = match number.and_then(|number| self.hub_labels.get(number)) {
+            Some(name) => place(name),
+            None => place(label).or_else(|| place(label.trim())),
+        };
         found.map(|class| class as u32).ok_or_else(|| {
             row.error(
                 format!("unknown label {} in column {:?}", tables::excerpt(label), columns.label),
