@@ -26,6 +26,30 @@ pub enum ModelError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The index of a TensorFlow checkpoint is damaged.
+    #[error("{} is not the index of a whole TensorFlow checkpoint ({problem}): copy it again from where it came", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An archive that is damaged, or that no release is.
+    #[error("the archive {} is not read: {problem}", path.display())]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A folder with more than one model.
+    #[error("{} holds several models: name one of {}", path.display(), some(&found.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()))]
+    Several {
+        /// The folder.
+        path: PathBuf,
+        /// What is in it.
+        found: Vec<PathBuf>,
+    },
     /// A file that is something else altogether.
     #[error("{} is {kind}", path.display())]
     OtherFile {

@@ -21,6 +21,9 @@ pub const TOKENIZER_HASH: &str = "tokenizer_blake3";
 /// transformers' class for an encoder alone.
 const ENCODER: &str = "AlbertModel";
 
+/// What transformers calls classes of which each sequence has one.
+const SINGLE: &str = "single_label_classification";
+
 /// Where the values of a tensor in a file come from.
 enum Source {
     /// Parameters.
@@ -116,5 +119,20 @@ fn config(albert: &Albert) -> AlbertConfig {
     if let Some(dropout) = albert.heads().iter().find_map(Head::dropout) {
         config.classifier_dropout_prob = Some(dropout);
     }
+    // transformers takes the number of outputs from the names of classes, and the loss from their number.
+    let mut labels = config.labels();
+    let outputs = albert.heads().iter().find_map(|head| match *head {
+        Head::Classification { outputs, .. } => {
+            Some((outputs, Some(if outputs == 1 { "regression" } else { SINGLE })))
+        }
+        Head::TokenClassification { outputs, .. } => Some((outputs, None)),
+        _ => None,
+    });
+    let (outputs, problem) = outputs.unwrap_or((0, None));
+    if labels.len() != outputs {
+        labels = (0..outputs).map(|id| format!("LABEL_{id}")).collect();
+    }
+    config.set_labels(&labels);
+    config.other.extend(problem.map(|problem| ("problem_type".to_owned(), problem.into())));
     config
 }

@@ -17,6 +17,7 @@
 //! ```
 
 mod albert;
+mod card;
 mod config;
 mod declare;
 mod encoder;
@@ -27,12 +28,14 @@ mod import;
 mod names;
 mod presets;
 pub mod tensors;
+pub mod wire;
 
 pub use albert::Albert;
+pub use card::{CARD_FILE, Card, save_card};
 pub use config::{AlbertConfig, ConfigError};
 pub use encoder::{Axes, Mode, Packed};
 pub use error::ModelError;
 pub use export::{TOKENIZER_HASH, WEIGHTS_HASH, save, save_from};
 pub use heads::{Beam, BeamEntry, Candidates, Capacity, Head, LOSSES};
-pub use import::{CONFIG_FILE, Fresh, LoadedModel, Report, WEIGHTS_FILE, config_in, load, load_head};
+pub use import::{CONFIG_FILE, Fresh, LoadedModel, Origin, Report, WEIGHTS_FILE, config_in, load, load_head};
 pub use presets::{PRESETS, preset};

@@ -1,27 +1,16 @@
 //! What the integration tests share: golden folders, devices, and the one place where closeness is measured.
 
+mod golden_folders;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use engine::Device;
 use kernels::Cpu;
 use kernels::cpu::Isa;
 use safetensors::{Dtype, SafeTensors};
 
-/// The folders of `tests/golden` whose names start with `prefix`: another set of the same form is found by itself.
-pub fn golden_folders(prefix: &str) -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let mut folders: Vec<_> = std::fs::read_dir(&root)
-        .expect("tests/golden exists")
-        .map(|entry| entry.expect("readable").path())
-        .filter(|path| {
-            path.is_dir() && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix))
-        })
-        .collect();
-    folders.sort();
-    assert!(!folders.is_empty(), "tests/golden has no folder that starts with {prefix}");
-    folders
-}
+pub use golden_folders::golden_folders;
 
 /// A recorded tensor.
 #[derive(Clone, Debug)]

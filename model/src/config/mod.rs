@@ -245,6 +245,27 @@ impl AlbertConfig {
         notes
     }
 
+    /// The names of classes, as far as they are numbered from 0 on without a gap.
+    pub fn labels(&self) -> Vec<String> {
+        let Some(names) = self.other.get("id2label").and_then(Value::as_object) else { return Vec::new() };
+        let name = |id: usize| Some(names.get(&id.to_string())?.as_str()?.to_owned());
+        (0..).map_while(name).collect()
+    }
+
+    /// Gives classes their names, for this program and others; none takes them away.
+    pub fn set_labels(&mut self, labels: &[String]) {
+        for key in ["id2label", "label2id", "num_labels", "_num_labels", "problem_type"] {
+            self.other.remove(key);
+        }
+        if !labels.is_empty() {
+            let ids: serde_json::Map<_, _> =
+                labels.iter().enumerate().map(|(id, name)| (name.clone(), id.into())).collect();
+            let names: serde_json::Map<_, _> =
+                labels.iter().enumerate().map(|(id, name)| (id.to_string(), name.clone().into())).collect();
+            self.other.extend([("id2label".into(), names.into()), ("label2id".into(), ids.into())]);
+        }
+    }
+
     /// Dropout of a head for fine-tuning, as transformers takes it.
     pub fn head_dropout(&self) -> f64 {
         self.classifier_dropout_prob.unwrap_or(self.hidden_dropout_prob)

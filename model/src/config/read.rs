@@ -63,6 +63,18 @@ impl AlbertConfig {
         parse(&bytes).map_err(|problem| ConfigError::File { path: path.to_owned(), problem })
     }
 
+    /// Reads the `albert_config.json` of a TensorFlow release, whose `gelu` is the tanh form.
+    ///
+    /// # Errors
+    /// As of [`load`](Self::load).
+    pub fn load_released(path: &Path) -> Result<Self, ConfigError> {
+        let mut config = Self::load(path)?;
+        if config.hidden_act == "gelu" && config.other.get("transformers_version").is_none() {
+            config.hidden_act = "gelu_new".into();
+        }
+        Ok(config)
+    }
+
     /// Keys that mean something to others and nothing here.
     pub fn unused_keys(&self) -> Vec<String> {
         let neutral = |key: &str, value: &Value| {

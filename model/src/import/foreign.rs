@@ -1,5 +1,7 @@
 //! What people have in place of the file that they think they have.
 
+use std::io::Read;
+
 /// Bytes from the beginning of a file that tell.
 pub(crate) const ENOUGH: u64 = 512;
 
@@ -26,6 +28,13 @@ pub(crate) fn recognise(head: &[u8]) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// Whether a file is compressed with gzip.
+pub(crate) fn is_gzip(path: &std::path::Path) -> std::io::Result<bool> {
+    let mut head = Vec::new();
+    std::fs::File::open(path)?.take(2).read_to_end(&mut head)?;
+    Ok(head == b"\x1f\x8b")
 }
 
 #[cfg(test)]

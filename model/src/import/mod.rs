@@ -1,10 +1,15 @@
-//! Models from files, anybody's: `config.json` and `model.safetensors` in transformers' layout.
+//! Models from files, anybody's: transformers' layout (`config.json` and `model.safetensors`), TensorFlow checkpoints, TF-Hub
+//! folders, archives of releases.
 //!
 //! Whatever a file holds is used, named in the [`Report`], or refused by name: a model that is read is the model that was
 //! meant.
 
+mod archive;
+mod container;
 pub(crate) mod foreign;
 mod heads;
+mod source;
+mod tensorflow;
 mod tensors;
 mod weights;
 
@@ -14,7 +19,8 @@ use crate::albert::Albert;
 use crate::config::AlbertConfig;
 use crate::error::ModelError;
 use crate::heads::Head;
-use tensors::Tensors;
+pub use source::Origin;
+use source::Source;
 
 /// Name of the configuration in a model directory.
 pub const CONFIG_FILE: &str = "config.json";
@@ -32,6 +38,8 @@ pub struct LoadedModel {
     pub tokenizer: Option<String>,
     /// What became of everything in the files.
     pub report: Report,
+    /// Where the files are.
+    pub origin: Origin,
 }
 
 /// What became of the tensors and keys of a model's files. What is neither here nor an error repeats something that is.
@@ -41,6 +49,8 @@ pub struct Report {
     pub mapped: Vec<(String, String)>,
     /// Tensors that the model has no place for: heads of other tasks.
     pub unmapped: Vec<String>,
+    /// What a TensorFlow checkpoint holds beside a model: an optimizer's slots, counters.
+    pub bookkeeping: Vec<String>,
     /// Parameters that the files lack and that were drawn anew, as was allowed.
     pub missing: Vec<String>,
     /// Keys of the configuration that have no meaning here.
@@ -74,34 +84,35 @@ impl Fresh<'_> {
     }
 }
 
-/// Reads the configuration in a model directory, without the weights.
+/// Reads the configuration of a model, which may be all that [`load`] reads, without the values of its weights.
 ///
 /// # Errors
 /// If it is missing or something else than it should be.
-pub fn config_in(directory: &Path) -> Result<AlbertConfig, ModelError> {
-    weights::config(directory)
+pub fn config_in(path: &Path) -> Result<AlbertConfig, ModelError> {
+    Source::open(path).map(|source| source.config)
 }
 
-/// Reads a model directory with the heads that its weights hold.
+/// Reads a model with the heads that its weights hold. `path` is a directory in transformers' layout, a TensorFlow checkpoint
+/// (its directory, an archive of it, or the beginning of its files' names), a TF-Hub directory, or a directory with one of
+/// these in it.
 ///
 /// # Errors
 /// If a file is missing, damaged or something else than it should be, does not fit the configuration, or asks for what is
 /// not computed here; if a weight is not finite; if there is not enough memory.
-pub fn load(directory: &Path) -> Result<LoadedModel, ModelError> {
-    read(directory, None, Fresh::Nothing)
+pub fn load(path: &Path) -> Result<LoadedModel, ModelError> {
+    read(path, None, Fresh::Nothing)
 }
 
-/// Reads a model directory as an encoder with this head, whatever heads its weights hold.
+/// Reads a model as [`load`] does, but as an encoder with this head, whatever heads its weights hold.
 ///
 /// # Errors
 /// As of [`load`]; if there is no such head and `fresh` does not allow to draw it anew.
-pub fn load_head(directory: &Path, head: &Head, fresh: Fresh<'_>) -> Result<LoadedModel, ModelError> {
-    read(directory, Some(head), fresh)
+pub fn load_head(path: &Path, head: &Head, fresh: Fresh<'_>) -> Result<LoadedModel, ModelError> {
+    read(path, Some(head), fresh)
 }
 
-fn read(directory: &Path, head: Option<&Head>, fresh: Fresh<'_>) -> Result<LoadedModel, ModelError> {
-    let mut config = weights::config(directory)?;
-    let tensors = Tensors::open(weights::files(directory)?)?;
+fn read(path: &Path, head: Option<&Head>, fresh: Fresh<'_>) -> Result<LoadedModel, ModelError> {
+    let Source { mut config, mut tensors, origin } = Source::open(path)?;
     config.maps_equal_widths = config.embedding_size == config.hidden_size && tensors.have_mapping_in();
     let heads = head.map_or_else(|| heads::found(&tensors, &config), |head| vec![head.clone()]);
     let albert = Albert::new(config, &heads)?;
@@ -119,12 +130,14 @@ fn read(directory: &Path, head: Option<&Head>, fresh: Fresh<'_>) -> Result<Loade
     };
     let values = tensors.read(&albert, &parts, drawn)?;
     tensors.check_repetitions(&albert, &parts, &values)?;
-    let mut report = Report { unmapped, unused_keys: albert.config().unused_keys(), ..Report::default() };
+    let bookkeeping = std::mem::take(&mut tensors.bookkeeping);
+    let unused_keys = albert.config().unused_keys();
+    let mut report = Report { unmapped, bookkeeping, unused_keys, ..Report::default() };
     for (place, part) in parts.iter().zip(albert.parameters().parts()) {
         match place {
             Some(place) => report.mapped.push((place.name().to_owned(), part.name.clone())),
             None => report.missing.push(part.name.clone()),
         }
     }
-    Ok(LoadedModel { albert, values, tokenizer, report })
+    Ok(LoadedModel { albert, values, tokenizer, report, origin })
 }

@@ -1,8 +1,11 @@
 //! The tensors of a model's files, and what each of them is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::container::Container;
+use super::tensorflow::bundle::Bundle;
+use super::tensorflow::names::{Variable, variable};
 use super::{Fresh, ModelError};
 use crate::albert::Albert;
 use crate::export::{TOKENIZER_HASH, WEIGHTS_HASH};
@@ -15,9 +18,11 @@ const BUFFERS: [&str; 2] = ["albert.embeddings.position_ids", "albert.embeddings
 
 /// The tensors of one or more files.
 pub(super) struct Tensors {
-    files: Vec<TensorFile>,
+    files: Vec<Container>,
     /// By canonical name.
     places: BTreeMap<String, Place>,
+    /// Names of what is no part of a model: an optimizer's slots, counters.
+    pub bookkeeping: Vec<String>,
 }
 
 /// A tensor in a file.
@@ -25,6 +30,8 @@ pub(super) struct Tensors {
 pub(super) struct Place {
     file: usize,
     name: String,
+    /// Whether the file has rows where the parameter has columns.
+    turned: bool,
 }
 
 impl Place {
@@ -44,10 +51,34 @@ impl Tensors {
                     let problem = format!("and {} are two tensors for one place", other.name);
                     return Err(ModelError::Tensor { path: open.path().to_owned(), name, problem });
                 }
-                places.insert(canonical, Place { file, name });
+                places.insert(canonical, Place { file, name, turned: false });
             }
         }
-        Ok(Self { files, places })
+        let files = files.into_iter().map(Container::Safetensors).collect();
+        Ok(Self { files, places, bookkeeping: Vec::new() })
+    }
+
+    /// The tensors of a TensorFlow checkpoint, by the prefix of its files' names.
+    pub(super) fn open_checkpoint(prefix: &Path) -> Result<Self, ModelError> {
+        let bundle = Bundle::open(prefix)?;
+        let (mut places, mut bookkeeping) = (BTreeMap::new(), Vec::new());
+        for (name, real) in bundle.names() {
+            let (canonical, turned) = match variable(name) {
+                Variable::Parameter(canonical, turned) => (canonical, turned),
+                Variable::Unknown if real => (name.to_owned(), false),
+                Variable::Bookkeeping | Variable::Unknown => {
+                    bookkeeping.push(name.to_owned());
+                    continue;
+                }
+            };
+            let place = Place { file: 0, name: name.to_owned(), turned };
+            if let Some(other) = places.insert(canonical, place) {
+                let (path, name) = (bundle.path().to_owned(), name.to_owned());
+                let problem = format!("and {} are two variables for one place", other.name);
+                return Err(ModelError::Tensor { path, name, problem });
+            }
+        }
+        Ok(Self { files: vec![Container::Checkpoint(bundle)], places, bookkeeping })
     }
 
     /// Whether any tensor's name begins so.
@@ -60,12 +91,17 @@ impl Tensors {
     }
 
     /// The shape of a tensor, by its canonical name.
-    pub(super) fn shape(&self, name: &str) -> Option<&[usize]> {
+    pub(super) fn shape(&self, name: &str) -> Option<Vec<usize>> {
         self.places.get(name).map(|place| self.shape_at(place))
     }
 
-    fn shape_at(&self, place: &Place) -> &[usize] {
-        &self.files[place.file].info(&place.name).expect("a tensor of the file").shape
+    /// The shape as a parameter has it.
+    fn shape_at(&self, place: &Place) -> Vec<usize> {
+        let mut shape = self.files[place.file].shape(&place.name).to_vec();
+        if place.turned {
+            shape.reverse();
+        }
+        shape
     }
 
     /// The tensor of each part of the model's parameters, in their order; `None` for one that `fresh` allows to be drawn.
@@ -148,13 +184,14 @@ impl Tensors {
 
     /// Compares the weights with the hash that their file holds, if it is one of ours; the fingerprint of the tokenizer.
     pub(super) fn check_hashes(&self) -> Result<Option<String>, ModelError> {
-        for file in &self.files {
+        for file in self.files.iter().filter_map(Container::safetensors) {
             let Some(expected) = file.notes().get(WEIGHTS_HASH) else { continue };
             if file.digest().map_err(ModelError::io("read", file.path()))? != *expected {
                 return Err(ModelError::Hash { path: file.path().to_owned(), key: WEIGHTS_HASH });
             }
         }
-        Ok(self.files.iter().find_map(|file| file.notes().get(TOKENIZER_HASH)).cloned())
+        let mut files = self.files.iter().filter_map(Container::safetensors);
+        Ok(files.find_map(|file| file.notes().get(TOKENIZER_HASH)).cloned())
     }
 
     /// The values of all parameters, those without a place as they are in `drawn`.
@@ -212,7 +249,7 @@ impl Tensors {
         }
         for name in BUFFERS {
             let Some(place) = self.places.get(name) else { continue };
-            let file = &self.files[place.file];
+            let Some(file) = self.files[place.file].safetensors() else { continue };
             let bytes = file.bytes(&place.name).map_err(ModelError::io("read", file.path()))?;
             let usual = |(index, chunk): (usize, &[u8; 8])| {
                 let value = i64::from_le_bytes(*chunk);
@@ -232,7 +269,15 @@ impl Tensors {
         file.read(&place.name, values).map_err(|error| match error {
             ValueError::Io(source) => ModelError::io("read", file.path())(source),
             error => self.refuse(place, error.to_string()),
-        })
+        })?;
+        if let (true, &[rows, columns]) = (place.turned, &self.shape_at(place)[..]) {
+            let mut turned = self.memory(values.len())?;
+            for (at, value) in turned.iter_mut().enumerate() {
+                *value = values[at % columns * rows + at / columns];
+            }
+            values.copy_from_slice(&turned);
+        }
+        Ok(())
     }
 
     /// `elements` zeros, if there is memory for them.

@@ -7,22 +7,25 @@ use super::{AlbertConfig, CONFIG_FILE, ModelError, WEIGHTS_FILE};
 /// The list of files over which large weights are spread.
 const INDEX_FILE: &str = "model.safetensors.index.json";
 /// The configuration of TensorFlow's releases.
-const TENSORFLOW_CONFIG: &str = "albert_config.json";
+pub(super) const TENSORFLOW_CONFIG: &str = "albert_config.json";
 
 /// The configuration in `directory`.
 pub(super) fn config(directory: &Path) -> Result<AlbertConfig, ModelError> {
-    let path = directory.join(CONFIG_FILE);
-    let released = directory.join(TENSORFLOW_CONFIG);
-    if !path.exists() && released.exists() {
-        return Err(ModelError::OtherForm {
-            path: released,
-            kind: "the configuration of a TensorFlow release",
-            way_out: "such checkpoints are not read yet; convert it with transformers' \
-                      convert_albert_original_tf_checkpoint_to_pytorch.py, and save the result with save_pretrained"
-                .into(),
-        });
-    }
-    Ok(AlbertConfig::load(&path)?)
+    Ok(AlbertConfig::load(&directory.join(CONFIG_FILE))?)
+}
+
+/// Whether a directory has weights in safetensors.
+pub(super) fn has_safetensors(directory: &Path) -> bool {
+    [WEIGHTS_FILE, INDEX_FILE].iter().any(|name| directory.join(name).exists())
+}
+
+/// The names of what a directory holds, in order.
+pub(super) fn names(directory: &Path) -> std::io::Result<Vec<String>> {
+    let entries = std::fs::read_dir(directory)?.collect::<Result<Vec<_>, _>>()?;
+    let mut names: Vec<_> =
+        entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    Ok(names)
 }
 
 /// The files of the weights: one, or as many as an index names.
@@ -66,11 +69,14 @@ fn shards(directory: &Path, index: &Path) -> Result<Vec<PathBuf>, ModelError> {
 
 /// What a directory without `model.safetensors` holds in its place.
 fn other_form(directory: &Path) -> Option<ModelError> {
-    let mut names: Vec<String> = std::fs::read_dir(directory)
-        .ok()?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
-    names.sort();
+    names(directory).ok()?.iter().find_map(|name| {
+        let (kind, way_out) = other_file(name)?;
+        Some(ModelError::OtherForm { path: directory.join(name), kind, way_out })
+    })
+}
+
+/// What a file of this name is that is no form of weights that is read, and the way out.
+pub(super) fn other_file(name: &str) -> Option<(&'static str, String)> {
     let convert = |name: &str| {
         format!(
             "such a file is a program that runs when it is read; convert it once, where you trust it: python -c \"import \
@@ -84,31 +90,35 @@ fn other_form(directory: &Path) -> Option<ModelError> {
             "convert it with transformers: AutoModelForPreTraining.from_pretrained(FOLDER, {flag}=True).save_pretrained(FOLDER)"
         )
     };
-    names.iter().find_map(|name| {
-        let (kind, way_out) = if name == "pytorch_model.bin.index.json" {
-            let spread = "PyTorch's pickled weights, spread over files";
-            (
-                spread,
-                "convert each of them to safetensors and name them in model.safetensors.index.json".into(),
-            )
-        } else if name.ends_with(".bin") || name.ends_with(".pt") || name.ends_with(".pth") {
-            ("PyTorch's pickled weights", convert(name))
-        } else if name.ends_with(".h5") {
-            ("TensorFlow's weights in HDF5", through_transformers("from_tf"))
-        } else if name.ends_with(".msgpack") {
-            ("Flax's weights", through_transformers("from_flax"))
-        } else if name.contains(".ckpt") {
-            ("a TensorFlow checkpoint", through_transformers("from_tf"))
-        } else if name == "adapter_model.safetensors" {
-            (
-                "an adapter to a model, not a model",
-                "merge it into its model with peft (merge_and_unload)".into(),
-            )
-        } else if name.ends_with(".safetensors") {
-            ("a safetensors file under another name", format!("if it is the model's, name it {WEIGHTS_FILE}"))
-        } else {
-            return None;
-        };
-        Some(ModelError::OtherForm { path: directory.join(name), kind, way_out })
-    })
+    let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+    if name == "pytorch_model.bin.index.json" {
+        let spread = "PyTorch's pickled weights, spread over files";
+        Some((
+            spread,
+            "convert each of them to safetensors and name them in model.safetensors.index.json".into(),
+        ))
+    } else if ends(&[".bin", ".pt", ".pth", ".ckpt"]) {
+        Some(("PyTorch's pickled weights", convert(name)))
+    } else if ends(&[".h5"]) {
+        Some(("TensorFlow's weights in HDF5", through_transformers("from_tf")))
+    } else if ends(&[".msgpack"]) {
+        Some(("Flax's weights", through_transformers("from_flax")))
+    } else if name == "adapter_model.safetensors" {
+        Some((
+            "an adapter to a model, not a model",
+            "merge it into its model with peft (merge_and_unload)".into(),
+        ))
+    } else if name.contains(".ckpt") {
+        let index =
+            "copy the files of the checkpoint that are not there: NAME.index and NAME.data-00000-of-00001"
+                .into();
+        Some(("a part of a TensorFlow checkpoint", index))
+    } else if ends(&[".safetensors"]) {
+        Some((
+            "a safetensors file under another name",
+            format!("if it is the model's, name it {WEIGHTS_FILE}"),
+        ))
+    } else {
+        None
+    }
 }

@@ -39,6 +39,11 @@ pub enum ValueError {
         /// The value.
         value: f32,
     },
+    /// What was read is not what was written.
+    #[error(
+        "has another checksum than its index says: the file is damaged; copy it again from where it came"
+    )]
+    Checksum,
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),

@@ -59,7 +59,7 @@ impl Inference {
     /// # Errors
     /// If a file is missing, damaged or does not fit the configuration, or the model does not fit into memory.
     pub fn load(directory: &Path, device: Device) -> Result<Self, InferenceError> {
-        let LoadedModel { albert, values, tokenizer, report } = model::load(directory)?;
+        let LoadedModel { albert, values, tokenizer, report, .. } = model::load(directory)?;
         Ok(Self { report, trained_with: tokenizer, ..Self::new(albert, &values, device)? })
     }
 

@@ -4,6 +4,8 @@
 //! { model_type = 3, treat_whitespace_as_suffix = 24 }, normalizer_spec = 3 { precompiled_charsmap = 2,
 //! add_dummy_prefix = 3, remove_extra_whitespaces = 4, escape_whitespaces = 5 } }`; others are skipped.
 
+use model::wire::protobuf::{Malformed, Message, Value};
+
 use super::error::Invalid;
 use super::limits::MAX_PIECES;
 use super::normalizer::{Charsmap, Normalizer};
@@ -57,6 +59,17 @@ pub(super) fn read(bytes: &[u8]) -> Result<ModelFile, Invalid> {
     Ok(ModelFile { pieces, normalizer })
 }
 
+impl From<Malformed> for Invalid {
+    fn from(error: Malformed) -> Self {
+        match error {
+            Malformed::Truncated { .. } => Self(error.to_string()),
+            Malformed::Number | Malformed::WireType(_) => {
+                Self(format!("{error}: not a sentencepiece model?"))
+            }
+        }
+    }
+}
+
 fn read_piece(bytes: &[u8]) -> Result<Piece, Invalid> {
     let mut piece = Piece { text: String::new(), score: 0.0, kind: Kind::Normal };
     for field in Message::new(bytes) {
@@ -104,84 +117,6 @@ fn check_trainer(bytes: &[u8]) -> Result<(), Invalid> {
         }
     }
     Ok(())
-}
-
-/// The fields of one protobuf message, in file order. Ends after the first error.
-struct Message<'a> {
-    rest: &'a [u8],
-}
-
-enum Value<'a> {
-    Varint(u64),
-    Fixed32(u32),
-    Bytes(&'a [u8]),
-    /// A 64-bit number: nothing here is one.
-    Skipped,
-}
-
-impl<'a> Message<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes }
-    }
-
-    fn take(&mut self, count: u64) -> Result<&'a [u8], Invalid> {
-        let (taken, rest) = usize::try_from(count)
-            .ok()
-            .and_then(|count| self.rest.split_at_checked(count))
-            .ok_or_else(|| {
-            Invalid(format!("a field of {count} bytes where {} are left: truncated?", self.rest.len()))
-        })?;
-        self.rest = rest;
-        Ok(taken)
-    }
-
-    fn varint(&mut self) -> Result<u64, Invalid> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.take(1)?[0];
-            value |= u64::from(byte & 0x7F) << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(Invalid::new("a number of more than 64 bits: not a sentencepiece model?"))
-    }
-
-    fn field(&mut self) -> Result<(u64, Value<'a>), Invalid> {
-        let tag = self.varint()?;
-        let value = match tag & 7 {
-            0 => Value::Varint(self.varint()?),
-            1 => {
-                self.take(8)?;
-                Value::Skipped
-            }
-            2 => {
-                let length = self.varint()?;
-                Value::Bytes(self.take(length)?)
-            }
-            5 => {
-                let bytes = self.take(4)?;
-                Value::Fixed32(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-            }
-            wire => return Err(Invalid(format!("wire type {wire}: not a sentencepiece model?"))),
-        };
-        Ok((tag >> 3, value))
-    }
-}
-
-impl<'a> Iterator for Message<'a> {
-    type Item = Result<(u64, Value<'a>), Invalid>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let field = self.field();
-        if field.is_err() {
-            self.rest = &[];
-        }
-        Some(field)
-    }
 }
 
 #[cfg(test)]

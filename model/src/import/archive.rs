@@ -1,0 +1,219 @@
+//! Archives of releases (`.tar.gz`), unpacked into a folder of their own; nothing in an archive is believed.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Component, Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+use tempfile::TempDir;
+
+use crate::error::ModelError;
+
+/// Weights hardly compress: an archive that unpacks to more than so many times its bytes is no release's.
+const LARGEST_RATIO: u64 = 20;
+/// What any archive may unpack to.
+const ALWAYS: u64 = 16 << 20;
+/// An archive of a release has some ten files.
+const MOST_FILES: usize = 1000;
+
+/// Unpacks the files of an archive; its folders count as parts of their names.
+///
+/// # Errors
+/// If it is damaged, holds anything but files and folders, names a place outside of itself, or unpacks to more than any
+/// release does.
+pub(super) fn unpack(archive: &Path) -> Result<TempDir, ModelError> {
+    let file = File::open(archive).map_err(ModelError::io("read", archive))?;
+    let packed = file.metadata().map_err(ModelError::io("read", archive))?.len();
+    let folder = tempfile::Builder::new()
+        .prefix("albert-train-archive-")
+        .tempdir()
+        .map_err(ModelError::io("create a folder to unpack", archive))?;
+    let most = packed.saturating_mul(LARGEST_RATIO).max(ALWAYS);
+    let source = MultiGzDecoder::new(BufReader::new(file));
+    let mut tar = tar::Archive::new(Limited { source, left: most });
+    let unpacked = extract(&mut tar, folder.path()).and_then(|()| {
+        // To the end: there gzip has its checksum.
+        Ok(io::copy(&mut tar.into_inner(), &mut io::sink()).map(drop)?)
+    });
+    unpacked.map_err(|error| match error {
+        Refusal::Io(source) if source.kind() == io::ErrorKind::FileTooLarge => ModelError::Archive {
+            path: archive.to_owned(),
+            problem: format!("it unpacks to more than {LARGEST_RATIO} times its {packed} bytes"),
+        },
+        Refusal::Io(source) => ModelError::Archive {
+            path: archive.to_owned(),
+            problem: format!("{source}: copy it again from where it came"),
+        },
+        Refusal::Hostile(problem) => ModelError::Archive { path: archive.to_owned(), problem },
+    })?;
+    Ok(folder)
+}
+
+enum Refusal {
+    Io(io::Error),
+    Hostile(String),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+fn extract<R: Read>(tar: &mut tar::Archive<R>, folder: &Path) -> Result<(), Refusal> {
+    let mut files = 0;
+    for entry in tar.entries()? {
+        let mut entry = entry?;
+        let name = entry.path()?.into_owned();
+        let place = inside(&name)
+            .ok_or_else(|| Refusal::Hostile(format!("its entry `{}` lies outside of it", name.display())))?;
+        let path = folder.join(place);
+        match entry.header().entry_type() {
+            tar::EntryType::Directory => std::fs::create_dir_all(&path)?,
+            tar::EntryType::Regular | tar::EntryType::Continuous => {
+                files += 1;
+                if files > MOST_FILES {
+                    return Err(Refusal::Hostile(format!("it has more than {MOST_FILES} files")));
+                }
+                std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
+                let mut file =
+                    File::options().write(true).create_new(true).open(&path).map_err(|error| match error
+                        .kind()
+                    {
+                        io::ErrorKind::AlreadyExists => {
+                            Refusal::Hostile(format!("its entry `{}` is there twice", name.display()))
+                        }
+                        _ => Refusal::Io(error),
+                    })?;
+                let size = entry.size();
+                if io::copy(&mut entry, &mut file)? != size {
+                    return Err(Refusal::Io(io::ErrorKind::UnexpectedEof.into()));
+                }
+            }
+            tar::EntryType::XGlobalHeader => (),
+            kind => {
+                let what = if kind.is_symlink() || kind.is_hard_link() { "a link" } else { "no file" };
+                return Err(Refusal::Hostile(format!("its entry `{}` is {what}", name.display())));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A name without `.`, if it leads nowhere but down.
+fn inside(name: &Path) -> Option<PathBuf> {
+    let mut place = PathBuf::new();
+    for part in name.components() {
+        match part {
+            Component::Normal(part) => place.push(part),
+            Component::CurDir => (),
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(place)
+}
+
+/// A source that fails after so many bytes.
+struct Limited<R> {
+    source: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        self.left = self.left.checked_sub(read as u64).ok_or(io::ErrorKind::FileTooLarge)?;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A header of a name that the library would not write.
+    fn header(name: &str, kind: tar::EntryType, size: u64) -> tar::Header {
+        let mut header = tar::Header::new_gnu();
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header.set_mode(0o644);
+        header.set_cksum();
+        header
+    }
+
+    fn packed(entries: &[(&str, tar::EntryType, &[u8])]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
+        for (name, kind, content) in entries {
+            tar.append(&header(name, *kind, content.len() as u64), *content).expect("memory");
+        }
+        tar.into_inner().expect("memory").finish().expect("memory")
+    }
+
+    fn unpacked(bytes: &[u8]) -> Result<TempDir, String> {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(bytes).expect("written");
+        unpack(file.path()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn files_are_where_their_names_say() {
+        let bytes = packed(&[
+            ("./base/", tar::EntryType::Directory, b""),
+            ("./base/a", tar::EntryType::Regular, b"1"),
+            ("b/c", tar::EntryType::Regular, b"23"),
+        ]);
+        let folder = unpacked(&bytes).expect("an archive");
+        let read = |name: &str| std::fs::read(folder.path().join(name)).expect("there");
+        assert_eq!([read("base/a"), read("b/c")], [b"1".to_vec(), b"23".to_vec()]);
+    }
+
+    #[test]
+    fn nothing_leaves_the_folder() {
+        for (name, kind, part) in [
+            ("/etc/x", tar::EntryType::Regular, "outside"),
+            ("a/../../x", tar::EntryType::Regular, "outside"),
+            ("a", tar::EntryType::Symlink, "a link"),
+            ("a", tar::EntryType::Link, "a link"),
+            ("a", tar::EntryType::Fifo, "no file"),
+        ] {
+            let error = unpacked(&packed(&[(name, kind, b"")])).expect_err(name);
+            assert!(error.contains(part) && error.contains(name), "{error}");
+        }
+        let twice = [("a", tar::EntryType::Regular, &b"1"[..]), ("./a", tar::EntryType::Regular, b"2")];
+        assert!(unpacked(&packed(&twice)).expect_err("twice").contains("there twice"));
+    }
+
+    #[test]
+    fn no_archive_fills_the_disk() {
+        let zeros = vec![0; 64 << 20];
+        let error = unpacked(&packed(&[("a", tar::EntryType::Regular, &zeros)])).expect_err("a bomb");
+        assert!(error.contains("more than 20 times"), "{error}");
+        assert!(unpacked(&packed(&[("a", tar::EntryType::Regular, &zeros[..1 << 20])])).is_ok());
+        let mut forged = GzEncoder::new(Vec::new(), Compression::default());
+        let header = header("a", tar::EntryType::Regular, 1 << 40);
+        forged.write_all(header.as_bytes()).and_then(|()| forged.write_all(&zeros[..1024])).expect("memory");
+        assert!(unpacked(&forged.finish().expect("memory")).is_err(), "cut off");
+    }
+
+    proptest! {
+        #[test]
+        fn damage_never_goes_unnoticed(at in any::<prop::sample::Index>(), bit in 0..8) {
+            let content: Vec<u8> = (0..3000_u32).map(|index| ((index * index) >> 3) as u8).collect();
+            let whole = packed(&[("a", tar::EntryType::Regular, &content), ("b", tar::EntryType::Regular, b"2")]);
+            let mut flipped = whole.clone();
+            flipped[at.index(whole.len())] ^= 1_u8 << bit;
+            // A flip in what gzip's header says of the file changes nothing that is read.
+            if let Ok(folder) = unpacked(&flipped) {
+                prop_assert_eq!(std::fs::read(folder.path().join("a")).unwrap(), content);
+            }
+            prop_assert!(unpacked(&whole[..at.index(whole.len() - 8)]).is_err());
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Where a model's configuration and weights are: a folder, an archive, or the beginning of a checkpoint's file names.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::tensorflow::bundle;
+use super::tensors::Tensors;
+use super::weights::{self, TENSORFLOW_CONFIG};
+use super::{AlbertConfig, CONFIG_FILE, ModelError, archive, foreign};
+
+/// An opened model.
+pub(super) struct Source {
+    pub config: AlbertConfig,
+    pub tensors: Tensors,
+    pub origin: Origin,
+}
+
+/// The folder in which the files of a model are.
+#[derive(Debug)]
+pub struct Origin {
+    folder: PathBuf,
+    /// Gone when this is dropped.
+    _unpacked: Option<TempDir>,
+}
+
+impl Origin {
+    /// Where the files that belong to a model are looked for, such as its tokenizer's.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+/// What a place holds.
+enum Form {
+    /// `config.json` and safetensors.
+    Transformers(PathBuf),
+    /// Configuration, prefix.
+    TensorFlow(PathBuf, PathBuf),
+}
+
+impl Source {
+    pub(super) fn open(path: &Path) -> Result<Self, ModelError> {
+        if !path.is_file() {
+            return Self::of(locate(path)?, None);
+        }
+        if let Some(prefix) = prefix_of(path) {
+            return Self::of(checkpoint(&prefix)?, None);
+        }
+        if foreign::is_gzip(path).map_err(ModelError::io("read", path))? {
+            let unpacked = archive::unpack(path)?;
+            let form = locate(unpacked.path()).map_err(|error| ModelError::Archive {
+                path: path.to_owned(),
+                problem: error.to_string().replace(&unpacked.path().display().to_string(), "it"),
+            })?;
+            return Self::of(form, Some(unpacked));
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        match (weights::other_file(&name), name.ends_with(".safetensors")) {
+            (_, true) => Err(ModelError::OtherFile {
+                path: path.to_owned(),
+                kind: "a file of weights alone: name the folder, which holds config.json too",
+            }),
+            (Some((kind, way_out)), _) => Err(ModelError::OtherForm { path: path.to_owned(), kind, way_out }),
+            (None, _) => Err(ModelError::OtherFile {
+                path: path.to_owned(),
+                kind: "no model: a folder in transformers' layout, a TensorFlow checkpoint (folder, .tar.gz, or the \
+                       beginning of its files' names such as model.ckpt-best) or a TF-Hub folder is needed",
+            }),
+        }
+    }
+
+    fn of(form: Form, unpacked: Option<TempDir>) -> Result<Self, ModelError> {
+        let (config, tensors, folder) = match &form {
+            Form::Transformers(folder) => {
+                (weights::config(folder)?, Tensors::open(weights::files(folder)?)?, folder.clone())
+            }
+            Form::TensorFlow(config, prefix) => {
+                let folder = config.parent().unwrap_or(Path::new("")).to_owned();
+                (AlbertConfig::load_released(config)?, Tensors::open_checkpoint(prefix)?, folder)
+            }
+        };
+        Ok(Self { config, tensors, origin: Origin { folder, _unpacked: unpacked } })
+    }
+}
+
+/// The prefix that the name of one of a checkpoint's files has.
+fn prefix_of(file: &Path) -> Option<PathBuf> {
+    let name = file.file_name()?.to_str()?;
+    let at = name.strip_suffix(".index").map(str::len).or_else(|| name.find(".data-"));
+    at.or_else(|| name.strip_suffix(".meta").map(str::len)).map(|at| file.with_file_name(&name[..at]))
+}
+
+/// What a folder, or the folder in it that holds a model, or a prefix holds.
+fn locate(path: &Path) -> Result<Form, ModelError> {
+    if !path.is_dir() {
+        return if bundle::exists(path) {
+            checkpoint(path)
+        } else {
+            Err(ModelError::io("read", path)(std::io::ErrorKind::NotFound.into()))
+        };
+    }
+    if let Some(form) = here(path)? {
+        return Ok(form);
+    }
+    let folders = weights::names(path).map_err(ModelError::io("read", path))?;
+    let folders = folders.into_iter().map(|name| path.join(name)).filter(|path| path.is_dir());
+    let mut found = Vec::new();
+    for folder in folders {
+        if let Ok(Some(form)) = here(&folder) {
+            found.push((folder, form));
+        }
+    }
+    match found.len() {
+        0 => Ok(Form::Transformers(path.to_owned())), // which says what is missing
+        1 => Ok(found.remove(0).1),
+        _ => Err(ModelError::Several {
+            path: path.to_owned(),
+            found: found.into_iter().map(|(folder, _)| folder).collect(),
+        }),
+    }
+}
+
+/// What a folder itself holds, if it is a model.
+fn here(folder: &Path) -> Result<Option<Form>, ModelError> {
+    let hub = [folder.join("assets").join(TENSORFLOW_CONFIG), folder.join("variables").join("variables")];
+    if hub[0].is_file() && bundle::exists(&hub[1]) {
+        let [config, prefix] = hub;
+        return Ok(Some(Form::TensorFlow(config, prefix)));
+    }
+    let (ours, released) = (folder.join(CONFIG_FILE).is_file(), folder.join(TENSORFLOW_CONFIG).is_file());
+    if ours && weights::has_safetensors(folder) {
+        return Ok(Some(Form::Transformers(folder.to_owned())));
+    }
+    let prefixes = bundle::checkpoints(folder).map_err(ModelError::io("read", folder))?;
+    if !prefixes.is_empty() && (ours || released) {
+        return Ok(Some(checkpoint(&the_one(folder, prefixes)?)?));
+    }
+    Ok(ours.then(|| Form::Transformers(folder.to_owned())))
+}
+
+/// A checkpoint by its prefix, with the configuration beside it.
+fn checkpoint(prefix: &Path) -> Result<Form, ModelError> {
+    let folder = prefix.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let above = folder.parent().unwrap_or(folder);
+    let places = [
+        folder.join(TENSORFLOW_CONFIG),
+        folder.join(CONFIG_FILE),
+        above.join("assets").join(TENSORFLOW_CONFIG),
+        above.join(TENSORFLOW_CONFIG),
+    ];
+    let config = places.into_iter().find(|path| path.is_file());
+    let config = config.ok_or_else(|| {
+        ModelError::io("read", &folder.join(TENSORFLOW_CONFIG))(std::io::ErrorKind::NotFound.into())
+    })?;
+    Ok(Form::TensorFlow(config, prefix.to_owned()))
+}
+
+/// Of several checkpoints in a folder the one that the reference calls its best.
+fn the_one(folder: &Path, prefixes: Vec<PathBuf>) -> Result<PathBuf, ModelError> {
+    let best = |path: &&PathBuf| path.to_string_lossy().ends_with("-best");
+    match (prefixes.len(), prefixes.iter().find(best)) {
+        (1, _) => Ok(prefixes[0].clone()),
+        (_, Some(best)) => Ok(best.clone()),
+        _ => Err(ModelError::Several { path: folder.to_owned(), found: prefixes }),
+    }
+}
