@@ -20,6 +20,8 @@ mod prepare;
 mod pretrain;
 mod progress;
 mod randomness;
+mod recipes;
+mod runs;
 mod session;
 mod settings;
 mod stop;
@@ -55,6 +57,8 @@ enum Command {
     Predict(predict::Arguments),
     FillMask(fill_mask::Arguments),
     Encode(encode::Arguments),
+    Recipes(recipes::Arguments),
+    Runs(runs::Arguments),
     Plan(plan::Arguments),
     Inspect(inspect::Arguments),
     Bench(bench::Arguments),
@@ -87,6 +91,8 @@ fn main() -> ExitCode {
         Command::Predict(arguments) => stop::or_leave(move || predict::run(&arguments)),
         Command::FillMask(arguments) => stop::or_leave(move || fill_mask::run(&arguments)),
         Command::Encode(arguments) => encode::run(&arguments),
+        Command::Recipes(arguments) => recipes::run(&arguments),
+        Command::Runs(arguments) => runs::run(&arguments),
         Command::Plan(arguments) => stop::or_leave(move || plan::run(&arguments)),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Bench(arguments) => stop::or_leave(move || bench::run(&arguments)),

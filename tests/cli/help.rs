@@ -4,7 +4,7 @@ use crate::program::run;
 
 #[test]
 fn help_of_every_command() {
-    let commands: [&[&str]; 22] = [
+    let commands: [&[&str]; 24] = [
         &[],
         &["pretrain"],
         &["prepare"],
@@ -20,6 +20,8 @@ fn help_of_every_command() {
         &["evaluate", "table"],
         &["predict"],
         &["predict", "text"],
+        &["recipes"],
+        &["runs", "table"],
         &["fill-mask"],
         &["encode"],
         &["plan"],

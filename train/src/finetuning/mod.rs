@@ -15,7 +15,9 @@ pub mod features;
 mod job;
 mod objective;
 mod predictor;
+mod published;
 pub mod recipe;
+mod results;
 mod seeds;
 pub mod squad;
 mod task;
@@ -27,6 +29,7 @@ pub use features::{Feature, FeatureTarget, Limits, Sequence, Window};
 pub use job::{FinetuningJob, TaskData, look_at, read_split, the_task};
 pub use objective::{Examined, Finetuning};
 pub use predictor::{Predictor, Purpose};
+pub use results::{ResultsRow, ResultsTable, RunResult, find_results, tables};
 pub use seeds::{SeedResult, SeedSummary};
 pub use task::{
     Example, Examples, Figures, FileReport, GoldAnswer, Input, Kind, Split, Target, Task, baseline,

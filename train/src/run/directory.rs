@@ -318,6 +318,8 @@ const PROGRAM: &str = "albert-train";
 const INFO: &str = "run.json";
 /// Where a run keeps its settings.
 pub const CONFIG: &str = "config.toml";
+/// Where it keeps the held-out figures of its model.
+pub const EVAL_RESULTS: &str = "eval_results.json";
 const LOG: &str = "train.log";
 const JOURNAL: &str = "metrics.jsonl";
 const DATA: &str = "data";

@@ -301,7 +301,7 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
                         "all steps are done and saved, only the model is not written yet",
                     ));
                 };
-                self.directory.write_json("eval_results.json", &Results { step, metrics: &metrics })?;
+                self.directory.write_json(directory::EVAL_RESULTS, &Results { step, metrics: &metrics })?;
                 let export = {
                     let (job, run, metrics) =
                         (self.job.clone(), self.directory.path().to_path_buf(), metrics.clone());

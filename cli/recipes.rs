@@ -1,0 +1,118 @@
+//! `albert-train recipes`: how each task is learnt where nothing else is said.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use train::config::{Finetune, Layers, Source};
+use train::exit::ExitCode;
+use train::files::{Disk, replace};
+use train::finetuning::recipe::{RECIPES, Recipe};
+
+use crate::output::{say, tell};
+
+/// Look at the recipes of finetune, and copy them to change them.
+#[derive(Args)]
+#[command(arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// List the recipes
+    Ls,
+    /// Print a recipe as settings
+    Show(Named),
+    /// Write a recipe as a file for finetune's --config
+    Copy {
+        #[command(flatten)]
+        recipe: Named,
+        /// Where to
+        #[arg(value_name = "FILE")]
+        to: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Named {
+    /// The task
+    #[arg(value_name = "TASK")]
+    task: String,
+    /// Of a model of this size: micro, tiny, small, base, large, xlarge, xxlarge
+    #[arg(long, default_value = "base", value_name = "SIZE")]
+    size: String,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    match &arguments.what {
+        What::Ls => {
+            say!(
+                "{:10} {:>8} {:>6} {:>12} {:>8} {:>7}",
+                "task",
+                "rate",
+                "batch",
+                "length",
+                "warm-up",
+                "tokens"
+            );
+            for name in RECIPES {
+                let recipe = Recipe::of(name, None);
+                let length = match recipe.steps {
+                    Some(steps) => format!("{steps} steps"),
+                    None => format!("{} epochs", recipe.epochs),
+                };
+                say!(
+                    "{name:10} {:>8.0e} {:>6} {length:>12} {:>7.1}% {:>7}",
+                    recipe.learning_rate,
+                    recipe.batch,
+                    100.0 * recipe.warmup_share,
+                    recipe.max_seq_length
+                );
+            }
+        }
+        What::Show(named) => say!("{}", named.toml()?.trim_end()),
+        What::Copy { recipe, to } => {
+            if to.exists() {
+                bail!("{} is there already: nothing was written", to.display());
+            }
+            replace(&Disk, to, recipe.toml()?.as_bytes())
+                .with_context(|| format!("cannot write {}", to.display()))?;
+            tell(format_args!("written: {}; change it and give it to finetune as --config", to.display()));
+        }
+    }
+    Ok(ExitCode::Done)
+}
+
+impl Named {
+    /// What the recipe says, as TOML.
+    fn toml(&self) -> Result<String> {
+        if !RECIPES.contains(&self.task.as_str()) {
+            bail!("there is no recipe `{}`; the recipes are {}", self.task, RECIPES.join(", "));
+        }
+        let mut layers = Layers::<Finetune>::new();
+        layers.flag("task.task", "TASK", &[&self.task]);
+        layers.flag("start.size", "--size", &[&self.size]);
+        let resolved = layers.resolve()?;
+        let is_said = |key: &str| matches!(resolved.source(key), Source::Implied(_));
+        let (mut text, mut section) = (String::new(), String::new());
+        for line in resolved.to_toml().lines() {
+            if line.starts_with('[') {
+                section = line.trim_matches(['[', ']']).to_owned();
+                continue;
+            }
+            let Some((name, _)) = line.split_once(" = ") else { continue };
+            if is_said(&format!("{section}.{name}")) {
+                let header = format!("[{section}]\n");
+                if !text.contains(&header) {
+                    text += if text.is_empty() { "" } else { "\n" };
+                    text += &header;
+                }
+                text += &format!("{line}\n");
+            }
+        }
+        Ok(text)
+    }
+}

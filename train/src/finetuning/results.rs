@@ -1,0 +1,230 @@
+//! What fine-tuning runs came to, as the published tables show it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::published::{GLUE_COLUMNS, GLUE_PUBLISHED, READING_COLUMNS, READING_PUBLISHED, SIZES_PUBLISHED};
+use crate::config::{Finetune, Layers};
+use crate::run::directory::{CONFIG, EVAL_RESULTS};
+
+/// How deep below a folder runs are looked for: `runs/glue/mrpc/seed-1`.
+const DEPTH: usize = 4;
+
+/// What one run came to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunResult {
+    /// Its folder.
+    pub run: PathBuf,
+    /// What it was trained for.
+    pub task: String,
+    /// The model that it began with.
+    pub model: String,
+    /// That model's size.
+    pub size: Option<String>,
+    /// Its held-out figures.
+    pub figures: BTreeMap<String, f64>,
+}
+
+/// The finished fine-tuning runs in and below `folders`, in order.
+pub fn find_results(folders: &[PathBuf]) -> Vec<RunResult> {
+    let mut found = Vec::new();
+    folders.iter().for_each(|folder| collect(folder, DEPTH, &mut found));
+    found.sort_by(|a, b| a.run.cmp(&b.run));
+    found
+}
+
+fn collect(folder: &Path, depth: usize, found: &mut Vec<RunResult>) {
+    if folder.join(CONFIG).is_file() {
+        found.extend(read(folder));
+        return;
+    }
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    if depth > 0 {
+        for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
+            collect(&entry.path(), depth - 1, found);
+        }
+    }
+}
+
+/// The result of one run; `None` where it is not finished, or of another kind.
+fn read(run: &Path) -> Option<RunResult> {
+    let mut layers = Layers::<Finetune>::new();
+    layers.saved(&run.join(CONFIG));
+    let settings = layers.resolve().ok()?.settings;
+    let results: Value = serde_json::from_slice(&fs::read(run.join(EVAL_RESULTS)).ok()?).ok()?;
+    let figures =
+        results.as_object()?.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)));
+    Some(RunResult {
+        run: run.to_path_buf(),
+        task: settings.task.task,
+        model: settings.start.model.map_or_else(String::new, |model| name_of(&model)),
+        size: settings.start.size.map(|size| size.name().to_owned()),
+        figures: figures.collect(),
+    })
+}
+
+/// The last part of a path that says something: of `runs/tiny/model`, `tiny`.
+fn name_of(model: &Path) -> String {
+    let named = model.components().rev().map(|part| part.as_os_str().to_string_lossy().into_owned());
+    named.into_iter().find(|part| part != "model").unwrap_or_default()
+}
+
+/// A table as the reference's README has it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ResultsTable {
+    /// What it is of.
+    pub title: &'static str,
+    /// Its columns, the first of them that of the models.
+    pub columns: Vec<&'static str>,
+    /// Its rows.
+    pub rows: Vec<ResultsRow>,
+}
+
+/// A row of a table.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ResultsRow {
+    /// The model.
+    pub model: String,
+    /// Whether the figures were published by others.
+    pub published: bool,
+    /// A figure, or several, for each column; `-` where there are none.
+    pub figures: Vec<String>,
+}
+
+/// Both tables of `results`, a row for each model that runs began with; with `published`, others' figures before them, and
+/// those of the released models of the same sizes.
+pub fn tables(results: &[RunResult], published: bool) -> [ResultsTable; 2] {
+    let mut models: Vec<&str> = results.iter().map(|result| result.model.as_str()).collect();
+    models.sort_unstable();
+    models.dedup();
+    let sizes: Vec<&str> = results.iter().filter_map(|result| result.size.as_deref()).collect();
+    let row =
+        |model: &str, figures: Vec<String>, published| ResultsRow { model: model.into(), published, figures };
+    let owned = |figures: &[&str]| figures.iter().map(|&figure| figure.to_owned()).collect::<Vec<_>>();
+    let (mut glue, mut reading) = (Vec::new(), Vec::new());
+    if published {
+        glue.extend(GLUE_PUBLISHED.iter().map(|(model, figures)| row(model, owned(figures), true)));
+        reading.extend(READING_PUBLISHED.iter().map(|(model, figures)| row(model, owned(figures), true)));
+        let of_size = |name: &str| sizes.iter().any(|size| name.split(' ').next() == Some(size));
+        for (name, [mnli, sst, squad1, squad2, race]) in
+            SIZES_PUBLISHED.iter().filter(|(name, _)| of_size(name))
+        {
+            let model = format!("ALBERT-{name}");
+            glue.push(row(&model, owned(&[mnli, "-", "-", "-", sst, "-", "-", "-"]), true));
+            reading.push(row(&model, owned(&[squad1, squad2, "-", race]), true));
+        }
+    }
+    for model in models {
+        let of = |task: &str, name: &str| mean(results, model, task, name);
+        let percent = |value: Option<f64>| value.map_or("-".into(), |value| format!("{:.1}", 100.0 * value));
+        let of_glue = GLUE_COLUMNS.map(|(task, _)| percent(of(task, glue_figure(task))));
+        // The official scripts of SQuAD give percentages.
+        let two = |f1: Option<f64>, exact: Option<f64>| match (f1, exact) {
+            (Some(f1), Some(exact)) => format!("{f1:.1}/{exact:.1}"),
+            _ => "-".into(),
+        };
+        let race = match (of("race", "accuracy"), of("race", "accuracy_middle"), of("race", "accuracy_high"))
+        {
+            (None, ..) => "-".into(),
+            (all, None, _) | (all, _, None) => percent(all),
+            (all, middle, high) => format!("{} ({}/{})", percent(all), percent(middle), percent(high)),
+        };
+        let of_reading = vec![
+            two(of("squad-1.1", "f1"), of("squad-1.1", "exact_match")),
+            two(of("squad-2.0", "f1"), of("squad-2.0", "exact")),
+            "-".into(),
+            race,
+        ];
+        for (rows, figures) in [(&mut glue, of_glue.to_vec()), (&mut reading, of_reading)] {
+            if figures.iter().any(|figure| figure != "-") {
+                rows.push(row(model, figures, false));
+            }
+        }
+    }
+    let glue_columns = GLUE_COLUMNS.map(|(_, column)| column);
+    [
+        ("GLUE, dev sets, single models", glue_columns.to_vec(), glue),
+        ("SQuAD (F1/exact match) and RACE, single models", READING_COLUMNS.to_vec(), reading),
+    ]
+    .map(|(title, columns, rows)| ResultsTable { title, columns, rows })
+}
+
+/// The figure by which a task of GLUE is published.
+fn glue_figure(task: &str) -> &'static str {
+    match task {
+        "cola" => "matthews",
+        "sts-b" => "pearson",
+        "mnli" => "accuracy_matched",
+        _ => "accuracy",
+    }
+}
+
+/// The mean of a figure over all runs of a task that began with a model: seeds of one run.
+fn mean(results: &[RunResult], model: &str, task: &str, name: &str) -> Option<f64> {
+    let of_task = results.iter().filter(|result| result.model == model && result.task == task);
+    let values: Vec<f64> = of_task.filter_map(|result| result.figures.get(name).copied()).collect();
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+impl ResultsTable {
+    /// The table in Markdown; what was measured here is marked.
+    pub fn markdown(&self) -> String {
+        let mut text = format!(
+            "{}\n\n| Models | {} |\n|---|{}\n",
+            self.title,
+            self.columns.join(" | "),
+            "---|".repeat(self.columns.len())
+        );
+        for ResultsRow { model, published, figures } in &self.rows {
+            let mark = if *published { "" } else { " (measured here)" };
+            text += &format!("| {model}{mark} | {} |\n", figures.join(" | "));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(run: &str, task: &str, figures: &[(&str, f64)]) -> RunResult {
+        RunResult {
+            run: run.into(),
+            task: task.into(),
+            model: "mine".into(),
+            size: Some("base".into()),
+            figures: figures.iter().map(|&(name, value)| (name.to_owned(), value)).collect(),
+        }
+    }
+
+    #[test]
+    fn the_layouts_are_the_published_ones() {
+        let results = [
+            result("a", "mnli", &[("accuracy_matched", 0.8), ("accuracy_mismatched", 0.7)]),
+            result("b/seed-1", "sts-b", &[("pearson", 0.9), ("spearman", 0.1)]),
+            result("b/seed-2", "sts-b", &[("pearson", 0.8), ("spearman", 0.1)]),
+            result("c", "squad-1.1", &[("f1", 88.25), ("exact_match", 80.0)]),
+            result("d", "race", &[("accuracy", 0.66), ("accuracy_middle", 0.7), ("accuracy_high", 0.64)]),
+        ];
+        let [glue, reading] = tables(&results, false);
+        assert_eq!(glue.rows[0].figures, ["80.0", "-", "-", "-", "-", "-", "-", "85.0"]);
+        assert_eq!(reading.rows[0].figures, ["88.2/80.0", "-", "-", "66.0 (70.0/64.0)"]);
+        let text = glue.markdown();
+        assert!(text.contains("| Models | MNLI | QNLI | QQP | RTE | SST | MRPC | CoLA | STS |\n"), "{text}");
+        assert!(text.contains("| mine (measured here) | 80.0 |"), "{text}");
+        let [glue, reading] = tables(&results, true);
+        // The five systems, base in both releases, and ours.
+        assert_eq!((glue.rows.len(), reading.rows.len()), (5 + 2 + 1, 7 + 2 + 1));
+        assert!(glue.rows.iter().take(7).all(|row| row.published) && !glue.rows[7].published);
+    }
+
+    #[test]
+    fn a_models_name_is_the_part_of_its_path_that_says_something() {
+        assert_eq!(name_of(Path::new("/runs/tiny/model")), "tiny");
+        assert_eq!(name_of(Path::new("albert-base-v2")), "albert-base-v2");
+    }
+}
