@@ -1,13 +1,14 @@
 //! What `evaluate` and `predict` do with a task: its data through a fine-tuned model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
-use train::config::{Finetune, TableKind, TaskSettings};
+use train::config::{AnswerHead, Finetune, RaceLevel, TableKind, TaskSettings};
 use train::exit::ExitCode;
+use train::finetuning::squad::official::{self, Evaluation, OFFICIAL_THRESHOLD};
 use train::finetuning::{
     Answer, Examined, Kind, Limits, Predictor, Purpose, Split, Task, baseline, look_at, read_split, the_task,
 };
@@ -31,11 +32,32 @@ pub enum OnTask {
         /// 1.1, where every question has an answer, or 2.0
         #[arg(long, default_value = "1.1", value_parser = ["1.1", "2.0"])]
         version: String,
+        /// Of 2.0: answerable, as ALBERT does it, or span, as in 1.1
+        #[arg(long, default_value = "answerable", value_parser = ["answerable", "span"])]
+        head: String,
+        /// Of 2.0: the largest null score of an answered question; not given: the best one where answers are known, else 0
+        #[arg(long, value_name = "X", allow_negative_numbers = true)]
+        null_threshold: Option<f64>,
+        /// Score this file of predictions, {question: answer}, as the official programs do; no model is needed
+        #[arg(long, value_name = "FILE")]
+        predictions: Option<PathBuf>,
+        /// With --predictions: how likely each question has no answer, {question: number}
+        #[arg(long, value_name = "FILE", requires = "predictions")]
+        null_odds: Option<PathBuf>,
+        /// With --null-odds: questions above it count as not answered
+        #[arg(long, value_name = "X", default_value_t = OFFICIAL_THRESHOLD)]
+        na_prob_thresh: f64,
         #[command(flatten)]
         model: OnData,
     },
     /// RACE: the right one of several answers
     Race {
+        /// middle, high or both
+        #[arg(long, default_value = "both", value_parser = ["middle", "high", "both"])]
+        level: String,
+        /// Options of each question
+        #[arg(long, default_value_t = 4, value_name = "N")]
+        options: usize,
         #[command(flatten)]
         model: OnData,
     },
@@ -63,7 +85,7 @@ pub enum OnTask {
 pub struct OnData {
     /// Model directory, or a run of finetune, whose model/ is meant
     #[arg(short, long, value_name = "DIR")]
-    model: PathBuf,
+    model: Option<PathBuf>,
     /// The task's files: the folder with the official ones, or a file
     #[arg(short, long, value_name = "PATH")]
     data: PathBuf,
@@ -91,8 +113,19 @@ impl OnTask {
         let named = |task: String| TaskSettings { task, ..TaskSettings::default() };
         match self {
             Self::Glue { task, model } => (named(task.to_lowercase()), model),
-            Self::Squad { version, model } => (named(format!("squad-{version}")), model),
-            Self::Race { model } => (named("race".into()), model),
+            Self::Squad { version, head, null_threshold, model, .. } => {
+                let head = if head == "span" { AnswerHead::Span } else { AnswerHead::Answerable };
+                let null_threshold = *null_threshold;
+                (TaskSettings { head, null_threshold, ..named(format!("squad-{version}")) }, model)
+            }
+            Self::Race { level, options, model } => {
+                let level = match level.as_str() {
+                    "middle" => RaceLevel::Middle,
+                    "high" => RaceLevel::High,
+                    _ => RaceLevel::Both,
+                };
+                (TaskSettings { level, options: *options, ..named("race".into()) }, model)
+            }
             Self::Table { text, pair, label, kind, model } => {
                 let kind = match kind.as_str() {
                     "value" => TableKind::Value,
@@ -117,12 +150,13 @@ struct Answered {
 fn answer(of: &OnTask, usual: Split) -> Result<Answered> {
     let (mut settings, on) = of.parts();
     settings.data = Some(on.data.clone());
-    let purpose = Purpose::of(&model_in(&on.model)?)?;
+    let on_model = on.model.as_ref().context("by which model? --model names its directory, or a run")?;
+    let purpose = Purpose::of(&model_in(on_model)?)?;
     let labels = (!purpose.labels.is_empty()).then_some(purpose.labels);
     let mut all = Finetune { task: settings, ..Finetune::default() };
     let task = the_task(&all, labels)?;
-    all.start.size = Some(look_at(&on.model)?.0);
-    let mut model = Predictor::load(&on.model, task.kind(), on.cpu.device()?)?;
+    all.start.size = Some(look_at(on_model)?.0);
+    let mut model = Predictor::load(on_model, task.kind(), on.cpu.device()?)?;
     let longest = all.recipe().max_seq_length.min(model.positions());
     let limits = Limits::new(on.max_seq_length.unwrap_or(longest).min(model.positions()));
     let split = match on.split.as_deref() {
@@ -149,6 +183,15 @@ impl Answered {
 
 /// Prints what a model scores at a task.
 pub fn evaluate_task(of: &OnTask) -> Result<ExitCode> {
+    if let OnTask::Squad { predictions: Some(predictions), null_odds, na_prob_thresh, model, .. } = of {
+        return score_predictions(
+            &model.data,
+            predictions,
+            null_odds.as_deref(),
+            *na_prob_thresh,
+            model.json,
+        );
+    }
     let answered = answer(of, Split::Dev)?;
     let Answered { task, examined: Examined { examples, .. }, answers, .. } = &answered;
     let figures = task.score(examples, answers);
@@ -178,6 +221,27 @@ pub fn evaluate_task(of: &OnTask) -> Result<ExitCode> {
     }
     if let Some(out) = &on.out {
         answered.write(out)?;
+    }
+    Ok(ExitCode::Done)
+}
+
+/// Prints what the official programs print of a file of predictions.
+fn score_predictions(
+    data: &Path,
+    predictions: &Path,
+    null_odds: Option<&Path>,
+    threshold: f64,
+    json: bool,
+) -> Result<ExitCode> {
+    let Evaluation { figures, remarks } = official::evaluate(data, predictions, null_odds, threshold)?;
+    remarks.iter().for_each(tell);
+    let object = serde_json::to_value(figures)?;
+    if json {
+        say!("{object}");
+        return Ok(ExitCode::Done);
+    }
+    for (name, value) in object.as_object().into_iter().flatten() {
+        say!("{name:24} {value}");
     }
     Ok(ExitCode::Done)
 }

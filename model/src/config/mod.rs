@@ -252,6 +252,11 @@ impl AlbertConfig {
         (0..).map_while(name).collect()
     }
 
+    /// What a head for sequences tells, as transformers names it: `regression`, `single_label_classification`.
+    pub fn problem_type(&self) -> Option<&str> {
+        self.other.get("problem_type")?.as_str()
+    }
+
     /// Gives classes their names, for this program and others; none takes them away.
     pub fn set_labels(&mut self, labels: &[String]) {
         for key in ["id2label", "label2id", "num_labels", "_num_labels", "problem_type"] {

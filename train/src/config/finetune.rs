@@ -58,6 +58,14 @@ pub struct TaskSettings {
     pub label: String,
     /// What that is: `class`, `value` or `tags`.
     pub kind: TableKind,
+    /// Of SQuAD 2.0: how a question is answered.
+    pub head: AnswerHead,
+    /// Of SQuAD 2.0: the largest null score at which a question is answered; `None` to search it on the dev set.
+    pub null_threshold: Option<f64>,
+    /// Of RACE: which passages.
+    pub level: RaceLevel,
+    /// Of RACE and files like it: options of each question.
+    pub options: usize,
     /// Examples learnt from; `None` for all.
     pub train_examples: Option<usize>,
     /// Examples measured on; `None` for all.
@@ -77,6 +85,30 @@ pub enum TableKind {
     Tags,
 }
 
+/// How a question that may have no answer is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnswerHead {
+    /// As the reference does in version 2.0: the end given the start, and whether there is an answer.
+    #[default]
+    Answerable,
+    /// As in version 1.1, the first token standing for no answer, so that the result works in other programs.
+    Span,
+}
+
+/// How hard the passages of RACE are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RaceLevel {
+    /// All.
+    #[default]
+    Both,
+    /// For pupils of middle schools.
+    Middle,
+    /// For pupils of high schools.
+    High,
+}
+
 impl Default for TaskSettings {
     fn default() -> Self {
         Self {
@@ -86,6 +118,10 @@ impl Default for TaskSettings {
             pair: None,
             label: "label".into(),
             kind: TableKind::Class,
+            head: AnswerHead::Answerable,
+            null_threshold: None,
+            level: RaceLevel::Both,
+            options: 4,
             train_examples: None,
             eval_examples: None,
         }
@@ -98,6 +134,8 @@ impl Default for TaskSettings {
 pub struct StartSettings {
     /// The pre-trained model.
     pub model: Option<PathBuf>,
+    /// Its tokenizer; `None` for the one in the model's directory.
+    pub tokenizer: Option<PathBuf>,
     /// The released size whose recipes it is trained by; `None` before the model was looked at.
     pub size: Option<Size>,
     /// Its longest sequence; `None` before the model was looked at.
@@ -223,9 +261,20 @@ impl Settings for Finetune {
         ("task.pair", "of a table of one's own: the column of a second text"),
         ("task.label", "of a table of one's own: the column of what is to be found out"),
         ("task.kind", "of a table of one's own, what that is: class, value, or tags (one for each word)"),
+        (
+            "task.head",
+            "of SQuAD 2.0: answerable (as ALBERT does it), or span (as in 1.1, works in transformers' pipeline)",
+        ),
+        (
+            "task.null_threshold",
+            "of SQuAD 2.0: the largest null score of an answered question; not set: the best on the dev set",
+        ),
+        ("task.level", "of RACE: middle, high or both"),
+        ("task.options", "of RACE and files like it: options of each question"),
         ("task.train_examples", "learn from so many examples, the first; not set: from all"),
         ("task.eval_examples", "measure on so many examples, the first; not set: on all"),
         ("start.model", "the pre-trained model: a model directory, or a run"),
+        ("start.tokenizer", "tokenizer file or folder; not set: the one in the model's directory"),
         ("start.size", "the released size whose recipe is followed; not set: the one nearest to the model"),
         ("start.positions", "the longest sequence that the model takes; the model says it"),
         ("start.head_dropout", "dropout within the head"),
@@ -312,7 +361,7 @@ impl Settings for Finetune {
 
     /// Makes paths absolute, so that the saved configuration means the same in any folder.
     fn normalize(&mut self) {
-        for path in self.task.data.iter_mut().chain(&mut self.start.model) {
+        for path in self.task.data.iter_mut().chain(&mut self.start.model).chain(&mut self.start.tokenizer) {
             if let Ok(absolute) = std::path::absolute(&path)
                 && absolute.to_str().is_some()
             {
@@ -351,6 +400,7 @@ impl Settings for Finetune {
             ("training.patience", training.patience),
             ("task.train_examples", self.task.train_examples.map(|examples| examples as u64)),
             ("task.eval_examples", self.task.eval_examples.map(|examples| examples as u64)),
+            ("task.options", Some(self.task.options as u64)),
             ("sequences.doc_stride", self.sequences.doc_stride.map(|stride| stride as u64)),
         ] {
             objections.require(value != Some(0), key, 0, "at least 1");

@@ -35,7 +35,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::model::ModelSettings;
-pub use finetune::{Finetune, FinetuneTraining, SequenceSettings, StartSettings, TableKind, TaskSettings};
+pub use finetune::{
+    AnswerHead, Finetune, FinetuneTraining, RaceLevel, SequenceSettings, StartSettings, TableKind,
+    TaskSettings,
+};
 pub use layers::Layers;
 pub use pretrain::{DataSettings, DeviceSettings, LearningSettings, Precision, Pretrain, TrainingSettings};
 pub use resolve::{Key, Resolved, keys};

@@ -4,20 +4,21 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::{PlanOptions, Recompute};
-use model::{Albert, AlbertConfig, Capacity, Fresh, Head, LoadedModel, Mode, ModelError};
+use model::{Albert, AlbertConfig, Capacity, Card, Fresh, Head, LoadedModel, Mode, ModelError};
 
 use super::answering::{Answering, head};
 use super::features::{self, Feature, Limits};
 use super::objective::{Examined, Finetuning, identity};
 use super::recipe::Size;
+use super::squad::{Squad, SquadHead, Version};
 use super::task::{Split, Task};
-use super::tasks::{Columns, Table, Wanted};
-use crate::config::{DeviceSettings, Finetune, Span, TableKind};
+use super::tasks::{Columns, Level, Race, Table, Wanted};
+use crate::config::{AnswerHead, DeviceSettings, Finetune, RaceLevel, Span, TableKind};
 use crate::run::directory::model_in;
 use crate::tokenizer::{LoadOptions, Tokenizer};
 use crate::training::{
-    Job, LOG_EVERY, Learner, Metrics, Objective, Plans, Prepared, Publish, RunSettings, SessionError,
-    TrainerOptions, cpu, precision,
+    Job, LOG_EVERY, Learner, Measure, Metrics, Objective, Plans, Prepared, Publish, Published, RunSettings,
+    SessionError, TrainerOptions, cpu, precision,
 };
 
 impl RunSettings for Finetune {
@@ -79,7 +80,10 @@ impl FinetuningJob {
         let model = settings.start.model.as_deref().ok_or(SessionError::NoModel)?;
         let model = model_in(model)?;
         let source = settings.task.data.as_deref().ok_or(SessionError::NoData)?;
-        let tokenizer = Arc::new(Tokenizer::load(&model, &LoadOptions::default())?);
+        let tokenizer = Arc::new(Tokenizer::load(
+            settings.start.tokenizer.as_deref().unwrap_or(&model),
+            &LoadOptions::default(),
+        )?);
         let task = the_task(settings, None)?;
         let mut limits = Limits::new(settings.sequences.max_seq_length.unwrap_or(512));
         limits.question = settings.sequences.max_question_length.unwrap_or(limits.question);
@@ -112,17 +116,39 @@ impl FinetuningJob {
 /// If there is none of this name, or the table that it is of cannot be read.
 pub fn the_task(settings: &Finetune, labels: Option<Vec<String>>) -> Result<Arc<dyn Task>, SessionError> {
     let of = &settings.task;
-    if of.task == "table" {
-        let source = of.data.as_deref().ok_or(SessionError::NoData)?;
-        let columns = Columns { first: of.text.clone(), second: of.pair.clone(), label: of.label.clone() };
-        let wanted = match of.kind {
-            TableKind::Class => Wanted::Classes,
-            TableKind::Value => Wanted::Value,
-            TableKind::Tags => Wanted::WordClasses,
-        };
-        return Ok(Arc::new(Table::own(columns, wanted, labels, source)?));
-    }
-    Ok(super::tasks::task(&of.task)?.into())
+    Ok(match of.task.as_str() {
+        "table" => {
+            let source = of.data.as_deref().ok_or(SessionError::NoData)?;
+            let columns =
+                Columns { first: of.text.clone(), second: of.pair.clone(), label: of.label.clone() };
+            let wanted = match of.kind {
+                TableKind::Class => Wanted::Classes,
+                TableKind::Value => Wanted::Value,
+                TableKind::Tags => Wanted::WordClasses,
+            };
+            Arc::new(Table::own(columns, wanted, labels, source)?)
+        }
+        "squad-2.0" => {
+            let head = match of.head {
+                AnswerHead::Answerable => SquadHead::Answerable,
+                AnswerHead::Span => SquadHead::Span,
+            };
+            let squad = Squad::new(Version::Two, head);
+            Arc::new(match of.null_threshold {
+                Some(threshold) => squad.with_threshold(threshold),
+                None => squad,
+            })
+        }
+        "race" => {
+            let level = match of.level {
+                RaceLevel::Middle => Level::Middle,
+                RaceLevel::High => Level::High,
+                RaceLevel::Both => Level::Both,
+            };
+            Arc::new(Race::new(level).with_options(of.options))
+        }
+        name => super::tasks::task(name)?.into(),
+    })
 }
 
 /// Reads and encodes a split, at most the first `most` examples.
@@ -157,20 +183,22 @@ pub(super) fn capacity(splits: &[&Examined], tokens: usize) -> Capacity {
 }
 
 /// The model in `directory` as an encoder with `head`, whose own values are drawn from `seed` where the files have none, with
-/// other dropout where that is asked for; its values.
+/// other dropout where that is asked for, and with names for its classes.
 pub(super) fn load(
     directory: &Path,
     head: &Head,
     fresh: Fresh<'_>,
     dropout: [Option<f64>; 2],
+    labels: &[String],
 ) -> Result<LoadedModel, SessionError> {
     let mut loaded = model::load_head(directory, head, fresh)?;
     let config = loaded.albert.config().clone();
-    let config = AlbertConfig {
+    let mut config = AlbertConfig {
         hidden_dropout_prob: dropout[0].unwrap_or(config.hidden_dropout_prob),
         attention_probs_dropout_prob: dropout[1].unwrap_or(config.attention_probs_dropout_prob),
         ..config
     };
+    config.set_labels(labels);
     loaded.albert = Albert::new(config, std::slice::from_ref(head)).map_err(ModelError::from)?;
     Ok(loaded)
 }
@@ -239,7 +267,10 @@ impl Job<Finetune> for FinetuningJob {
         let seed = settings.training.seed;
         let head = head(data.task.kind(), settings.start.head_dropout.unwrap_or_default());
         let dropout = [settings.start.hidden_dropout, settings.start.attention_dropout];
-        let loaded = load(&data.model, &head, Fresh::Head { seed, allowed: &[] }, dropout)?;
+        // Models that were fine-tuned on spans or tokens, and some releases, come without a pooler.
+        let allowed = ["albert.pooler".to_owned()];
+        let fresh = Fresh::Head { seed, allowed: &allowed };
+        let loaded = load(&data.model, &head, fresh, dropout, data.task.labels())?;
         let (pieces, rows) = (data.tokenizer.vocabulary_size(), loaded.albert.config().vocab_size);
         if pieces > rows {
             return Err(SessionError::Vocabulary { vocab_size: rows, pieces });
@@ -290,12 +321,45 @@ impl Job<Finetune> for FinetuningJob {
         &data.tokenizer
     }
 
+    /// The model card: what a published model says of itself.
     fn complete_model(
         &self,
         folder: &Path,
+        run: &Published<'_, Finetune>,
         data: &Arc<TaskData>,
-        metrics: Option<&Metrics>,
     ) -> Result<(), SessionError> {
-        Ok(super::card::complete(folder, &*data.task, &data.reports, metrics)?)
+        let Finetune { sequences, optimizer, training, .. } = run.settings;
+        let options = self.options(run.settings, data);
+        let recipe = [
+            ("recipe", run.settings.recipe().name),
+            ("optimizer", format!("{:?}", optimizer.kind).to_lowercase()),
+            ("learning rate", format!("{:e}", options.schedule.learning_rate)),
+            ("steps", options.steps.to_string()),
+            ("steps of warm-up", options.schedule.warmup_steps.to_string()),
+            ("batch", options.batch_size.to_string()),
+            ("seed", training.seed.to_string()),
+            (
+                "max_seq_length",
+                sequences.max_seq_length.map_or_else(String::new, |length| length.to_string()),
+            ),
+        ]
+        .map(|(name, value)| (name.to_owned(), value));
+        let metrics = run.metrics.into_iter().flat_map(Metrics::iter);
+        let scores: Vec<(String, String)> = metrics
+            .map(|(name, measure)| match measure {
+                Measure::Real(value) => (name.to_owned(), format!("{value:.4}")),
+                Measure::Count(value) => (name.to_owned(), value.to_string()),
+            })
+            .collect();
+        let named = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let card = Card {
+            title: &format!("ALBERT, fine-tuned for {}", data.task.name()),
+            origin: &named(&data.model).unwrap_or_default(),
+            data: &data.reports.join("\n\n"),
+            recipe: &recipe,
+            scores: &scores,
+            command: run.command,
+        };
+        Ok(model::save_card(folder, run.albert.heads(), &card)?)
     }
 }

@@ -10,7 +10,6 @@
 mod answering;
 pub mod answers;
 mod batch;
-pub mod card;
 pub mod features;
 mod job;
 mod objective;

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use engine::{Device, PlanId, PlanOptions, Recompute, Runtime, State};
 use model::{Albert, Capacity, Fresh, Head, Mode};
-use serde_json::Value;
 
 use super::answering::{Answering, head};
 use super::answers::Answer;
@@ -12,7 +11,6 @@ use super::job::{capacity, load};
 use super::objective::Examined;
 use super::task::Kind;
 use crate::run::directory::model_in;
-use crate::tables::InputError;
 use crate::tokenizer::{LoadOptions, Tokenizer};
 use crate::training::{Evaluator, SessionError};
 
@@ -32,8 +30,6 @@ pub struct Predictor {
 /// What a model directory says that its model was trained for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Purpose {
-    /// The task.
-    pub task: Option<String>,
     /// The names of its classes, in the order of its outputs.
     pub labels: Vec<String>,
     /// Whether it tells a value.
@@ -46,19 +42,9 @@ impl Purpose {
     /// # Errors
     /// If its configuration cannot be read.
     pub fn of(directory: &Path) -> Result<Self, SessionError> {
-        let path = directory.join(model::CONFIG_FILE);
-        let text = std::fs::read(&path).map_err(InputError::io("read", &path))?;
-        let config: Value = serde_json::from_slice(&text)
-            .map_err(std::io::Error::other)
-            .map_err(InputError::io("read", &path))?;
-        let by_id = config["id2label"].as_object();
-        let label = |id: usize| by_id?.get(&id.to_string())?.as_str().map(str::to_owned);
-        let count = by_id.map_or(0, serde_json::Map::len);
-        Ok(Self {
-            task: config["finetuning_task"].as_str().map(str::to_owned),
-            labels: (0..count).map_while(label).collect(),
-            is_regression: config["problem_type"] == "regression",
-        })
+        let config = model::config_in(directory)?;
+        let is_regression = config.problem_type() == Some("regression");
+        Ok(Self { labels: config.labels(), is_regression })
     }
 }
 
@@ -71,7 +57,7 @@ impl Predictor {
         let directory = model_in(directory)?;
         let tokenizer = Tokenizer::load(&directory, &LoadOptions::default())?;
         let head = head(kind, 0.0);
-        let loaded = load(&directory, &head, Fresh::Nothing, [None, None])?;
+        let loaded = load(&directory, &head, Fresh::Nothing, [None, None], &[])?;
         let (pieces, rows) = (tokenizer.vocabulary_size(), loaded.albert.config().vocab_size);
         if pieces > rows {
             return Err(SessionError::Vocabulary { vocab_size: rows, pieces });

@@ -28,7 +28,7 @@ pub use learner::{Learner, Outcome, Plans};
 pub use memory::{available_memory, resident_memory};
 pub use metrics::{Measure, Metrics, Sums};
 pub use objective::{Finding, Objective, Position, Step};
-pub use session::{Ended, Job, Prepared, Publish, RunSettings, Session, Watch, rehearse};
+pub use session::{Ended, Job, Prepared, Publish, Published, RunSettings, Session, Watch, rehearse};
 pub use state::TrainingState;
 pub use stream::BatchStream;
 pub use trainer::{Finished, LOG_EVERY, Trainer, TrainerOptions};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::State;
+use model::Albert;
 use serde::Serialize;
 
 use super::device::{bytes, machine};
@@ -58,6 +59,18 @@ pub enum Publish {
     Last,
     /// Those of the best evaluation.
     Best,
+}
+
+/// What is known of a run whose model is published.
+pub struct Published<'a, S> {
+    /// Its settings.
+    pub settings: &'a S,
+    /// The model.
+    pub albert: &'a Albert,
+    /// Its held-out figures; `None` where the run goes on.
+    pub metrics: Option<&'a Metrics>,
+    /// The command of the session.
+    pub command: &'a str,
 }
 
 /// What a job brings to the loop.
@@ -123,8 +136,8 @@ pub trait Job<S: RunSettings>: Clone + Send + 'static {
     fn complete_model(
         &self,
         _folder: &Path,
+        _run: &Published<'_, S>,
         _data: &Self::Data,
-        _metrics: Option<&Metrics>,
     ) -> Result<(), SessionError> {
         Ok(())
     }
@@ -281,7 +294,8 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
             Finished::Stopped(reason, step) => {
                 let ended = stopped(watch, reason, &format!("step {step} is saved"));
                 // The run is safe by now: a disk without room for a copy to look at is no failure.
-                let said = match export(&self.job, self.directory.path(), trainer.learner, &data, None) {
+                let published = (&self.resolved.settings, None, &*self.command());
+                let said = match export(&self.job, self.directory.path(), trainer.learner, &data, published) {
                     Ok(model) => format!("the model of step {step} is in {}", model.display()),
                     Err(error) => format!("warning: the model of step {step} was not written: {error}"),
                 };
@@ -305,8 +319,12 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
                 let export = {
                     let (job, run, metrics) =
                         (self.job.clone(), self.directory.path().to_path_buf(), metrics.clone());
-                    let learner = trainer.learner;
-                    move || export(&job, &run, learner, &data, Some(&metrics)).map(|model| (model, data))
+                    let (learner, settings, command) =
+                        (trainer.learner, self.resolved.settings.clone(), self.command());
+                    move || {
+                        let published = (&settings, Some(&metrics), &*command);
+                        export(&job, &run, learner, &data, published).map(|model| (model, data))
+                    }
                 };
                 match self.stop.unless_stopped(export)? {
                     Ok(exported) => {
@@ -321,6 +339,11 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
                 }
             }
         }
+    }
+
+    /// The command of this session.
+    fn command(&self) -> String {
+        self.directory.info().sessions.last().map_or_else(String::new, |session| session.command.join(" "))
     }
 
     /// Warns where the disk has no room for what the run is going to write.
@@ -437,7 +460,7 @@ fn export<S: RunSettings, J: Job<S>>(
     run: &Path,
     mut learner: Learner,
     data: &J::Data,
-    metrics: Option<&Metrics>,
+    (settings, metrics, command): (&S, Option<&Metrics>, &str),
 ) -> Result<PathBuf, SessionError> {
     learner.runtime().unload(); // the export takes no memory beside the parameters'
     publish_model::<SessionError>(run, |folder| {
@@ -448,7 +471,7 @@ fn export<S: RunSettings, J: Job<S>>(
             runtime.read_range(State::Values, range, into);
         })?;
         tokenizer.save_for(folder, Some(albert.config().max_position_embeddings))?;
-        job.complete_model(folder, data, metrics)
+        job.complete_model(folder, &Published { settings, albert: &albert, metrics, command }, data)
     })
 }
 
