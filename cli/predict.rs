@@ -28,7 +28,7 @@ pub struct Arguments {
 enum What {
     Text(OnTexts),
     #[command(flatten)]
-    Task(OnTask),
+    Task(Box<OnTask>),
 }
 
 /// A text with its class or value, one JSON object a line; a SEP in square brackets stands between two texts.

@@ -180,7 +180,7 @@ impl ResultsTable {
             "---|".repeat(self.columns.len())
         );
         for ResultsRow { model, published, figures } in &self.rows {
-            let mark = if *published { "" } else { " (measured here)" };
+            let mark = if *published { "" } else { " (measured here, dev sets)" };
             text += &format!("| {model}{mark} | {} |\n", figures.join(" | "));
         }
         text
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(reading.rows[0].figures, ["88.2/80.0", "-", "-", "66.0 (70.0/64.0)"]);
         let text = glue.markdown();
         assert!(text.contains("| Models | MNLI | QNLI | QQP | RTE | SST | MRPC | CoLA | STS |\n"), "{text}");
-        assert!(text.contains("| mine (measured here) | 80.0 |"), "{text}");
+        assert!(text.contains("| mine (measured here, dev sets) | 80.0 |"), "{text}");
         let [glue, reading] = tables(&results, true);
         // The five systems, base in both releases, and ours.
         assert_eq!((glue.rows.len(), reading.rows.len()), (5 + 2 + 1, 7 + 2 + 1));
