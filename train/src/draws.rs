@@ -21,6 +21,10 @@ pub(crate) enum Purpose {
     TrainingStory = 0x0053_5401,
     /// A story to measure with.
     HeldOutStory = 0x0053_5402,
+    /// A question about stories to learn from.
+    TrainingQuestion = 0x0053_5403,
+    /// A question about stories to measure with.
+    HeldOutQuestion = 0x0053_5404,
 }
 
 /// Draws in sequence, keyed by what they are for: nothing of it has to be stored or restored.

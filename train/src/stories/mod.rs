@@ -12,11 +12,14 @@ mod cast;
 mod grammar;
 mod narrator;
 mod script;
+mod tale;
 mod template;
 #[cfg(test)]
 mod tests;
 mod words;
 mod world;
+
+pub use tale::{Feeling, Hero, Tale, tale};
 
 use crate::draws::{Draws, Purpose};
 
@@ -33,7 +36,7 @@ pub enum Split {
 pub fn story(seed: u64, split: Split, index: u64) -> Vec<String> {
     let mut draws = draws(seed, split, index);
     let plot = draws.pick(script::plots());
-    narrator::tell(plot, &mut draws).0
+    narrator::tell(plot, &mut draws).sentences
 }
 
 /// The random choices of a story. Splits have purposes of their own, so they share no stream.

@@ -1,5 +1,7 @@
 //! Telling a plot: letting its beats happen, and putting them into words.
 
+use std::ops::Range;
+
 use super::cast::{self, Gender, Portrait};
 use super::grammar;
 use super::script::{Beat, Plot, Verb};
@@ -30,8 +32,25 @@ pub(super) struct Narrator<'d> {
     present: Vec<RoleId>,
 }
 
-/// The sentences of `plot`, and the cast that played it.
-pub(super) fn tell(plot: &Plot, draws: &mut Draws) -> (Vec<String>, Vec<Portrait>) {
+/// A story, and what it tells of.
+pub(super) struct Telling {
+    pub(super) sentences: Vec<String>,
+    /// The cast that played it.
+    pub(super) portraits: Vec<Portrait>,
+    /// The beats that were told, each with the sentences that tell it.
+    pub(super) told: Vec<(Told, Range<usize>)>,
+}
+
+/// What a beat was about.
+pub(super) struct Told {
+    pub(super) verb: Verb,
+    pub(super) roles: Vec<RoleId>,
+    /// What the first role then felt, in one word; empty if nothing was said of it so far.
+    pub(super) mood: &'static str,
+}
+
+/// Tells `plot`.
+pub(super) fn tell(plot: &Plot, draws: &mut Draws) -> Telling {
     let portraits = cast::portray(&plot.cast, draws);
     let roles = portraits.len();
     let mut narrator = Narrator {
@@ -44,15 +63,19 @@ pub(super) fn tell(plot: &Plot, draws: &mut Draws) -> (Vec<String>, Vec<Portrait
         present: Vec::new(),
     };
     let mut world = plot.start.clone();
-    let mut sentences = Vec::new();
+    let (mut sentences, mut told) = (Vec::new(), Vec::new());
     for beat in &plot.beats {
         if beat.optional && narrator.draws.chance(50) {
             continue;
         }
         happen(beat, &mut world).unwrap_or_else(|fault| panic!("plot `{}`: {beat:?}: {fault}", plot.title));
+        let first = sentences.len();
         narrator.tell_beat(beat, &mut sentences);
+        let mood = beat.roles.first().map_or("", |&who| narrator.moods[who]);
+        let beat = Told { verb: beat.verb, roles: beat.roles.clone(), mood };
+        told.push((beat, first..sentences.len()));
     }
-    (sentences, narrator.portraits)
+    Telling { sentences, portraits: narrator.portraits, told }
 }
 
 /// Lets `beat` happen in `world`.

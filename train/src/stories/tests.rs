@@ -77,8 +77,9 @@ fn pronouns_agree_with_the_cast() {
     for index in 0..3_000 {
         let mut draws = draws(SEED, Split::Training, index);
         let plot = draws.pick(script::plots());
-        let (sentences, cast) = narrator::tell(plot, &mut draws);
-        let mut genders = cast.iter().filter(|portrait| portrait.is_person()).map(|portrait| portrait.gender);
+        let narrator::Telling { sentences, portraits, .. } = narrator::tell(plot, &mut draws);
+        let mut genders =
+            portraits.iter().filter(|portrait| portrait.is_person()).map(|portrait| portrait.gender);
         let Some(first) = genders.next() else { continue };
         if genders.any(|gender| gender != first) {
             continue;

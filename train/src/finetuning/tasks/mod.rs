@@ -6,22 +6,25 @@
 //! | `glue` | the ten tables of GLUE |
 //! | `own` | a table of one's own |
 //! | `race` | RACE |
+//! | `stories` | tasks about the built-in stories |
 //! | `files` | where the files are |
 
 mod files;
 mod glue;
 mod own;
 mod race;
+mod stories;
 mod table;
 
 pub use glue::{GLUE, Glue};
 pub use race::{Level, Race};
+pub use stories::{STORIES, Stories};
 pub use table::{Columns, Part, Score, Table, Wanted};
 
 use super::squad::{Squad, SquadHead, Version};
 use super::task::Task;
 
-/// The name of every task, in the order of the published tables.
+/// The name of every task with files of its own, in the order of the published tables.
 pub const TASKS: [&str; 13] = [
     "cola",
     "sst-2",
@@ -38,9 +41,12 @@ pub const TASKS: [&str; 13] = [
     "race",
 ];
 
+/// The seed of the stories that questions are asked about.
+const STORIES_SEED: u64 = 1;
+
 /// There is no task of this name.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no task `{name}`; the tasks are {}", TASKS.join(", "))]
+#[error("there is no task `{name}`; the tasks are {}, {}", TASKS.join(", "), STORIES.join(", "))]
 pub struct UnknownTask {
     /// What was asked for.
     name: String,
@@ -56,6 +62,10 @@ pub fn task(name: &str) -> Result<Box<dyn Task>, UnknownTask> {
     let wanted = plain(name);
     if let Some(row) = GLUE.iter().find(|row| plain(row.name) == wanted) {
         return Ok(Box::new(row.table()));
+    }
+    let about_stories = STORIES.iter().find(|name| plain(name) == wanted);
+    if let Some(task) = about_stories.and_then(|name| Stories::find(name, STORIES_SEED)) {
+        return Ok(Box::new(task));
     }
     match wanted.as_str() {
         "squad" | "squad1" | "squad11" => Ok(Box::new(Squad::new(Version::One, SquadHead::Span))),

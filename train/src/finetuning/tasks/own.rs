@@ -28,6 +28,11 @@ impl Table {
             (_, Some(labels)) => labels,
             (_, None) => labels_in(&files::own(training, Split::Train)?, &columns)?,
         };
+        Ok(Self::of("table", columns, wanted, labels))
+    }
+
+    /// A task on a table without official files, with these classes.
+    pub(super) fn of(name: &str, columns: Columns, wanted: Wanted, labels: Vec<String>) -> Self {
         let scores = match wanted {
             Wanted::Value => vec![Score::Pearson, Score::Spearman],
             Wanted::Classes if labels.len() == 2 => vec![Score::Accuracy, Score::F1, Score::Matthews],
@@ -38,8 +43,8 @@ impl Table {
             }
             Wanted::WordClasses => vec![Score::Accuracy],
         };
-        Ok(Self {
-            name: "table".to_owned(),
+        Self {
+            name: name.to_owned(),
             folders: &[],
             columns: [columns.clone(), columns],
             names: None,
@@ -48,7 +53,7 @@ impl Table {
             labels,
             parts: &[],
             scores,
-        })
+        }
     }
 }
 
