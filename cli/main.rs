@@ -4,6 +4,7 @@ mod allocation;
 mod arguments;
 mod bar;
 mod bench;
+mod convert;
 mod encode;
 mod estimate;
 mod evaluate;
@@ -59,6 +60,7 @@ enum Command {
     Encode(encode::Arguments),
     Recipes(recipes::Arguments),
     Runs(runs::Arguments),
+    Convert(convert::Arguments),
     Plan(plan::Arguments),
     Inspect(inspect::Arguments),
     Bench(bench::Arguments),
@@ -93,6 +95,7 @@ fn main() -> ExitCode {
         Command::Encode(arguments) => encode::run(&arguments),
         Command::Recipes(arguments) => recipes::run(&arguments),
         Command::Runs(arguments) => runs::run(&arguments),
+        Command::Convert(arguments) => stop::or_leave(move || convert::run(&arguments)),
         Command::Plan(arguments) => stop::or_leave(move || plan::run(&arguments)),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Bench(arguments) => stop::or_leave(move || bench::run(&arguments)),

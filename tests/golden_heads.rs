@@ -1,5 +1,7 @@
 //! Recorded heads for fine-tuning: outputs, loss and every gradient, on every device; the beam of answers.
 
+#[path = "support/golden_folders.rs"]
+mod golden_folders;
 #[path = "support/gradients.rs"]
 mod gradients;
 mod support;
@@ -8,9 +10,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use engine::{Bindings, Device, PlanId, PlanOptions, Recompute, Runtime, State};
+use golden_folders::golden_folders;
 use gradients::{assert_gradient, tolerance};
 use model::{Beam, Capacity, Fresh, Head, LoadedModel, Mode};
-use support::{Recorded, assert_close, devices, golden_folders, recorded};
+use support::{Recorded, assert_close, devices, recorded};
 
 /// No logit of a token that is asked about is below.
 const EXCLUDED: f64 = -1e29;

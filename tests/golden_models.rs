@@ -1,5 +1,7 @@
 //! Recorded models: outputs, loss and every gradient of `tests/golden/pretraining_*`, on every device.
 
+#[path = "support/golden_folders.rs"]
+mod golden_folders;
 #[path = "support/gradients.rs"]
 mod gradients;
 #[path = "support/nudged.rs"]
@@ -9,12 +11,13 @@ mod support;
 use std::path::Path;
 
 use engine::{Bindings, Device, PlanOptions, Precision, Recompute, Runtime, State};
+use golden_folders::golden_folders;
 use gradients::{assert_gradient, tolerance};
 use kernels::Cpu;
 use kernels::cpu::Isa;
 use model::{Capacity, Head, LoadedModel, Mode};
 use nudged::nudged;
-use support::{assert_close, devices, golden_folders, recorded};
+use support::{assert_close, devices, recorded};
 use train::pretraining::{Batch, Padded};
 
 struct Golden {

@@ -1,5 +1,7 @@
 //! Recorded training: every loss, gradient norm and final weight of the LAMB run in `tests/golden/trajectory*`.
 
+#[path = "support/golden_folders.rs"]
+mod golden_folders;
 #[path = "support/nudged.rs"]
 mod nudged;
 mod support;
@@ -8,12 +10,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use engine::{Bindings, Device, PlanOptions, Precision, Recompute, Runtime, State};
+use golden_folders::golden_folders;
 use kernels::Cpu;
 use kernels::cpu::Isa;
 use model::{Albert, AlbertConfig, Capacity, Head, LOSSES, Mode};
 use nudged::nudged;
 use serde::Deserialize;
-use support::{Recorded, assert_close, devices, golden_folders, recorded};
+use support::{Recorded, assert_close, devices, recorded};
 use train::optimization::{OptimizerKind, OptimizerSettings, Schedule};
 use train::pretraining::{Batch, Padded};
 

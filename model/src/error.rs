@@ -81,7 +81,8 @@ pub enum ModelError {
     },
     /// Tensors that the configuration asks for are not there.
     #[error(
-        "{} lacks {} of the tensors that its configuration asks for: {}; weights are never left at random{}",
+        "{} lacks {} of the tensors that its configuration asks for: {}; weights are never left at random, unless that is allowed by \
+         name (convert --allow-missing NAME){}",
         path.display(), missing.len(), some(missing), instead(found)
     )]
     Missing {

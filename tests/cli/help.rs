@@ -4,7 +4,7 @@ use crate::program::run;
 
 #[test]
 fn help_of_every_command() {
-    let commands: [&[&str]; 24] = [
+    let commands: [&[&str]; 25] = [
         &[],
         &["pretrain"],
         &["prepare"],
@@ -24,6 +24,7 @@ fn help_of_every_command() {
         &["runs", "table"],
         &["fill-mask"],
         &["encode"],
+        &["convert"],
         &["plan"],
         &["inspect"],
         &["inspect", "batches"],

@@ -8,8 +8,9 @@ use std::time::Duration;
 use safetensors::{Dtype, tensor::TensorView};
 use train::exit::ExitCode;
 
+use crate::golden_folders::golden_folders;
 use crate::program::{Run, Scene, program, run, run_with, text};
-use crate::support::{Recorded, assert_close, golden_folders, recorded};
+use crate::support::{Recorded, assert_close, recorded};
 
 /// The bound of the golden tests for the CPU.
 const TOLERANCE: f64 = 1e-4;

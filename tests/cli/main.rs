@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used)] // a panic is how a test fails, in its helper functions too
 
 mod bad_input;
+mod convert;
 mod data;
+#[path = "../support/golden_folders.rs"]
+mod golden_folders;
 mod help;
 mod inference;
 mod machine;

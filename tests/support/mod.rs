@@ -1,7 +1,5 @@
 //! What the integration tests share: golden folders, devices, and the one place where closeness is measured.
 
-mod golden_folders;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -9,8 +7,6 @@ use engine::Device;
 use kernels::Cpu;
 use kernels::cpu::Isa;
 use safetensors::{Dtype, SafeTensors};
-
-pub use golden_folders::golden_folders;
 
 /// A recorded tensor.
 #[derive(Clone, Debug)]

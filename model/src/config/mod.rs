@@ -235,6 +235,18 @@ impl AlbertConfig {
                     .into(),
             );
         }
+        // Of the released widths, each with the numbers of heads that its releases have.
+        let released = [(768, [12, 12]), (1024, [16, 16]), (2048, [32, 16]), (4096, [64, 16])];
+        let released = released.into_iter().find(|(width, _)| *width == self.hidden_size);
+        if let Some((width, heads)) = released.filter(|_| self.embedding_size == 128)
+            && !heads.contains(&self.num_attention_heads)
+        {
+            notes.push(format!(
+                "num_attention_heads is {}, where released models of width {width} have {}; heads change no shape, so a wrong \
+                 number goes unnoticed.",
+                self.num_attention_heads, heads[0]
+            ));
+        }
         if self.hidden_size == 2048 && self.num_attention_heads == 16 && self.hidden_dropout_prob == 0.0 {
             notes.push(
                 "this looks like albert-xlarge-v2, which was trained with 32 heads although published configurations \

@@ -62,6 +62,13 @@ pub struct Report {
 pub enum Fresh<'a> {
     /// None: the model is used as it is.
     Nothing,
+    /// Those whose names begin with one of `allowed`.
+    Named {
+        /// What they are drawn from.
+        seed: u64,
+        /// Beginnings of names, such as `albert.pooler`.
+        allowed: &'a [String],
+    },
     /// Those of the heads, for a model that is going to be trained, and those of the encoder whose names begin with one of
     /// `allowed`. A head's tensor of another shape counts as one that is not there.
     Head {
@@ -74,11 +81,12 @@ pub enum Fresh<'a> {
 
 impl Fresh<'_> {
     fn allows(&self, name: &str, heads: &[Head]) -> bool {
+        let named = |allowed: &[String]| allowed.iter().any(|prefix| name.starts_with(prefix.as_str()));
         match self {
             Self::Nothing => false,
+            Self::Named { allowed, .. } => named(allowed),
             Self::Head { allowed, .. } => {
-                let of_heads = heads.iter().flat_map(Head::prefixes).any(|prefix| name.starts_with(prefix));
-                of_heads || allowed.iter().any(|prefix| name.starts_with(prefix.as_str()))
+                named(allowed) || heads.iter().flat_map(Head::prefixes).any(|prefix| name.starts_with(prefix))
             }
         }
     }
@@ -103,6 +111,14 @@ pub fn load(path: &Path) -> Result<LoadedModel, ModelError> {
     read(path, None, Fresh::Nothing)
 }
 
+/// Reads a model as [`load`] does, where some of it may be missing.
+///
+/// # Errors
+/// As of [`load`].
+pub fn load_with(path: &Path, fresh: Fresh<'_>) -> Result<LoadedModel, ModelError> {
+    read(path, None, fresh)
+}
+
 /// Reads a model as [`load`] does, but as an encoder with this head, whatever heads its weights hold.
 ///
 /// # Errors
@@ -121,7 +137,7 @@ fn read(path: &Path, head: Option<&Head>, fresh: Fresh<'_>) -> Result<LoadedMode
     let unmapped = tensors.unmapped(&albert, &parts)?;
     let tokenizer = tensors.check_hashes()?;
     let drawn = match fresh {
-        Fresh::Head { seed, .. } if parts.contains(&None) => {
+        Fresh::Head { seed, .. } | Fresh::Named { seed, .. } if parts.contains(&None) => {
             let parameters = albert.parameters();
             let refused = |_| tensors.no_memory(parameters.buffer_length());
             Some(parameters.initial_values(seed).map_err(refused)?)

@@ -82,20 +82,24 @@ impl Entry {
 
     /// What is wrong with it.
     fn problem(&self, shards: &[(PathBuf, File)]) -> Option<String> {
-        let elements = self.shape.iter().try_fold(1_u64, |product, &size| product.checked_mul(size as u64));
-        let (width, _) = reals(self.kind)?;
-        if self.sliced {
-            return Some("is stored in slices, which are not read: save the checkpoint unpartitioned".into());
-        }
-        if elements.and_then(|elements| elements.checked_mul(width as u64)) != Some(self.size) {
-            return Some(format!("of shape {:?} has {} bytes: the index is damaged", self.shape, self.size));
-        }
         let Some((path, file)) = shards.get(self.shard) else {
-            return Some(format!("is in file {} of {}: the index is damaged", self.shard + 1, shards.len()));
+            return Some(format!(
+                "is in file {} of {}: the index is damaged",
+                self.shard.saturating_add(1),
+                shards.len()
+            ));
         };
         let length = file.metadata().map_or(0, |metadata| metadata.len());
         if self.offset.checked_add(self.size).is_none_or(|end| end > length) {
             return Some(format!("goes beyond the {length} bytes of {}, which is cut off", path.display()));
+        }
+        let (width, _) = reals(self.kind)?;
+        if self.sliced {
+            return Some("is stored in slices, which are not read: save the checkpoint unpartitioned".into());
+        }
+        let elements = self.shape.iter().try_fold(1_u64, |product, &size| product.checked_mul(size as u64));
+        if elements.and_then(|elements| elements.checked_mul(width as u64)) != Some(self.size) {
+            return Some(format!("of shape {:?} has {} bytes: the index is damaged", self.shape, self.size));
         }
         None
     }

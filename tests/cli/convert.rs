@@ -1,0 +1,108 @@
+//! Models of others, converted.
+
+use std::fs;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use train::exit::ExitCode;
+
+use crate::program::{Scene, run, text};
+
+/// A recorded TensorFlow checkpoint with a tokenizer beside it, as releases have one.
+fn checkpoint() -> Scene {
+    let scene = Scene::new();
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tf_checkpoint");
+    fs::create_dir(scene.path("release")).unwrap();
+    for entry in fs::read_dir(golden).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, scene.path("release").join(path.file_name().unwrap())).unwrap();
+    }
+    fs::copy(scene.path("model/tokenizer.json"), scene.path("release/tokenizer.json")).unwrap();
+    scene
+}
+
+#[test]
+fn a_checkpoint_becomes_a_model() {
+    let scene = checkpoint();
+    let out = scene.path("converted");
+    let printed = run(&["convert", &scene.arg("release"), "--out", text(&out)]).done();
+    let line = |parts: &[&str]| printed.lines().any(|line| parts.iter().all(|part| line.contains(part)));
+    assert!(line(&["mapped", "bert/pooler/dense/kernel", "albert.pooler.weight"]), "{printed}");
+    assert!(line(&[" mapped, 0 unmapped, 0 missing"]), "{printed}");
+    assert!(
+        line(&["left out", "optimizer"]) && line(&["AlbertForPreTraining and its tokenizer"]),
+        "{printed}"
+    );
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pretraining_gelu_new");
+    let [found, expected] = [&out, &golden].map(|folder| model::load(folder).unwrap());
+    assert!(found.values == expected.values && found.report.unmapped.is_empty());
+    assert!(found.tokenizer.is_some(), "the weights know their tokenizer");
+    let card = fs::read_to_string(out.join("README.md")).unwrap();
+    assert!(card.starts_with("---\nlibrary_name: transformers\npipeline_tag: fill-mask\n"), "{card}");
+    // It is a model like any other.
+    run(&["fill-mask", "--model", text(&out), "The [MASK] went to the river."]).done();
+
+    run(&["convert", &scene.arg("release"), "--out", text(&out)])
+        .complains(ExitCode::Io, &["not empty", "new folder"]);
+    let again = scene.path("again");
+    let json = run(&["convert", text(&out), "--out", text(&again), "--json"]).done();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["architectures"], serde_json::json!(["AlbertForPreTraining"]));
+    assert_eq!(json["missing"], serde_json::json!([]));
+    let weights = |folder: &std::path::Path| fs::read(folder.join("model.safetensors")).unwrap();
+    assert!(weights(&out) == weights(&again), "converting what is converted changes nothing");
+}
+
+/// What an encoder lacks is an error, unless it is allowed by name.
+#[test]
+fn nothing_is_left_at_random_unless_it_is_allowed() {
+    let scene = Scene::new();
+    let path = scene.path("model/model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let kept = tensors.tensors().into_iter().filter(|(name, _)| !name.starts_with("albert.pooler."));
+    let rest = safetensors::serialize(kept, None).unwrap();
+    fs::write(&path, rest).unwrap();
+    let (model, out) = (scene.arg("model"), scene.arg("out"));
+    let convert = |more: &[&str]| run(&[&["convert", &model, "--out", &out], more].concat());
+    convert(&[]).complains(ExitCode::Checkpoint, &["lacks 2 of", "albert.pooler.weight", "--allow-missing"]);
+    convert(&["--allow-missing", "albert.encoder"])
+        .complains(ExitCode::Checkpoint, &["albert.pooler.weight"]);
+    let printed = convert(&["--allow-missing", "albert.pooler"]).done();
+    assert!(
+        printed.contains("albert.pooler.weight, drawn anew") && printed.contains("2 missing"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn what_is_no_model_is_refused_with_the_way_out() {
+    let scene = checkpoint();
+    let out = scene.arg("out");
+    let refused = |input: &str, parts: &[&str]| {
+        run(&["convert", input, "--out", &out]).complains(ExitCode::Checkpoint, parts);
+    };
+    for name in ["pytorch_model.bin", "model.pt", "model.ckpt"] {
+        refused(&scene.file(name, b"PK\x03\x04"), &["PyTorch's pickled weights", "torch.load", name]);
+    }
+    refused(&scene.file("text.md", b"# no model"), &["text.md is no model", ".tar.gz"]);
+    let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Symlink);
+    header.set_size(0);
+    tar.append_link(&mut header, "albert_base/albert_config.json", "/etc/passwd").unwrap();
+    let archive = tar.into_inner().unwrap().finish().unwrap();
+    refused(&scene.file("hostile.tar.gz", archive), &["hostile.tar.gz", "is a link"]);
+    run(&["convert", &scene.arg("nothing"), "--out", &out]).complains(ExitCode::Io, &["nothing"]);
+    // Cut off, wherever it is cut.
+    let values = scene.path("release/model.ckpt-best.data-00000-of-00001");
+    let whole = fs::read(&values).unwrap();
+    fs::write(&values, &whole[..whole.len() - 1]).unwrap();
+    refused(&scene.arg("release"), &["cut off", "model.ckpt-best"]);
+    fs::write(&values, whole).unwrap();
+    let config = fs::read_to_string(scene.path("release/albert_config.json")).unwrap();
+    let other = config.replace("\"hidden_size\": 48", "\"hidden_size\": 64");
+    fs::write(scene.path("release/albert_config.json"), other).unwrap();
+    refused(&scene.arg("release"), &["has shape", "where the configuration asks for", "64"]);
+    assert!(!scene.path("out").exists(), "nothing is begun that cannot be finished");
+}
