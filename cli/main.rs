@@ -26,6 +26,7 @@ mod runs;
 mod session;
 mod settings;
 mod stop;
+mod submit;
 mod summary;
 mod task;
 mod tokenizer;
@@ -56,6 +57,7 @@ enum Command {
     Tokenizer(tokenizer::Arguments),
     Evaluate(evaluate::Arguments),
     Predict(predict::Arguments),
+    Submit(submit::Arguments),
     FillMask(fill_mask::Arguments),
     Encode(encode::Arguments),
     Recipes(recipes::Arguments),
@@ -91,6 +93,7 @@ fn main() -> ExitCode {
         Command::Tokenizer(arguments) => stop::or_leave(move || tokenizer::run(&arguments)),
         Command::Evaluate(arguments) => stop::or_leave(move || evaluate::run(&arguments)),
         Command::Predict(arguments) => stop::or_leave(move || predict::run(&arguments)),
+        Command::Submit(arguments) => submit::run(&arguments),
         Command::FillMask(arguments) => stop::or_leave(move || fill_mask::run(&arguments)),
         Command::Encode(arguments) => encode::run(&arguments),
         Command::Recipes(arguments) => recipes::run(&arguments),

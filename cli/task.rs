@@ -10,7 +10,8 @@ use train::config::{AnswerHead, Finetune, RaceLevel, TableKind, TaskSettings};
 use train::exit::ExitCode;
 use train::finetuning::squad::official::{self, Evaluation, OFFICIAL_THRESHOLD};
 use train::finetuning::{
-    Answer, Examined, Kind, Limits, Predictor, Purpose, Split, Task, baseline, look_at, read_split, the_task,
+    Answer, Examined, Limits, Predictor, Purpose, Split, Task, baseline, doubts, look_at, read_split,
+    the_task,
 };
 use train::run::directory::model_in;
 
@@ -210,14 +211,8 @@ pub fn evaluate_task(of: &OnTask) -> Result<ExitCode> {
         }
         say!("over {} examples", examples.len());
     }
-    if let (Kind::Classes(classes), Some((_, accuracy))) =
-        (task.kind(), figures.iter().find(|(name, _)| name == "accuracy"))
-        && is_below_chance(*accuracy, classes, examples.len())
-    {
-        tell(
-            "warning: that is worse than guessing: probably the model's classes are in another order than this task's (id2label \
-             in its config.json), or it was trained for another task",
-        );
+    for doubt in doubts(&**task, examples, answers) {
+        tell(format_args!("warning: {doubt}"));
     }
     if let Some(out) = &on.out {
         answered.write(out)?;
@@ -246,26 +241,9 @@ fn score_predictions(
     Ok(ExitCode::Done)
 }
 
-/// Whether so few right answers are beyond the bad luck of guessing: three standard deviations.
-fn is_below_chance(accuracy: f64, classes: usize, examples: usize) -> bool {
-    let chance = 1.0 / classes.max(1) as f64;
-    accuracy < chance - 3.0 * (chance * (1.0 - chance) / examples.max(1) as f64).sqrt()
-}
-
 /// Writes what a model answers as the task's official prediction files.
 pub fn predict_task(of: &OnTask) -> Result<ExitCode> {
     let out = of.parts().1.out.clone().context("where to? --out names a folder for the prediction files")?;
     answer(of, Split::Test)?.write(&out)?;
     Ok(ExitCode::Done)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_below_chance;
-
-    #[test]
-    fn worse_than_guessing_is_told_from_bad_luck() {
-        assert!(is_below_chance(0.1, 2, 100) && is_below_chance(0.0, 3, 100));
-        assert!(!is_below_chance(0.4, 2, 100) && !is_below_chance(0.0, 2, 4));
-    }
 }

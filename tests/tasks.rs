@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use data_folder::data;
 use proptest::prelude::*;
-use train::finetuning::tasks::{Columns, Level, Race, Table, Wanted};
+use train::finetuning::submission::glue;
+use train::finetuning::tasks::{Columns, GLUE, Level, Race, Table, Wanted};
 use train::finetuning::{
     Answer, Candidate, Example, Examples, Input, Limits, Split, Target, Task, baseline, features, task,
 };
@@ -444,4 +445,50 @@ proptest! {
             let _ = task.read(&path, Split::Train);
         }
     }
+}
+
+/// What `predict` would write for the whole test set of each of GLUE's tasks.
+fn all_predictions(folder: &Path) {
+    for (name, rows, labels) in GLUE.iter().flat_map(train::finetuning::tasks::Glue::submissions) {
+        let label = |row: usize| labels.get(row % labels.len().max(1)).copied().unwrap_or("2.500");
+        let rows: String = (0..rows).map(|row| format!("{row}\t{}\n", label(row))).collect();
+        write(folder, &format!("{}/{name}.tsv", &name[..2]), &format!("index\tprediction\n{rows}"));
+    }
+}
+
+#[test]
+fn a_submission_is_complete_checked_and_the_same_every_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (place, out) = (folder.path().join("predictions"), folder.path().join("out.zip"));
+    all_predictions(&place);
+    let folders = [place.clone()];
+    let parts = glue(&folders, false, &out).unwrap();
+    let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
+    let wanted = "CoLA SST-2 MRPC STS-B QQP MNLI-m MNLI-mm QNLI RTE WNLI AX";
+    assert_eq!(names, wanted.split(' ').map(|name| format!("{name}.tsv")).collect::<Vec<_>>());
+    assert_eq!(parts.iter().map(|part| part.rows).sum::<usize>(), 426_309);
+    let zip = std::fs::read(&out).unwrap();
+    for name in &names {
+        assert!(zip.windows(name.len()).any(|bytes| bytes == name.as_bytes()), "{name}");
+    }
+    glue(&folders, false, &out).unwrap();
+    assert!(zip == std::fs::read(&out).unwrap(), "the same bytes");
+
+    let refused = |incomplete| glue(&folders, incomplete, &out).unwrap_err().to_string();
+    for (content, expected) in [
+        ("index\tprediction\n0\t1\n2\t1\n", "WN/WNLI.tsv:3: index \"2\" where 1 is expected"),
+        ("index\tprediction\n0\tyes\n", "WN/WNLI.tsv:2: prediction \"yes\"; the site wants 0, 1"),
+        ("id\tlabel\n0\t1\n", "WN/WNLI.tsv:2: the columns are id, label"),
+        ("index\tprediction\n0\t1\n", "WN/WNLI.tsv: 1 predictions, the official test set has 146"),
+    ] {
+        write(&place, "WN/WNLI.tsv", content);
+        let error = refused(false);
+        assert!(error.contains(expected), "{error}");
+    }
+    std::fs::remove_file(place.join("WN/WNLI.tsv")).unwrap();
+    let error = refused(false);
+    assert!(error.contains("1 of 11 files of predictions are missing: WNLI.tsv"), "{error}");
+    assert_eq!(glue(&folders, true, &out).unwrap().iter().filter(|part| part.path.is_none()).count(), 1);
+    write(&place, "AX.tsv", "");
+    assert!(refused(true).contains("AX.tsv is also in"), "two of one name");
 }

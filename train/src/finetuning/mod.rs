@@ -10,6 +10,7 @@
 mod answering;
 pub mod answers;
 mod batch;
+mod doubts;
 pub mod features;
 mod job;
 mod objective;
@@ -19,11 +20,13 @@ pub mod recipe;
 mod results;
 mod seeds;
 pub mod squad;
+pub mod submission;
 mod task;
 pub mod tasks;
 
 pub use answering::{Answering, head};
 pub use answers::{Answer, AnswerLimits, BeamEntry, Candidate, Output};
+pub use doubts::doubts;
 pub use features::{Feature, FeatureTarget, Limits, Sequence, Window};
 pub use job::{FinetuningJob, TaskData, look_at, read_split, the_task};
 pub use objective::{Examined, Finetuning};

@@ -197,6 +197,13 @@ const MNLI: [Part; 5] = {
 };
 
 impl Glue {
+    /// The names of its files in a submission, without `.tsv`, with their rows and their labels.
+    pub fn submissions(&self) -> impl Iterator<Item = (&'static str, usize, &'static [&'static str])> {
+        let labels = self.labels;
+        let tests = self.parts.iter().filter(|part| part.split == Test);
+        tests.map(move |part| (part.submission, part.rows, labels))
+    }
+
     /// The task.
     pub fn table(&'static self) -> Table {
         Table {
