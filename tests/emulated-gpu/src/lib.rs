@@ -3,7 +3,8 @@
 //! crate says how to use it, how to read its reports, and how to add to it.
 //!
 //! - [`setup`] makes CUDA look installed to a test: the one call that tests of other crates need.
-//! - [`driver`] and [`blas`] are the calls of `libcuda`, `libcublas` and `libcublasLt`, exported under C's names.
+//! - [`driver`], [`blas`] and [`nccl`] are the calls of `libcuda`, `libcublas`, `libcublasLt` and `libnccl`, exported under
+//!   C's names.
 //! - [`performance`] tells what kernels ask of the hardware, and how long an H100 would take at least.
 //! - [`ptx`] is the interpreter. It needs no driver:
 //!
@@ -43,6 +44,8 @@ pub mod driver;
 pub mod machine_code;
 #[cfg(target_os = "linux")]
 pub mod names;
+#[cfg(target_os = "linux")]
+pub mod nccl;
 pub mod performance;
 pub mod ptx;
 #[cfg(target_os = "linux")]

@@ -1,6 +1,6 @@
-//! One library under four names.
+//! One library under five names.
 //!
-//! Programs open `libcuda.so`, `libcublas.so`, `libcublasLt.so` and `libnvrtc.so`; all must be this one library, for they
+//! Programs open `libcuda.so`, `libcublas.so`, `libcublasLt.so`, `libnccl.so` and `libnvrtc.so`; all must be this one library, for they
 //! share streams and memory. [`crate::setup`] makes a folder with a link to it for each, and the loader takes links to one file
 //! for one library. A program may also open the library by its path and later by its bare name. The loader then
 //! compares the bare name with the names it knows the library by, so the library, once loaded, opens itself by each
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
 
 /// The names that programs open.
-pub const NAMES: [&str; 4] = ["libcuda.so", "libcublas.so", "libcublasLt.so", "libnvrtc.so"];
+pub const NAMES: [&str; 5] = ["libcuda.so", "libcublas.so", "libcublasLt.so", "libnccl.so", "libnvrtc.so"];
 
 #[used]
 #[unsafe(link_section = ".init_array")]

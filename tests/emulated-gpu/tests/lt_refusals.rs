@@ -301,6 +301,19 @@ fn bias_less_aligned_than_at_the_search() {
     });
 }
 
+/// A search sees a pointer that is aligned; the product comes with another.
+#[test]
+fn auxiliary_matrix_less_aligned_than_at_the_search() {
+    let reports = ["cublasLtMatmul: ", "the auxiliary matrix at 0x", "is not aligned to 16 bytes"];
+    refused("auxiliary_matrix_less_aligned_than_at_the_search", &reports, || {
+        let sound = with(Type::CUDA_R_16BF, Epilogue::CUBLASLT_EPILOGUE_GELU_AUX);
+        let found = sound.find();
+        let moved = sound.operands[3].address(&sound.stream) + 8;
+        sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &moved.to_le_bytes());
+        sound.run(&found.algo, 0, 0, WORKSPACE);
+    });
+}
+
 #[test]
 fn algorithm_found_for_another_epilogue() {
     let reports = ["the algorithm was found for a product with another epilogue, transpose or compute type"];

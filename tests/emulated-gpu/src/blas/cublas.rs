@@ -15,6 +15,7 @@ use crate::driver::stream::Stream;
 
 /// A cuBLAS handle.
 pub struct Context {
+    device: usize,
     stream: Handle<Stream>,
     device_factors: bool,
     workspace: Option<(u64, usize)>,
@@ -88,9 +89,18 @@ impl Driver {
             epilogue: Epilogue::default(),
             workspace: context.workspace,
         };
-        let stream = context.stream;
-        self.submit(stream, Operation::Matmul(Arc::new(matmul)))
+        let stream = self.stream_of(context.stream, Ok(context.device))?;
+        self.submit_to(stream, Operation::Matmul(Arc::new(matmul)))
     }
+}
+
+/// Refuses a handle with a stream of another device.
+pub fn check_device(name: &str, of_handle: usize, of_stream: usize) -> Result {
+    if of_handle == of_stream {
+        return Ok(());
+    }
+    let reason = format!("{name} is of device {of_handle}, the stream of device {of_stream}");
+    Err(Failure::invalid(reason))
 }
 
 /// From a `cublasOperation_t`; the conjugate transpose of real matrices is their transpose.
@@ -105,8 +115,8 @@ pub fn transposed(operation: u32) -> Result<bool> {
 blas_calls! {
     /// Creates a handle.
     fn cublasCreate_v2(driver, handle: Out<Handle<Context>>) {
-        driver.context()?;
-        let context = Context { stream: Handle::NULL, device_factors: false, workspace: None };
+        let device = driver.context()?;
+        let context = Context { device, stream: Handle::NULL, device_factors: false, workspace: None };
         handle.set(driver.blas.cublas.insert(context))
     }
 
@@ -117,8 +127,9 @@ blas_calls! {
 
     /// The stream that later calls put their work on. The workspace is the library's own again.
     fn cublasSetStream_v2(driver, handle: Handle<Context>, stream: Handle<Stream>) {
-        driver.stream(stream)?;
+        let device = driver.streams.get(driver.stream(stream)?)?.device;
         let context = driver.blas.cublas.get_mut(handle)?;
+        check_device("the handle", context.device, device)?;
         (context.stream, context.workspace) = (stream, None);
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::blas_calls;
+use super::cublas::check_device;
 use super::element::check_formats;
 use super::epilogue::Epilogue;
 use super::lt_attributes::{Description, Layout, Preference};
@@ -17,7 +18,9 @@ use crate::driver::operation::Operation;
 use crate::driver::stream::Stream;
 
 /// A cuBLASLt handle.
-pub struct Context;
+pub struct Context {
+    device: usize,
+}
 
 /// What the address of a workspace must be a multiple of.
 const WORKSPACE_ALIGNMENT: u64 = 256;
@@ -128,7 +131,8 @@ impl Algorithm {
         {
             if alignment(address) < seen {
                 let reason = format!(
-                    "the {name} at {address:#x} is less aligned than it was at the search ({seen} bytes), which the                      algorithm was chosen for"
+                    "the {name} at {address:#x} is less aligned than it was at the search ({seen} bytes), which the \
+                     algorithm was chosen for"
                 );
                 return Err(Failure::invalid(reason));
             }
@@ -220,8 +224,8 @@ impl Driver {
 blas_calls! {
     /// Creates a handle.
     fn cublasLtCreate(driver, handle: Out<Handle<Context>>) {
-        driver.context()?;
-        handle.set(driver.blas.lt.insert(Context))
+        let device = driver.context()?;
+        handle.set(driver.blas.lt.insert(Context { device }))
     }
 
     /// Ends a handle.
@@ -277,7 +281,8 @@ blas_calls! {
         stream: Handle<Stream>,
     ) {
         driver.usable()?;
-        driver.blas.lt.get(handle)?;
+        let device = driver.streams.get(driver.stream(stream)?)?.device;
+        check_device("the handle", driver.blas.lt.get(handle)?.device, device)?;
         let addresses = [a, b, c, d];
         let layouts = [a_layout, b_layout, c_layout, d_layout];
         let device_factors = driver.blas.descriptions.get(description)?.device_factors;

@@ -10,10 +10,9 @@ pub mod lt_attributes;
 pub mod matmul;
 pub mod mode;
 
-use crate::driver::Driver;
-use crate::driver::border;
 use crate::driver::error::{CudaError, Result};
 use crate::driver::handles::Handles;
+use crate::driver::{Locked, border};
 
 /// What the two libraries hold for their callers.
 pub struct Objects {
@@ -42,7 +41,7 @@ impl Default for Objects {
 }
 
 /// Runs the body of a cuBLAS entry point and gives the `cublasStatus_t` for the caller.
-pub fn call(name: &'static str, body: impl FnOnce(&mut Driver) -> Result) -> u32 {
+pub fn call(name: &'static str, body: impl FnOnce(&mut Locked) -> Result) -> u32 {
     const NOT_INITIALIZED: u32 = 1;
     const ALLOCATION_FAILED: u32 = 3;
     const INVALID_VALUE: u32 = 7;
@@ -66,7 +65,7 @@ macro_rules! blas_calls {
         #[allow(non_snake_case, reason = "the names are cuBLAS's")]
         #[allow(clippy::too_many_arguments, reason = "the signatures are cuBLAS's")]
         pub extern "C" fn $name($($argument: $type),*) -> u32 {
-            $crate::blas::call(stringify!($name), |$driver: &mut $crate::driver::Driver| $body)
+            $crate::blas::call(stringify!($name), |$driver: &mut $crate::driver::Locked| $body)
         }
     )*};
 }

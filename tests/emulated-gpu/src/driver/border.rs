@@ -10,7 +10,7 @@ use std::ffi::{CStr, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Driver;
+use super::Locked;
 use super::error::{CudaError, Failure, Result};
 
 /// A place the caller wants a result written to.
@@ -26,6 +26,11 @@ impl<T> Out<T> {
         // SAFETY: not null, and the C caller promises room for one `T`, aligned or not.
         unsafe { self.0.write_unaligned(value) };
         Ok(())
+    }
+
+    /// The place of the `index`th of several results.
+    pub fn nth(&self, index: usize) -> Self {
+        Self(self.0.wrapping_add(index))
     }
 
     /// Writes the result if the caller wants it: for results that the API allows to be null.
@@ -196,7 +201,7 @@ macro_rules! driver_calls {
         #[allow(non_snake_case, reason = "the names are the driver's")]
         #[allow(clippy::too_many_arguments, reason = "the signatures are the driver's")]
         pub extern "C" fn $name($($argument: $type),*) -> u32 {
-            $crate::driver::border::call(stringify!($name), |$driver: &mut $crate::driver::Driver| $body)
+            $crate::driver::border::call(stringify!($name), |$driver: &mut $crate::driver::Locked| $body)
         }
     )*};
 }
@@ -215,24 +220,36 @@ pub fn in_host_function(function: impl FnOnce()) {
 }
 
 /// Runs the body of the entry point `name` and gives the `CUresult` for the caller.
-pub fn call(name: &'static str, body: impl FnOnce(&mut Driver) -> Result) -> u32 {
+pub fn call(name: &'static str, body: impl FnOnce(&mut Locked) -> Result) -> u32 {
     match guarded(name, body) {
         Ok(()) => 0,
         Err(failure) => failure.code as u32,
     }
 }
 
-/// Runs the body of the entry point `name` under the driver's lock. A refusal is reported here; a panic is a bug in
-/// this crate, is reported as such, and every later call fails too.
-pub fn guarded<T>(name: &'static str, body: impl FnOnce(&mut Driver) -> Result<T>) -> Result<T> {
+/// Runs the body of the entry point `name` under the driver's lock, and reports a refusal.
+pub fn guarded<T>(name: &'static str, body: impl FnOnce(&mut Locked) -> Result<T>) -> Result<T> {
+    locked(name, body).inspect_err(|failure| report(name, failure))
+}
+
+/// Tells a person why a call was refused.
+pub fn report(name: &str, failure: &Failure) {
+    if failure.code != CudaError::NotReady {
+        eprintln!("emulated GPU: {name}: {failure}");
+    }
+}
+
+/// Runs the body of the entry point `name` under the driver's lock. A panic is a bug in this crate, is reported as such,
+/// and every later call fails too.
+pub fn locked<T>(name: &'static str, body: impl FnOnce(&mut Locked) -> Result<T>) -> Result<T> {
     static BROKEN: AtomicBool = AtomicBool::new(false);
-    let outcome = if IN_HOST_FUNCTION.get() {
+    if IN_HOST_FUNCTION.get() {
         Err(Failure::new(CudaError::NotPermitted, "a host function of a stream must make no CUDA call"))
     } else if BROKEN.load(Ordering::Relaxed) {
         Err(Failure::new(CudaError::Unknown, "the emulated GPU broke in an earlier call"))
     } else {
         catch_unwind(AssertUnwindSafe(|| {
-            let mut driver = Driver::lock();
+            let mut driver = Locked::enter();
             if driver.trace {
                 eprintln!("emulated GPU: {name}");
             }
@@ -242,13 +259,7 @@ pub fn guarded<T>(name: &'static str, body: impl FnOnce(&mut Driver) -> Result<T
             BROKEN.store(true, Ordering::Relaxed);
             Err(Failure::new(CudaError::Unknown, format!("a bug in the emulated GPU: {}", message(&*panic))))
         })
-    };
-    if let Err(failure) = &outcome
-        && failure.code != CudaError::NotReady
-    {
-        eprintln!("emulated GPU: {name}: {failure}");
     }
-    outcome
 }
 
 fn message(panic: &(dyn Any + Send)) -> &str {

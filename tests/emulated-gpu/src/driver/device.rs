@@ -1,5 +1,7 @@
-//! The device: what it says of itself, and the state it holds. There is one; a second would be a second [`Device`],
-//! named by its streams and modules.
+//! The devices: what they say of themselves, and the state they hold. All are alike; streams, events, modules and
+//! allocations belong to one of them.
+
+use std::env;
 
 use super::Driver;
 use super::border::{Out, driver_calls};
@@ -20,7 +22,13 @@ pub const SHARED_MEMORY: u32 = 48 << 10;
 /// The version of CUDA that the driver speaks.
 pub const DRIVER_VERSION: i32 = 13000;
 
-/// Sets the compute capability of the device, and with it its limits: `8.0`, `8.6`, `8.9`, `9.0` (default), `10.0`, `12.0`.
+/// How many devices the machine has; 1 by default.
+pub const DEVICES: &str = "EMULATED_GPU_DEVICES";
+/// Most devices of a machine: as many as addresses tell apart ([`DeviceMemory::device_of`]), and more than any has.
+const MOST_DEVICES: usize = 64;
+/// Which of the machine's devices this process sees, by number and in this order, as for NVIDIA's driver.
+const VISIBLE_DEVICES: &str = "CUDA_VISIBLE_DEVICES";
+/// Sets the compute capability of the devices, and with it its limits: `8.0`, `8.6`, `8.9`, `9.0` (default), `10.0`, `12.0`.
 pub const CAPABILITY: &str = "EMULATED_GPU_CAPABILITY";
 
 /// What devices differ in. NVIDIA, "CUDA C++ Programming Guide", technical specifications per compute capability.
@@ -85,6 +93,8 @@ impl Limits {
 
 /// One device with its primary context.
 pub struct Device {
+    /// Which of the machine's devices it is, whatever its number in this process.
+    pub physical: usize,
     /// All device memory.
     pub memory: DeviceMemory,
     /// The stream behind the null handle.
@@ -93,17 +103,36 @@ pub struct Device {
     pub failed: Option<CudaError>,
     /// How often the primary context is retained.
     pub retained: usize,
-    /// What it can do.
-    pub limits: Limits,
+}
+
+/// The machine's devices that this process sees; a mistaken setting stops the process.
+pub fn visible_devices() -> Vec<usize> {
+    let setting = env::var(DEVICES).unwrap_or_default();
+    let text = if setting.is_empty() { "1" } else { &setting };
+    let Some(count) = text.parse().ok().filter(|&count| count <= MOST_DEVICES) else {
+        eprintln!("emulated GPU: {DEVICES}={setting}: expected a number up to {MOST_DEVICES}");
+        std::process::abort()
+    };
+    match env::var(VISIBLE_DEVICES) {
+        Ok(list) => seen(count, &list),
+        Err(_) => (0..count).collect(),
+    }
+}
+
+/// Those of `count` devices that a list names, up to the first entry that names none.
+fn seen(count: usize, list: &str) -> Vec<usize> {
+    let numbers = list.split(',').map(|entry| entry.trim().parse().ok().filter(|&number| number < count));
+    numbers.take_while(Option::is_some).flatten().collect()
 }
 
 impl Driver {
-    /// Refuses device ordinals that do not exist.
-    pub fn check_device(&self, device: i32) -> Result {
-        if device == 0 {
-            return Ok(());
-        }
-        Err(Failure::new(CudaError::InvalidDevice, format!("device {device}: there is one device, 0")))
+    /// The index of a device; refuses ordinals that do not exist.
+    pub fn check_device(&self, device: i32) -> Result<usize> {
+        let count = self.devices.len();
+        usize::try_from(device).ok().filter(|&device| device < count).ok_or_else(|| {
+            let reason = format!("device {device}: there are {count}, the first is 0 ({DEVICES})");
+            Failure::new(CudaError::InvalidDevice, reason)
+        })
     }
 }
 
@@ -156,8 +185,15 @@ driver_calls! {
     }
 
     /// How many devices there are.
-    fn cuDeviceGetCount(_driver, count: Out<i32>) {
-        count.set(1)
+    fn cuDeviceGetCount(driver, count: Out<i32>) {
+        count.set(driver.devices.len() as i32)
+    }
+
+    /// Whether kernels of a device may touch memory of another: no. Copies between them need no such access.
+    fn cuDeviceCanAccessPeer(driver, access: Out<i32>, device: i32, peer: i32) {
+        driver.check_device(device)?;
+        driver.check_device(peer)?;
+        access.set(0)
     }
 
     /// The device of an ordinal.
@@ -178,25 +214,40 @@ driver_calls! {
 
     /// The identity of a device.
     fn cuDeviceGetUuid_v2(driver, uuid: Out<[u8; 16]>, device: i32) {
-        driver.check_device(device)?;
-        uuid.set(*b"emulated gpu 000")
+        let device = driver.check_device(device)?;
+        let mut name = *b"emulated gpu 000";
+        name[14..].copy_from_slice(format!("{:02}", driver.devices[device].physical).as_bytes());
+        uuid.set(name)
     }
 
     /// The memory of a device, in bytes.
     fn cuDeviceTotalMem_v2(driver, bytes: Out<usize>, device: i32) {
-        driver.check_device(device)?;
-        bytes.set(driver.device.memory.capacity())
+        let device = driver.check_device(device)?;
+        bytes.set(driver.devices[device].memory.capacity())
     }
 
     /// An attribute of a device.
     fn cuDeviceGetAttribute(driver, value: Out<u32>, number: u32, device: i32) {
         driver.check_device(device)?;
-        value.set(attribute(&driver.device.limits, number).ok_or_else(|| Failure::not_emulated(format!("device attribute {number}")))?)
+        value.set(attribute(&driver.limits, number).ok_or_else(|| Failure::not_emulated(format!("device attribute {number}")))?)
     }
 
     /// NVRTC asks for the driver's private tables when it finds one; there are none.
     fn cuGetExportTable(_driver, table: Out<u64>, _id: u64) {
         table.set_if_wanted(0);
         Err(Failure::new(CudaError::NotFound, "there are no private tables"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_devices_ends_at_the_first_that_is_none() {
+        assert_eq!(seen(4, "2, 0"), [2, 0]);
+        assert_eq!(seen(4, "1,4,0"), [1]);
+        assert_eq!(seen(4, ""), [0; 0]);
+        assert_eq!(seen(2, "-1"), [0; 0]);
     }
 }

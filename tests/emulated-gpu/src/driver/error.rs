@@ -28,6 +28,7 @@ results! {
     InvalidImage = 200, c"CUDA_ERROR_INVALID_IMAGE";
     InvalidContext = 201, c"CUDA_ERROR_INVALID_CONTEXT";
     NoBinaryForGpu = 209, c"CUDA_ERROR_NO_BINARY_FOR_GPU";
+    PeerAccessUnsupported = 217, c"CUDA_ERROR_PEER_ACCESS_UNSUPPORTED";
     InvalidPtx = 218, c"CUDA_ERROR_INVALID_PTX";
     UnsupportedPtxVersion = 222, c"CUDA_ERROR_UNSUPPORTED_PTX_VERSION";
     FileNotFound = 301, c"CUDA_ERROR_FILE_NOT_FOUND";
@@ -36,6 +37,7 @@ results! {
     NotReady = 600, c"CUDA_ERROR_NOT_READY";
     IllegalAddress = 700, c"CUDA_ERROR_ILLEGAL_ADDRESS";
     LaunchOutOfResources = 701, c"CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES";
+    LaunchTimeout = 702, c"CUDA_ERROR_LAUNCH_TIMEOUT";
     Assert = 710, c"CUDA_ERROR_ASSERT";
     MisalignedAddress = 716, c"CUDA_ERROR_MISALIGNED_ADDRESS";
     LaunchFailed = 719, c"CUDA_ERROR_LAUNCH_FAILED";

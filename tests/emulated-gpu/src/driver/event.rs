@@ -13,6 +13,8 @@ use super::stream::{Point, Stream};
 /// What an event stands for.
 #[derive(Default)]
 pub struct Event {
+    /// The device it is of.
+    pub device: usize,
     timing: bool,
     recorded: Recorded,
     reached_at: Option<Instant>,
@@ -34,6 +36,16 @@ impl Driver {
     fn record_event(&mut self, handle: Handle<Event>, stream: Handle<Stream>) -> Result {
         self.usable()?;
         let stream = self.stream(stream)?;
+        let (of_stream, of_event) = (self.streams.get(stream)?.device, self.events.get(handle)?.device);
+        if of_stream != of_event {
+            return Err(Failure::new(
+                CudaError::InvalidHandle,
+                format!(
+                    "an event of device {of_event} cannot be recorded in a stream of device {of_stream}; waiting for it \
+                     there is allowed"
+                ),
+            ));
+        }
         if let Some(point) = self.captured_point(stream)? {
             self.events.get_mut(handle)?.recorded = Recorded::Captured(point);
             return Ok(());
@@ -100,11 +112,11 @@ driver_calls! {
     fn cuEventCreate(driver, event: Out<Handle<Event>>, flags: u32) {
         const BLOCKING_SYNC: u32 = 1;
         const DISABLE_TIMING: u32 = 2;
-        driver.context()?;
+        let device = driver.context()?;
         if flags & !(BLOCKING_SYNC | DISABLE_TIMING) != 0 {
             return Err(Failure::not_emulated(format!("event flags {flags:#x}")));
         }
-        event.set(driver.events.insert(Event { timing: flags & DISABLE_TIMING == 0, ..Event::default() }))
+        event.set(driver.events.insert(Event { device, timing: flags & DISABLE_TIMING == 0, ..Event::default() }))
     }
 
     /// Ends an event; streams already waiting for it still do.
@@ -135,7 +147,7 @@ driver_calls! {
         if let Some(point) = point {
             driver.run_until(point);
         }
-        driver.usable()
+        driver.usable().map(drop)
     }
 
     /// Milliseconds from one event to another.

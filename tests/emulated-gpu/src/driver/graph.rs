@@ -18,13 +18,16 @@ use super::{Driver, Schedule};
 /// One captured operation.
 #[derive(Clone)]
 pub struct Node {
-    operation: Operation,
+    /// What to do.
+    pub operation: Operation,
     /// Nodes that must be done first; all come earlier in the graph.
     after: Vec<usize>,
 }
 
 /// Captured work: complete, or still being captured.
 pub struct Graph {
+    /// The device of the stream that the capture was begun on.
+    pub device: usize,
     nodes: Vec<Node>,
     /// Some while work is being captured into the graph.
     capturing: Option<Capturing>,
@@ -41,7 +44,8 @@ struct Capturing {
 /// A stream's part in a capture.
 #[derive(Clone)]
 pub struct Capture {
-    graph: Handle<Graph>,
+    /// The graph.
+    pub graph: Handle<Graph>,
     /// What the stream's next operation depends on.
     frontier: Vec<usize>,
 }
@@ -49,8 +53,15 @@ pub struct Capture {
 /// An event recorded during a capture.
 pub type CapturedPoint = Capture;
 
-/// A graph ready to be launched; launches in flight keep their own hold on it.
-pub type Executable = Arc<Vec<Node>>;
+/// The work of a graph that is ready to be launched; launches in flight keep their own hold on it.
+pub type Nodes = Arc<Vec<Node>>;
+
+/// A graph ready to be launched.
+pub struct Executable {
+    /// The device of the graph it was made of.
+    pub device: usize,
+    nodes: Nodes,
+}
 
 impl Driver {
     /// Adds an operation of a stream to the graph it is captured into.
@@ -135,9 +146,10 @@ impl Driver {
         Ok(())
     }
 
-    /// Refuses what waits for all streams while any of them is captured, in whatever mode and by whatever thread.
-    pub fn refuse_while_capturing_anything(&mut self, what: &str) -> Result {
-        for graph in self.graphs.iter_mut() {
+    /// Refuses what waits for all streams of a device while any of them is captured, in whatever mode and by whatever
+    /// thread.
+    pub fn refuse_while_capturing_anything(&mut self, device: usize, what: &str) -> Result {
+        for graph in self.graphs.iter_mut().filter(|graph| graph.device == device) {
             if let Some(capturing) = &mut graph.capturing {
                 capturing.invalid = true;
                 let reason = format!("{what} is forbidden while a stream is being captured, in every mode");
@@ -149,11 +161,13 @@ impl Driver {
 
     /// Refuses work on the null stream, and spoils the capture, while a stream that waits for it is being captured.
     pub fn refuse_implicit_wait(&mut self, stream: Handle<Stream>) -> Result {
-        if stream != self.device.null_stream {
+        if !self.is_null(stream) {
             return Ok(());
         }
-        let captured =
-            |(_, it): &(Handle<Stream>, &Stream)| it.waits_for_null_stream() && it.capture.is_some();
+        let device = self.streams.get(stream)?.device;
+        let captured = |(_, it): &(Handle<Stream>, &Stream)| {
+            it.device == device && it.waits_for_null_stream() && it.capture.is_some()
+        };
         let Some(member) = self.streams.iter().find(captured).map(|(member, _)| member) else {
             return Ok(());
         };
@@ -170,7 +184,7 @@ impl Driver {
         const RELAXED: u32 = 2;
         self.usable()?;
         let stream = self.stream(stream)?;
-        if stream == self.device.null_stream {
+        if self.is_null(stream) {
             return Err(Failure::new(
                 CudaError::StreamCaptureUnsupported,
                 "the null stream cannot be captured",
@@ -179,11 +193,12 @@ impl Driver {
         if mode > RELAXED {
             return Err(Failure::invalid(format!("capture mode {mode}")));
         }
-        if self.streams.get(stream)?.capture.is_some() {
+        let Stream { device, ref capture, .. } = *self.streams.get(stream)?;
+        if capture.is_some() {
             return Err(Failure::invalid("the stream is being captured already"));
         }
         let capturing = Capturing { origin: stream, mode, thread: thread::current().id(), invalid: false };
-        let graph = self.graphs.insert(Graph { nodes: Vec::new(), capturing: Some(capturing) });
+        let graph = self.graphs.insert(Graph { device, nodes: Vec::new(), capturing: Some(capturing) });
         self.streams.get_mut(stream)?.capture = Some(Capture { graph, frontier: Vec::new() });
         Ok(())
     }
@@ -231,18 +246,6 @@ impl Driver {
             }
         }
     }
-
-    /// Does the work of a graph.
-    pub fn perform_graph(&mut self, nodes: &[Node]) -> Result {
-        for index in order(nodes, self.schedule) {
-            let operation = &nodes[index].operation;
-            self.perform(operation).map_err(|failure| Failure {
-                code: failure.code,
-                reason: format!("node {index} of the graph, {operation}: {}", failure.reason),
-            })?;
-        }
-        Ok(())
-    }
 }
 
 impl Graph {
@@ -264,7 +267,7 @@ impl Graph {
 }
 
 /// An order to run the nodes in: as captured, or, late, always the ready node that was captured last.
-fn order(nodes: &[Node], schedule: Schedule) -> Vec<usize> {
+pub fn order(nodes: &[Node], schedule: Schedule) -> Vec<usize> {
     if schedule == Schedule::Eager {
         return (0..nodes.len()).collect();
     }
@@ -326,13 +329,13 @@ driver_calls! {
         if graph.capturing.is_some() {
             return Err(Failure::invalid("the graph is still being captured"));
         }
-        let nodes = Arc::new(graph.nodes.clone());
-        executable.set(driver.executables.insert(nodes))
+        let made = Executable { device: graph.device, nodes: Arc::new(graph.nodes.clone()) };
+        executable.set(driver.executables.insert(made))
     }
 
     /// Puts all work of a graph on a stream, as one operation.
     fn cuGraphLaunch(driver, executable: Handle<Executable>, stream: Handle<Stream>) {
-        let nodes = driver.executables.get(executable)?.clone();
+        let nodes = driver.executables.get(executable)?.nodes.clone();
         driver.submit(stream, Operation::Graph(nodes))
     }
 

@@ -95,11 +95,6 @@ impl<T> Handles<T> {
     pub fn retain(&mut self, mut keep: impl FnMut(Handle<T>, &T) -> bool) {
         self.live.retain(|&number, object| keep(Handle(number, PhantomData), object));
     }
-
-    /// Forgets every object.
-    pub fn clear(&mut self) {
-        self.live.clear();
-    }
 }
 
 fn unknown(kind: &str, next: u64, number: u64) -> Failure {

@@ -193,8 +193,20 @@ impl Driver {
         arguments: &Items<HostPointer>,
         extra: &Items<HostPointer>,
     ) -> Result {
-        self.usable()?;
+        let device = self.usable()?;
+        let stream = self.stream(stream)?;
         let function = self.functions.get(function)?;
+        let (of_stream, of_function) = (self.streams.get(stream)?.device, function.module.device);
+        if [of_stream, of_function] != [device; 2] {
+            return Err(Failure::new(
+                CudaError::InvalidHandle,
+                format!(
+                    "kernel {} is of device {of_function}, the stream of device {of_stream}, the current context of \
+                     device {device}",
+                    function.name
+                ),
+            ));
+        }
         function.check_shape(shape)?;
         let parameters = match (arguments.is_null(), extra.is_null()) {
             (false, false) => {
@@ -212,13 +224,13 @@ impl Driver {
             parameters,
             resources: function.resources(),
             resident_blocks: occupancy::resident_blocks(
-                &self.device.limits,
+                &self.limits,
                 function.resources().map(|resources| resources.registers),
                 shape.block.iter().product(),
                 function.kernel().static_shared as u32 + shape.dynamic_shared,
             ),
         };
-        self.submit(stream, Operation::Launch(Arc::new(launch)))
+        self.submit_to(stream, Operation::Launch(Arc::new(launch)))
     }
 }
 

@@ -8,7 +8,8 @@ use super::error::{CudaError, Failure, Result};
 use super::handles::Handle;
 use super::operation::{Operation, Place};
 use super::stream::Stream;
-use super::{Driver, Schedule};
+use super::{Driver, Locked, Schedule};
+use crate::ptx::DeviceMemory;
 
 /// Host memory that the driver knows: copies to and from it do not wait for the host.
 #[derive(Default)]
@@ -65,12 +66,13 @@ impl PinnedMemory {
 }
 
 impl Driver {
-    fn allocate(&mut self, bytes: usize) -> Result<u64> {
+    fn allocate(&mut self, device: usize, bytes: usize) -> Result<u64> {
         self.usable()?;
+        self.intact(device)?;
         if bytes == 0 {
             return Err(Failure::invalid("an allocation of 0 bytes"));
         }
-        Ok(self.device.memory.alloc(bytes)?)
+        Ok(self.devices[device].memory.alloc(bytes)?)
     }
 
     /// A copy whose source is host memory. Memory that is not pinned is read before the call returns, except in a
@@ -78,7 +80,9 @@ impl Driver {
     fn copy_from_host(&mut self, to: u64, from: HostPointer, bytes: usize, stream: Handle<Stream>) -> Result {
         let pinned = self.pinned.contains(from, bytes)?;
         let captured = self.captured_point(self.stream(stream)?)?.is_some();
-        let from = if pinned || captured || self.schedule == Schedule::Eager {
+        // Even an eager stream may have to wait for other ranks.
+        let at_once = self.schedule == Schedule::Eager && self.streams.iter().all(|(_, it)| it.is_idle());
+        let from = if pinned || captured || at_once {
             Place::Host(from)
         } else {
             Place::Staged(Arc::from(from.read(bytes)?))
@@ -86,6 +90,27 @@ impl Driver {
         self.submit(stream, Operation::Copy { to: Place::Device(to), from, bytes })
     }
 
+    fn fill(&mut self, address: u64, pattern: &[u8], count: usize, stream: Handle<Stream>) -> Result {
+        if !address.is_multiple_of(pattern.len() as u64) {
+            let reason = format!("{address:#x} is not a multiple of the pattern's {} bytes", pattern.len());
+            return Err(Failure::invalid(reason));
+        }
+        self.submit(stream, Operation::Fill { address, pattern: pattern.to_vec(), count })
+    }
+
+    /// Refuses an address that is not of the device of a context.
+    fn check_owner(&self, what: &str, address: u64, context: u64) -> Result {
+        let (owner, device) = (DeviceMemory::device_of(address), self.device_of_context(context)?);
+        if owner == device {
+            return Ok(());
+        }
+        Err(Failure::invalid(format!(
+            "the {what} {address:#x} is memory of device {owner}, its context is of device {device}"
+        )))
+    }
+}
+
+impl Locked {
     /// A copy whose destination is host memory. Memory that is not pinned is written before the call returns, except
     /// in a capture.
     fn copy_to_host(&mut self, to: HostPointer, from: u64, bytes: usize, stream: Handle<Stream>) -> Result {
@@ -98,19 +123,11 @@ impl Driver {
         self.finish(stream)
     }
 
-    fn fill(&mut self, address: u64, pattern: &[u8], count: usize, stream: Handle<Stream>) -> Result {
-        if !address.is_multiple_of(pattern.len() as u64) {
-            let reason = format!("{address:#x} is not a multiple of the pattern's {} bytes", pattern.len());
-            return Err(Failure::invalid(reason));
-        }
-        self.submit(stream, Operation::Fill { address, pattern: pattern.to_vec(), count })
-    }
-
     /// Before and after a synchronous call: it is forbidden in a capture, and the null stream's work is done after it.
     fn synchronously(&mut self, what: &str, submit: impl FnOnce(&mut Self) -> Result) -> Result {
         self.refuse_unsafe_while_capturing(what)?;
         submit(self)?;
-        self.finish(self.device.null_stream)
+        self.finish(self.stream(Handle::NULL)?)
     }
 }
 
@@ -118,7 +135,8 @@ driver_calls! {
     /// Allocates device memory.
     fn cuMemAlloc_v2(driver, address: Out<u64>, bytes: usize) {
         driver.refuse_unsafe_while_capturing("allocation")?;
-        address.set(driver.allocate(bytes)?)
+        let device = driver.context()?;
+        address.set(driver.allocate(device, bytes)?)
     }
 
     /// Frees device memory after all work is done.
@@ -127,8 +145,10 @@ driver_calls! {
         if address == 0 {
             return Ok(());
         }
-        driver.finish_all()?;
-        driver.perform(&Operation::Free { address })
+        let device = driver.usable()?;
+        let owner = DeviceMemory::device_of(address).min(driver.devices.len() - 1);
+        driver.finish_device(owner)?;
+        Ok(driver.memory_at(address, device).free(address)?)
     }
 
     /// Allocates device memory in the order of a stream. The memory is there at once; what other streams may not yet
@@ -136,7 +156,8 @@ driver_calls! {
     fn cuMemAllocAsync(driver, address: Out<u64>, bytes: usize, stream: Handle<Stream>) {
         let stream = driver.stream(stream)?;
         driver.refuse_while_capturing(stream, "allocation (not emulated)")?;
-        address.set(if bytes == 0 { 0 } else { driver.allocate(bytes)? })
+        let device = driver.streams.get(stream)?.device;
+        address.set(if bytes == 0 { 0 } else { driver.allocate(device, bytes)? })
     }
 
     /// Frees device memory in the order of a stream.
@@ -167,14 +188,16 @@ driver_calls! {
     fn cuMemFreeHost(driver, pointer: HostPointer) {
         driver.refuse_unsafe_while_capturing("freeing pinned memory")?;
         // Freeing must work after a failure too: the work is dropped then, which is as good as done.
-        let _ = driver.finish_all();
+        for device in 0..driver.devices.len() {
+            let _ = driver.finish_device(device);
+        }
         driver.pinned.free(pointer.address())
     }
 
     /// Free and total bytes of device memory.
     fn cuMemGetInfo_v2(driver, free: Out<usize>, total: Out<usize>) {
-        driver.context()?;
-        let memory = &driver.device.memory;
+        let device = driver.context()?;
+        let memory = &driver.devices[device].memory;
         free.set(memory.capacity() - memory.used())?;
         total.set(memory.capacity())
     }
@@ -187,6 +210,19 @@ driver_calls! {
     /// Copies to the host, in the order of a stream.
     fn cuMemcpyDtoHAsync_v2(driver, to: HostPointer, from: u64, bytes: usize, stream: Handle<Stream>) {
         driver.copy_to_host(to, from, bytes, stream)
+    }
+
+    /// Copies between devices, in the order of a stream.
+    fn cuMemcpyPeerAsync(
+        driver,
+        to: u64, to_context: u64,
+        from: u64, from_context: u64,
+        bytes: usize,
+        stream: Handle<Stream>,
+    ) {
+        driver.check_owner("destination", to, to_context)?;
+        driver.check_owner("source", from, from_context)?;
+        driver.submit(stream, Operation::Copy { to: Place::Device(to), from: Place::Device(from), bytes })
     }
 
     /// Copies within the device, in the order of a stream.
@@ -233,21 +269,21 @@ driver_calls! {
 
     /// The memory pool that stream-ordered allocation draws from.
     fn cuDeviceGetDefaultMemPool(driver, pool: Out<u64>, device: i32) {
-        driver.check_device(device)?;
-        pool.set(POOL)
+        let device = driver.check_device(device)?;
+        pool.set(POOL + device as u64)
     }
 
-    /// As [`cuDeviceGetDefaultMemPool`]: there is one pool.
+    /// As [`cuDeviceGetDefaultMemPool`]: a device has one pool.
     fn cuDeviceGetMemPool(driver, pool: Out<u64>, device: i32) {
-        driver.check_device(device)?;
-        pool.set(POOL)
+        let device = driver.check_device(device)?;
+        pool.set(POOL + device as u64)
     }
 
     /// Sets how much freed memory a pool keeps. Nothing is kept here: memory is poisoned and never given out again.
     fn cuMemPoolSetAttribute(driver, pool: u64, attribute: u32, _value: In<u64>) {
         const REUSE_AND_RELEASE: std::ops::RangeInclusive<u32> = 1..=4;
         driver.context()?;
-        check_pool(pool)?;
+        driver.check_pool(pool)?;
         if !REUSE_AND_RELEASE.contains(&attribute) {
             return Err(Failure::not_emulated(format!("memory pool attribute {attribute}")));
         }
@@ -257,16 +293,18 @@ driver_calls! {
     /// Gives memory that a pool keeps back to the system.
     fn cuMemPoolTrimTo(driver, pool: u64, _keep: usize) {
         driver.context()?;
-        check_pool(pool)
+        driver.check_pool(pool)
     }
 }
 
-/// The handle of the one memory pool.
+/// The handle of the first device's memory pool; those of the others follow.
 const POOL: u64 = 0x9001_0000_0010;
 
-fn check_pool(pool: u64) -> Result {
-    if pool == POOL {
-        return Ok(());
+impl Driver {
+    fn check_pool(&self, pool: u64) -> Result {
+        if pool.checked_sub(POOL).is_some_and(|device| device < self.devices.len() as u64) {
+            return Ok(());
+        }
+        Err(Failure::new(CudaError::InvalidHandle, format!("memory pool {pool:#x} was never created")))
     }
-    Err(Failure::new(CudaError::InvalidHandle, format!("memory pool {pool:#x} was never created")))
 }

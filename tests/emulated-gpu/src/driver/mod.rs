@@ -1,6 +1,6 @@
 //! The CUDA driver over host memory: the calls of `cuda.h` that this project makes, one file per area.
 //!
-//! All state is one [`Driver`] behind one lock. Handles are numbers ([`handles`]), so nothing a caller passes is
+//! All state is one [`Driver`] behind one lock ([`lock`]). Handles are numbers ([`handles`]), so nothing a caller passes is
 //! followed before it is checked. What a call refuses, and what work on a stream does wrong, is written to stderr.
 
 pub mod border;
@@ -11,6 +11,7 @@ pub mod event;
 pub mod graph;
 pub mod handles;
 pub mod launch;
+pub mod lock;
 pub mod memory;
 pub mod module;
 pub mod occupancy;
@@ -18,18 +19,19 @@ pub mod operation;
 pub mod stream;
 
 use std::env;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use device::{Device, Limits};
 use event::Event;
 use graph::{Executable, Graph};
 use handles::Handles;
+pub use lock::Locked;
 use memory::PinnedMemory;
 use module::{Function, LoadedModule};
 use stream::Stream;
 
-use crate::blas;
 use crate::ptx::DeviceMemory;
+use crate::{blas, nccl};
 
 /// Set to `late` to have streams run as late as the API allows; `eager` is the default.
 pub const STREAMS: &str = "EMULATED_GPU_STREAMS";
@@ -47,10 +49,12 @@ pub enum Schedule {
     Late,
 }
 
-/// The whole state of the emulated GPU.
+/// The whole state of the emulated GPUs.
 pub struct Driver {
-    /// The device.
-    pub device: Device,
+    /// The devices that this process sees.
+    pub devices: Vec<Device>,
+    /// What each of them can do.
+    pub limits: Limits,
     /// When the work of streams is done.
     pub schedule: Schedule,
     /// Whether calls and operations are written to stderr.
@@ -71,16 +75,11 @@ pub struct Driver {
     pub executables: Handles<Executable>,
     /// What cuBLAS and cuBLASLt hold.
     pub blas: blas::Objects,
+    /// What NCCL holds.
+    pub nccl: nccl::Objects,
 }
 
 impl Driver {
-    /// The driver of this process, locked.
-    pub fn lock() -> MutexGuard<'static, Self> {
-        static DRIVER: LazyLock<Mutex<Driver>> = LazyLock::new(|| Mutex::new(Driver::from_environment()));
-        // A panic under the lock is kept in `border::guarded`, which lets nobody in afterwards.
-        DRIVER.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The settings are read once; a mistaken one stops the process, for nobody wants the default instead.
     fn from_environment() -> Self {
         let setting = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
@@ -94,15 +93,16 @@ impl Driver {
             Some(text) => text.parse().unwrap_or_else(|_| refuse(MEMORY, &text, "a number of MiB")),
         };
         let mut streams = Handles::new("stream", 0x5EA);
-        let null_stream = streams.insert(Stream::null());
+        let devices = device::visible_devices().into_iter().enumerate().map(|(index, physical)| Device {
+            physical,
+            memory: DeviceMemory::of_device(index, usize::saturating_mul(mebibytes, 1 << 20)),
+            null_stream: streams.insert(Stream::null(index)),
+            failed: None,
+            retained: 0,
+        });
         Self {
-            device: Device {
-                memory: DeviceMemory::new(usize::saturating_mul(mebibytes, 1 << 20)),
-                null_stream,
-                failed: None,
-                retained: 0,
-                limits: Limits::from_environment(),
-            },
+            devices: devices.collect(),
+            limits: Limits::from_environment(),
             schedule,
             trace: setting(TRACE).is_some_and(|value| value != "0"),
             pinned: PinnedMemory::default(),
@@ -113,22 +113,22 @@ impl Driver {
             graphs: Handles::new("graph", 0x6AF),
             executables: Handles::new("executable graph", 0x6AE),
             blas: blas::Objects::default(),
+            nccl: nccl::Objects::default(),
         }
     }
 
-    /// Ends the context: what it holds is gone, and a failure with it. Every address and handle is stale now.
-    pub fn reset(&mut self) {
-        // Work that fails now has been reported; it cannot be reported to anyone else.
-        let _ = self.finish_all();
-        self.device.failed = None;
-        self.device.memory.free_all();
-        let null_stream = self.device.null_stream;
-        self.streams.retain(|stream, _| stream == null_stream);
-        self.events.clear();
-        self.functions.clear();
-        self.modules.clear();
-        self.graphs.clear();
-        self.executables.clear();
+    /// Ends the context of a device: what it holds is gone, and a failure with it. Every address and handle is stale now.
+    pub fn reset(&mut self, device: usize) {
+        let Device { failed, memory, null_stream, .. } = &mut self.devices[device];
+        *failed = None;
+        memory.free_all();
+        let null_stream = *null_stream;
+        self.streams.retain(|stream, it| it.device != device || stream == null_stream);
+        self.events.retain(|_, event| event.device != device);
+        self.functions.retain(|_, function| function.module.device != device);
+        self.modules.retain(|_, module| module.device != device);
+        self.graphs.retain(|_, graph| graph.device != device);
+        self.executables.retain(|_, executable| executable.device != device);
     }
 }
 

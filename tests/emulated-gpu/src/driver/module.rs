@@ -3,17 +3,19 @@
 use std::fs;
 use std::sync::Arc;
 
-use super::Driver;
 use super::border::{HostPointer, Out, Text, driver_calls};
 use super::device::{DRIVER_VERSION, Limits, SHARED_MEMORY};
 use super::error::{CudaError, Failure, Result};
 use super::handles::Handle;
 use super::occupancy;
+use super::{Driver, Locked};
 use crate::compiler::{self, Outcome, Resources};
 use crate::ptx::{Kernel, Module, PtxError};
 
 /// A module whose variables are in device memory.
 pub struct LoadedModule {
+    /// The device it was loaded on.
+    pub device: usize,
     /// What the PTX holds.
     module: Module,
     /// Where its variables are, in their order.
@@ -62,9 +64,9 @@ impl Function {
 
 impl Driver {
     fn load_module(&mut self, image: &str) -> Result<Handle<Arc<LoadedModule>>> {
-        self.usable()?;
+        let device = self.usable()?;
         self.refuse_unsafe_while_capturing("loading a module")?;
-        check_header(image, &self.device.limits)?;
+        check_header(image, &self.limits)?;
         let resources = compiler::resources(image);
         if let Outcome::Refused(log) = &resources {
             return Err(Failure::new(
@@ -74,23 +76,26 @@ impl Driver {
         }
         let invalid = |error: PtxError| Failure::new(CudaError::InvalidPtx, error.to_string());
         let module = Module::parse(image).map_err(invalid)?;
-        let memory = &mut self.device.memory;
+        let memory = &mut self.devices[device].memory;
         let places: Result<Vec<u64>, _> =
             module.globals().iter().map(|global| memory.alloc(global.size)).collect();
         let globals = places?;
         for (global, &address) in module.globals().iter().zip(&globals) {
             memory.write(address, &global.contents(&globals))?;
         }
-        Ok(self.modules.insert(Arc::new(LoadedModule { module, globals, resources })))
+        Ok(self.modules.insert(Arc::new(LoadedModule { device, module, globals, resources })))
     }
+}
 
+impl Locked {
     fn unload_module(&mut self, handle: Handle<Arc<LoadedModule>>) -> Result {
         // After a failure the work is dropped, which is as good as done: the module can go.
-        let _ = self.finish_all();
+        let device = self.modules.get(handle)?.device;
+        let _ = self.finish_device(device);
         let module = self.modules.remove(handle)?;
         self.functions.retain(|_, function| !Arc::ptr_eq(&function.module, &module));
         for &address in &module.globals {
-            self.device.memory.free(address)?;
+            self.devices[device].memory.free(address)?;
         }
         Ok(())
     }
@@ -247,7 +252,7 @@ driver_calls! {
             },
             SHARED_SIZE => kernel.static_shared as u32,
             LOCAL_SIZE => function.resources().map_or(kernel.local_bytes as u32, |resources| resources.stack),
-            PTX_VERSION | BINARY_VERSION => driver.device.limits.capability,
+            PTX_VERSION | BINARY_VERSION => driver.limits.capability,
             MAX_DYNAMIC_SHARED_SIZE => function.dynamic_shared_limit,
             other => return Err(Failure::not_emulated(format!("function attribute {other}"))),
         })
@@ -255,7 +260,7 @@ driver_calls! {
 
     /// Sets an attribute of a kernel: how much dynamic shared memory its launches may ask for.
     fn cuFuncSetAttribute(driver, function: Handle<Function>, attribute: u32, value: i32) {
-        let opt_in = driver.device.limits.shared_opt_in;
+        let opt_in = driver.limits.shared_opt_in;
         let function = driver.functions.get_mut(function)?;
         match attribute {
             MAX_DYNAMIC_SHARED_SIZE => {

@@ -52,7 +52,7 @@ impl Driver {
         };
         let shared = u32::try_from(function.kernel().static_shared + dynamic_shared).unwrap_or(u32::MAX / 2);
         let registers = function.resources().map(|resources| resources.registers);
-        Ok(resident_blocks(&self.device.limits, registers, threads, shared) as i32)
+        Ok(resident_blocks(&self.limits, registers, threads, shared) as i32)
     }
 
     /// The block size at which a multiprocessor holds the most threads, and how many blocks fill the device.
@@ -75,7 +75,7 @@ impl Driver {
                 (best, blocks_of_best) = (threads, blocks);
             }
         }
-        Ok((blocks_of_best * self.device.limits.multiprocessors as i32, best))
+        Ok((blocks_of_best * self.limits.multiprocessors as i32, best))
     }
 }
 

@@ -8,11 +8,12 @@ use super::Driver;
 use super::border::{HostPointer, in_host_function};
 use super::error::{Failure, Result};
 use super::event::Event;
-use super::graph::Executable;
+use super::graph::{Node, Nodes, order};
 use super::handles::Handle;
 use super::launch::KernelLaunch;
 use super::stream::Point;
 use crate::blas::matmul::Matmul;
+use crate::nccl::collective::Collective;
 use crate::ptx::DeviceMemory;
 
 /// One piece of work of a stream.
@@ -57,7 +58,25 @@ pub enum Operation {
     /// Go on only when another stream has got to a point.
     Wait(Point),
     /// Do the work of a graph.
-    Graph(Executable),
+    Graph(Nodes),
+    /// Take part in what all ranks of a communicator do together.
+    Collective(Arc<Collective>),
+}
+
+/// One operation as it is queued: graphs are unrolled.
+pub struct Work {
+    /// What to do.
+    pub operation: Operation,
+    /// Which node of a graph it is.
+    pub node: Option<usize>,
+}
+
+/// How far an operation got.
+pub enum Step {
+    /// It is done.
+    Done,
+    /// It cannot be done yet.
+    Waits,
 }
 
 /// One end of a copy.
@@ -72,41 +91,75 @@ pub enum Place {
 }
 
 impl Driver {
-    /// Does one operation.
-    pub fn perform(&mut self, operation: &Operation) -> Result {
-        if self.trace {
-            eprintln!("emulated GPU:   {operation}");
-        }
-        let memory = &mut self.device.memory;
+    /// Adds the work of an operation, one by one, in the order in which a stream does it.
+    pub fn unroll(&mut self, operation: Operation, node: Option<usize>, work: &mut Vec<Work>) -> Result {
         match operation {
-            Operation::Copy { to, from, bytes } => copy(memory, to, from, *bytes),
-            Operation::Fill { address, pattern, count } => Ok(memory.fill(*address, pattern, *count)?),
-            Operation::Free { address } => Ok(memory.free(*address)?),
-            Operation::Launch(launch) => launch.run(memory),
-            Operation::Matmul(matmul) => matmul.run(memory),
-            Operation::HostFunction { function, data } => {
-                in_host_function(|| function(*data));
+            Operation::Graph(nodes) => {
+                if self.trace {
+                    eprintln!("emulated GPU:   {}", Operation::Graph(nodes.clone()));
+                }
+                self.unroll_graph(&nodes, work)
+            }
+            Operation::Collective(collective) => {
+                let operation = Operation::Collective(self.nccl.number(&collective)?);
+                work.push(Work { operation, node });
                 Ok(())
             }
-            Operation::Record(event) => {
-                self.reach_event(*event);
+            operation => {
+                work.push(Work { operation, node });
                 Ok(())
             }
-            Operation::Wait(point) => {
-                self.run_until(*point);
-                Ok(())
-            }
-            Operation::Graph(nodes) => self.perform_graph(nodes),
         }
     }
-}
 
-fn copy(memory: &mut DeviceMemory, to: &Place, from: &Place, bytes: usize) -> Result {
-    match (to, from) {
-        (Place::Device(to), Place::Device(from)) => Ok(memory.copy(*to, *from, bytes)?),
-        (Place::Device(to), from) => Ok(memory.write(*to, &from.host_bytes(bytes)?)?),
-        (Place::Host(to), Place::Device(from)) => to.write(memory.load(*from, bytes)?),
-        (to, from) => Err(Failure::not_emulated(format!("a copy from {from} to {to}"))),
+    fn unroll_graph(&mut self, nodes: &[Node], work: &mut Vec<Work>) -> Result {
+        for index in order(nodes, self.schedule) {
+            self.unroll(nodes[index].operation.clone(), Some(index), work)?;
+        }
+        Ok(())
+    }
+
+    /// Does one operation of a stream of a device, if it can be done yet.
+    pub fn perform(&mut self, device: usize, operation: &Operation) -> Result<Step> {
+        let memory = &mut self.devices[device].memory;
+        match operation {
+            Operation::Copy { to, from, bytes } => self.copy(device, to, from, *bytes)?,
+            Operation::Fill { address, pattern, count } => memory.fill(*address, pattern, *count)?,
+            Operation::Free { address } => memory.free(*address)?,
+            Operation::Launch(launch) => launch.run(memory)?,
+            Operation::Matmul(matmul) => matmul.run(memory)?,
+            Operation::HostFunction { function, data } => in_host_function(|| function(*data)),
+            Operation::Record(event) => self.reach_event(*event),
+            Operation::Wait(point) => {
+                return Ok(if self.advance(*point) { Step::Done } else { Step::Waits });
+            }
+            Operation::Collective(collective) => return self.nccl.take_part(collective, memory),
+            Operation::Graph(_) => unreachable!("graphs are unrolled when they are submitted"),
+        }
+        Ok(Step::Done)
+    }
+
+    /// Moves bytes, between devices too, on a stream of `device`.
+    fn copy(&mut self, device: usize, to: &Place, from: &Place, bytes: usize) -> Result {
+        match (to, from) {
+            (Place::Device(to), Place::Device(from)) => {
+                let copied = self.memory_at(*from, device).copied(*from, bytes)?;
+                Ok(self.memory_at(*to, device).put(*to, &copied)?)
+            }
+            (Place::Device(to), from) => {
+                Ok(self.memory_at(*to, device).write(*to, &from.host_bytes(bytes)?)?)
+            }
+            (Place::Host(to), Place::Device(from)) => {
+                to.write(self.memory_at(*from, device).load(*from, bytes)?)
+            }
+            (to, from) => Err(Failure::not_emulated(format!("a copy from {from} to {to}"))),
+        }
+    }
+
+    /// The memory that an address belongs to; that of `device` where there is none.
+    pub fn memory_at(&mut self, address: u64, device: usize) -> &mut DeviceMemory {
+        let owner = Some(DeviceMemory::device_of(address)).filter(|&owner| owner < self.devices.len());
+        &mut self.devices[owner.unwrap_or(device)].memory
     }
 }
 
@@ -148,6 +201,16 @@ impl fmt::Display for Operation {
                 write!(formatter, "the wait for operation {} of stream {}", point.sequence, point.stream)
             }
             Self::Graph(nodes) => write!(formatter, "the launch of a graph of {} nodes", nodes.len()),
+            Self::Collective(collective) => collective.fmt(formatter),
         }
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(node) = self.node {
+            write!(formatter, "node {node} of the graph, ")?;
+        }
+        self.operation.fmt(formatter)
     }
 }

@@ -8,19 +8,23 @@ use super::error::{CudaError, Failure, Result};
 use super::event::Event;
 use super::graph::Capture;
 use super::handles::Handle;
-use super::operation::Operation;
+use super::operation::{Operation, Step, Work};
 use super::{Driver, Schedule};
 
 /// A queue of work.
 #[derive(Default)]
 pub struct Stream {
+    /// The device it is of.
+    pub device: usize,
     /// Whether it waits for the null stream, and the null stream for it.
     blocking: bool,
-    queue: VecDeque<Operation>,
+    queue: VecDeque<Work>,
     submitted: u64,
     completed: u64,
     /// Destroyed streams finish their work, as late as the others.
     destroyed: bool,
+    /// Its first operation is being done: it cannot be got on by what that operation waits for.
+    busy: bool,
     /// What the stream's work is recorded into, while it is captured.
     pub capture: Option<Capture>,
 }
@@ -41,18 +45,34 @@ impl Stream {
     }
 
     /// The stream behind the null handle.
-    pub fn null() -> Self {
-        Self { blocking: true, ..Self::default() }
+    pub fn null(device: usize) -> Self {
+        Self { device, blocking: true, ..Self::default() }
+    }
+
+    /// Whether there is nothing left to do.
+    pub fn is_idle(&self) -> bool {
+        self.completed == self.submitted
+    }
+
+    /// The last point up to which `wanted` work is queued.
+    fn last(&self, handle: Handle<Self>, wanted: impl Fn(&Operation) -> bool) -> Option<Point> {
+        let behind = self.queue.iter().rev().position(|work| wanted(&work.operation))?;
+        Some(Point { stream: handle, sequence: self.submitted - behind as u64 })
     }
 }
 
 impl Driver {
-    /// The stream a caller means: the null stream has no handle of its own.
+    /// The stream a caller means: the null stream, which has no handle of its own, is that of the current device.
     pub fn stream(&self, handle: Handle<Stream>) -> Result<Handle<Stream>> {
+        self.stream_of(handle, self.context())
+    }
+
+    /// As [`Driver::stream`], where the null stream is that of `device`.
+    pub fn stream_of(&self, handle: Handle<Stream>, device: Result<usize>) -> Result<Handle<Stream>> {
         const LEGACY: u64 = 1;
         const PER_THREAD: u64 = 2;
         match handle.number() {
-            0 | LEGACY => Ok(self.device.null_stream),
+            0 | LEGACY => Ok(self.devices[device?].null_stream),
             PER_THREAD => Err(Failure::not_emulated("the per-thread default stream")),
             _ if self.streams.get(handle)?.destroyed => {
                 Err(Failure::new(CudaError::InvalidHandle, format!("stream {handle} was destroyed")))
@@ -61,10 +81,25 @@ impl Driver {
         }
     }
 
+    /// The streams of a device.
+    pub fn streams_of(&self, device: usize) -> Vec<Handle<Stream>> {
+        self.streams.iter().filter(|(_, it)| it.device == device).map(|(stream, _)| stream).collect()
+    }
+
+    /// Whether it is a device's null stream.
+    pub fn is_null(&self, stream: Handle<Stream>) -> bool {
+        self.devices.iter().any(|device| device.null_stream == stream)
+    }
+
     /// Puts work on a stream: into the graph if it is captured, else to be done at once or later.
     pub fn submit(&mut self, stream: Handle<Stream>, operation: Operation) -> Result {
         self.usable()?;
-        let stream = self.stream(stream)?;
+        self.submit_to(self.stream(stream)?, operation)
+    }
+
+    /// As [`Driver::submit`], whatever device is current.
+    pub fn submit_to(&mut self, stream: Handle<Stream>, operation: Operation) -> Result {
+        self.intact(self.streams.get(stream)?.device)?;
         self.refuse_implicit_wait(stream)?;
         if self.streams.get(stream)?.capture.is_some() {
             return self.capture_operation(stream, operation);
@@ -83,26 +118,15 @@ impl Driver {
         self.streams.get(point.stream).map_or(true, |stream| stream.completed >= point.sequence)
     }
 
-    /// Does a stream's work up to a point. After a failure the rest of the work is dropped, not done.
-    pub fn run_until(&mut self, point: Point) {
-        while !self.reached(point) && self.run_one(point.stream) {}
-    }
-
-    /// Does everything submitted to a stream.
-    pub fn finish(&mut self, stream: Handle<Stream>) -> Result {
-        self.run_until(self.now(stream)?);
-        self.usable()
-    }
-
-    /// Does everything submitted to any stream.
-    pub fn finish_all(&mut self) -> Result {
-        for stream in self.streams.all() {
-            self.run_until(self.now(stream)?);
-            if self.streams.get(stream)?.destroyed {
-                self.streams.remove(stream)?;
+    /// Does a stream's work up to a point, as far as can be without waiting for other ranks; whether it got there. After a
+    /// failure the rest of the work is dropped, not done.
+    pub fn advance(&mut self, point: Point) -> bool {
+        while !self.reached(point) {
+            if !self.run_one(point.stream) {
+                return false;
             }
         }
-        self.usable()
+        true
     }
 
     /// The answer to a poll: ready, or not yet. Polling gets a late stream on by one operation, so that loops end.
@@ -111,47 +135,87 @@ impl Driver {
             self.run_one(point.stream);
             return Err(Failure::new(CudaError::NotReady, "there is work left to do"));
         }
-        self.usable()
+        self.usable().map(drop)
+    }
+
+    /// Does a late stream's work up to what other ranks wait for: a device gets on by itself.
+    pub fn answer(&mut self, handle: Handle<Stream>) {
+        let nccl = &self.nccl;
+        let wanted = |operation: &Operation| match operation {
+            Operation::Collective(collective) => nccl.is_waited_for(collective),
+            _ => false,
+        };
+        if let Ok(Some(point)) = self.streams.get(handle).map(|stream| stream.last(handle, wanted)) {
+            self.advance(point);
+        }
+    }
+
+    /// The points up to which streams hold work that `wanted` tells.
+    pub fn points(&self, wanted: impl Fn(&Operation) -> bool) -> Vec<Point> {
+        self.streams.iter().filter_map(|(handle, stream)| stream.last(handle, &wanted)).collect()
+    }
+
+    /// A stream that was destroyed and has done its work is gone.
+    pub fn forget_if_destroyed(&mut self, stream: Handle<Stream>) {
+        self.streams.retain(|it, state| it != stream || !(state.destroyed && state.is_idle()));
     }
 
     fn push(&mut self, handle: Handle<Stream>, operation: Operation) -> Result {
+        let mut work = Vec::new();
+        self.unroll(operation, None, &mut work)?;
         let stream = self.streams.get_mut(handle)?;
-        stream.queue.push_back(operation);
-        stream.submitted += 1;
+        let device = stream.device;
+        stream.submitted += work.len() as u64;
+        stream.queue.extend(work);
         match self.schedule {
-            Schedule::Eager => self.finish(handle),
-            Schedule::Late => Ok(()),
+            Schedule::Eager => drop(self.advance(self.now(handle)?)),
+            Schedule::Late => self.answer(handle),
         }
+        self.intact(device)
     }
 
-    /// Does the first operation of a stream; whether there was one.
+    /// Does the first operation of a stream; whether there was one that could be done.
     fn run_one(&mut self, handle: Handle<Stream>) -> bool {
-        let Some(operation) = self.streams.get_mut(handle).ok().and_then(|stream| stream.queue.pop_front())
-        else {
+        let Ok(stream) = self.streams.get_mut(handle) else { return false };
+        if stream.busy {
             return false;
+        }
+        let Some(work) = stream.queue.pop_front() else { return false };
+        let device = stream.device;
+        stream.busy = true;
+        let step = match self.devices[device].failed {
+            Some(_) => Step::Done,
+            None => self.perform(device, &work.operation).unwrap_or_else(|failure| {
+                eprintln!("emulated GPU: {work} failed: {failure}");
+                self.devices[device].failed = Some(failure.code);
+                self.nccl.device_failed(device);
+                Step::Done
+            }),
         };
-        if self.device.failed.is_none()
-            && let Err(failure) = self.perform(&operation)
-        {
-            eprintln!("emulated GPU: {operation} failed: {failure}");
-            self.device.failed = Some(failure.code);
+        if self.trace && matches!(step, Step::Done) {
+            eprintln!("emulated GPU:   {work}");
         }
         if let Ok(stream) = self.streams.get_mut(handle) {
-            stream.completed += 1;
+            stream.busy = false;
+            match step {
+                Step::Done => stream.completed += 1,
+                Step::Waits => stream.queue.push_front(work),
+            }
         }
-        true
+        matches!(step, Step::Done)
     }
 
     /// The null stream waits for all blocking streams, and they wait for it.
     fn order_with_null_stream(&mut self, stream: Handle<Stream>) -> Result {
-        let null = self.device.null_stream;
+        let Stream { device, blocking, .. } = *self.streams.get(stream)?;
+        let null = self.devices[device].null_stream;
         let others: Vec<_> = if stream == null {
             self.streams
                 .iter()
-                .filter(|(other, it)| *other != null && it.blocking)
+                .filter(|(other, it)| *other != null && it.device == device && it.blocking)
                 .map(|(other, _)| other)
                 .collect()
-        } else if self.streams.get(stream)?.blocking {
+        } else if blocking {
             vec![null]
         } else {
             return Ok(());
@@ -167,11 +231,11 @@ impl Driver {
 
     fn create_stream(&mut self, flags: u32) -> Result<Handle<Stream>> {
         const NON_BLOCKING: u32 = 1;
-        self.context()?;
+        let device = self.context()?;
         if flags & !NON_BLOCKING != 0 {
             return Err(Failure::invalid(format!("stream flags {flags:#x}")));
         }
-        Ok(self.streams.insert(Stream { blocking: flags & NON_BLOCKING == 0, ..Stream::default() }))
+        Ok(self.streams.insert(Stream { device, blocking: flags & NON_BLOCKING == 0, ..Stream::default() }))
     }
 }
 
@@ -197,15 +261,12 @@ driver_calls! {
     /// Ends a stream once its work is done.
     fn cuStreamDestroy_v2(driver, stream: Handle<Stream>) {
         let stream = driver.stream(stream)?;
-        if stream == driver.device.null_stream {
+        if driver.is_null(stream) {
             return Err(Failure::new(CudaError::InvalidHandle, "the null stream cannot be destroyed"));
         }
         driver.refuse_while_capturing(stream, "destroying it")?;
-        let idle = driver.reached(driver.now(stream)?);
         driver.streams.get_mut(stream)?.destroyed = true;
-        if idle {
-            driver.streams.remove(stream)?;
-        }
+        driver.forget_if_destroyed(stream);
         Ok(())
     }
 
@@ -224,7 +285,8 @@ driver_calls! {
         let stream = driver.stream(stream)?;
         driver.refuse_while_capturing(stream, "asking whether it is done")?;
         driver.refuse_implicit_wait(stream)?;
-        driver.poll(driver.now(stream)?)
+        let point = driver.now(stream)?;
+        driver.poll(point)
     }
 
     /// Makes a stream wait for an event as it is recorded now; later recordings do not count.

@@ -226,3 +226,74 @@ fn tiles_of_64_rows_lose_to_tiles_of_128() {
         assert!(sectors(&forward) > 1.7 * sectors(&better));
     }
 }
+
+/// Kernels over 32 k rows of bf16 on an H100 as published: QuACK, github.com/Dao-AILab/quack, whose figure
+/// `media/bf16_kernel_benchmarks_single_row.svg` gives what is read and written over the time, in GB/s: read off its
+/// coordinates.
+const PUBLISHED_ROWS: [(&str, usize, f64); 4] = [
+    ("softmax", 1024, 2630.0),
+    ("softmax", 4096, 2889.0),
+    ("rms_norm", 1024, 2581.0),
+    ("rms_norm", 4096, 2900.0),
+];
+
+/// What one of the kernels of `rows.cu` asks for, by row; its results are compared with those in `f64`.
+fn rows(name: &str, columns: usize) -> Option<Summary> {
+    const ROWS: usize = 64;
+    let mut gpu = Gpu::of("rows.cu")?;
+    let mut random = Random(columns as u64);
+    let mut values =
+        |count: usize| (0..count).map(|_| bf16::from_f32(3.0 * random.unit())).collect::<Vec<bf16>>();
+    let (x, weights) = (values(ROWS * columns), values(columns));
+    let (input, weight, output) = (gpu.upload(&x), gpu.upload(&weights), gpu.alloc::<bf16>(ROWS * columns));
+    let arguments = match name {
+        "softmax" => arguments![input, output],
+        _ => arguments![input, weight, output, 1e-5_f32],
+    };
+    let threads = if columns == 1024 { 128 } else { 256 };
+    let kernel = format!("{name}_{columns}");
+    let summary = gpu
+        .count(&kernel, [ROWS as u32, 1, 1], threads, 0, &arguments)
+        .unwrap_or_else(|fault| panic!("{fault}"));
+    let got = gpu.download::<bf16>(output, ROWS * columns);
+    for (x, got) in x.chunks(columns).zip(got.chunks(columns)).step_by(17) {
+        let x: Vec<f64> = x.iter().map(|x| x.to_f64()).collect();
+        let greatest = x.iter().copied().fold(f64::MIN, f64::max);
+        let sum: f64 = x.iter().map(|x| (x - greatest).exp()).sum();
+        let deviation = (x.iter().map(|x| x * x).sum::<f64>() / columns as f64 + 1e-5).sqrt();
+        let want = |i: usize| match name {
+            "softmax" => (x[i] - greatest).exp() / sum,
+            _ => x[i] / deviation * weights[i].to_f64(),
+        };
+        // One rounding to bf16, and sums in f32 behind it.
+        assert_close(
+            &kernel,
+            (0..columns).map(|i| (got[i].to_f64(), want(i), want(i).abs() / 250.0 + 1e-30)),
+        );
+    }
+    assert_eq!(summary.distinct_bytes[1], (2 * ROWS * columns) as u64);
+    let extra = if name == "softmax" { 0 } else { 2 * columns as u64 };
+    assert_eq!(summary.distinct_bytes[0], (2 * ROWS * columns) as u64 + extra);
+    Some(summary.times(32 * 1024 / ROWS as u64))
+}
+
+#[test]
+fn rows_are_predicted_at_half_of_their_published_time_or_more() {
+    for (name, columns, published) in PUBLISHED_ROWS {
+        let Some(all) = rows(name, columns) else { return };
+        let bounds = Rates::bounds(&H100, &all);
+        let measured = (4 * 32 * 1024 * columns) as f64 / (published * 1e9);
+        let ratio = bounds[0].seconds / measured;
+        let list: Vec<String> = bounds
+            .iter()
+            .take(4)
+            .map(|bound| format!("{} {:.0}", bound.resource, bound.seconds * 1e6))
+            .collect();
+        println!(
+            "{name}, {columns} columns: measured {:.1} us, predicted {ratio:.2} of it; {} us",
+            measured * 1e6,
+            list.join(", ")
+        );
+        assert!((0.5..=1.0).contains(&ratio), "{name}, {columns} columns: {ratio}; {list:?}");
+    }
+}

@@ -28,9 +28,14 @@ pub fn on_any_gpu(test: &str, program: impl FnOnce()) {
 /// Runs `program` in a process of its own for each schedule and wants it to succeed. `test` is the name of the test
 /// that calls.
 pub fn eager_and_late(test: &str, program: impl FnOnce()) {
+    eager_and_late_with(test, &[], program);
+}
+
+/// As [`eager_and_late`], with other variables.
+pub fn eager_and_late_with(test: &str, variables: Variables, program: impl FnOnce()) {
     run(test, program, |run_child| {
         for schedule in ["eager", "late"] {
-            let output = run_child(schedule, &[]);
+            let output = run_child(schedule, variables);
             assert!(output.status.success(), "run {schedule}:\n{}", text(&output));
         }
     });
@@ -110,9 +115,22 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
+/// Starts the test that this process runs once more, as another process of the same program, which finds `case` in
+/// [`CASE`].
+pub fn another_process(test: &str, case: &str) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env(CASE, case);
+    command
+}
+
 /// A context with a stream of its own, ordered by hand as the engine does it.
 pub fn gpu() -> (Arc<CudaContext>, Arc<CudaStream>) {
-    let context = CudaContext::new(0).unwrap();
+    device(0)
+}
+
+/// As [`gpu`], on one of several devices.
+pub fn device(ordinal: usize) -> (Arc<CudaContext>, Arc<CudaStream>) {
+    let context = CudaContext::new(ordinal).unwrap();
     // SAFETY: the tests order their streams themselves; that is what they are about.
     unsafe { context.disable_event_tracking() };
     let stream = context.new_stream().unwrap();

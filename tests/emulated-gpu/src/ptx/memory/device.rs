@@ -11,6 +11,8 @@ use super::races::{AccessShadow, GlobalAccessor, GlobalRace, Races};
 const REGION: u64 = 1 << 32;
 /// Where in its region an allocation begins: aligned as `cuMemAlloc` promises, and no better.
 const START: u64 = 256;
+/// From the addresses of one device to those of the next, so that an address tells its device.
+const DEVICE: u64 = 1 << 56;
 
 /// A wrong use of device memory.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -66,7 +68,9 @@ pub enum MemoryError {
 /// The memory of a device. New memory is NaN-filled and counts as never written.
 #[derive(Debug)]
 pub struct DeviceMemory {
-    /// Region to allocation; the first region is the null page.
+    /// Where its addresses begin.
+    start: u64,
+    /// Region to allocation; the first region holds nothing: it is the null page of the first device.
     regions: Vec<Option<u32>>,
     allocations: Vec<Allocation>,
     capacity: usize,
@@ -83,6 +87,13 @@ pub enum KernelError {
     Race(GlobalRace),
 }
 
+/// Bytes on their way from one place to another, with what is known of them.
+#[derive(Debug)]
+pub struct Copied {
+    bytes: Vec<u8>,
+    written: Bitmap,
+}
+
 #[derive(Debug)]
 struct Allocation {
     base: u64,
@@ -97,13 +108,30 @@ struct Allocation {
 impl DeviceMemory {
     /// A device with `capacity` bytes.
     pub fn new(capacity: usize) -> DeviceMemory {
+        DeviceMemory::of_device(0, capacity)
+    }
+
+    /// As [`DeviceMemory::new`], of the device of that index.
+    pub fn of_device(index: usize, capacity: usize) -> DeviceMemory {
         DeviceMemory {
+            start: index as u64 * DEVICE,
             regions: vec![None],
             allocations: Vec::new(),
             capacity,
             used: 0,
             races: Races::default(),
         }
+    }
+
+    /// The index of the device that an address belongs to.
+    pub fn device_of(address: u64) -> usize {
+        (address / DEVICE) as usize
+    }
+
+    /// The region of an address; `None` for those of other devices.
+    fn region(&self, address: u64) -> Option<u32> {
+        let offset = address.checked_sub(self.start)?;
+        self.regions.get((offset / REGION) as usize).copied().flatten()
     }
 
     /// Bytes of the device.
@@ -125,7 +153,7 @@ impl DeviceMemory {
         }
         contents.resize(bytes, POISON);
         self.used += bytes;
-        let base = self.regions.len() as u64 * REGION + START;
+        let base = self.start + self.regions.len() as u64 * REGION + START;
         let regions = (START + bytes as u64) / REGION + 1;
         let index = Some(self.allocations.len() as u32);
         self.regions.extend((0..regions).map(|_| index));
@@ -137,8 +165,7 @@ impl DeviceMemory {
 
     /// Frees the allocation that begins at `address`; later use of it is an error for ever.
     pub fn free(&mut self, address: u64) -> Result<(), MemoryError> {
-        let allocation = self.regions.get((address / REGION) as usize).copied().flatten();
-        let allocation = allocation.map(|index| &mut self.allocations[index as usize]);
+        let allocation = self.region(address).map(|index| &mut self.allocations[index as usize]);
         match allocation {
             Some(allocation) if allocation.base == address && allocation.live => {
                 self.used -= allocation.size;
@@ -287,13 +314,24 @@ impl DeviceMemory {
 
     /// Copies within the device. Bytes that were never written stay so in the copy.
     pub fn copy(&mut self, destination: u64, source: u64, length: usize) -> Result<(), MemoryError> {
+        let copied = self.copied(source, length)?;
+        self.put(destination, &copied)
+    }
+
+    /// Memory as it is, written or not: one end of a copy.
+    pub fn copied(&self, source: u64, length: usize) -> Result<Copied, MemoryError> {
         let (index, offset) = self.locate(source, length)?;
-        let bytes = self.allocations[index].bytes[offset..offset + length].to_vec();
-        let written = self.allocations[index].written.range(offset, length);
+        let Allocation { bytes, written, .. } = &self.allocations[index];
+        Ok(Copied { bytes: bytes[offset..offset + length].to_vec(), written: written.range(offset, length) })
+    }
+
+    /// The other end of the copy.
+    pub fn put(&mut self, destination: u64, copied: &Copied) -> Result<(), MemoryError> {
+        let length = copied.bytes.len();
         let (index, offset) = self.locate(destination, length)?;
         let allocation = &mut self.allocations[index];
-        allocation.bytes[offset..offset + length].copy_from_slice(&bytes);
-        allocation.written.replace(offset, &written, length);
+        allocation.bytes[offset..offset + length].copy_from_slice(&copied.bytes);
+        allocation.written.replace(offset, &copied.written, length);
         Ok(())
     }
 
@@ -321,9 +359,14 @@ impl DeviceMemory {
 
     /// Allocation and offset of `bytes` bytes at `address`, which must all be inside and alive.
     fn locate(&self, address: u64, bytes: usize) -> Result<(usize, usize), MemoryError> {
-        let index = self.regions.get((address / REGION) as usize).copied().flatten();
-        let Some(index) = index.map(|index| index as usize) else {
-            let nearest = if address < REGION { " (null pointer plus offset)".into() } else { String::new() };
+        let Some(index) = self.region(address).map(|index| index as usize) else {
+            let nearest = match DeviceMemory::device_of(address) {
+                _ if address < REGION => " (null pointer plus offset)".into(),
+                device if device as u64 * DEVICE != self.start => {
+                    format!(" of this device: the address is of device {device}")
+                }
+                _ => String::new(),
+            };
             return Err(MemoryError::OutOfBounds { address, bytes, nearest });
         };
         let Allocation { base, size, live, .. } = self.allocations[index];
@@ -360,6 +403,23 @@ impl From<MemoryError> for KernelError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_tells_its_device() {
+        let mut devices = [0, 1].map(|index| DeviceMemory::of_device(index, 1000));
+        let [a, b] = devices.each_mut().map(|memory| memory.alloc(8).unwrap());
+        assert_eq!([a, b].map(DeviceMemory::device_of), [0, 1]);
+        assert_eq!((a % 256, b % 256), (0, 0));
+        devices[0].write(a, &[1, 2]).unwrap();
+        let copied = devices[0].copied(a, 4).unwrap();
+        devices[1].put(b, &copied).unwrap();
+        assert_eq!(devices[1].load(b, 2).unwrap(), [1, 2]);
+        assert!(matches!(devices[1].load(b, 3), Err(MemoryError::Uninitialised { offset: 2, .. })));
+        assert!(devices[0].load(b, 1).unwrap_err().to_string().ends_with("the address is of device 1"));
+        assert!(devices[1].load(a, 1).unwrap_err().to_string().ends_with("the address is of device 0"));
+        assert!(matches!(devices[0].free(b), Err(MemoryError::NotAnAllocation { .. })));
+        devices[1].free(b).unwrap();
+    }
 
     #[test]
     fn allocations_live_die_and_are_checked() {
