@@ -33,7 +33,7 @@ pub fn losses(bench: &mut Bench<'_>) {
             cpu,
             &cross_entropy,
             cross_entropy::Backward {
-                logits,
+                logits: Some(logits),
                 labels,
                 weights,
                 log_sum_exp: &log_sum_exp,

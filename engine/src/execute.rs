@@ -126,6 +126,12 @@ impl<'s, B: Backend, P: Precision> Operands<'s, B, P> {
         self.gradient_if(position).expect("a parameter's gradient has a place")
     }
 
+    /// An activation that is read, unless the first output takes its place.
+    fn activation_unless_overwritten(&mut self, position: usize) -> Option<Slice<'s, B, P::Activation>> {
+        let output = self.step.writes.first().copied().flatten().map(|output| output.location);
+        (output != Some(self.step.reads[position].location)).then(|| self.activation(position))
+    }
+
     /// Whether the output at `position` is stored or added to.
     fn store(&self, position: usize) -> Store {
         self.step.stores[position]
@@ -369,7 +375,7 @@ fn backward<P: Precision, B: Kernels<P>>(
             use at::activation_gradient::{DU, DY, SAVED};
             let operands = activation::Backward {
                 saved: o.activation(SAVED),
-                dy: o.activation(DY),
+                dy: o.activation_unless_overwritten(DY),
                 du: o.activation_mut(DU),
             };
             backend.activation_backward(op, operands);
@@ -451,7 +457,7 @@ fn backward<P: Precision, B: Kernels<P>>(
         GradientOp::CrossEntropy(op) => {
             use at::cross_entropy_gradient::{D_LOGITS, D_LOSS, LABELS, LOG_SUM_EXP, LOGITS, WEIGHTS};
             let operands = cross_entropy::Backward {
-                logits: o.activation(LOGITS),
+                logits: o.activation_unless_overwritten(LOGITS),
                 labels: o.index(LABELS),
                 weights: o.master(WEIGHTS),
                 log_sum_exp: o.master(LOG_SUM_EXP),

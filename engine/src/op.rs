@@ -161,6 +161,16 @@ names!(GradientOp {
 });
 
 impl Operation {
+    /// The position of what an operation reads, element by element, before it stores its first output there: the output may
+    /// take its place if nobody reads it later.
+    pub fn overwrites(&self) -> Option<usize> {
+        match self {
+            Self::Backward(GradientOp::CrossEntropy(_)) => Some(at::cross_entropy_gradient::LOGITS),
+            Self::Backward(GradientOp::ActivationGradient(_)) => Some(at::activation_gradient::DY),
+            Self::Forward(_) | Self::Backward(_) => None,
+        }
+    }
+
     /// Whether the operand at `position`, if it is a parameter, is read as the master rather than as a product's weight.
     pub fn reads_master(&self, position: usize) -> bool {
         match self {

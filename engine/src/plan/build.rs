@@ -257,6 +257,9 @@ impl<'r> Buffers<'r> {
             match into {
                 None if optional && last_read[output.0] == NEVER => continue,
                 None if self.of_value[output.0].is_some() => {}
+                None if let Some(place) = self.overwritten(step, node, position, last_read) => {
+                    self.of_value[output.0] = Some(place);
+                }
                 None => self.own(output),
                 Some(into) if last_read[into.0] == step && !node.inputs.contains(&into) => {
                     self.of_value[output.0] = self.of_value[into.0];
@@ -269,6 +272,14 @@ impl<'r> Buffers<'r> {
             self.live(output, step, last_read[output.0].max(step));
         }
         Call { node, copies }
+    }
+
+    /// The buffer of what a node reads, if its output may take that place.
+    fn overwritten(&self, step: usize, node: &Node, output: usize, last_read: &[usize]) -> Option<Place> {
+        let read = *node.inputs.get(node.operation.overwrites()?)?;
+        let once = node.inputs.iter().filter(|&&input| input == read).count() == 1;
+        let place = self.of_value[read.0].filter(|place| matches!(place, Place::Buffer(_)))?;
+        (output == 0 && once && last_read[read.0] == step).then_some(place)
     }
 
     /// Gives a value a buffer of its own.

@@ -27,7 +27,7 @@ pub fn backward<P: CpuPrecision>(cpu: &Cpu, activation: &Activation, operands: B
     cpu.for_each_range(Grid::of_elements(saved.len(), 1), |_, range| {
         // SAFETY: every range belongs to one task.
         let du = unsafe { du.piece(range.clone()) };
-        derivatives(cpu.token(), *activation, &saved[range.clone()], &dy[range], du);
+        derivatives(cpu.token(), *activation, &saved[range.clone()], dy.map(|dy| &dy[range]), du);
     });
 }
 
@@ -66,10 +66,11 @@ kernel! {
 }
 
 kernel! {
-    fn derivatives<S, A>(simd, activation: Activation, saved: &[A], dy: &[A], du: &mut [A]) {
+    /// `du = dy · f'(u)`; du takes the place of dy where there is none.
+    fn derivatives<S, A>(simd, activation: Activation, saved: &[A], dy: Option<&[A]>, du: &mut [A]) {
         for at in (0..du.len()).step_by(S::LANES) {
             let slope = derivative(simd, activation, simd.load(&saved[at..]));
-            (simd.load(&dy[at..]) * slope).store(&mut du[at..]);
+            (simd.load(&dy.unwrap_or(&*du)[at..]) * slope).store(&mut du[at..]);
         }
     }
 }

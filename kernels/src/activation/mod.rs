@@ -59,8 +59,8 @@ pub struct Forward<'a, M: Memory, P: Precision> {
 pub struct Backward<'a, M: Memory, P: Precision> {
     /// u if [`Activation::keeps_preactivation`], otherwise f(u).
     pub saved: M::Slice<'a, P::Activation>,
-    /// Gradient of f(u).
-    pub dy: M::Slice<'a, P::Activation>,
+    /// Gradient of f(u); `None` if it lies where that of u is stored, which takes its place.
+    pub dy: Option<M::Slice<'a, P::Activation>>,
     /// Gradient of u, stored.
     pub du: M::SliceMut<'a, P::Activation>,
 }

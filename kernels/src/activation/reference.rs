@@ -67,6 +67,6 @@ pub fn forward(activation: &Activation, operands: super::Forward<'_, Host, F64>)
 pub fn backward(activation: &Activation, operands: super::Backward<'_, Host, F64>) {
     let super::Backward { saved, dy, du } = operands;
     for i in 0..du.len() {
-        du[i] = dy[i] * activation.derivative(saved[i]);
+        du[i] = dy.map_or(du[i], |dy| dy[i]) * activation.derivative(saved[i]);
     }
 }

@@ -86,7 +86,7 @@ pub fn backward<P: CpuPrecision>(cpu: &Cpu, cross_entropy: &CrossEntropy, operan
             if weights[row] == 0.0 {
                 d_logits.fill(Stored::narrow(0.0));
             } else {
-                let logits = &logits[row * classes..(row + 1) * classes];
+                let logits = logits.map(|logits| &logits[row * classes..(row + 1) * classes]);
                 gradient(cpu.token(), logits, log_sum_exp[row], factor, labels[row] as usize, d_logits);
             }
         }
@@ -94,13 +94,14 @@ pub fn backward<P: CpuPrecision>(cpu: &Cpu, cross_entropy: &CrossEntropy, operan
 }
 
 kernel! {
-    /// `y = factor · (exp(x − shift) − [at the label])`
-    pub(crate) fn gradient<S, A>(simd, x: &[A], shift: f32, factor: f32, label: usize, y: &mut [A]) {
-        for at in (0..x.len()).step_by(S::LANES) {
-            let power = math::exp(simd, simd.load(&x[at..]) - simd.splat(shift));
+    /// `y = factor · (exp(x − shift) − [at the label])`; y takes the place of x where there is none.
+    pub(crate) fn gradient<S, A>(simd, x: Option<&[A]>, shift: f32, factor: f32, label: usize, y: &mut [A]) {
+        let of_label = simd.load(&x.unwrap_or(&*y)[label..=label]);
+        for at in (0..y.len()).step_by(S::LANES) {
+            let power = math::exp(simd, simd.load(&x.unwrap_or(&*y)[at..]) - simd.splat(shift));
             (power * simd.splat(factor)).store(&mut y[at..]);
         }
-        let power = math::exp(simd, simd.load(&x[label..]) - simd.splat(shift));
+        let power = math::exp(simd, of_label - simd.splat(shift));
         (power * simd.splat(factor) - simd.splat(factor)).store(&mut y[label..=label]);
     }
 }

@@ -46,8 +46,8 @@ pub struct Forward<'a, M: Memory, P: Precision> {
 
 /// Operands of the backward pass.
 pub struct Backward<'a, M: Memory, P: Precision> {
-    /// `[rows, classes]`
-    pub logits: M::Slice<'a, P::Activation>,
+    /// `[rows, classes]`; `None` if they lie where their gradient is stored, which takes their place.
+    pub logits: Option<M::Slice<'a, P::Activation>>,
     /// `[rows]`
     pub labels: M::Slice<'a, i32>,
     /// `[rows]`

@@ -32,7 +32,8 @@ pub fn backward(cross_entropy: &CrossEntropy, operands: Backward<'_, Host, F64>)
     let classes = cross_entropy.classes;
     for i in 0..labels.len() {
         for c in 0..classes {
-            let softmax = (logits[i * classes + c] - log_sum_exp[i]).exp();
+            let logit = logits.map_or(d_logits[i * classes + c], |logits| logits[i * classes + c]);
+            let softmax = (logit - log_sum_exp[i]).exp();
             let target = f64::from(c == labels[i] as usize);
             d_logits[i * classes + c] =
                 if weights[i] == 0.0 { 0.0 } else { d_loss[0] * weights[i] * (softmax - target) };

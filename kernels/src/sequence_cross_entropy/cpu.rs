@@ -51,7 +51,7 @@ pub fn backward<P: CpuPrecision>(cpu: &Cpu, _: &SequenceCrossEntropy, operands: 
             None => d_logits.fill(Stored::narrow(0.0)),
             Some(label) => {
                 let (factor, label) = (d_loss[0] * weights[s], label - rows.start);
-                gradient(cpu.token(), &logits[rows], log_sum_exp[s], factor, label, d_logits);
+                gradient(cpu.token(), Some(&logits[rows]), log_sum_exp[s], factor, label, d_logits);
             }
         }
     });

@@ -37,7 +37,7 @@ fn cross_entropy_of<B: Device<P>, P: Precision<Activation = R, Master = R>, R: R
     host.cross_entropy_backward(
         &constants,
         cross_entropy::Backward {
-            logits: &logits,
+            logits: Some(&logits),
             labels: &labels[..weights.len()],
             weights: &weights,
             log_sum_exp: &log_sum_exp,

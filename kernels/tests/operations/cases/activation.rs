@@ -45,8 +45,13 @@ impl Case for Activation {
             }) },
             step! { p, 1, activation_backward(&self.function, activation::Backward {
                 saved: &p.read(saved),
-                dy: &p.read("dy"),
+                dy: Some(&p.read("dy")),
                 du: &mut p.assign("du"),
+            }) },
+            step! { p, 1, activation_backward(&self.function, activation::Backward {
+                saved: &p.read(saved),
+                dy: None,
+                du: &mut p.accumulate("dy"),
             }) },
         ]
     }

@@ -55,12 +55,20 @@ impl Case for CrossEntropy {
                 prediction: &mut p.assign("prediction"),
             }) },
             step! { p, 1, cross_entropy_backward(&self.cross_entropy, cross_entropy::Backward {
-                logits: &p.read("logits"),
+                logits: Some(&p.read("logits")),
                 labels: &self.labels,
                 weights: &p.read("weights"),
                 log_sum_exp: &p.read("log_sum_exp"),
                 d_loss: &p.read("d_loss"),
                 d_logits: &mut p.assign("d_logits"),
+            }) },
+            step! { p, 1, cross_entropy_backward(&self.cross_entropy, cross_entropy::Backward {
+                logits: None,
+                labels: &self.labels,
+                weights: &p.read("weights"),
+                log_sum_exp: &p.read("log_sum_exp"),
+                d_loss: &p.read("d_loss"),
+                d_logits: &mut p.accumulate("logits"),
             }) },
         ]
     }

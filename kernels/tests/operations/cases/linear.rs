@@ -73,7 +73,7 @@ impl Case for Linear {
             }) },
             step! { p, 1, activation_backward(&self.linear.activation, activation::Backward {
                 saved: &p.read(saved),
-                dy: &p.read("dy"),
+                dy: Some(&p.read("dy")),
                 du: &mut p.assign("du"),
             }) },
             step! { p, self.linear.outputs, linear_input_gradient(&self.linear, linear::InputGradient {
