@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use engine::{Plan, PlanOptions, Precision};
+use engine::{Plan, PlanOptions};
 use model::{Albert, Capacity, Head, Mode, ModelError};
 use serde_json::json;
 use train::exit::ExitCode;
@@ -25,6 +25,15 @@ enum Recompute {
     Layer,
 }
 
+/// What activations are stored in.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Precision {
+    /// 32 bits
+    F32,
+    /// 16 bits; weights, their gradients and moments stay f32
+    Bf16,
+}
+
 /// Plan a training step: kernel calls, arithmetic and memory, with no device and no data.
 #[derive(Args)]
 pub struct Arguments {
@@ -43,6 +52,9 @@ pub struct Arguments {
     /// What backward computes again to need less memory
     #[arg(long, value_enum, default_value_t = Recompute::None)]
     recompute: Recompute,
+    /// What activations are stored in
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    precision: Precision,
     /// Print every kernel call with its places in memory
     #[arg(long)]
     steps: bool,
@@ -53,7 +65,7 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let Arguments { preset, tokens, seq, vocab_size, recompute, steps, json } = arguments;
+    let Arguments { preset, tokens, seq, vocab_size, recompute, precision, steps, json } = arguments;
     let settings = few_settings(&[
         ("model.preset", "--preset", Some(preset.clone())),
         ("model.vocab_size", "--vocab-size", Some(vocab_size.to_string())),
@@ -72,30 +84,31 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         Recompute::Gelu => engine::Recompute::Gelu,
         Recompute::Layer => engine::Recompute::Layer,
     };
-    let plan = albert.plan(
-        &Head::Pretraining,
-        capacity,
-        Mode::Training,
-        PlanOptions { precision: Precision::F32, recompute },
-    )?;
+    let precision = match precision {
+        Precision::F32 => engine::Precision::F32,
+        Precision::Bf16 => engine::Precision::Bf16,
+    };
+    let options = PlanOptions { precision, recompute };
+    let plan = albert.plan(&Head::Pretraining, capacity, Mode::Training, options)?;
     if *steps {
         say!("{}", plan.to_string().trim_end());
     } else if *json {
         print_json(&albert, &plan, capacity)?;
     } else {
         say!("{preset}: {:.2} M parameters", albert.parameters().count() as f64 / 1e6);
-        print_plan(&plan, capacity)?;
+        print_plan(&albert, &plan, capacity, precision)?;
     }
     Ok(ExitCode::Done)
 }
 
 /// Bytes by what they are for. Gaps for alignment belong to what they follow.
-fn memory(plan: &Plan) -> [(&'static str, usize); 4] {
-    let buffer = plan.parameter_size() / 4;
+fn memory(albert: &Albert, plan: &Plan) -> [(&'static str, usize); 5] {
+    let buffer = albert.parameters().buffer_length() * size_of::<f32>();
     [
         ("parameters", buffer),
         ("gradients", buffer),
         ("moments", 2 * buffer),
+        ("copies of weights", plan.parameter_size() - 4 * buffer),
         ("activations", plan.arena_size()),
     ]
 }
@@ -104,6 +117,7 @@ fn print_json(albert: &Albert, plan: &Plan, capacity: Capacity) -> Result<()> {
     let by_kernel: Vec<_> = (plan.cost_by_operation().into_iter())
         .map(|(name, calls, cost)| json!({ "kernel": name, "calls": calls, "model_flops": cost.model_flops, "executed_flops": cost.executed_flops, "bytes": cost.bytes }))
         .collect();
+    let memory = memory(albert, plan);
     let object = json!({
         "parameters": albert.parameters().count(),
         "tokens": capacity.tokens,
@@ -113,17 +127,17 @@ fn print_json(albert: &Albert, plan: &Plan, capacity: Capacity) -> Result<()> {
         "model_flops": plan.cost().model_flops,
         "executed_flops": plan.cost().executed_flops,
         "bytes_moved": plan.cost().bytes,
-        "memory_bytes": serde_json::Map::from_iter(memory(plan).map(|(name, size)| (name.into(), size.into()))),
+        "memory_bytes": serde_json::Map::from_iter(memory.map(|(name, size)| (name.replace(' ', "_"), size.into()))),
         "kernels": by_kernel,
     });
     say!("{object}");
     Ok(())
 }
 
-fn print_plan(plan: &Plan, capacity: Capacity) -> Result<()> {
+fn print_plan(albert: &Albert, plan: &Plan, capacity: Capacity, precision: engine::Precision) -> Result<()> {
     let giga = |count: u64| count as f64 / 1e9;
     say!(
-        "a training step over {} tokens: {} sequences, {} masked tokens, f32",
+        "a training step over {} tokens: {} sequences, {} masked tokens, {precision}",
         capacity.tokens,
         capacity.sequences,
         capacity.masked
@@ -143,8 +157,8 @@ fn print_plan(plan: &Plan, capacity: Capacity) -> Result<()> {
     let model = giga(cost.model_flops);
     say!("  the model itself needs {model:.3} GFLOP; the rest computes again what backward needs");
     say!("\n  memory");
-    let memory = memory(plan);
-    for (name, size) in memory {
+    let memory = memory(albert, plan);
+    for (name, size) in memory.into_iter().filter(|&(_, size)| size > 0) {
         say!("  {name:24} {:>10}", bytes(size));
     }
     say!("  {:24} {:>10}", "all", bytes(memory.iter().map(|(_, size)| size).sum()));
