@@ -49,6 +49,12 @@ struct StepArguments {
     /// Sequences computed at a time; not given: as in training
     #[arg(long, value_name = "N")]
     micro_batch: Option<usize>,
+    /// What backward computes again: none, gelu or layer
+    #[arg(long, default_value = "none")]
+    recompute: String,
+    /// Whether the last layer is computed only for the tokens that are read
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    gather_last_layer: bool,
     /// f32, bf16 or auto (f32 on a processor)
     #[arg(long, default_value = "f32")]
     precision: String,
@@ -82,13 +88,16 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn settings(arguments: &StepArguments) -> Result<Pretrain> {
-    let StepArguments { preset, seq, batch, micro_batch, precision, optimizer, cpu, .. } = arguments;
+    let StepArguments { preset, seq, batch, micro_batch, recompute, precision, optimizer, cpu, .. } =
+        arguments;
     let number = |value: Option<usize>| value.map(|value| value.to_string());
     Ok(few_settings(&[
         ("model.preset", "--preset", Some(preset.clone())),
         ("sampling.max_seq_length", "--seq", number(Some(*seq))),
         ("training.batch", "--batch", number(Some(*batch))),
         ("training.micro_batch", "--micro-batch", number(*micro_batch)),
+        ("training.recompute", "--recompute", Some(recompute.clone())),
+        ("training.gather_last_layer", "--gather-last-layer", Some(arguments.gather_last_layer.to_string())),
         ("device.precision", "--precision", Some(precision.clone())),
         ("optimizer.optimizer", "--optimizer", Some(optimizer.clone())),
         ("device.threads", "--threads", number(cpu.threads)),
@@ -193,6 +202,8 @@ impl Measured {
             "batch": batch,
             "micro_batch": pretraining::micro_batch(settings),
             "precision": precision,
+            "recompute": arguments.recompute,
+            "gather_last_layer": arguments.gather_last_layer,
             "optimizer": optimizer,
             "steps": steps,
             "device": "cpu",

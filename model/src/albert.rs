@@ -37,6 +37,8 @@ pub struct Albert {
     /// By group, then by inner group.
     pub(crate) blocks: Vec<Vec<Block>>,
     pub(crate) on_top: HeadParameters,
+    /// Whether the last block is computed for the rows alone that a head reads.
+    pub(crate) gathers_last_layer: bool,
 }
 
 impl Block {
@@ -100,7 +102,15 @@ impl Albert {
             mapping_in,
             blocks,
             on_top,
+            gathers_last_layer: true,
         })
+    }
+
+    /// The same with a last block that is computed for every token, also where a head reads few of them: losses and
+    /// gradients are equal up to rounding, which runs of earlier versions must have as it was.
+    #[must_use]
+    pub fn with_whole_last_layer(self) -> Self {
+        Self { gathers_last_layer: false, ..self }
     }
 
     /// Sizes and constants.

@@ -1,6 +1,6 @@
 //! The computation below the heads (`ALBERT.md`, Forward pass): embeddings, mapping-in, and the shared block applied L times.
 
-use engine::{Activation, Axis, Content, Graph, Indices, Norm, ParameterId, Rows, Tensor, Tokens};
+use engine::{Activation, Axis, Content, Graph, Indices, Norm, ParameterId, Rows, Tensor, Tokens, Union};
 
 use crate::albert::{Albert, Block};
 use crate::declare::{Dense, NormParameters};
@@ -60,6 +60,37 @@ impl Albert {
     /// Records the encoder; returns the hidden states, the embeddings first and the last block's output last, each
     /// `[tokens, hidden_size]`.
     pub fn encode<'g>(&self, graph: &'g Graph, batch: Packed<'g>, mode: Mode) -> Vec<Tensor<'g>> {
+        self.states(graph, batch, mode, None)
+    }
+
+    /// Records the encoder for a head that reads some rows of its last state only: the state, and for each of `lists` the
+    /// rows to [gather](Tensor::gather) from it; without lists every row is read.
+    ///
+    /// What follows the last block's attention is computed for those rows alone, the sorted union of the lists: each row of it
+    /// depends on no other.
+    pub(crate) fn encode_rows<'g, const N: usize>(
+        &self,
+        graph: &'g Graph,
+        batch: Packed<'g>,
+        mode: Mode,
+        lists: [Indices<'g>; N],
+    ) -> (Tensor<'g>, [Indices<'g>; N]) {
+        let last = |states: Vec<Tensor<'g>>| states[states.len() - 1];
+        if N == 0 || !self.gathers_last_layer {
+            return (last(self.states(graph, batch, mode, None)), lists);
+        }
+        let Union { rows, places } = graph.union("read rows", lists);
+        (last(self.states(graph, batch, mode, Some(rows))), places)
+    }
+
+    /// The hidden states; the last one of the rows `read` alone, if that is said.
+    fn states<'g>(
+        &self,
+        graph: &'g Graph,
+        batch: Packed<'g>,
+        mode: Mode,
+        read: Option<Indices<'g>>,
+    ) -> Vec<Tensor<'g>> {
         let dropout = |probability: f64| if mode == Mode::Training { probability as f32 } else { 0.0 };
         let config = self.config();
         let embedded = graph.scope("embeddings", || {
@@ -74,32 +105,22 @@ impl Albert {
             }
         });
         let mut states = vec![embedded];
-        for layer in 0..config.num_hidden_layers {
-            for block in &self.blocks[config.group_of(layer)] {
-                let x = states[states.len() - 1];
-                let probabilities =
-                    [config.hidden_dropout_prob, config.attention_probs_dropout_prob].map(dropout);
-                let record = || graph.region(|| self.block(graph, x, block, batch.offsets, probabilities));
-                states.push(graph.scope(&format!("encoder/layer.{layer}"), record));
-            }
+        let blocks: Vec<_> = (0..config.num_hidden_layers)
+            .flat_map(|layer| self.blocks[config.group_of(layer)].iter().map(move |block| (layer, block)))
+            .collect();
+        for (index, &(layer, block)) in blocks.iter().enumerate() {
+            let x = states[states.len() - 1];
+            let probabilities =
+                [config.hidden_dropout_prob, config.attention_probs_dropout_prob].map(dropout);
+            let read = read.filter(|_| index + 1 == blocks.len());
+            let record = || graph.region(|| self.block(graph, x, block, batch.offsets, probabilities, read));
+            states.push(graph.scope(&format!("encoder/layer.{layer}"), record));
         }
         states
     }
 
-    /// Records the encoder for a head that reads some rows of its last state only: the state, and for each of `lists` the
-    /// rows to [gather](Tensor::gather) from it.
-    pub(crate) fn encode_rows<'g, const N: usize>(
-        &self,
-        graph: &'g Graph,
-        batch: Packed<'g>,
-        mode: Mode,
-        lists: [Indices<'g>; N],
-    ) -> (Tensor<'g>, [Indices<'g>; N]) {
-        let states = self.encode(graph, batch, mode);
-        (states[states.len() - 1], lists)
-    }
-
-    /// One block, layer norm after each residual connection.
+    /// One block, layer norm after each residual connection; of the rows `read` alone from behind its attention on, if that is
+    /// said.
     fn block<'g>(
         &self,
         graph: &'g Graph,
@@ -107,11 +128,16 @@ impl Albert {
         block: &Block,
         offsets: Indices<'g>,
         dropout: [f32; 2],
+        read: Option<Indices<'g>>,
     ) -> Tensor<'g> {
         let [hidden_dropout, attention_dropout] = dropout;
         let attended = graph.scope("attention", || {
             let qkv = self.dense(graph, x, block.qkv, Activation::Identity);
             let context = qkv.attention(offsets, self.config().num_attention_heads, attention_dropout);
+            let (context, x) = match read {
+                Some(rows) => (context.gather(rows), x.gather(rows)),
+                None => (context, x),
+            };
             let output = self.dense(graph, context, block.attention_output, Activation::Identity);
             output.residual_layer_norm(x, hidden_dropout, self.norm(graph, block.attention_norm))
         });

@@ -76,6 +76,11 @@ fn a_plan_is_printed_without_a_device() {
     assert!(activations(&recomputed) < activations(&kept));
     assert!(recomputed["executed_flops"].as_u64() > kept["executed_flops"].as_u64());
     assert_eq!(recomputed["model_flops"], kept["model_flops"]);
+    let halved = json(&["--precision", "bf16"]);
+    let copies = |plan: &serde_json::Value| plan["memory_bytes"]["copies_of_weights"].as_u64().unwrap();
+    let parameters = kept["memory_bytes"]["parameters"].as_u64().unwrap();
+    assert_eq!((copies(&kept), copies(&halved)), (0, parameters / 2));
+    assert!((0.5..0.6).contains(&(activations(&halved) as f64 / activations(&kept) as f64)), "{halved}");
     let steps = run(&["plan", "--preset", "micro", "--tokens", "256", "--steps"]).done();
     assert_eq!(steps.lines().count() as u64, kept["kernel_calls"].as_u64().unwrap() + 1);
 }

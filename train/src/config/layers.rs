@@ -56,13 +56,29 @@ impl<S: Settings> Layers<S> {
             _ => fs::read_to_string(path),
         };
         match text {
-            Ok(text) => self.parse(&text, path, is_saved),
+            Ok(text) => {
+                self.parse(&text, path, is_saved);
+                if is_saved {
+                    self.say_what_was_before(path);
+                }
+            }
             Err(error) => self.problems.push(Problem {
                 code: "file",
                 message: format!("cannot read {}: {error}", path.display()),
                 source: None,
                 help: None,
             }),
+        }
+    }
+
+    /// Adds what the saved settings of an earlier version do not say.
+    fn say_what_was_before(&mut self, path: &Path) {
+        for &(key, value) in S::BEFORE {
+            if self.assignments.iter().all(|assignment| assignment.key != key) {
+                let noted = Some("as the version did that the run was begun with".to_owned());
+                let source = Source::File { path: path.into(), line: 1, noted };
+                self.assignments.push(Assignment { key, readings: vec![value.into()], source });
+            }
         }
     }
 

@@ -40,7 +40,9 @@ pub use finetune::{
     TaskSettings,
 };
 pub use layers::Layers;
-pub use pretrain::{DataSettings, DeviceSettings, LearningSettings, Precision, Pretrain, TrainingSettings};
+pub use pretrain::{
+    DataSettings, DeviceSettings, LearningSettings, Precision, Pretrain, Recompute, TrainingSettings,
+};
 pub use resolve::{Key, Resolved, keys};
 pub use values::{Device, Interval, Span};
 
@@ -58,6 +60,9 @@ pub fn most_threads() -> usize {
 pub trait Settings: Clone + Default + PartialEq + Serialize + DeserializeOwned {
     /// Every key with a line of help, in the order in which they are shown.
     const KEYS: &'static [(&'static str, &'static str)];
+
+    /// Keys that came with a later version, and what a run was begun with whose saved settings do not say: it goes on so.
+    const BEFORE: &'static [(&'static str, bool)] = &[];
 
     /// Values that follow from others where the user gave none; of two for one key the later counts.
     fn implied(&self) -> Vec<Implied>;

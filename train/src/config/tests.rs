@@ -172,6 +172,30 @@ fn sequences_are_as_long_as_the_model_allows() {
     assert_eq!(length("model.max_position_embeddings = 32"), (32, "the model's 32 positions".into()));
 }
 
+/// Saved settings that do not say whether the last layer is gathered are those of a version that did not.
+#[test]
+fn a_run_of_an_earlier_version_goes_on_as_it_was_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    let resolved = |text: &str, is_saved: bool| {
+        std::fs::write(&path, text).unwrap();
+        let mut layers = Layers::<Pretrain>::new();
+        if is_saved {
+            layers.saved(&path)
+        } else {
+            layers.file(&path)
+        }
+        layers.resolve().unwrap()
+    };
+    let gathers = |text: &str, is_saved| resolved(text, is_saved).settings.training.gather_last_layer;
+    let earlier = "data.train = 'x'\n[training]\nsteps = 10\n";
+    assert!(gathers(earlier, false), "a new run");
+    assert!(!gathers(earlier, true), "one that was begun by an earlier version");
+    assert!(gathers(&resolved(earlier, false).to_toml(), true), "one that was begun by this version");
+    let shown = resolved(earlier, true).to_toml();
+    assert!(shown.contains("# as the version did that the run was begun with"), "{shown}");
+}
+
 /// A run that is continued remembers where its values came from when it was begun.
 #[test]
 fn sources_survive_a_resume() {

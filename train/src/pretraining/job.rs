@@ -8,7 +8,7 @@ use model::{Albert, AlbertConfig, Capacity, Fresh, Head, LoadedModel, Mode, Mode
 
 use super::objective::Pretraining;
 use super::preparation::{DataPreparation, RunData, drop_other_data};
-use crate::config::{ModelSettings, Pretrain};
+use crate::config::{self, ModelSettings, Pretrain};
 use crate::data::DataError;
 use crate::run::directory::model_in;
 use crate::tokenizer::Tokenizer;
@@ -154,6 +154,43 @@ pub fn plans(albert: &Albert, capacity: Capacity, options: PlanOptions) -> Plans
     Plans { training: plan(Mode::Training), evaluation: plan(Mode::Evaluation) }
 }
 
+/// What backward computes again.
+fn recompute(settings: &Pretrain) -> Recompute {
+    match settings.training.recompute {
+        config::Recompute::None => Recompute::None,
+        config::Recompute::Gelu => Recompute::Gelu,
+        config::Recompute::Layer => Recompute::Layer,
+    }
+}
+
+/// What needs less memory for the same step, the fastest that fits: first what computes more, then fewer sequences.
+fn advice(sequences: usize, recompute: Recompute, fits: impl Fn(usize, Recompute) -> bool) -> String {
+    let more = match recompute {
+        Recompute::None => &[(Recompute::Gelu, "gelu"), (Recompute::Layer, "layer")][..],
+        Recompute::Gelu => &[(Recompute::Layer, "layer")],
+        Recompute::Layer => &[],
+    };
+    let again = more.iter().find(|&&(again, _)| fits(sequences, again));
+    let again =
+        again.map(|(_, name)| format!("--recompute {name} fits and gives the same result, only slower"));
+    let fewer = match most_fitting(sequences, |fewer| fits(fewer, recompute)) {
+        0 => None,
+        fewer => {
+            Some(format!("--micro-batch {fewer} fits and gives the same result up to rounding, only slower"))
+        }
+    };
+    let offers: Vec<_> = again.into_iter().chain(fewer).collect();
+    if offers.is_empty() {
+        return "not even one sequence fits: use a smaller model (--preset) or shorter sequences (--max-seq-length), or \
+                free memory"
+            .into();
+    }
+    format!(
+        "{}; a smaller model (--preset) or shorter sequences (--max-seq-length) need less as well",
+        offers.join("; ")
+    )
+}
+
 /// A model with fresh parameters, ready for the micro-batches that `settings` ask for.
 ///
 /// # Errors
@@ -202,21 +239,17 @@ fn learner_of(
     available: Option<usize>,
 ) -> Result<Learner, SessionError> {
     let device = engine::Device::Cpu(cpu(&settings.device)?);
-    let sequences = micro_batch(settings);
-    let options = PlanOptions { precision: precision(&settings.device), recompute: Recompute::None };
-    let plans_of = |sequences| plans(&albert, capacity(settings, sequences), options);
-    let plans = plans_of(sequences);
+    let albert = if settings.training.gather_last_layer { albert } else { albert.with_whole_last_layer() };
+    let (sequences, recompute) = (micro_batch(settings), recompute(settings));
+    let precision = precision(&settings.device);
+    let plans_of = |sequences, recompute| {
+        plans(&albert, capacity(settings, sequences), PlanOptions { precision, recompute })
+    };
+    let plans = plans_of(sequences, recompute);
     let (needed, activations) = plans.memory();
     if let Some(available) = available.filter(|&available| available < needed) {
-        let advice = match most_fitting(sequences, |fewer| plans_of(fewer).memory().0 <= available) {
-            0 => "not even one sequence fits: use a smaller model (--preset) or shorter sequences (--max-seq-length), or \
-                  free memory"
-                .into(),
-            fewer => format!(
-                "--micro-batch {fewer} fits and gives the same result up to rounding, only slower; a smaller model \
-                 (--preset) or shorter sequences (--max-seq-length) need less as well"
-            ),
-        };
+        let fits = |sequences, recompute| plans_of(sequences, recompute).memory().0 <= available;
+        let advice = advice(sequences, recompute, fits);
         let length = settings.sampling.max_seq_length;
         return Err(SessionError::Memory {
             micro_batch: sequences,
@@ -227,5 +260,32 @@ fn learner_of(
             advice,
         });
     }
-    Ok(Learner::new(albert, device, options.precision, plans, settings.training.seed)?)
+    Ok(Learner::new(albert, device, precision, plans, settings.training.seed)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_fits_is_offered() {
+        let of = |needs: [usize; 3], recompute| {
+            let needed = move |sequences, again| {
+                sequences
+                    * needs[[Recompute::None, Recompute::Gelu, Recompute::Layer]
+                        .iter()
+                        .position(|&r| r == again)
+                        .unwrap()]
+            };
+            advice(8, recompute, move |sequences, again| needed(sequences, again) <= 80)
+        };
+        let both = of([20, 10, 5], Recompute::None);
+        assert!(both.contains("--recompute gelu") && both.contains("--micro-batch 4"), "{both}");
+        let layer = of([100, 90, 10], Recompute::None);
+        assert!(layer.contains("--recompute layer") && !layer.contains("--micro-batch"), "{layer}");
+        let fewer = of([20, 20, 20], Recompute::Layer);
+        assert!(fewer.contains("--micro-batch 4") && !fewer.contains("--recompute"), "{fewer}");
+        let nothing = of([100, 90, 81], Recompute::Gelu);
+        assert!(nothing.contains("not even one sequence fits"), "{nothing}");
+    }
 }

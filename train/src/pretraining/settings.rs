@@ -1,8 +1,10 @@
 //! What a session of pre-training takes from its settings.
 
+use engine::Precision;
+
 use super::job::micro_batch;
 use crate::config::{DeviceSettings, Pretrain, Span};
-use crate::training::RunSettings;
+use crate::training::{RunSettings, precision};
 
 impl RunSettings for Pretrain {
     /// The data are checked by their fingerprints. The micro-batch and the instruction set change the order of sums, and
@@ -13,6 +15,7 @@ impl RunSettings for Pretrain {
         "data.held_out",
         "data.tokenizer",
         "training.micro_batch",
+        "training.recompute",
         "training.eval_every",
         "training.eval_sequences",
         "training.save_every",
@@ -36,7 +39,10 @@ impl RunSettings for Pretrain {
     }
 
     fn rounds_like(&self, earlier: &Self) -> bool {
-        micro_batch(earlier) == micro_batch(self)
+        // What is computed again in bf16 begins from a number that was rounded.
+        let [now, before] = [self, earlier].map(|settings| settings.training.recompute);
+        let again = now == before || precision(&self.device) == Precision::F32;
+        again && micro_batch(earlier) == micro_batch(self)
     }
 
     fn notice(&self) -> Option<&'static str> {

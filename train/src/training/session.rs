@@ -166,7 +166,7 @@ pub struct Session<S, J> {
     directory: RunDirectory,
     stop: StopRequests,
     machine: Machine,
-    /// Whether micro-batches have another size than in the session before this one.
+    /// Whether sums are rounded otherwise than in the session before this one.
     rounds_otherwise: bool,
 }
 
@@ -241,8 +241,7 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
             )));
         }
         if self.rounds_otherwise {
-            let note =
-                "note: micro-batches of another size from here on: results may differ in the last bits";
+            let note = "note: micro-batches of another size (or another --recompute, in bf16) from here on: results may differ in the last bits";
             watch(TrainEvent::Said(note));
         }
         self.directory.note_machine(self.machine.clone())?;

@@ -95,6 +95,8 @@ impl Pretrain {
             steps,
             batch,
             micro_batch,
+            recompute: _,
+            gather_last_layer: _,
             eval_every,
             eval_sequences,
             save_every,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub(super) use check::{check_device, check_moments, check_saving};
-pub use sections::{DataSettings, DeviceSettings, LearningSettings, Precision, TrainingSettings};
+pub use sections::{DataSettings, DeviceSettings, LearningSettings, Precision, Recompute, TrainingSettings};
 
 use super::{Implied, ModelSettings, Objections, Settings};
 use crate::data::STANDARD_INPUT;
@@ -150,6 +150,15 @@ impl Settings for Pretrain {
             "training.micro_batch",
             "sequences computed at a time: the same result up to rounding; not set: as many as make 4096 tokens",
         ),
+        (
+            "training.recompute",
+            "what backward computes again to need less memory, with the same result (gelu in bf16: up to rounding): none, gelu, or \
+             layer (a third more work)",
+        ),
+        (
+            "training.gather_last_layer",
+            "compute the last layer only for the tokens that are read: those to predict, and the first of each sequence",
+        ),
         ("training.eval_every", "steps between held-out evaluations"),
         ("training.eval_sequences", "sequences per evaluation"),
         ("training.save_every", "steps (1000) or time (30m) between checkpoints"),
@@ -167,6 +176,8 @@ impl Settings for Pretrain {
             "f32, bf16 or auto (f32 on a processor, bf16 on a GPU); weights and moments are always f32",
         ),
     ];
+
+    const BEFORE: &'static [(&'static str, bool)] = &[("training.gather_last_layer", false)];
 
     fn implied(&self) -> Vec<Implied> {
         let batch = self.training.batch;

@@ -106,6 +106,10 @@ pub struct TrainingSettings {
     pub batch: usize,
     /// Sequences computed at a time; `None` for as many as fit.
     pub micro_batch: Option<usize>,
+    /// What backward computes again instead of keeping it.
+    pub recompute: Recompute,
+    /// Compute the last layer for the rows alone that the losses read.
+    pub gather_last_layer: bool,
     /// Steps between held-out evaluations.
     pub eval_every: u64,
     /// Sequences per evaluation.
@@ -126,6 +130,8 @@ impl Default for TrainingSettings {
             steps: 125_000,
             batch: 256,
             micro_batch: None,
+            recompute: Recompute::None,
+            gather_last_layer: true,
             eval_every: 1000,
             eval_sequences: 1024,
             save_every: Interval::Time(Duration::from_secs(30 * 60)),
@@ -134,6 +140,19 @@ impl Default for TrainingSettings {
             max_time: None,
         }
     }
+}
+
+/// What backward computes again instead of keeping it: time for memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recompute {
+    /// Nothing.
+    #[default]
+    None,
+    /// The activations of the feed-forward layers.
+    Gelu,
+    /// Everything but each layer's input: a third more work.
+    Layer,
 }
 
 /// What activations are stored in; weights, gradients of weights and moments are always f32.
