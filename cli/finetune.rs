@@ -176,7 +176,11 @@ fn show(name: &str, model: &Path, metrics: &Metrics) -> Result<()> {
     }
     let model = visible(&model.to_string_lossy());
     say!("the model is in {model}\ntry next:");
-    let command = if GLUE.contains(&name) { format!("glue {name}") } else { name.to_owned() };
+    let command = match name.strip_prefix("squad-") {
+        Some(version) => format!("squad --version {version}"),
+        None if GLUE.contains(&name) => format!("glue {name}"),
+        None => name.to_owned(),
+    };
     say!("  albert-train evaluate {command} --model {model} --data …");
     say!("  albert-train predict {command} --model {model} --data … --out predictions");
     Ok(())

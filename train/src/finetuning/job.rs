@@ -11,7 +11,7 @@ use super::features::{self, Feature, Limits};
 use super::objective::{Examined, Finetuning, identity};
 use super::recipe::Size;
 use super::squad::{Squad, SquadHead, Version};
-use super::task::{Split, Task};
+use super::task::{Example, Split, Task};
 use super::tasks::{Columns, Level, Race, Table, Wanted};
 use crate::config::{AnswerHead, DeviceSettings, Finetune, RaceLevel, Span, TableKind};
 use crate::run::directory::model_in;
@@ -167,9 +167,27 @@ pub fn read_split(
     let read = task.read(source, split)?;
     read.files.iter().for_each(|file| say(format!("{}: {file}", split.name())));
     let mut examples = read.examples;
-    examples.truncate(most.unwrap_or(usize::MAX));
+    if let Some(most) = most {
+        keep_first(&mut examples, most);
+    }
     let features = features::build(task, &examples, tokenizer, limits, &|| false).expect("nobody stops it");
     Ok(Examined { examples, features })
+}
+
+/// Keeps the first `most` examples, where there are several groups the same number of each.
+fn keep_first(examples: &mut Vec<Example>, most: usize) {
+    let mut groups: Vec<(&str, usize)> = Vec::new();
+    for example in &*examples {
+        if !groups.iter().any(|(group, _)| *group == example.group) {
+            groups.push((example.group, 0));
+        }
+    }
+    let of_each = most.div_ceil(groups.len().max(1));
+    examples.retain(|example| {
+        let group = groups.iter_mut().find(|(group, _)| *group == example.group).expect("seen above");
+        group.1 += 1;
+        group.1 <= of_each
+    });
 }
 
 /// The most that a micro-batch of features of `splits` holds: `tokens`, or where one feature has more, what that has.
