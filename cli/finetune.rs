@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
+use serde_json::{Map, json};
 use train::config::{Finetune, Resolved};
 use train::exit::ExitCode;
 use train::files::{Disk, replace};
+use train::finetuning::tasks::STORIES;
 use train::finetuning::{FinetuningJob, SeedSummary, look_at, task};
 use train::run::directory;
 use train::training::Metrics;
@@ -34,6 +36,11 @@ enum What {
     /// A table of one's own (CSV, TSV, JSONL, parquet): classes, values, or tags of words
     #[command(long_about = None)]
     Table(Common),
+    /// Seven small tasks about the built-in stories, one for every head: no files are needed
+    ///
+    /// Each is a run of its own in OUT/TASK; OUT/results.json has what each came to beside what one and the same answer to
+    /// everything has.
+    Stories(Common),
 }
 
 /// One of GLUE's tasks, or all: cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte, wnli.
@@ -85,6 +92,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
         What::Race(common) => one("race", common, &common.out_of("race")),
         What::Table(common) => one("table", common, &common.out_of("table")),
+        What::Stories(common) => stories(common),
     }
 }
 
@@ -122,6 +130,43 @@ fn all(common: &Common) -> Result<ExitCode> {
             other => return Ok(other),
         }
     }
+    Ok(ExitCode::Done)
+}
+
+/// All tasks about the built-in stories.
+fn stories(common: &Common) -> Result<ExitCode> {
+    let out = common.out_of("stories");
+    let mut results = Map::new();
+    for name in STORIES {
+        tell(format_args!("== {name}"));
+        let run = out.join(name);
+        let resolved = common.resolve(name, &run)?;
+        match session::run(FinetuningJob::default(), resolved, &run, &common.session)? {
+            Outcome::Shown => {}
+            Outcome::Stopped => return Ok(ExitCode::Interrupted),
+            Outcome::Finished { metrics, .. } => {
+                let metric = metric_of(&[(0, metrics.clone())])?;
+                let baseline = metrics.value(&format!("baseline_{metric}"));
+                let value = metrics.value(&metric);
+                results
+                    .insert(name.into(), json!({ "metric": metric, "value": value, "baseline": baseline }));
+            }
+        }
+    }
+    if results.is_empty() {
+        return Ok(ExitCode::Done); // only looked at
+    }
+    for (name, result) in &results {
+        say!(
+            "{name:20} {:10} {:.4}  (one and the same answer: {:.4})",
+            result["metric"].as_str().unwrap_or(""),
+            result["value"].as_f64().unwrap_or(f64::NAN),
+            result["baseline"].as_f64().unwrap_or(f64::NAN)
+        );
+    }
+    let path = out.join("results.json");
+    let text = format!("{}\n", serde_json::to_string_pretty(&results)?);
+    replace(&Disk, &path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(ExitCode::Done)
 }
 

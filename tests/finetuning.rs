@@ -322,6 +322,43 @@ fn pretraining_goes_on_from_a_model() {
     assert!(untrained > before["masked_lm_loss"].as_f64().expect("a number") + 0.5, "{untrained}");
 }
 
+/// Every head at work on the built-in stories, and the runs in the tables that people publish.
+#[test]
+fn stories_need_no_files_and_runs_make_tables() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = pretrained(folder.path());
+    let out = folder.path().join("stories");
+    let few = ["--steps", "2", "--train-examples", "64", "--eval-examples", "32"];
+    albert(&[&["finetune", "stories", "--out", text(&out), "--model", text(&model)][..], &few].concat());
+    let found: Value =
+        serde_json::from_slice(&fs::read(out.join("results.json")).expect("a file")).expect("JSON");
+    let found = found.as_object().expect("an object");
+    assert!(found.len() >= 5, "{found:?}");
+    for (name, result) in found {
+        let of_run = results(&out.join(name));
+        assert_eq!(of_run[result["metric"].as_str().expect("a name")], result["value"], "{name}");
+        assert!(result["baseline"].is_number(), "{name}");
+    }
+    let table: Value = serde_json::from_str(&albert(&["runs", "table", "--json", text(&out)])).expect("JSON");
+    assert_eq!(table["runs"].as_array().expect("a list").len(), found.len());
+    let published = albert(&["runs", "table", "--published", text(&out)]);
+    assert!(
+        published
+            .contains("| ALBERT-xxlarge (1.5M) | 90.8 | 95.3 | 92.2 | 89.2 | 96.9 | 90.9 | 71.4 | 93.0 |"),
+        "{published}"
+    );
+    // A recipe is a file that finetune takes.
+    let recipe = folder.path().join("mrpc.toml");
+    albert(&["recipes", "copy", "mrpc", text(&recipe)]);
+    let settings =
+        ["finetune", "glue", "mrpc", "--config", text(&recipe), "--model", text(&model), "--print-config"];
+    let printed = albert(&settings);
+    assert!(
+        printed.contains("learning_rate = 0.00002") || printed.contains("learning_rate = 2e-5"),
+        "{printed}"
+    );
+}
+
 #[test]
 fn seeds_are_ordinary_runs_and_are_summed_up() {
     let folder = tempfile::tempdir().expect("a folder");

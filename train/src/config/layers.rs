@@ -146,6 +146,7 @@ impl<S: Settings> Layers<S> {
         for (name, text) in ours {
             match S::KEYS.iter().find(|(key, _)| variable(key) == name) {
                 Some((key, _)) => self.assign(key, readings(&text), Source::Environment(name)),
+                None if super::all_keys().any(|key| variable(key) == name) => {} // of another command
                 None => self.problems.push(Problem {
                     code: "unknown-key",
                     help: Self::meant_by(&name).map(|key| format!("did you mean {}?", variable(key))),

@@ -56,6 +56,11 @@ pub fn most_threads() -> usize {
     (4 * cores).max(64)
 }
 
+/// The keys of all commands: a variable that is meant for one does not bother another.
+fn all_keys() -> impl Iterator<Item = &'static str> {
+    Pretrain::KEYS.iter().chain(Finetune::KEYS).map(|(key, _)| *key)
+}
+
 /// A struct of sections, each a struct of values.
 pub trait Settings: Clone + Default + PartialEq + Serialize + DeserializeOwned {
     /// Every key with a line of help, in the order in which they are shown.

@@ -12,7 +12,7 @@ use super::objective::{Examined, Finetuning, identity};
 use super::recipe::Size;
 use super::squad::{Squad, SquadHead, Version};
 use super::task::{Example, Split, Task};
-use super::tasks::{Columns, Level, Race, Table, Wanted};
+use super::tasks::{Columns, Level, Race, STORIES, Table, Wanted};
 use crate::config::{AnswerHead, DeviceSettings, Finetune, RaceLevel, Span, TableKind};
 use crate::run::directory::model_in;
 use crate::tokenizer::{LoadOptions, Tokenizer};
@@ -79,7 +79,11 @@ impl FinetuningJob {
     fn read(&self, settings: &Finetune, say: &dyn Fn(&str)) -> Result<TaskData, SessionError> {
         let model = settings.start.model.as_deref().ok_or(SessionError::NoModel)?;
         let model = model_in(model)?;
-        let source = settings.task.data.as_deref().ok_or(SessionError::NoData)?;
+        let source = match settings.task.data.as_deref() {
+            Some(source) => source,
+            None if STORIES.contains(&settings.task.task.as_str()) => Path::new(""), // they need no file
+            None => return Err(SessionError::NoData),
+        };
         let tokenizer = Arc::new(Tokenizer::load(
             settings.start.tokenizer.as_deref().unwrap_or(&model),
             &LoadOptions::default(),
