@@ -330,6 +330,49 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_wrong_without_a_trace_is_warned_about() {
+        let notes = |hidden_size, num_attention_heads, dropout, act: &str| {
+            let config = AlbertConfig {
+                hidden_size,
+                num_attention_heads,
+                hidden_dropout_prob: dropout,
+                hidden_act: act.into(),
+                ..AlbertConfig::default()
+            };
+            config.notes().concat()
+        };
+        for released in [
+            (768, 12, 0.1),
+            (1024, 16, 0.0),
+            (2048, 16, 0.1),
+            (2048, 32, 0.0),
+            (4096, 64, 0.0),
+            (4096, 16, 0.0),
+        ] {
+            assert_eq!(notes(released.0, released.1, released.2, "gelu_new"), "", "{released:?}");
+        }
+        assert!(
+            notes(768, 16, 0.0, "gelu_new")
+                .contains("num_attention_heads is 16, where released models of width 768 have 12")
+        );
+        assert!(notes(2048, 16, 0.0, "gelu_new").contains("xlarge-v2"));
+        assert!(notes(768, 12, 0.0, "gelu").contains("erf form"));
+        assert_eq!(notes(96, 3, 0.0, "relu"), "", "anybody's own");
+    }
+
+    #[test]
+    fn classes_have_names_or_none() {
+        let mut config = AlbertConfig::default();
+        assert_eq!(config.labels(), [""; 0]);
+        let labels = ["no", "yes"].map(str::to_owned);
+        config.set_labels(&labels);
+        assert_eq!(config.labels(), labels);
+        assert_eq!(config.other["label2id"]["yes"], 1);
+        config.set_labels(&[]);
+        assert!(!config.other.contains_key("id2label") && !config.other.contains_key("label2id"));
+    }
+
+    #[test]
     fn every_group_is_used_where_floating_point_loses_one() {
         for (layers, groups) in [(12, 1), (24, 3), (22, 22), (23, 23), (26, 26), (39, 39), (44, 22)] {
             let config =

@@ -96,3 +96,32 @@ fn list(bytes: &[u8]) -> Result<Option<Feature>, Malformed> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn numbers_may_be_packed_or_not() {
+        // features { feature { key: "a", value { int64_list { value: 1, value: 300 } } } }
+        let list = |values: &[u8]| {
+            let feature = [&[0x1A, values.len() as u8], values].concat();
+            let entry = [&[0x0A, 1, b'a', 0x12, feature.len() as u8], &feature[..]].concat();
+            let all = [&[0x0A, entry.len() as u8], &entry[..]].concat();
+            [&[0x0A, all.len() as u8], &all[..]].concat()
+        };
+        for values in [&[0x0A, 3, 1, 0xAC, 2][..], &[0x08, 1, 0x08, 0xAC, 2]] {
+            let found = features(&list(values)).expect("an example");
+            assert_eq!(found, BTreeMap::from([("a".to_owned(), Feature::Integers(vec![1, 300]))]));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_an_example_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = features(&bytes);
+        }
+    }
+}

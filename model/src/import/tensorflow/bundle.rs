@@ -12,7 +12,7 @@ use crate::wire::checksum;
 use crate::wire::protobuf::{Malformed, Message, Value};
 
 /// No index of an ALBERT is larger.
-const LARGEST_INDEX: u64 = 1 << 26;
+const LARGEST_INDEX: u64 = 1 << 22;
 /// Nor does one have more files of values.
 const MOST_SHARDS: u64 = 1 << 10;
 

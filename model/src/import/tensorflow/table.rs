@@ -11,7 +11,11 @@ const FOOTER: usize = 48;
 /// Compression and checksum behind each block.
 const TRAILER: usize = 5;
 /// No block of an index is larger unpacked.
-const LARGEST: usize = 1 << 26;
+const LARGEST: usize = 1 << 22;
+/// Nor has one more entries: keys that share their beginnings may be many times the bytes of the file.
+const MOST_ENTRIES: usize = 1 << 16;
+/// Nor is a key longer.
+const LONGEST_KEY: usize = 1 << 10;
 
 /// A key and its value.
 type Entry = (Vec<u8>, Vec<u8>);
@@ -31,6 +35,8 @@ pub(super) enum TableError {
     Snappy(#[from] snap::Error),
     #[error("a block ends in the middle of an entry")]
     Entry,
+    #[error("it has more or longer entries than any checkpoint")]
+    TooMany,
     #[error("{0}")]
     Malformed(#[from] Malformed),
 }
@@ -46,6 +52,9 @@ pub(super) fn entries(table: &[u8]) -> Result<Vec<Entry>, TableError> {
     let index = block(table, handle(&mut handles)?)?;
     let mut all = Vec::new();
     for (_, place) in of_block(&index)? {
+        if all.len() > MOST_ENTRIES {
+            return Err(TableError::TooMany);
+        }
         all.extend(of_block(&block(table, handle(&mut Message::new(&place))?)?)?);
     }
     Ok(all)
@@ -91,8 +100,58 @@ fn of_block(block: &[u8]) -> Result<Vec<Entry>, TableError> {
         let split = split.and_then(|(key, rest)| Some((key, rest.split_at_checked(value)?)));
         let (shared, (added, (value, left))) = before.get(..shared).zip(split).ok_or(TableError::Entry)?;
         let key = [shared, added].concat();
+        if key.len() > LONGEST_KEY || entries.len() == MOST_ENTRIES {
+            return Err(TableError::TooMany);
+        }
         entries.push((key, value.to_vec()));
         rest = Message::new(left);
     }
     Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A block of entries that share nothing, with one restart.
+    fn block_of(entries: &[Entry]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (key, value) in entries {
+            bytes.extend([0, key.len() as u8, value.len() as u8]);
+            bytes.extend(key.iter().chain(value));
+        }
+        bytes.extend([0, 0, 0, 0, 1, 0, 0, 0]);
+        bytes
+    }
+
+    #[test]
+    fn keys_share_their_beginnings() {
+        let mut bytes = vec![0, 3, 1, b'a', b'b', b'c', 1, 2, 1, 1, b'd', 2];
+        bytes.extend([0, 0, 0, 0, 1, 0, 0, 0]);
+        let entries = of_block(&bytes).expect("a block");
+        assert_eq!(entries, [(b"abc".to_vec(), vec![1]), (b"abd".to_vec(), vec![2])]);
+    }
+
+    #[test]
+    fn entries_without_end_are_refused() {
+        let many: Vec<Entry> = vec![(b"k".to_vec(), Vec::new()); MOST_ENTRIES + 1];
+        assert!(matches!(of_block(&block_of(&many)), Err(TableError::TooMany)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_block_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = of_block(&bytes);
+            let _ = entries(&bytes);
+        }
+
+        #[test]
+        fn a_block_is_read_as_it_was_written(
+            written in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..20), prop::collection::vec(any::<u8>(), 0..20)), 0..9),
+        ) {
+            prop_assert_eq!(of_block(&block_of(&written)).unwrap(), written);
+        }
+    }
 }
