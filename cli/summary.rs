@@ -114,8 +114,9 @@ fn passage(
     least: usize,
     tokenizer: &Tokenizer,
 ) -> Option<Passage> {
-    let pair = held_out.sampler().pair(epoch, index);
-    let (document, _) = held_out.sampler().corpus().document(pair.origin.document);
+    let sampler = held_out.sampler()?;
+    let pair = sampler.pair(epoch, index);
+    let (document, _) = sampler.corpus().document(pair.origin.document);
     let (start, end) = (pair.origin.sentences.start, pair.origin.sentences.end);
     let room = pair.first.len() + pair.second.len();
     let count =

@@ -234,3 +234,30 @@ fn a_run_that_learns_no_more_than_frequencies_says_so() {
     let events = std::fs::read_to_string(scene.path("run/metrics.jsonl")).unwrap();
     assert!(events.contains("no_better_than_frequency"), "{events}");
 }
+
+/// The reference's own samples, cut and masked: a run on them is a run like any other.
+#[test]
+fn samples_that_were_masked_before_are_learnt_from() {
+    let scene = Scene::new();
+    let golden =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tf_checkpoint/pretrain.tfrecord");
+    let records = scene.file("examples.tf_record", std::fs::read(golden).unwrap());
+    let of_records = ["--vocab-size", "97", "--masked-lm-prob", "0.2", "--max-predictions-per-seq", "6"];
+    let run = pretrain_on(&scene, &records, &of_records);
+    assert!(run.err.contains("masked before, 9 samples an epoch of at most 32 tokens"), "{}", run.err);
+    assert!(run.err.contains("held out at step 4: "), "{}", run.err);
+    run.done();
+
+    std::fs::remove_dir_all(scene.path("run")).unwrap();
+    let refused =
+        |more: &[&str], code, parts: &[&str]| pretrain_on(&scene, &records, more).complains(code, parts);
+    refused(&of_records[2..], ExitCode::Data, &["examples.tf_record: record 1 ", "vocabulary of 50 pieces"]);
+    refused(&of_records[..2], ExitCode::Data, &["record", "masked tokens", "--masked-lm-prob"]);
+    let text = scene.arg("text.txt");
+    refused(&["--held-out", &text], ExitCode::Usage, &["masked already", "give such files alone"]);
+    let mut damaged = std::fs::read(&records).unwrap();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    std::fs::write(&records, damaged).unwrap();
+    refused(&of_records, ExitCode::Data, &["examples.tf_record", "another checksum"]);
+}

@@ -63,6 +63,32 @@ pub enum DataError {
         /// What it holds, and what to do.
         problem: &'static str,
     },
+    /// A TFRecord file that is damaged.
+    #[error("{}: {problem}", path.display())]
+    Records {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A record that is no sample, or does not fit.
+    #[error("{}: record {record} {problem}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        record: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Samples that were made before, and something else.
+    #[error("{} holds samples that are masked already (TFRecord): {problem}", path.display())]
+    Recorded {
+        /// The file.
+        path: PathBuf,
+        /// What is missing, or does not go with it.
+        problem: &'static str,
+    },
     /// A file that is recognised as something else than UTF-8 text.
     #[error("{} {problem}", path.display())]
     NotText {
@@ -264,10 +290,13 @@ impl Classify for DataError {
             | Self::Busy { .. }
             | Self::PreparedFolder { .. }
             | Self::OtherFormat { .. }
+            | Self::Recorded { .. }
             | Self::OtherTokenizer { .. }
             | Self::Option { .. } => ExitCode::Usage,
             Self::EmptyText { .. }
             | Self::JsonDocument { .. }
+            | Self::Records { .. }
+            | Self::Record { .. }
             | Self::NotText { .. }
             | Self::DamagedGzip { .. }
             | Self::Nul { .. }

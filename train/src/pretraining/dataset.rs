@@ -4,18 +4,26 @@ use std::sync::Arc;
 
 use super::example::Example;
 use super::masking::{Masker, MaskingOptions};
+use super::recorded::Recorded;
 use super::sampler::{Epoch, SampleOptions, Sampler};
 use super::words::WordStarts;
 use crate::data::error::DataError;
 use crate::data::shards::{Corpus, Selection};
 use crate::draws::{Draws, Purpose};
+use crate::tokenizer::SpecialTokens;
 use crate::training::Position;
 
 /// Examples as a pure function of (seed, epoch, index).
 #[derive(Debug)]
-pub struct Dataset {
-    sampler: Sampler,
-    masker: Masker,
+pub struct Dataset(Source);
+
+/// Where examples come from.
+#[derive(Debug)]
+enum Source {
+    /// From text, cut and masked anew in each epoch.
+    Text(Sampler, Masker),
+    /// As somebody made them before.
+    Recorded(Recorded),
 }
 
 impl Dataset {
@@ -32,17 +40,37 @@ impl Dataset {
         seed: u64,
     ) -> Result<Self, DataError> {
         let masker = Masker::new(masking, corpus.special(), word_starts.clone())?;
-        Ok(Self { sampler: Sampler::new(corpus, word_starts, selection, samples, seed)?, masker })
+        let sampler = Sampler::new(corpus, word_starts, selection, samples, seed)?;
+        Ok(Self(Source::Text(sampler, masker)))
     }
 
-    /// Where its pieces of text come from.
-    pub fn sampler(&self) -> &Sampler {
-        &self.sampler
+    /// Samples that were made before.
+    pub fn recorded(recorded: Recorded) -> Self {
+        Self(Source::Recorded(recorded))
+    }
+
+    /// Where its pieces of text come from; `None` for samples that were made before.
+    pub fn sampler(&self) -> Option<&Sampler> {
+        match &self.0 {
+            Source::Text(sampler, _) => Some(sampler),
+            Source::Recorded(_) => None,
+        }
+    }
+
+    /// The special tokens of its vocabulary.
+    pub fn special(&self) -> SpecialTokens {
+        match &self.0 {
+            Source::Text(sampler, _) => sampler.corpus().special(),
+            Source::Recorded(recorded) => recorded.special(),
+        }
     }
 
     /// Prepares an epoch; see [`Sampler::epoch`].
     pub fn epoch(&self, number: u32) -> Epoch {
-        self.sampler.epoch(number)
+        match &self.0 {
+            Source::Text(sampler, _) => sampler.epoch(number),
+            Source::Recorded(recorded) => recorded.epoch(number),
+        }
     }
 
     /// Example `index` of `epoch`.
@@ -50,11 +78,14 @@ impl Dataset {
     /// # Panics
     /// If the epoch has no such example.
     pub fn example(&self, epoch: &Epoch, index: u64) -> Example {
-        let pair = self.sampler.pair(epoch, index);
-        let mut example = Example::assemble(pair, self.sampler.corpus().special());
+        let (sampler, masker) = match &self.0 {
+            Source::Text(sampler, masker) => (sampler, masker),
+            Source::Recorded(recorded) => return recorded.example(epoch, index),
+        };
+        let mut example = Example::assemble(sampler.pair(epoch, index), sampler.corpus().special());
         let mut draws =
-            Draws::new(self.sampler.seed(), Purpose::Mask, epoch.number(), example.origin.first_sentence);
-        example.masking = self.masker.mask(&mut example.token_ids, example.second_segment, &mut draws);
+            Draws::new(sampler.seed(), Purpose::Mask, epoch.number(), example.origin.first_sentence);
+        example.masking = masker.mask(&mut example.token_ids, example.second_segment, &mut draws);
         example
     }
 }

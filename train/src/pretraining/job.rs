@@ -94,9 +94,12 @@ impl Job<Pretrain> for PretrainingJob {
             training.batch,
             micro_batch(settings),
         ));
+        let documents = match data.training.sampler() {
+            Some(sampler) => format!("{} documents", sampler.documents()),
+            None => "masked before".into(),
+        };
         let description = format!(
-            "data: {} documents, {} samples an epoch of at most {} tokens{}",
-            data.training.sampler().documents(),
+            "data: {documents}, {} samples an epoch of at most {} tokens{}",
             data.training.epoch(0).samples(),
             settings.sampling.max_seq_length,
             begun_with.unwrap_or_default(),

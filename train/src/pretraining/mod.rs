@@ -37,6 +37,7 @@ mod job;
 mod masking;
 mod objective;
 mod preparation;
+mod recorded;
 #[cfg(test)]
 mod reference_tests;
 mod report;
@@ -56,6 +57,7 @@ pub use job::{PretrainingJob, albert_config, capacity, learner, micro_batch, pla
 pub use masking::{LONGEST_NGRAM, Masking, MaskingOptions, Span};
 pub use objective::{Pretraining, beats_frequency};
 pub use preparation::{DataPreparation, RunData, dataset, drop_other_data, read_corpus};
+pub use recorded::{Limits, Recorded, is_recorded};
 pub use report::{CutOff, REPORT, Report, Spread, share_repeated_in};
 pub use sampler::{Epoch, Origin, Pair, SampleOptions, Sampler, SingleSegment};
 pub use show::{Shown, write_examples};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::{fs, io};
 
 use super::dataset::Dataset;
+use super::recorded::{Limits, Recorded, is_recorded};
 use super::report::{Report, share_repeated_in};
 use super::words::WordStarts;
 use crate::config::Pretrain;
@@ -73,6 +74,9 @@ impl DataPreparation<'_> {
             let (held_out, _) = self.prepare("held-out", &held_out, reading, &tokenizer)?;
             return self.assemble(settings, tokenizer, training, Some(held_out));
         }
+        if let Some(recorded) = data.train.iter().find(|path| is_recorded(path)) {
+            return self.recorded(settings, recorded);
+        }
         let reading = data.reading();
         let training = self.repeatable("training", &data.train)?;
         let prepared = prepared_folder(&training)?;
@@ -102,6 +106,47 @@ impl DataPreparation<'_> {
             }
         };
         self.assemble(settings, tokenizer, training, held_out)
+    }
+
+    /// Samples that were cut and masked before; `file` is one of their files.
+    fn recorded(&self, settings: &Pretrain, file: &Path) -> Result<RunData, SessionError> {
+        let data = &settings.data;
+        let refuse = |problem| DataError::Recorded { path: file.to_owned(), problem };
+        if !data.train.iter().chain(&data.held_out).all(|path| is_recorded(path)) {
+            return Err(refuse("give such files alone, for --held-out too").into());
+        }
+        let Some(tokenizer) = &data.tokenizer else {
+            return Err(refuse("name the tokenizer that made them (--tokenizer)").into());
+        };
+        let tokenizer = Tokenizer::load(tokenizer, &LoadOptions::default())?;
+        (self.announce)(
+            "the samples are cut and masked already: settings of sampling and masking only say how long they may be",
+        );
+        let length = settings.sampling.max_seq_length;
+        let limits = Limits {
+            vocabulary_size: settings.model.vocab_size.unwrap_or_else(|| tokenizer.vocabulary_size()),
+            length,
+            predictions: settings.masking.predictions(length),
+        };
+        let open = |paths: &[PathBuf], selection| {
+            Recorded::open(paths, selection, limits, tokenizer.special(), settings.training.seed)
+        };
+        let every = data.held_out_every;
+        let (part, held_out) = match data.held_out.as_slice() {
+            [] => (Selection::Training { every }, open(&data.train, Selection::HeldOut { every })),
+            files => (Selection::All, open(files, Selection::All)),
+        };
+        let held_out = held_out.map_err(|error| match error {
+            DataError::EmptyText { .. } => {
+                refuse("there are fewer than --held-out-every: give a smaller number, or other samples by --held-out")
+            }
+            error => error,
+        })?;
+        let (training, hash) = open(&data.train, part)?;
+        let mut identity = blake3::Hasher::new();
+        identity.update(hash.as_bytes()).update(format!("{part:?}").as_bytes());
+        let [training, held_out] = [training, held_out.0].map(|part| Arc::new(Dataset::recorded(part)));
+        Ok(RunData { tokenizer, training, held_out, identity: identity.finalize().to_hex().to_string() })
     }
 
     /// A corpus of the run's data: a prepared folder, or text that is prepared now.

@@ -75,6 +75,16 @@ impl Epoch {
         *self.first_chunks.last().expect("the list ends with the total")
     }
 
+    /// An epoch of samples that are numbered and nothing else.
+    pub(crate) fn plain(seed: u64, number: u32, samples: u64) -> Self {
+        Self { number, first_chunks: vec![samples], permutation: Permutation::new(seed, number, samples) }
+    }
+
+    /// Which sample comes at `index`.
+    pub(crate) fn place(&self, index: u64) -> u64 {
+        self.permutation.apply(index)
+    }
+
     /// Which epoch this is.
     pub fn number(&self) -> u32 {
         self.number

@@ -45,7 +45,7 @@ pub struct Statistics {
 impl Statistics {
     /// Those of the first `samples` samples of an epoch (all, where it has fewer), on all cores.
     pub fn collect(dataset: &Dataset, epoch: &Epoch, samples: u64) -> Self {
-        let special = dataset.sampler().corpus().special();
+        let special = dataset.special();
         (0..samples.min(epoch.samples()))
             .into_par_iter()
             .fold(Self::default, |mut sum, index| {

@@ -85,7 +85,7 @@ impl Settings for Pretrain {
         ("model.initializer_range", "standard deviation of the initial weights"),
         (
             "data.train",
-            "text: files, folders of them, - for standard input; or a prepared folder; not given: built-in stories",
+            "text: files, folders of them, - for standard input; or a prepared folder; or the reference's TFRecord files; not given: built-in stories",
         ),
         (
             "data.held_out",
