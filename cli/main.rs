@@ -20,8 +20,8 @@ mod predict;
 mod prepare;
 mod pretrain;
 mod progress;
-mod randomness;
 mod recipes;
+mod refusals;
 mod runs;
 mod session;
 mod settings;
@@ -73,7 +73,7 @@ static ALLOCATOR: allocation::Noting = allocation::Noting;
 
 fn main() -> ExitCode {
     allocation::tell_of_refusals();
-    randomness::tell_of_refusals();
+    refusals::report();
     // What the libraries warn of.
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::WARN)

@@ -123,15 +123,46 @@ fn masked() -> Vec<String> {
     masked
 }
 
-/// Loaded by transformers as they are: nothing is missing, nothing is made at random, and the same words fill the masks of
-/// fifty texts.
+/// Loaded by transformers as it is: nothing is missing, nothing is made at random, and the same words fill the masks.
+#[track_caller]
+fn means_the_same_elsewhere(python: &python::Python, folder: &Path, texts: &[String], limit: usize) {
+    let list = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(list.path(), texts.join("\n")).unwrap();
+    let theirs = python.run("fill_masks.py", &[&folder, &list.path()]);
+    let (loaded, theirs) = theirs.split_once('\n').unwrap();
+    let loaded: serde_json::Value = serde_json::from_str(loaded).unwrap();
+    let name = folder.display();
+    assert_eq!(loaded["missing"], serde_json::json!([]), "{name}");
+    assert_eq!(loaded["unexpected"], serde_json::json!([]), "{name}");
+    assert_eq!(loaded["limit"], limit, "{name}");
+    let types: Vec<u64> = serde_json::from_value(loaded["types"].clone()).unwrap();
+    assert!(types.is_sorted() && types.first() == Some(&0) && types.last() == Some(&1), "{types:?}");
+
+    let mut arguments = vec!["fill-mask", "--json", "--top", "3", "--model", folder.to_str().unwrap()];
+    arguments.extend(texts.iter().map(String::as_str));
+    let ours = String::from_utf8(program(&arguments).stdout).unwrap();
+    assert_eq!(ours.lines().count(), theirs.lines().count());
+    for (ours, theirs) in ours.lines().zip(theirs.lines()) {
+        let ours: serde_json::Value = serde_json::from_str(ours).unwrap();
+        let theirs: Vec<Vec<(u64, f64)>> = serde_json::from_str(theirs).unwrap();
+        let masks = ours["masks"].as_array().unwrap();
+        assert_eq!(masks.len(), theirs.len(), "{ours}");
+        for (mask, theirs) in masks.iter().zip(theirs) {
+            for (candidate, (id, score)) in mask["candidates"].as_array().unwrap().iter().zip(theirs) {
+                assert_eq!(candidate["id"], id, "{name}: {ours}");
+                let probability = candidate["probability"].as_f64().unwrap();
+                assert!((probability - score).abs() < f64::from(TOLERANCE), "{name}: {ours}");
+            }
+        }
+    }
+}
+
+/// Fifty texts, and every shape of model.
 #[test]
 fn our_models_mean_the_same_elsewhere() {
     let Some(python) = python::python() else { return };
     let scratch = tempfile::tempdir().unwrap();
     let (tokenizer, texts) = (tokenizer(), masked());
-    let list = scratch.path().join("texts.txt");
-    std::fs::write(&list, texts.join("\n")).unwrap();
     type Change = fn(&mut AlbertConfig);
     let kinds: [(&str, Change); 4] = [
         ("widths", |_| ()),
@@ -142,33 +173,27 @@ fn our_models_mean_the_same_elsewhere() {
     for (name, change) in kinds {
         let folder = scratch.path().join(name);
         save_random(&folder, &tokenizer, change);
-        let theirs = python.run("fill_masks.py", &[&folder, &list]);
-        let (loaded, theirs) = theirs.split_once('\n').unwrap();
-        let loaded: serde_json::Value = serde_json::from_str(loaded).unwrap();
-        assert_eq!(loaded["missing"], serde_json::json!([]), "{name}");
-        assert_eq!(loaded["unexpected"], serde_json::json!([]), "{name}");
-        assert_eq!(loaded["limit"], 96, "{name}");
-        let types: Vec<u64> = serde_json::from_value(loaded["types"].clone()).unwrap();
-        assert!(types.is_sorted() && types.first() == Some(&0) && types.last() == Some(&1), "{types:?}");
-
-        let mut arguments = vec!["fill-mask", "--json", "--top", "3", "--model", folder.to_str().unwrap()];
-        arguments.extend(texts.iter().map(String::as_str));
-        let ours = String::from_utf8(program(&arguments).stdout).unwrap();
-        assert_eq!(ours.lines().count(), theirs.lines().count());
-        for (ours, theirs) in ours.lines().zip(theirs.lines()) {
-            let ours: serde_json::Value = serde_json::from_str(ours).unwrap();
-            let theirs: Vec<Vec<(u64, f64)>> = serde_json::from_str(theirs).unwrap();
-            let masks = ours["masks"].as_array().unwrap();
-            assert_eq!(masks.len(), theirs.len(), "{ours}");
-            for (mask, theirs) in masks.iter().zip(theirs) {
-                for (candidate, (id, score)) in mask["candidates"].as_array().unwrap().iter().zip(theirs) {
-                    assert_eq!(candidate["id"], id, "{name}: {ours}");
-                    let probability = candidate["probability"].as_f64().unwrap();
-                    assert!((probability - score).abs() < f64::from(TOLERANCE), "{name}: {ours}");
-                }
-            }
-        }
+        means_the_same_elsewhere(&python, &folder, &texts, 96);
     }
+}
+
+/// The built-in model, and one whose embedding is narrower than its layers, each trained a little: as `pretrain` leaves them.
+#[test]
+fn trained_models_mean_the_same_elsewhere() {
+    let Some(python) = python::python() else { return };
+    let (scratch, texts) = (tempfile::tempdir().unwrap(), masked());
+    let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    let pretrain = |name: &str, more: &[&str]| {
+        let out = path(name);
+        let given = ["pretrain", "--out", &out, "--steps", "150", "--eval-sequences", "32", "--threads", "2"];
+        program(&[&given, more].concat());
+        means_the_same_elsewhere(&python, &scratch.path().join(name).join("model"), &texts, 128);
+    };
+    pretrain("built-in", &[]);
+    let [training, held_out] = ["training", "held-out"].map(|part| path(&format!("built-in/data/{part}")));
+    let narrow = "--preset micro --embedding-size 48 --max-seq-length 64 --batch 16 --learning-rate 5e-3";
+    let data = ["--train", &training, "--held-out", &held_out];
+    pretrain("narrow", &[&data[..], &narrow.split(' ').collect::<Vec<_>>()].concat());
 }
 
 /// Versions before 0.2 wrote no embedding_hidden_mapping_in where the widths are equal, and the reference has none: what

@@ -93,6 +93,48 @@ fn nothing_is_written_or_deleted_through_a_link() {
     }
 }
 
+/// In folders that a run clears, a file of somebody else is named and stays; its own remains go.
+#[test]
+fn nothing_of_somebody_else_is_cleared_away() {
+    let scene = Scene::new();
+    let out = scene.path("run");
+    pretrain(&scene, &out, "1").done();
+    let staging = out.join(".model.staging");
+    fs::create_dir(&staging).unwrap();
+    for mine in ["thesis.tex", "model.safetensors.backup"] {
+        fs::write(staging.join(mine), "thirty pages").unwrap();
+        pretrain(&scene, &out, "2")
+            .complains(ExitCode::Io, &[mine, "a file of somebody else", "move it elsewhere"]);
+        assert_eq!(fs::read_to_string(staging.join(mine)).unwrap(), "thirty pages");
+        fs::remove_file(staging.join(mine)).unwrap();
+    }
+    fs::write(staging.join("model.safetensors"), "half a model").unwrap();
+    fs::write(beside(&staging.join("config.json")), "{").unwrap();
+    pretrain(&scene, &out, "2").done();
+    assert!(!staging.exists());
+
+    // A start that failed has prepared text that no later one needs, with something beside it.
+    for (folder, remains) in [
+        ("training", "00000.shard"),
+        ("training/tokenizer", "vocab.txt"),
+        ("tokenizer", "tokenizer.json"),
+        ("training-text", "standard input"),
+    ] {
+        let out = scene.path("other");
+        let folder = out.join("data").join(folder);
+        RunDirectory::open(&out, &[]).unwrap();
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(remains), "of another text").unwrap();
+        fs::write(folder.join("thesis.tex"), "thirty pages").unwrap();
+        pretrain(&scene, &out, "1")
+            .complains(ExitCode::Io, &["thesis.tex is not a file of this program", "move it elsewhere"]);
+        assert_eq!(fs::read_to_string(folder.join("thesis.tex")).unwrap(), "thirty pages");
+        fs::remove_file(folder.join("thesis.tex")).unwrap();
+        pretrain(&scene, &out, "1").done();
+        fs::remove_dir_all(&out).unwrap();
+    }
+}
+
 #[test]
 fn other_things_than_files_are_refused_and_not_waited_for() {
     let scene = Scene::new();

@@ -155,19 +155,22 @@ pub fn create_beside(files: &dyn Files, path: &Path) -> io::Result<File> {
 
 /// Removes from a folder what crashes left [`beside`] its files; a folder that does not exist is fine.
 pub fn sweep(files: &dyn Files, folder: &Path) -> io::Result<()> {
-    let left =
-        |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(BESIDE));
     match names(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         names => names?
             .into_iter()
-            .filter(|name| left(name))
+            .filter(|name| is_beside(name))
             .try_for_each(|name| files.remove_file(&folder.join(name))),
     }
 }
 
-/// Removes a directory and the files in it, all of which must be ours; one that does not exist is fine. Of a link, in
-/// its place or in it, only the link goes.
+/// Whether a name is one of [`beside`].
+pub fn is_beside(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(BESIDE))
+}
+
+/// Removes a directory and the files in it, all of which must be ours, or remains of [`replace`]; one that does not exist is
+/// fine. Of a link, in its place or in it, only the link goes.
 pub fn remove_flat_dir(files: &dyn Files, path: &Path, is_ours: impl Fn(&OsStr) -> bool) -> io::Result<()> {
     if !exists(path)? {
         return Ok(());
@@ -180,7 +183,7 @@ pub fn remove_flat_dir(files: &dyn Files, path: &Path, is_ours: impl Fn(&OsStr) 
         return Err(in_the_way(path, "is not a folder of this program"));
     }
     let names = names(path)?;
-    if let Some(foreign) = names.iter().find(|name| !is_ours(name)) {
+    if let Some(foreign) = names.iter().find(|name| !is_ours(name) && !is_beside(name)) {
         return Err(in_the_way(&path.join(foreign), "is not a file of this program"));
     }
     for name in names {

@@ -18,10 +18,13 @@ pub(crate) mod text;
 
 pub use error::DataError;
 pub use shards::{
-    BytesDone, Corpus, Counts, Document, MANIFEST, Manifest, Preparation, Prepared, Selection, Shard,
-    ShardBuilder, ShardEntry, Source, TOKENIZER_FOLDER, TokenizerIdentity, is_prepared, tokenizer_in,
+    BytesDone, Corpus, Counts, Document, MANIFEST, Manifest, Preparation, Prepared, REPORT, Selection, Shard,
+    ShardBuilder, ShardEntry, Source, TOKENIZER_FOLDER, TokenizerIdentity, is_prepared, remove_prepared,
+    remove_tokenizer, tokenizer_in,
 };
+pub(crate) use text::texts_of;
 pub use text::{
     Event, Format, LONGEST_DOCUMENT, LONGEST_LINE, LONGEST_PARAGRAPH, Oddities, Reading, STANDARD_INPUT,
-    few_documents, files_of, is_stream, look_at, read_lines, repeatable, text_size, with_sentences,
+    few_documents, files_of, is_stream, look_at, read_lines, remove_copies, repeatable, text_size,
+    with_sentences,
 };

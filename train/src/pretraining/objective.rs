@@ -256,7 +256,7 @@ mod tests {
     fn batches_follow_each_other_and_resume() {
         let objective = objective(10, 4);
         let mut stream = BatchStream::start(objective.clone(), Position::default()).unwrap();
-        let steps: Vec<Step> = (0..40).map(|_| stream.next_step()).collect();
+        let steps: Vec<Step> = (0..40).map(|_| stream.next_step(&|| false).unwrap()).collect();
         assert!(steps.last().unwrap().until.epoch > 0, "an epoch's end lies within");
         for pair in steps.windows(2) {
             assert_eq!(pair[0].until, pair[1].from);
@@ -266,8 +266,8 @@ mod tests {
             assert_eq!(sequences, [4, 4, 2]);
         }
         let mut resumed = BatchStream::start(objective, steps[17].from).unwrap();
-        assert_eq!(resumed.next_step(), steps[17]);
-        assert_eq!(resumed.next_step(), steps[18]);
+        assert_eq!(resumed.next_step(&|| false).unwrap(), steps[17]);
+        assert_eq!(resumed.next_step(&|| false).unwrap(), steps[18]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What a run learns from: text or prepared folders, a tokenizer, and what is held out.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{fs, io};
 
 use super::dataset::Dataset;
 use super::recorded::{Limits, Recorded, is_recorded};
@@ -11,7 +11,8 @@ use super::words::WordStarts;
 use crate::config::Pretrain;
 use crate::data::{
     Corpus, DataError, Format, MANIFEST, Preparation, Prepared, Reading, Selection, TOKENIZER_FOLDER,
-    few_documents, is_prepared, repeatable, text_size, with_sentences,
+    few_documents, is_prepared, remove_copies, remove_prepared, remove_tokenizer, repeatable, text_size,
+    with_sentences,
 };
 use crate::files::{Disk, replace};
 use crate::stories::{Split, story};
@@ -334,7 +335,7 @@ impl DataPreparation<'_> {
 /// another vocabulary; `earlier` are its settings if they can be read. What still fits is kept.
 ///
 /// # Errors
-/// If something cannot be removed.
+/// If something cannot be removed, or is a file of somebody else.
 pub fn drop_other_data(
     folder: &Path,
     earlier: Option<&Pretrain>,
@@ -349,12 +350,12 @@ pub fn drop_other_data(
         Some(earlier) if text(earlier) == text(now) => &["held-out", "held-out-text"],
         _ => &["tokenizer", "training", "training-text", "held-out", "held-out-text"],
     };
-    for path in stale.iter().map(|name| folder.join(name)) {
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(DataError::Io { action: "remove", path, source: error }.into());
-            }
-            _ => {}
+    for name in stale {
+        let path = folder.join(name);
+        match *name {
+            "tokenizer" => remove_tokenizer(&path)?,
+            "training-text" | "held-out-text" => remove_copies(&path)?,
+            _ => remove_prepared(&path)?,
         }
     }
     Ok(())

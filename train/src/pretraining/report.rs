@@ -13,15 +13,12 @@ use unicode_script::UnicodeScript;
 
 use super::{SampleOptions, Sampler, WordStarts};
 use crate::data::error::DataError;
-use crate::data::shards::{Corpus, Manifest, Selection};
+use crate::data::shards::{Corpus, Manifest, REPORT, Selection};
 use crate::data::text::{Format, Oddities};
 use crate::files::{Disk, replace};
 use crate::tokenizer::Tokenizer;
 use repeated::Repeated;
 pub use repeated::share_repeated_in;
-
-/// The file's name within a prepared folder.
-pub const REPORT: &str = "report.json";
 
 /// Figures of a prepared text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

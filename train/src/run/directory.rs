@@ -12,6 +12,7 @@
 //!     quarantine/          checkpoints that were put aside, with the reasons
 //! ```
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -269,7 +270,7 @@ pub fn publish_model<E: From<DirectoryError>>(
     write: impl FnOnce(&Path) -> Result<(), E>,
 ) -> Result<PathBuf, E> {
     let (staging, model) = (run.join(MODEL_STAGING), run.join(MODEL));
-    files::remove_flat_dir(&Disk, &staging, |_| true)
+    files::remove_flat_dir(&Disk, &staging, is_of_model)
         .and_then(|()| fs::create_dir(&staging))
         .map_err(io_error("cannot create", &staging))?;
     write(&staging)?;
@@ -336,6 +337,21 @@ const FOLDERS: [&str; 9] = [
     "data/held-out-text",
 ];
 const MODEL_STAGING: &str = ".model.staging";
+/// What may be found there of a model whose writing was cut off.
+const MODEL_FILES: [&str; 7] = [
+    "config.json",
+    "model.safetensors",
+    "spiece.model",
+    "tokenizer.json",
+    "vocab.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+];
+
+fn is_of_model(name: &OsStr) -> bool {
+    MODEL_FILES.iter().any(|&file| name == file)
+}
+
 /// No `run.json` comes near this many bytes.
 const MOST_INFO: u64 = 1 << 30;
 
@@ -377,6 +393,14 @@ fn refuse_foreign(path: &Path) -> Result<(), DirectoryError> {
 /// A run writes and deletes in these folders and on these files: a link in their place would lead elsewhere. That is told
 /// before the work begins and not hours later. (All other files are replaced whole, and a link with them.)
 fn expect_own(path: &Path) -> Result<(), DirectoryError> {
+    let staging = path.join(MODEL_STAGING);
+    if fs::symlink_metadata(&staging).is_ok_and(|found| found.is_dir()) {
+        let names = files::names(&staging).map_err(io_error("cannot list", &staging))?;
+        if let Some(foreign) = names.iter().find(|name| !is_of_model(name) && !files::is_beside(name)) {
+            let (path, found, expected) = (staging.join(foreign), "a file of somebody else", "only files");
+            return Err(DirectoryError::InTheWay { path, found, expected });
+        }
+    }
     let files = [lock::NAME, LOG, JOURNAL].map(|name| (name, false));
     for (name, is_folder) in FOLDERS.map(|name| (name, true)).into_iter().chain(files) {
         let path = path.join(name);

@@ -108,6 +108,11 @@ pub(super) const NAME: &str = ".lock";
 
 /// This machine's name, as far as it is known.
 pub fn host_name() -> String {
+    // rustix panics where `uname` is refused, which a filter of system calls may do.
+    #[cfg(target_os = "linux")]
+    if let Ok(name) = std::fs::read_to_string("/proc/sys/kernel/hostname") {
+        return name.trim_end().into();
+    }
     #[cfg(unix)]
     if let Ok(name) = rustix::system::uname().nodename().to_str() {
         return name.into();

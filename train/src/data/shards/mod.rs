@@ -8,5 +8,8 @@ mod shard;
 
 pub use corpus::{Corpus, Selection};
 pub use manifest::{Counts, MANIFEST, Manifest, ShardEntry, Source, TokenizerIdentity};
-pub use prepare::{BytesDone, Preparation, Prepared, TOKENIZER_FOLDER, is_prepared, tokenizer_in};
+pub use prepare::{
+    BytesDone, Preparation, Prepared, REPORT, TOKENIZER_FOLDER, is_prepared, remove_prepared,
+    remove_tokenizer, tokenizer_in,
+};
 pub use shard::{Document, Shard, ShardBuilder};

@@ -8,6 +8,7 @@
 //! The folder holds `preparing.json` (what it is being prepared from) until all shards are there, then `manifest.json`;
 //! and the tokenizer, so that shards and tokenizer cannot be separated.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -20,17 +21,46 @@ use crate::data::error::DataError;
 use crate::data::text::{
     Event, Oddities, PART_SIZE, Part, Parts, Reading, files_of, format_of, look_at, names_of,
 };
-use crate::files::{beside, names};
-use crate::tokenizer::{LoadOptions, Tokenizer};
+use crate::files::{Disk, beside, names, remove_flat_dir};
+use crate::tokenizer::{self, LoadOptions, Tokenizer};
 
 /// Where in the folder the tokenizer is kept.
 pub const TOKENIZER_FOLDER: &str = "tokenizer";
+/// Where in the folder is what its text is like as a whole.
+pub const REPORT: &str = "report.json";
+/// What the names of shards end with.
+const SHARD: &str = ".shard";
 /// What the folder is being prepared from; there until it is complete.
 const PREPARING: &str = "preparing.json";
 
 /// Whether a folder holds prepared data, complete or not.
 pub fn is_prepared(folder: &Path) -> bool {
     [MANIFEST, PREPARING].iter().any(|name| folder.join(name).is_file())
+}
+
+/// Removes what was prepared in `folder`, whole or not. A folder that is not there is fine; one with a file of somebody else is
+/// left, with an error that names the file.
+///
+/// # Errors
+/// If something cannot be removed.
+pub fn remove_prepared(folder: &Path) -> Result<(), DataError> {
+    let is_shard = |name: &OsStr| {
+        let stem = name.to_str().and_then(|name| name.strip_suffix(SHARD));
+        stem.is_some_and(|stem| stem.len() >= 5 && stem.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    remove_tokenizer(&folder.join(TOKENIZER_FOLDER))?;
+    let is_ours =
+        |name: &OsStr| is_shard(name) || [MANIFEST, PREPARING, REPORT].iter().any(|&ours| name == ours);
+    remove_flat_dir(&Disk, folder, is_ours).map_err(DataError::io("remove", folder))
+}
+
+/// Removes a folder of a tokenizer's files, as [`remove_prepared`] does.
+///
+/// # Errors
+/// If something cannot be removed.
+pub fn remove_tokenizer(folder: &Path) -> Result<(), DataError> {
+    let is_ours = |name: &OsStr| tokenizer::FILES.iter().any(|&ours| name == ours);
+    remove_flat_dir(&Disk, folder, is_ours).map_err(DataError::io("remove", folder))
 }
 
 /// The tokenizer that was trained for what is prepared in `folder`, on its text, and the number of pieces that were asked
@@ -399,7 +429,7 @@ impl Meter<'_> {
 }
 
 fn shard_name(index: usize) -> String {
-    format!("{index:05}.shard")
+    format!("{index:05}{SHARD}")
 }
 
 fn text_hash(parts: impl Iterator<Item = blake3::Hash>) -> String {

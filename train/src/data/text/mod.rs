@@ -19,7 +19,8 @@ pub use documents::{Event, LONGEST_DOCUMENT, LONGEST_LINE, LONGEST_PARAGRAPH, Od
 pub use format::{Format, Reading};
 pub(crate) use parts::{PART_SIZE, Part, Parts};
 pub use reading::{few_documents, read_lines, with_sentences};
+pub(crate) use record::texts_of;
 pub(crate) use scripts::is_spaced_letter;
 pub(crate) use sentences::is_sentence_end;
-pub use source::{STANDARD_INPUT, files_of, is_stream, look_at, repeatable, text_size};
+pub use source::{STANDARD_INPUT, files_of, is_stream, look_at, remove_copies, repeatable, text_size};
 pub(crate) use source::{format_of, names_of};

@@ -2,6 +2,7 @@
 //!
 //! `-` is standard input. It and other pipes can be read once only; see [`repeatable`].
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::encoding;
 use super::format::{Format, Reading};
 use crate::data::error::DataError;
-use crate::files::{Disk, beside, create_beside, names};
+use crate::files::{Disk, beside, create_beside, names, remove_flat_dir};
 
 /// The name of standard input among files.
 pub const STANDARD_INPUT: &str = "-";
@@ -117,6 +118,23 @@ pub(crate) fn format_of(path: &Path, reading: Reading) -> Result<Format, DataErr
     Ok(Source::open(path, reading)?.format)
 }
 
+/// The names of copies: of standard input, and of other pipes, with their number.
+const COPY: &str = "standard input";
+const COPY_OF_PIPE: &str = "pipe ";
+
+/// Removes a folder of copies. One that is not there is fine; one with a file of somebody else is left, with an error that
+/// names the file.
+///
+/// # Errors
+/// If something cannot be removed.
+pub fn remove_copies(folder: &Path) -> Result<(), DataError> {
+    let is_ours = |name: &OsStr| {
+        let number = name.to_str().and_then(|name| name.strip_prefix(COPY_OF_PIPE));
+        name == COPY || number.is_some_and(|number| number.parse::<usize>().is_ok())
+    };
+    remove_flat_dir(&Disk, folder, is_ours).map_err(DataError::io("remove", folder))
+}
+
 /// `files` with copies in `folder` in place of those that can be read only once, so that they can be read again. A copy
 /// that is there already is not made anew.
 ///
@@ -128,7 +146,7 @@ pub fn repeatable(files: &[PathBuf], folder: &Path) -> Result<Vec<PathBuf>, Data
             return Ok(path.clone());
         }
         let is_standard = path == Path::new(STANDARD_INPUT);
-        let target = folder.join(if is_standard { "standard input".into() } else { format!("pipe {index}") });
+        let target = folder.join(if is_standard { COPY.into() } else { format!("{COPY_OF_PIPE}{index}") });
         if !target.exists() {
             fs::create_dir_all(folder).map_err(DataError::io("create", folder))?;
             let beside = beside(&target);

@@ -1,15 +1,13 @@
-//! Tensors in a safetensors file: our own streaming writer, and a reader that trusts nothing.
+//! Tensors in the safetensors files of a checkpoint, and a reader that trusts nothing.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::ops::Range;
 
+use model::tensors::Layout;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::exit::{Classify, ExitCode};
-
-/// Bytes handed to one write, so that no copy of a tensor is ever made.
-const CHUNK: usize = 1 << 20;
 
 /// Largest header accepted, in bytes: ALBERT's longest is below 10 KiB.
 const MAX_HEADER: u64 = 16 << 20;
@@ -89,67 +87,24 @@ impl Classify for TensorError {
     }
 }
 
-/// Writes `tensors` as one safetensors file, sorted by name, little endian, with the `format: pt` mark that
-/// transformers asks for. The same tensors give the same bytes.
+/// Writes `tensors` as one safetensors file, as [`model::tensors`] does: the same tensors give the same bytes.
 ///
 /// # Errors
 /// `InvalidInput` for a duplicate name or a shape that does not fit its values; `InvalidData` for a NaN or infinity,
 /// which must never be saved as if it were a model; else what the sink reports.
 pub fn write_tensors(tensors: &[NamedTensor<'_>], sink: &mut dyn Write) -> io::Result<()> {
-    let mut sorted: Vec<_> = tensors.iter().collect();
-    sorted.sort_by_key(|tensor| tensor.name);
-    let mut header = serde_json::Map::new(); // sorted by key, and "__metadata__" sorts before lower-case names
-    header.insert("__metadata__".into(), serde_json::json!({ "format": "pt" }));
-    let mut offset = 0;
-    for tensor in &sorted {
-        if tensor.shape.iter().product::<usize>() != tensor.values.len() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!(
-                    "tensor `{}` of shape {:?} was given {} values",
-                    tensor.name,
-                    tensor.shape,
-                    tensor.values.len()
-                ),
-            ));
-        }
-        let end = offset + size_of_val(tensor.values);
-        let entry =
-            serde_json::json!({ "dtype": "F32", "shape": tensor.shape, "data_offsets": [offset, end] });
-        if header.insert(tensor.name.into(), entry).is_some() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("two tensors are named `{}`", tensor.name),
-            ));
-        }
-        offset = end;
-    }
-    let mut header = serde_json::to_vec(&header)?;
-    header.resize(header.len().next_multiple_of(8), b' '); // the data starts aligned
-    sink.write_all(&(header.len() as u64).to_le_bytes())?;
-    sink.write_all(&header)?;
-    for tensor in sorted {
-        write_values(tensor, sink)?;
-    }
-    Ok(())
-}
-
-fn write_values(tensor: &NamedTensor<'_>, sink: &mut dyn Write) -> io::Result<()> {
-    for chunk in tensor.values.chunks(CHUNK / size_of::<f32>()) {
-        if let Some(value) = chunk.iter().find(|value| !value.is_finite()) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("tensor `{}` holds {value}", tensor.name),
-            ));
-        }
-        if cfg!(target_endian = "little") {
-            sink.write_all(bytemuck::cast_slice(chunk))?;
-        } else {
-            let bytes: Vec<u8> = chunk.iter().flat_map(|value| value.to_le_bytes()).collect();
-            sink.write_all(&bytes)?;
+    for NamedTensor { name, shape, values } in tensors {
+        if shape.iter().product::<usize>() != values.len() {
+            let message = format!("tensor `{name}` of shape {shape:?} was given {} values", values.len());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
     }
-    Ok(())
+    let names: Vec<_> = tensors.iter().map(|tensor| tensor.name).collect();
+    let shapes: Vec<_> = tensors.iter().map(|tensor| (tensor.name, tensor.shape)).collect();
+    let mut read = |index: usize, range: Range<usize>, into: &mut Vec<f32>| {
+        into.extend_from_slice(&tensors[index].values[range]);
+    };
+    model::tensors::write(&Layout::new(&shapes, &[])?, &names, &mut read, sink)
 }
 
 /// A safetensors file in memory, checked: every tensor is f32 and finite, the header tiles the file exactly.

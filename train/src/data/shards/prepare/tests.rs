@@ -287,47 +287,65 @@ fn shards_of_another_text_are_made_again() {
     assert_eq!(scene.shards(), fresh.shards());
 }
 
-/// A folder that version 1 completed is used as it is; one that it did not complete is refused with the way out.
+/// A folder that version 1 completed is used as it is, whatever the tokenizer; one that it did not complete is refused with
+/// the way out.
 #[test]
 fn folders_of_version_1() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/prepared-version-1");
-    let mut scene = Scene::new();
     let copy = |from: &Path, to: &Path| {
         fs::create_dir_all(to).unwrap();
         for entry in fs::read_dir(from).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
             fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
         }
     };
-    copy(&golden, scene.folder.path());
-    copy(&golden.join("shards"), &scene.output());
-    copy(&golden.join("shards/tokenizer"), &scene.output().join(TOKENIZER_FOLDER));
-    scene.tokenizer = Tokenizer::load(&golden.join("shards/tokenizer"), &Default::default()).unwrap();
-    let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_nanos(1_577_934_245_000_000_000);
-    let set_time = |time| {
-        for path in &scene.sources {
-            File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    for (name, trained) in [("shards", true), ("shards-sentencepiece", false), ("shards-wordpiece", false)] {
+        let (mut scene, shards) = (Scene::new(), golden.join(name));
+        copy(&golden, scene.folder.path());
+        copy(&shards, &scene.output());
+        copy(&shards.join(TOKENIZER_FOLDER), &scene.output().join(TOKENIZER_FOLDER));
+        let time =
+            std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_nanos(1_577_934_245_000_000_000);
+        let set_time = |time| {
+            for path in &scene.sources {
+                File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+            }
+        };
+        set_time(time);
+        let (tokenizer, size) = tokenizer_in(&scene.output(), None).unwrap().unwrap();
+        let shards = scene.shards();
+        assert_eq!(tokenizer.vocabulary_size(), size as usize);
+        assert!(tokenizer_in(&scene.output(), Some(size)).unwrap().is_some());
+        let error = tokenizer_in(&scene.output(), Some(size + 1)).map(drop).unwrap_err().to_string();
+        assert!(error.contains(&format!("another --vocab-size ({size})")), "{error}");
+        let identity = Manifest::read(&scene.output(), MANIFEST).unwrap().unwrap().tokenizer;
+        assert_eq!(
+            identity == TokenizerIdentity::of(&tokenizer),
+            trained,
+            "{name}: a fingerprint of that time"
+        );
+        Corpus::open(&scene.output()).unwrap().expect_tokenizer(&scene.output(), &tokenizer).unwrap();
+        scene.tokenizer = tokenizer;
+        for reading in [Reading::default(), Format::Sentences.into()] {
+            scene.reading = reading;
+            let Prepared { manifest, kept } = scene.prepare().unwrap();
+            assert_eq!((manifest.version, kept, manifest.counts.sentences), (1, 2, 82));
+            assert_eq!((manifest.tokenizer, scene.shards()), (identity.clone(), shards.clone()));
         }
-    };
-    set_time(time);
-    let shards = scene.shards();
-    for reading in [Reading::default(), Format::Sentences.into()] {
-        scene.reading = reading;
-        let Prepared { manifest, kept } = scene.prepare().unwrap();
-        assert_eq!((manifest.version, kept, manifest.counts.sentences), (1, 2, 82));
-        assert_eq!(scene.shards(), shards);
+        // That is all that version 1 knows of its text.
+        set_time(time + std::time::Duration::from_secs(1));
+        assert!(
+            scene.refused().contains("another text (2 files, 1649 bytes, beginning with a.txt)"),
+            "{}",
+            scene.refused()
+        );
+        set_time(time);
+        fs::remove_file(scene.output().join("00001.shard")).unwrap();
+        assert!(scene.refused().contains("an earlier version made it"), "{}", scene.refused());
+        fs::rename(scene.output().join(MANIFEST), scene.output().join(PREPARING)).unwrap();
+        assert!(scene.refused().contains("begun by an earlier version"), "{}", scene.refused());
+        let error = tokenizer_in(&scene.output(), None).map(drop).unwrap_err().to_string();
+        assert!(error.contains("begun by an earlier version"), "{error}");
     }
-    // That is all that version 1 knows of its text.
-    set_time(time + std::time::Duration::from_secs(1));
-    assert!(
-        scene.refused().contains("another text (2 files, 1649 bytes, beginning with a.txt)"),
-        "{}",
-        scene.refused()
-    );
-    set_time(time);
-    fs::remove_file(scene.output().join("00001.shard")).unwrap();
-    assert!(scene.refused().contains("an earlier version made it"), "{}", scene.refused());
-    fs::rename(scene.output().join(MANIFEST), scene.output().join(PREPARING)).unwrap();
-    assert!(scene.refused().contains("begun by an earlier version"), "{}", scene.refused());
 }
 
 /// The tokenizer is there from the beginning, for what was stopped to go on with.
