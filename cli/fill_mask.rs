@@ -30,9 +30,22 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (tokenizer, mut model) = (arguments.model.tokenizer()?, arguments.model.load()?);
+    if arguments.json {
+        // As many lines as there are texts, blank ones too, so that they can be put side by side.
+        arguments.texts.for_each_line(|text| {
+            let is_blank = text.trim().is_empty();
+            let filled = if is_blank {
+                Vec::new()
+            } else {
+                fill_mask(&mut model, &tokenizer, text.trim(), arguments.top)?
+            };
+            print_json(text.trim(), &filled)
+        })?;
+        return Ok(ExitCode::Done);
+    }
     arguments.texts.for_each(|text| {
         let filled = fill_mask(&mut model, &tokenizer, text, arguments.top)?;
-        if arguments.json { print_json(text, &filled) } else { print(text, &filled) }
+        print(text, &filled)
     })?;
     Ok(ExitCode::Done)
 }

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use console::{Term, measure_text_width};
 use indicatif::ProgressBar;
 use train::visible::{visible_json, visible_lines};
 
@@ -24,6 +25,40 @@ macro_rules! say {
     };
 }
 pub(crate) use say;
+
+/// A text in lines that fit a terminal, each `indent` spaces from its edge; in one line where output goes elsewhere.
+pub fn indented(text: &str, indent: usize) -> String {
+    let terminal = Term::stdout();
+    let columns = terminal.is_term().then(|| usize::from(terminal.size().1));
+    wrapped(text, indent, columns.unwrap_or(usize::MAX))
+}
+
+fn wrapped(text: &str, indent: usize, columns: usize) -> String {
+    // A terminal too narrow for anything breaks lines as it likes.
+    let room = columns.saturating_sub(indent + 1).max(20);
+    let (mut lines, mut width) = (vec![String::new()], 0);
+    for word in text.split_inclusive(' ') {
+        let needed = measure_text_width(word.trim_end());
+        if width > 0 && width + needed > room && needed <= room {
+            lines.push(String::new());
+            width = 0;
+        }
+        // What has no spaces is broken where it must.
+        for c in word.chars() {
+            let of_char = measure_text_width(c.encode_utf8(&mut [0; 4]));
+            if width + of_char > room {
+                lines.push(String::new());
+                width = 0;
+            }
+            if width > 0 || c != ' ' {
+                lines.last_mut().expect("there is one from the beginning").push(c);
+                width += of_char;
+            }
+        }
+    }
+    let lines: Vec<_> = lines.iter().map(|line| format!("{:indent$}{}", "", line.trim_end())).collect();
+    lines.join("\n")
+}
 
 /// Prints a JSON value in a line. What would command the terminal is escaped, as JSON can: the value stays the same.
 pub fn json_line(value: &serde_json::Value) -> Result<()> {
@@ -67,4 +102,23 @@ pub fn is_unread(error: &anyhow::Error) -> bool {
     let kind =
         |cause: &(dyn std::error::Error + 'static)| Some(cause.downcast_ref::<std::io::Error>()?.kind());
     error.chain().any(|cause| kind(cause) == Some(ErrorKind::BrokenPipe))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wrapped;
+
+    #[test]
+    fn lines_fit_whatever_the_script() {
+        assert_eq!(wrapped("one two  three", 2, usize::MAX), "  one two  three");
+        assert_eq!(
+            wrapped("The cat sat on the mat and slept there.", 4, 26),
+            "    The cat sat on the\n    mat and slept there."
+        );
+        let chinese = "今天天气很好我们去公园吧明天也去";
+        let lines: Vec<_> = wrapped(chinese, 0, 21).lines().map(str::to_owned).collect();
+        assert_eq!((lines.len(), lines.concat().as_str()), (2, chinese));
+        assert!(lines.iter().all(|line| console::measure_text_width(line) <= 20), "{lines:?}");
+        assert_eq!(wrapped("", 2, 80), "  ");
+    }
 }

@@ -11,7 +11,7 @@ use train::tokenizer::Tokenizer;
 use train::training;
 use train::visible::visible;
 
-use crate::output::say;
+use crate::output::{indented, say};
 
 /// Held-out passages that are shown with a word masked.
 const EXAMPLES: u64 = 3;
@@ -52,7 +52,7 @@ impl Summary {
                 })
                 .collect();
             for sentence in &passage.sentences {
-                say!("  {}", visible(sentence));
+                say!("{}", indented(&visible(sentence), 2));
             }
             say!("      {} (it was: {})\n", visible(&guesses.join(", ")), visible(&passage.word));
         }

@@ -420,3 +420,25 @@ fn wordpiece(directory: &Path) -> Tokenizer {
     std::fs::write(&path, lines.join("\n")).unwrap();
     Tokenizer::load(&path, &LoadOptions::default()).unwrap()
 }
+
+/// Pieces that stand in a file beside the vocabulary only, with ids or without.
+#[test]
+fn pieces_that_only_other_files_know_are_named() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tokenizer/small.model");
+    for (name, content) in [
+        ("added_tokens.json", r#"{"covid19": 700}"#),
+        ("tokenizer_config.json", r#"{"added_tokens_decoder": {"700": {"content": "covid19"}}}"#),
+        (
+            "tokenizer_config.json",
+            r#"{"additional_special_tokens": [{"content": "covid19", "lstrip": false}]}"#,
+        ),
+        ("special_tokens_map.json", r#"{"additional_special_tokens": ["[MASK]", "covid19"]}"#),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::copy(&model, folder.path().join("spiece.model")).unwrap();
+        Tokenizer::load(folder.path(), &LoadOptions::default()).unwrap();
+        std::fs::write(folder.path().join(name), content).unwrap();
+        let error = Tokenizer::load(folder.path(), &LoadOptions::default()).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("\"covid19\""), "{error}");
+    }
+}

@@ -81,7 +81,8 @@ fn encode_takes_text() {
     assert_eq!(all["pooler_output"].shape(), [70, 24]);
     let one = encode(&scene.file("one.txt", &lines[69]), "one.safetensors");
     assert_eq!(one["pooler_output"].real(), &all["pooler_output"].real()[69 * 24..]);
-    let pairs = r#"{"text": "The cat saw", "text_pair": "trees."}"#;
+    // As Python writes records: numbers that are none, and a blank line at the end.
+    let pairs = "{\"text\": \"The cat saw\", \"score\": NaN, \"text_pair\": \"trees.\"}\n\n";
     let pair = encode(&scene.file("pair.jsonl", pairs), "pair.safetensors");
     assert_eq!(pair["last_hidden_state"].shape()[0], 1);
     // Under any name, and nothing else is left.
@@ -105,7 +106,7 @@ fn encode_refuses_what_does_not_fit() {
     let bad = scene.file("bad.txt", b"fine\nna\xefve");
     encode(&bad).complains(ExitCode::Data, &["bad.txt:2", "byte 3", "UTF-8"]);
     let bad = scene.file("bad.jsonl", "{\"text\": \"a\"}\n{\"body\": \"b\"}");
-    encode(&bad).complains(ExitCode::Data, &["bad.jsonl:2", "missing field `text`"]);
+    encode(&bad).complains(ExitCode::Data, &["bad.jsonl:2", "it has no \"text\", only \"body\""]);
     let nonsense = scene.file("nonsense.safetensors", "nonsense");
     encode(&nonsense).complains(ExitCode::Data, &["nonsense.safetensors", "not a whole safetensors file"]);
     assert!(!scene.path("out").exists() && !beside(&scene).exists());
@@ -165,6 +166,11 @@ fn masks_are_filled() {
     // Several texts, as arguments and from standard input.
     let both = fill(&["--top", "1", "a [MASK]", "the [MASK]"], "").done();
     assert_eq!(both, fill(&["--top", "1"], "a [MASK]\n\nthe [MASK]\n").done());
+    // A line for a line, blank ones too.
+    let lines = fill(&["--json", "--top", "1"], "\na [MASK]\n \nthe [MASK]").done();
+    let masks =
+        |line| serde_json::from_str::<serde_json::Value>(line).unwrap()["masks"].as_array().unwrap().len();
+    assert_eq!(lines.lines().map(masks).collect::<Vec<_>>(), [0, 1, 0, 1], "{lines}");
     fill(&["no mask here"], "").complains(ExitCode::Usage, &["there is no [MASK] in \"no mask here\""]);
     let long = format!("{} [MASK]", "tree ".repeat(60));
     // A second segment: a token more, and another type.

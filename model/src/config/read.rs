@@ -127,6 +127,8 @@ fn culprit(keys: &Map<String, Value>) -> Option<String> {
     keys.iter().find_map(|(key, value)| {
         let alone = Map::from_iter([(key.clone(), value.clone())]);
         let error = serde_json::from_value::<AlbertConfig>(alone.into()).err()?;
+        let plain = [("usize", "a whole number"), ("u32", "a whole number"), ("f64", "a number")];
+        let error = plain.iter().fold(error.to_string(), |text, (rust, plain)| text.replace(rust, plain));
         Some(format!("{key} = {value}: {error}"))
     })
 }
@@ -171,8 +173,8 @@ mod tests {
             (r#""pruned_heads": {"0": [1]}"#, ["pruned_heads", "pruned"]),
             (r#""quantization_config": {"bits": 8}"#, ["quantization_config", "save them as F32"]),
             (r#""hidden_act": "swish""#, ["hidden_act = swish", "gelu_new"]),
-            (r#""layer_norm_eps": null"#, ["layer_norm_eps = null", "expected f64"]),
-            (r#""max_position_embeddings": "512""#, ["max_position_embeddings = \"512\"", "expected usize"]),
+            (r#""layer_norm_eps": null"#, ["layer_norm_eps = null", "expected a number"]),
+            (r#""max_position_embeddings": "512""#, ["max_position_embeddings = \"512\"", "expected a whole number"]),
         ] {
             let error = refused(more);
             assert!(parts.iter().all(|part| error.contains(part)), "{more}: {error}");

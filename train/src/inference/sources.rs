@@ -4,19 +4,11 @@ use std::path::Path;
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
-use serde::Deserialize;
 
 use super::error::InferenceError;
 use super::sequences::Sequences;
-use crate::data::{DataError, read_lines};
+use crate::data::{DataError, read_lines, texts_of};
 use crate::tokenizer::Tokenizer;
-
-/// One line of a JSONL file.
-#[derive(Deserialize)]
-struct Line {
-    text: String,
-    text_pair: Option<String>,
-}
 
 /// Reads sequences from a file: `.safetensors` with `input_ids`, and as far as they are there `attention_mask` (else 1),
 /// `token_type_ids` (else 0) and `position_ids` (else 0, 1, 2, …), each `[B, S]` of integers; `.jsonl` with a `text`, and if it has one a `text_pair`, in each line; any other as text, one sequence a line.
@@ -40,13 +32,14 @@ pub fn read_sequences(path: &Path, tokenizer: Option<&Tokenizer>) -> Result<Sequ
     let mut texts = Vec::new();
     read_lines(path, &mut |number, line| {
         texts.push(match ending {
+            "jsonl" | "ndjson" if line.is_empty() => return Ok(()), // as at the end of many files
             "jsonl" | "ndjson" => {
-                let line: Line = serde_json::from_str(line).map_err(|error| DataError::Json {
+                let (text, pair) = texts_of(line).map_err(|reason| DataError::Json {
                     path: path.to_path_buf(),
                     line: number,
-                    reason: error.to_string(),
+                    reason,
                 })?;
-                (encode(&line.text), line.text_pair.as_deref().map(&mut encode))
+                (encode(&text), pair.as_deref().map(&mut encode))
             }
             _ => (encode(line), None),
         });
@@ -127,7 +120,12 @@ fn integers(tensor: &TensorView<'_>) -> Result<Vec<i32>, String> {
         Dtype::I64 => decode(bytes, i64::from_le_bytes),
         Dtype::I32 => decode(bytes, |b| i32::from_le_bytes(b).into()),
         Dtype::I16 => decode(bytes, |b| i16::from_le_bytes(b).into()),
+        Dtype::I8 => decode(bytes, |b| i8::from_le_bytes(b).into()),
+        // Beyond all integers that are read it is still one that no model has.
+        Dtype::U64 => decode(bytes, |b| i64::try_from(u64::from_le_bytes(b)).unwrap_or(i64::MAX)),
+        Dtype::U32 => decode(bytes, |b| u32::from_le_bytes(b).into()),
+        Dtype::U16 => decode(bytes, |b| u16::from_le_bytes(b).into()),
         Dtype::U8 | Dtype::BOOL => decode(bytes, |[byte]| byte.into()),
-        other => Err(format!("is {other:?}; I64, I32, I16, U8 and BOOL are read")),
+        other => Err(format!("is {other:?}; integers of 8 to 64 bits and BOOL are read")),
     }
 }

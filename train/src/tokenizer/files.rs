@@ -19,6 +19,9 @@ const CONFIG: &str = "tokenizer_config.json";
 const ADDED_TOKENS: &str = "added_tokens.json";
 const SPECIAL_MAP: &str = "special_tokens_map.json";
 
+/// Every name that [`Tokenizer::save`] gives to a file.
+pub(crate) const FILES: [&str; 5] = [SENTENCEPIECE, JSON, WORDPIECE, CONFIG, SPECIAL_MAP];
+
 /// transformers' class that takes `tokenizer.json` as it is; those named after models take steps of their own, since its
 /// version 5.
 const FROM_JSON: &str = "PreTrainedTokenizerFast";
@@ -47,7 +50,7 @@ impl Tokenizer {
     /// Refuses a directory whose other files know pieces that this tokenizer, read from `file`, does not: added tokens
     /// are written beside a vocabulary, not into it.
     fn expect_agreement(&self, directory: &Path, file: &Path) -> Result<(), TokenizerError> {
-        for name in [ADDED_TOKENS, JSON, CONFIG] {
+        for name in [ADDED_TOKENS, JSON, CONFIG, SPECIAL_MAP] {
             let beside = directory.join(name);
             if beside == file || !beside.is_file() {
                 continue;
@@ -55,6 +58,9 @@ impl Tokenizer {
             let invalid = |source| TokenizerError::Invalid { path: beside.clone(), source };
             let value = json_of(&read(&beside)?).map_err(invalid)?;
             for (id, text) in pieces_of(name, &value) {
+                if id.is_none() && self.id(text).is_some() {
+                    continue;
+                }
                 let ours = id.and_then(|id| self.piece(u32::try_from(id).ok()?));
                 if ours != Some(text) {
                     let place = id.map_or("no id".to_owned(), |id| format!("the id {id}"));
@@ -242,7 +248,9 @@ fn pieces_of<'a>(name: &str, file: &'a Value) -> Vec<(Option<u64>, &'a str)> {
             let tokens = file["added_tokens_decoder"].as_object().into_iter().flatten();
             pieces
                 .extend(tokens.filter_map(|(id, token)| Some((id.parse().ok(), token["content"].as_str()?))));
+            pieces.extend(additional(file));
         }
+        SPECIAL_MAP => pieces.extend(additional(file)),
         _ => {
             let tokens = file["added_tokens"].as_array().into_iter().flatten();
             pieces
@@ -259,6 +267,12 @@ fn pieces_of<'a>(name: &str, file: &'a Value) -> Vec<(Option<u64>, &'a str)> {
         }
     }
     pieces
+}
+
+/// Special pieces besides the usual ones, which are named without ids.
+fn additional(file: &Value) -> impl Iterator<Item = (Option<u64>, &str)> {
+    let tokens = file["additional_special_tokens"].as_array().into_iter().flatten();
+    tokens.filter_map(|token| Some((None, token.as_str().or(token["content"].as_str())?)))
 }
 
 fn parse(bytes: Vec<u8>, options: &LoadOptions, config: Config) -> Result<Tokenizer, Invalid> {

@@ -1,11 +1,15 @@
 //! Batches made ahead of time, on a thread of their own.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use super::objective::{Objective, Position, Step};
 use crate::threads::ThreadsError;
+
+/// How often a wait for a batch looks for a request to stop.
+const POLL: Duration = Duration::from_millis(20);
 
 /// Makes optimisation batches one after the other, batch n + 1 while n is being learnt from.
 ///
@@ -33,9 +37,18 @@ impl BatchStream {
         Ok(Self { steps })
     }
 
-    /// The next batch, waiting for it where it is not ready.
-    pub fn next_step(&mut self) -> Step {
-        let step = self.steps.recv();
-        step.expect("the thread ends before its receiver only by a panic, which has been reported")
+    /// The next batch, waiting for it where it is not ready; `None`, with the batch still to come, where `is_asked` to stop
+    /// meanwhile: a batch of thousands of sequences takes seconds to make.
+    pub fn next_step(&mut self, is_asked: &dyn Fn() -> bool) -> Option<Step> {
+        loop {
+            match self.steps.recv_timeout(POLL) {
+                Ok(step) => return Some(step),
+                Err(RecvTimeoutError::Timeout) if is_asked() => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("the thread ends before its receiver only by a panic, which has been reported")
+                }
+            }
+        }
     }
 }

@@ -158,7 +158,7 @@ impl Trainer {
             }
             evaluation = None;
             let start = Instant::now();
-            let batch = batches.next_step();
+            let Some(batch) = batches.next_step(&is_asked) else { continue };
             let waited = start.elapsed();
             let step = self.state.step;
             if !self.state.guard.refuses(step) {

@@ -15,9 +15,25 @@ use serde_json::value::RawValue;
 /// # Errors
 /// Why there is none, in a reader's words.
 pub(super) fn text_of(line: &str) -> Result<(String, bool), String> {
+    read(line).map(|(text, _, mended)| (text, mended))
+}
+
+/// The text of a record, and its `text_pair` if it has one.
+///
+/// # Errors
+/// Why there is none, in a reader's words.
+pub(crate) fn texts_of(line: &str) -> Result<(String, Option<String>), String> {
+    let (text, pair, _) = read(line)?;
+    Ok((text, pair?))
+}
+
+/// What a record may have beside its text; why it is no text.
+type Pair = Result<Option<String>, String>;
+
+fn read(line: &str) -> Result<(String, Pair, bool), String> {
     let mended = mend(line);
     match parse(&mended.line) {
-        Ok(Content::Text(text)) => Ok((text, mended.surrogates)),
+        Ok(Content::Text(text, pair)) => Ok((text, pair, mended.surrogates)),
         Ok(Content::Other(what)) => Err(format!("its \"text\" is {what}, not a string")),
         Ok(Content::Missing(keys)) if keys.is_empty() => Err("it is an object without a \"text\"".into()),
         Ok(Content::Missing(keys)) => Err(format!("it has no \"text\", only {}", keys.join(", "))),
@@ -34,7 +50,7 @@ pub(super) fn text_of(line: &str) -> Result<(String, bool), String> {
 /// Whether a line is an object with at least one key.
 pub(super) fn is_object(line: &str) -> bool {
     match parse(&mend(line).line) {
-        Ok(Content::Text(_) | Content::Other(_)) => true,
+        Ok(Content::Text(..) | Content::Other(_)) => true,
         Ok(Content::Missing(keys)) => !keys.is_empty(),
         Err(_) => false,
     }
@@ -94,7 +110,7 @@ fn surrogate(text: &str) -> Option<u32> {
 
 /// What a line holds.
 enum Content {
-    Text(String),
+    Text(String, Pair),
     /// Something else under the key `text`.
     Other(&'static str),
     /// An object with these keys.
@@ -136,10 +152,12 @@ impl<'de> Visitor<'de> for Record {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Content, A::Error> {
-        let (mut found, mut keys) = (None, Vec::new());
+        let (mut found, mut pair, mut keys) = (None, None, Vec::new());
         while let Some(key) = map.next_key::<String>()? {
             if key == "text" {
                 found = Some(map.next_value::<&RawValue>()?.get());
+            } else if key == "text_pair" {
+                pair = Some(map.next_value::<&RawValue>()?.get());
             } else {
                 map.next_value::<IgnoredAny>()?;
                 if keys.len() < KEYS_NAMED && key.chars().count() <= LONGEST_KEY {
@@ -149,7 +167,16 @@ impl<'de> Visitor<'de> for Record {
         }
         Ok(match found {
             Some(text) if text.starts_with('"') => {
-                Content::Text(serde_json::from_str(text).map_err(de::Error::custom)?)
+                let string = |text| serde_json::from_str(text).map_err(de::Error::custom);
+                let pair = match pair {
+                    None | Some("null") => Ok(None),
+                    Some(pair) if pair.starts_with('"') => Ok(Some(string(pair)?)),
+                    Some(other) => Err(format!(
+                        "its \"text_pair\" is {}, not a string",
+                        kind(other).unwrap_or("something else")
+                    )),
+                };
+                Content::Text(string(text)?, pair)
             }
             Some(other) => Content::Other(kind(other).unwrap_or("something else")),
             None => Content::Missing(keys),
@@ -179,6 +206,18 @@ mod tests {
         assert!(!text_of(r#"{"text": "\ud83d\ude00"}"#).unwrap().1);
         let deep = format!(r#"{{"x": {}{}, "text": "t"}}"#, "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(text_of(&deep).unwrap().0, "t");
+    }
+
+    #[test]
+    fn pairs_are_read_where_they_are_wanted() {
+        let pair = r#"{"text": "a", "score": NaN, "text_pair": "b"}"#;
+        assert_eq!(texts_of(pair).unwrap(), ("a".into(), Some("b".into())));
+        for none in [r#"{"text": "a"}"#, r#"{"text": "a", "text_pair": null}"#] {
+            assert_eq!(texts_of(none).unwrap(), ("a".into(), None));
+        }
+        let other = r#"{"text": "a", "text_pair": 7}"#;
+        assert_eq!(texts_of(other).unwrap_err(), "its \"text_pair\" is a number, not a string");
+        assert_eq!(text_of(other).unwrap().0, "a");
     }
 
     #[test]
