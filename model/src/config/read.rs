@@ -174,7 +174,10 @@ mod tests {
             (r#""quantization_config": {"bits": 8}"#, ["quantization_config", "save them as F32"]),
             (r#""hidden_act": "swish""#, ["hidden_act = swish", "gelu_new"]),
             (r#""layer_norm_eps": null"#, ["layer_norm_eps = null", "expected a number"]),
-            (r#""max_position_embeddings": "512""#, ["max_position_embeddings = \"512\"", "expected a whole number"]),
+            (
+                r#""max_position_embeddings": "512""#,
+                ["max_position_embeddings = \"512\"", "expected a whole number"],
+            ),
         ] {
             let error = refused(more);
             assert!(parts.iter().all(|part| error.contains(part)), "{more}: {error}");
