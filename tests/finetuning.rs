@@ -359,6 +359,18 @@ fn stories_need_no_files_and_runs_make_tables() {
     );
 }
 
+/// What is measured on is not what was learnt from.
+#[test]
+fn a_table_that_is_one_file_is_divided() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, data) = (pretrained(folder.path()), table(folder.path()));
+    let (out, file) = (folder.path().join("one"), data.join("train.jsonl"));
+    let given = ["finetune", "table", "--out", text(&out), "--model", text(&model), "--data", text(&file)];
+    albert(&[&given[..], &["--steps", "2", "--max-seq-length", "16"]].concat());
+    // Every tenth of 64.
+    assert_eq!(results(&out)["examples"], 6);
+}
+
 #[test]
 fn seeds_are_ordinary_runs_and_are_summed_up() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -95,11 +95,17 @@ impl FinetuningJob {
         let most = [settings.task.train_examples, settings.task.eval_examples];
         let mut reports = Vec::new();
         let mut splits = Vec::new();
+        let is_one_file = settings.task.task == "table" && source.is_file();
         for (split, most) in [Split::Train, Split::Dev].into_iter().zip(most) {
-            let examined = read_split(&*task, source, split, most, &tokenizer, &limits, &mut |report| {
+            let mut tell = |report: String| {
                 say(&report);
                 reports.push(report);
-            })?;
+            };
+            let examined = if is_one_file {
+                part_of_file(&*task, source, split, most, &tokenizer, &limits, &mut tell)?
+            } else {
+                read_split(&*task, source, split, most, &tokenizer, &limits, &mut tell)?
+            };
             splits.push(Arc::new(examined));
         }
         let splits = <[Arc<Examined>; 2]>::try_from(splits).expect("two splits");
@@ -174,6 +180,39 @@ pub fn read_split(
     if let Some(most) = most {
         keep_first(&mut examples, most);
     }
+    let features = features::build(task, &examples, tokenizer, limits, &|| false).expect("nobody stops it");
+    Ok(Examined { examples, features })
+}
+
+/// Of a table that is one file, one example in so many is held out.
+const HELD_OUT_EVERY: usize = 10;
+
+/// A split of a table that is one file: every tenth example is measured on, the others are learnt from.
+fn part_of_file(
+    task: &dyn Task,
+    file: &Path,
+    split: Split,
+    most: Option<usize>,
+    tokenizer: &Tokenizer,
+    limits: &Limits,
+    say: &mut dyn FnMut(String),
+) -> Result<Examined, SessionError> {
+    let all = task.read(file, Split::Train)?.examples;
+    let is_held_out = |index: usize| index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1;
+    let of_split = |index: usize| is_held_out(index) == (split == Split::Dev);
+    let mut examples: Vec<Example> = all
+        .into_iter()
+        .enumerate()
+        .filter(|(index, _)| of_split(*index))
+        .map(|(_, example)| example)
+        .collect();
+    examples.truncate(most.unwrap_or(usize::MAX));
+    say(format!(
+        "{}: {} examples of {}, of which one in {HELD_OUT_EVERY} is held out",
+        split.name(),
+        examples.len(),
+        file.display()
+    ));
     let features = features::build(task, &examples, tokenizer, limits, &|| false).expect("nobody stops it");
     Ok(Examined { examples, features })
 }
