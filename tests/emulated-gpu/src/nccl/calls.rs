@@ -109,7 +109,7 @@ nccl_calls! {
         })
     }
 
-    /// Waits for the rank's collectives; it takes part in none afterwards but may be asked about.
+    /// Waits for the rank's collectives.
     fn ncclCommFinalize(call, communicator: Handle<Communicator>) {
         locked(call, |driver| driver.finish_collectives(communicator))
     }

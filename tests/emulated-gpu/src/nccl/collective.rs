@@ -242,7 +242,7 @@ impl Objects {
     }
 }
 
-/// Refuses calls with no element, which NCCL takes for no calls at all: `None`.
+/// What a rank calls, from NCCL's numbers; `None` where it has no element, which NCCL takes for no call at all.
 pub fn call(
     kind: Kind,
     count: usize,
