@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use train::config::{AnswerHead, Finetune, RaceLevel, TableKind, TaskSettings};
@@ -196,6 +196,12 @@ pub fn evaluate_task(of: &OnTask) -> Result<ExitCode> {
     let answered = answer(of, Split::Dev)?;
     let Answered { task, examined: Examined { examples, .. }, answers, .. } = &answered;
     let figures = task.score(examples, answers);
+    if figures.is_empty() {
+        bail!(
+            "nothing is known of what is right for these {} examples: `predict` writes the answers to such a set",
+            examples.len()
+        );
+    }
     let usual = baseline(&**task, examples, examples);
     let on = of.parts().1;
     if on.json {

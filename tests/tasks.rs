@@ -139,6 +139,7 @@ fn predictions_have_the_sites_names_and_columns() {
     let read = task.read(folder.path(), Split::Test).unwrap();
     let answers = [0, 1, 2, 1]
         .map(|class: u32| Answer::Scores((0..3).map(|c| f32::from(u8::from(c == class))).collect()));
+    assert_eq!(task.score(&read.examples, &answers), [], "nothing is known of a test set");
     let files = task.write(&read.examples, &answers, Split::Test, folder.path()).unwrap();
     assert_eq!(files, [folder.path().join("MNLI-m.tsv"), folder.path().join("MNLI-mm.tsv")]);
     let text = |path: &PathBuf| std::fs::read_to_string(path).unwrap();

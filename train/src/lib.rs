@@ -12,6 +12,7 @@
 //!    signals.
 //! 5. [`inference`] loads a finished model and fills masks, encodes and evaluates.
 //!
+//! [`tables`] reads rows of examples, [`finetuning`] has the tasks that they make: GLUE, SQuAD, RACE, tables of one's own.
 //! [`stories`] makes up a small corpus where there is none, [`scores`] has the metrics of GLUE, SQuAD and RACE, [`exit`] says how a program ends because of an error, and
 //! [`files`] writes files whole or not at all.
 //!

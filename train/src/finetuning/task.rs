@@ -180,7 +180,8 @@ pub trait Task: Send + Sync {
         into: &mut Vec<Feature>,
     );
 
-    /// How well the answers, one for each example, fit what is right. Examples whose target is not known do not count.
+    /// How well the answers, one for each example, fit what is right. Examples whose target is not known do not count;
+    /// where none is, there is no figure.
     fn score(&self, examples: &[Example], answers: &[Answer]) -> Figures;
 
     /// The name of the figure by which the best model is chosen.

@@ -331,7 +331,8 @@ impl Task for Race {
                 known.fold((0u64, 0u64), |(right, total), hit| (right + u64::from(hit), total + 1));
             (total > 0).then(|| right as f64 / total as f64)
         };
-        let mut figures = vec![(Cow::Borrowed("accuracy"), accuracy(None).unwrap_or(0.0))];
+        let mut figures: Figures =
+            accuracy(None).map(|figure| (Cow::Borrowed("accuracy"), figure)).into_iter().collect();
         for (level, name) in LEVELS.into_iter().zip(["accuracy_middle", "accuracy_high"]) {
             figures.extend(accuracy(Some(level)).map(|figure| (Cow::Borrowed(name), figure)));
         }
