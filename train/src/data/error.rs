@@ -224,7 +224,8 @@ pub enum DataError {
     /// The shards were made with another tokenizer than the run's.
     #[error(
         "the data in {} was prepared with tokenizer {prepared}, this run uses {given}: prepare it again, or give the \
-         tokenizer it was prepared with",
+         tokenizer it was prepared with (if an earlier version did so with a WordPiece vocabulary: its vocab.txt by name, \
+         not its folder)",
         path.display()
     )]
     OtherTokenizer {

@@ -240,7 +240,13 @@ impl Work<'_> {
     /// Refuses a folder of another tokenizer, or of text read otherwise.
     fn expect_same(&self, earlier: &Manifest) -> Result<(), DataError> {
         if !earlier.tokenizer.is_of(self.preparation.tokenizer) {
-            return Err(self.other("tokenizer".into()));
+            let by_whom = match earlier.is_current() {
+                true => "",
+                false => {
+                    ", by an earlier version (a WordPiece vocabulary: give its vocab.txt by name, not its folder)"
+                }
+            };
+            return Err(self.other(format!("tokenizer{by_whom}")));
         }
         let mut reading = self.plan.reading;
         if !earlier.is_current() && reading.format.is_none() {
