@@ -53,8 +53,8 @@ fn a_start_that_failed_binds_nobody() {
         let sizes: Vec<&str> = SIZES.split_whitespace().collect();
         run(&[&["pretrain", "--out", &out][..], &sizes, more].concat())
     };
-    // Memory for a million sequences there is not.
-    let too_much = ["--batch", "1000000", "--micro-batch", "1000000"];
+    // Memory for a million sequences in a hundred layers, more than a terabyte, there is not.
+    let too_much = ["--batch", "1000000", "--micro-batch", "1000000", "--num-hidden-layers", "100"];
     pretrain(&[&["--train", &few, "--held-out-every", "3", "--vocab-size", "45"][..], &too_much].concat())
         .complains(ExitCode::Memory, &["--micro-batch"]);
     let vocabulary = std::fs::read_to_string(scene.path("run/data/tokenizer/tokenizer.json")).unwrap();
