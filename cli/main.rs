@@ -51,6 +51,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Pre-train a model: masked words and sentence order.
+    #[command(after_help = progress::LEGEND)]
     Pretrain(pretrain::Arguments),
     Finetune(finetune::Arguments),
     Prepare(prepare::Arguments),

@@ -12,6 +12,18 @@ use crate::estimate;
 use crate::log::Log;
 use crate::output::tell;
 
+/// What the words of the progress line mean.
+pub const LEGEND: &str = "\
+The progress line:
+  loss      what is minimised: words and order together, in nats
+  words     loss of the masked words; right: the share of them that is guessed right
+  order     loss of sentence order; right: the share of pairs that is told right
+  lr        learning rate
+  gradient  norm of the gradient before clipping
+  tok/s     tokens a second since this session began
+  wait      share of the time that was spent waiting for data
+  ETA       time that the rest of the run will take, evaluations and checkpoints included";
+
 /// Time between lines of the log, and of a display that is no terminal.
 const INTERVAL: Duration = Duration::from_secs(30);
 
