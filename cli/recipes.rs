@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use train::config::{Finetune, Layers, Source};
 use train::exit::ExitCode;
 use train::files::{Disk, replace};
-use train::finetuning::recipe::{RECIPES, Recipe};
+use train::finetuning::recipe::{self, Recipe};
 
 use crate::output::{say, tell};
 
@@ -58,7 +58,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
                 "warm-up",
                 "tokens"
             );
-            for name in RECIPES {
+            for name in recipe::names() {
                 let recipe = Recipe::of(name, None);
                 let length = match recipe.steps {
                     Some(steps) => format!("{steps} steps"),
@@ -89,8 +89,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 impl Named {
     /// What the recipe says, as TOML.
     fn toml(&self) -> Result<String> {
-        if !RECIPES.contains(&self.task.as_str()) {
-            bail!("there is no recipe `{}`; the recipes are {}", self.task, RECIPES.join(", "));
+        if !recipe::names().contains(&self.task.as_str()) {
+            bail!("there is no recipe `{}`; the recipes are {}", self.task, recipe::names().join(", "));
         }
         let mut layers = Layers::<Finetune>::new();
         layers.flag("task.task", "TASK", &[&self.task]);

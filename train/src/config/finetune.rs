@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::pretrain::{check_device, check_moments, check_saving};
-use super::{DeviceSettings, Implied, Interval, LearningSettings, Objections, Settings, Span};
+use super::{DeviceSettings, Implied, Interval, KeyHelp, LearningSettings, Objections, Settings, Span};
 use crate::finetuning::recipe::{Recipe, Size};
 use crate::optimization::{OptimizerKind, Schedule};
 
@@ -254,73 +254,67 @@ impl Finetune {
 }
 
 impl Settings for Finetune {
-    const KEYS: &'static [(&'static str, &'static str)] = &[
-        ("task.task", "what is learnt; the command says it"),
-        ("task.data", "its files: a folder with the official ones, or a file"),
-        ("task.text", "of a table of one's own: the column of the text, or of the list of words"),
-        ("task.pair", "of a table of one's own: the column of a second text"),
-        ("task.label", "of a table of one's own: the column of what is to be found out"),
-        ("task.kind", "of a table of one's own, what that is: class, value, or tags (one for each word)"),
-        (
-            "task.head",
-            "of SQuAD 2.0: answerable (as ALBERT does it), or span (as in 1.1, works in transformers' pipeline)",
-        ),
-        (
-            "task.null_threshold",
-            "of SQuAD 2.0: the largest null score of an answered question; not set: the best on the dev set",
-        ),
-        ("task.level", "of RACE: middle, high or both"),
-        ("task.options", "of RACE and files like it: options of each question"),
-        ("task.train_examples", "learn from so many examples, the first; not set: from all"),
-        ("task.eval_examples", "measure on so many examples, the first; not set: on all"),
-        ("start.model", "the pre-trained model: a model directory, or a run"),
-        ("start.tokenizer", "tokenizer file or folder; not set: the one in the model's directory"),
-        ("start.size", "the released size whose recipe is followed; not set: the one nearest to the model"),
-        ("start.positions", "the longest sequence that the model takes; the model says it"),
-        ("start.head_dropout", "dropout within the head"),
-        (
-            "start.hidden_dropout",
-            "dropout after the embeddings and in each layer; not set: as the model has it",
-        ),
-        ("start.attention_dropout", "dropout of the attention probabilities; not set: as the model has it"),
-        ("sequences.max_seq_length", "most tokens of a sequence"),
-        ("sequences.max_question_length", "most tokens of a question about a passage"),
-        ("sequences.doc_stride", "tokens from one window of a long passage to the next"),
-        ("optimizer.optimizer", "lamb or adamw"),
-        ("optimizer.learning_rate", "highest learning rate; auto: the recipe's"),
-        ("optimizer.warmup_steps", "steps over which the learning rate rises; not set: a share of the steps"),
-        ("optimizer.start_warmup_step", "step at which the learning rate begins to rise"),
-        ("optimizer.poly_power", "power of the learning rate's decay to zero; 1 is linear"),
-        ("optimizer.beta1", "decay of the first moment"),
-        ("optimizer.beta2", "decay of the second moment"),
-        ("optimizer.epsilon", "added to the root of the second moment"),
-        ("optimizer.weight_decay", "weight decay; not for biases and layer norms"),
-        ("optimizer.clip_norm", "largest global norm of the gradient; 0 for no limit"),
-        (
-            "optimizer.bias_correction",
-            "correct the moments' bias, as the papers do and ALBERT's code does not",
-        ),
-        ("training.steps", "optimizer steps of the whole run; not set: as --epochs says"),
-        ("training.epochs", "passes over the examples, where no steps are given"),
-        ("training.batch", "examples of an optimizer step"),
-        ("training.warmup_share", "share of the steps over which the learning rate rises"),
-        ("training.micro_tokens", "tokens computed at a time: the same result up to rounding"),
-        ("training.eval_every", "steps between evaluations; not set: about twenty in all"),
-        ("training.patience", "end the run after so many evaluations without a better one"),
-        ("training.save_every", "steps (1000) or time (30m) between checkpoints"),
-        ("training.keep", "number of newest checkpoints to keep (at least 2), besides the best"),
-        ("training.seed", "seed of the head's initial weights, order and dropout"),
-        ("training.max_time", "save and stop after this time, for example 7h50m"),
-        ("device.device", "auto, cpu, cuda or cuda:1"),
-        ("device.threads", "processor threads; not set: all cores. Results do not depend on it"),
-        (
-            "device.isa",
-            "instruction set: avx512bf16, avx512, avx2 or scalar; not set: the best there is. Results differ in the last bits",
-        ),
-        (
-            "device.precision",
-            "f32, bf16 or auto (f32 on a processor, bf16 on a GPU); weights and moments are always f32",
-        ),
+    const KEYS: &'static [&'static [KeyHelp]] = &[
+        &[
+            ("task.task", "what is learnt; the command says it"),
+            ("task.data", "its files: a folder with the official ones, or a file"),
+            ("task.text", "of a table of one's own: the column of the text, or of the list of words"),
+            ("task.pair", "of a table of one's own: the column of a second text"),
+            ("task.label", "of a table of one's own: the column of what is to be found out"),
+            ("task.kind", "of a table of one's own, what that is: class, value, or tags (one for each word)"),
+            (
+                "task.head",
+                "of SQuAD 2.0: answerable (as ALBERT does it), or span (as in 1.1, works in transformers' pipeline)",
+            ),
+            (
+                "task.null_threshold",
+                "of SQuAD 2.0: the largest null score of an answered question; not set: the best on the dev set",
+            ),
+            ("task.level", "of RACE: middle, high or both"),
+            ("task.options", "of RACE and files like it: options of each question"),
+            ("task.train_examples", "learn from so many examples, the first; not set: from all"),
+            ("task.eval_examples", "measure on so many examples, the first; not set: on all"),
+            ("start.model", "the pre-trained model: a model directory, or a run"),
+            ("start.tokenizer", "tokenizer file or folder; not set: the one in the model's directory"),
+            (
+                "start.size",
+                "the released size whose recipe is followed; not set: the one nearest to the model",
+            ),
+            ("start.positions", "the longest sequence that the model takes; the model says it"),
+            ("start.head_dropout", "dropout within the head"),
+            (
+                "start.hidden_dropout",
+                "dropout after the embeddings and in each layer; not set: as the model has it",
+            ),
+            (
+                "start.attention_dropout",
+                "dropout of the attention probabilities; not set: as the model has it",
+            ),
+            ("sequences.max_seq_length", "most tokens of a sequence"),
+            ("sequences.max_question_length", "most tokens of a question about a passage"),
+            ("sequences.doc_stride", "tokens from one window of a long passage to the next"),
+            ("optimizer.optimizer", "lamb or adamw"),
+            ("optimizer.learning_rate", "highest learning rate; auto: the recipe's"),
+            (
+                "optimizer.warmup_steps",
+                "steps over which the learning rate rises; not set: a share of the steps",
+            ),
+        ],
+        LearningSettings::KEYS,
+        &[
+            ("training.steps", "optimizer steps of the whole run; not set: as --epochs says"),
+            ("training.epochs", "passes over the examples, where no steps are given"),
+            ("training.batch", "examples of an optimizer step"),
+            ("training.warmup_share", "share of the steps over which the learning rate rises"),
+            ("training.micro_tokens", "tokens computed at a time: the same result up to rounding"),
+            ("training.eval_every", "steps between evaluations; not set: about twenty in all"),
+            ("training.patience", "end the run after so many evaluations without a better one"),
+            ("training.save_every", "steps (1000) or time (30m) between checkpoints"),
+            ("training.keep", "number of newest checkpoints to keep (at least 2), besides the best"),
+            ("training.seed", "seed of the head's initial weights, order and dropout"),
+            ("training.max_time", "save and stop after this time, for example 7h50m"),
+        ],
+        DeviceSettings::KEYS,
     ];
 
     fn implied(&self) -> Vec<Implied> {

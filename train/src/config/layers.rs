@@ -144,7 +144,7 @@ impl<S: Settings> Layers<S> {
         let mut ours: Vec<_> = ours.filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)).collect();
         ours.sort(); // the order of messages should not depend on the system
         for (name, text) in ours {
-            match S::KEYS.iter().find(|(key, _)| variable(key) == name) {
+            match S::keys().find(|(key, _)| variable(key) == name) {
                 Some((key, _)) => self.assign(key, readings(&text), Source::Environment(name)),
                 None if super::all_keys().any(|key| variable(key) == name) => {} // of another command
                 None => self.problems.push(Problem {
@@ -161,12 +161,12 @@ impl<S: Settings> Layers<S> {
     fn meant_by(variable_name: &str) -> Option<&'static str> {
         let name = variable_name.strip_prefix(VARIABLE_PREFIX)?.to_lowercase();
         let unsectioned = Self::names().map(|(_, name)| name);
-        let sectioned: Vec<String> = S::KEYS.iter().map(|(key, _)| key.replace('.', "_")).collect();
+        let sectioned: Vec<String> = S::keys().map(|(key, _)| key.replace('.', "_")).collect();
         Self::home_of(&name)
             .or_else(|| {
                 let near = nearest(&name, sectioned.iter().map(String::as_str))?;
                 let index = sectioned.iter().position(|known| known == near)?;
-                Some(S::KEYS[index].0)
+                Some(S::keys().nth(index)?.0)
             })
             .or_else(|| nearest(&name, unsectioned).and_then(Self::home_of))
     }
@@ -194,7 +194,7 @@ impl<S: Settings> Layers<S> {
     }
 
     fn assign(&mut self, key: &str, readings: Vec<Value>, source: Source) {
-        match S::KEYS.iter().find(|(known, _)| *known == key) {
+        match S::keys().find(|(known, _)| *known == key) {
             Some((key, _)) => self.assignments.push(Assignment { key, readings, source }),
             None => self.unknown_key(key, source),
         }
@@ -244,7 +244,7 @@ impl<S: Settings> Layers<S> {
     /// The sections, in the order of the keys.
     pub(super) fn sections() -> impl Iterator<Item = &'static str> {
         let mut last = "";
-        S::KEYS.iter().filter_map(move |(key, _)| {
+        S::keys().filter_map(move |(key, _)| {
             let section = key.split_once('.')?.0;
             (std::mem::replace(&mut last, section) != section).then_some(section)
         })
@@ -252,15 +252,12 @@ impl<S: Settings> Layers<S> {
 
     /// Section and name of every key.
     fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
-        S::KEYS.iter().filter_map(|(key, _)| key.split_once('.'))
+        S::keys().filter_map(|(key, _)| key.split_once('.'))
     }
 
     /// The key of this name, whatever its section.
     fn home_of(name: &str) -> Option<&'static str> {
-        S::KEYS
-            .iter()
-            .map(|(key, _)| *key)
-            .find(|key| key.split_once('.').is_some_and(|(_, known)| known == name))
+        S::keys().map(|(key, _)| *key).find(|key| key.split_once('.').is_some_and(|(_, known)| known == name))
     }
 }
 

@@ -58,16 +58,24 @@ pub fn most_threads() -> usize {
 
 /// The keys of all commands: a variable that is meant for one does not bother another.
 fn all_keys() -> impl Iterator<Item = &'static str> {
-    Pretrain::KEYS.iter().chain(Finetune::KEYS).map(|(key, _)| *key)
+    Pretrain::keys().chain(Finetune::keys()).map(|(key, _)| *key)
 }
+
+/// A key and its line of help.
+pub type KeyHelp = (&'static str, &'static str);
 
 /// A struct of sections, each a struct of values.
 pub trait Settings: Clone + Default + PartialEq + Serialize + DeserializeOwned {
-    /// Every key with a line of help, in the order in which they are shown.
-    const KEYS: &'static [(&'static str, &'static str)];
+    /// Every key with a line of help, in the order in which they are shown, in pieces that kinds of settings share.
+    const KEYS: &'static [&'static [KeyHelp]];
 
     /// Keys that came with a later version, and what a run was begun with whose saved settings do not say: it goes on so.
     const BEFORE: &'static [(&'static str, bool)] = &[];
+
+    /// Every key with a line of help.
+    fn keys() -> impl Iterator<Item = &'static KeyHelp> {
+        Self::KEYS.iter().copied().flatten()
+    }
 
     /// Values that follow from others where the user gave none; of two for one key the later counts.
     fn implied(&self) -> Vec<Implied>;

@@ -131,8 +131,7 @@ impl ModelSettings {
         }
         for problem in self.albert_config(AlbertConfig::default().vocab_size).problems() {
             if let model::ConfigError::Value { key, value, problem } = problem {
-                let known =
-                    Pretrain::KEYS.iter().find(|(known, _)| known.strip_prefix("model.") == Some(key));
+                let known = Pretrain::keys().find(|(known, _)| known.strip_prefix("model.") == Some(key));
                 let key = known.expect("every setting of the model is a key").0;
                 objections.add(key, format!("{value} does not fit"), problem);
             }

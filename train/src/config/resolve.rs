@@ -74,7 +74,7 @@ impl<S: Settings> Resolved<S> {
         for section in Layers::<S>::sections() {
             let separator = if text.is_empty() { "" } else { "\n" };
             let _ = writeln!(text, "{separator}[{section}]"); // writing to a String cannot fail
-            for (key, _) in S::KEYS {
+            for (key, _) in S::keys() {
                 let Some(leaf) = key.strip_prefix(section).and_then(|rest| rest.strip_prefix('.')) else {
                     continue;
                 };
@@ -97,8 +97,7 @@ impl<S: Settings> Resolved<S> {
     /// The keys whose values differ from those of `other`, with both, as TOML.
     pub fn differences(&self, other: &S) -> Vec<(&'static str, String, String)> {
         let (ours, theirs) = (flatten(&self.settings), flatten(other));
-        S::KEYS
-            .iter()
+        S::keys()
             .filter(|(key, _)| ours[*key] != theirs[*key])
             .map(|(key, _)| (*key, to_toml_value(&ours[*key]), to_toml_value(&theirs[*key])))
             .collect()
@@ -162,7 +161,7 @@ fn read<S: Settings>(defaults: &Flat, assignment: Assignment) -> Result<Value, P
         code: "type",
         message: format!("`{key}`: {}", complaint.unwrap_or_else(|| "it has no value".into())),
         source: Some(source),
-        help: S::KEYS.iter().find(|(known, _)| *known == key).map(|(_, help)| (*help).to_owned()),
+        help: S::keys().find(|(known, _)| *known == key).map(|(_, help)| (*help).to_owned()),
     })
 }
 
@@ -267,5 +266,5 @@ pub fn keys<S: Settings>() -> Vec<Key> {
         let default = (!default.is_null() && !is_list).then(|| to_toml_value(default));
         Key { path, section, name, help, default, is_list, is_switch }
     };
-    S::KEYS.iter().map(key).collect()
+    S::keys().map(key).collect()
 }

@@ -12,13 +12,27 @@ const SCHEDULE_KEYS: &[&str] = &[
     "optimizer.poly_power",
 ];
 
+/// What no result depends on, whatever is learnt: what is looked at and kept, and, but for the last bits, where it is computed.
+const FREE_KEYS: &[&str] = &[
+    "training.eval_every",
+    "training.save_every",
+    "training.keep",
+    "training.max_time",
+    "device.device",
+    "device.threads",
+    "device.isa",
+];
+
 impl<S: Settings> Resolved<S> {
     /// What must not change between the sessions of one run: problems for the keys whose values differ from those with
-    /// which the run was begun and would make it another run. Those of `free` may differ, and with `allow_schedule_change`
-    /// those of the learning rate's schedule.
+    /// which the run was begun and would make it another run. Those of `FREE_KEYS` and of `free` may differ, and with
+    /// `allow_schedule_change` those of the learning rate's schedule.
     pub fn changes_at_resume(&self, begun: &S, free: &[&str], allow_schedule_change: bool) -> Vec<Problem> {
-        let is_free =
-            |key: &str| free.contains(&key) || allow_schedule_change && SCHEDULE_KEYS.contains(&key);
+        let is_free = |key: &str| {
+            FREE_KEYS.contains(&key)
+                || free.contains(&key)
+                || allow_schedule_change && SCHEDULE_KEYS.contains(&key)
+        };
         let problem = |(key, value, before): (&str, String, String)| Problem {
             code: "resume",
             message: format!("`{key}` is {value}, but the run was begun with {before}"),

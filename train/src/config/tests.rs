@@ -20,10 +20,10 @@ fn errors(toml: &str) -> String {
 
 #[test]
 fn every_key_is_listed_once_and_has_help_and_a_flag_of_its_own() {
-    let mut listed: Vec<&str> = Pretrain::KEYS.iter().map(|(key, _)| *key).collect();
+    let mut listed: Vec<&str> = Pretrain::keys().map(|(key, _)| *key).collect();
     listed.sort_unstable();
     assert_eq!(listed, flatten(&Pretrain::default()).into_keys().collect::<Vec<_>>());
-    assert!(Pretrain::KEYS.iter().all(|(_, help)| !help.is_empty()));
+    assert!(Pretrain::keys().all(|(_, help)| !help.is_empty()));
     let mut flags: Vec<&str> = listed.iter().map(|key| key.split_once('.').unwrap().1).collect();
     flags.sort_unstable();
     flags.dedup();

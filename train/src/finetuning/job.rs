@@ -23,19 +23,8 @@ use crate::training::{
 
 impl RunSettings for Finetune {
     /// Data and model are known by their content.
-    const FREE_AT_RESUME: &'static [&'static str] = &[
-        "task.data",
-        "start.model",
-        "training.micro_tokens",
-        "training.eval_every",
-        "training.patience",
-        "training.save_every",
-        "training.keep",
-        "training.max_time",
-        "device.device",
-        "device.threads",
-        "device.isa",
-    ];
+    const FREE_AT_RESUME: &'static [&'static str] =
+        &["task.data", "start.model", "training.micro_tokens", "training.patience"];
 
     fn keep(&self) -> usize {
         self.training.keep

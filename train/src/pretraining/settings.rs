@@ -16,14 +16,7 @@ impl RunSettings for Pretrain {
         "data.tokenizer",
         "training.micro_batch",
         "training.recompute",
-        "training.eval_every",
         "training.eval_sequences",
-        "training.save_every",
-        "training.keep",
-        "training.max_time",
-        "device.device",
-        "device.threads",
-        "device.isa",
     ];
 
     fn keep(&self) -> usize {

@@ -29,7 +29,7 @@ impl Pretrain {
         self.model.check(objections);
         for (section, result) in [("sampling", self.sampling.check()), ("masking", self.masking.check())] {
             if let Err(DataError::Option { option, value, reason }) = result {
-                let key = Self::KEYS.iter().find(|(key, _)| *key == format!("{section}.{option}"));
+                let key = Self::keys().find(|(key, _)| *key == format!("{section}.{option}"));
                 objections.require(false, key.expect("an option of its section").0, value, reason);
             }
         }

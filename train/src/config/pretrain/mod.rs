@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 pub(super) use check::{check_device, check_moments, check_saving};
 pub use sections::{DataSettings, DeviceSettings, LearningSettings, Precision, Recompute, TrainingSettings};
 
-use super::{Implied, ModelSettings, Objections, Settings};
+use super::{Implied, KeyHelp, ModelSettings, Objections, Settings};
 use crate::data::STANDARD_INPUT;
 use crate::optimization::{OptimizerKind, Schedule, schedule};
 use crate::pretraining::{MaskingOptions, SampleOptions};
@@ -60,121 +60,109 @@ impl Pretrain {
 }
 
 impl Settings for Pretrain {
-    const KEYS: &'static [(&'static str, &'static str)] = &[
-        (
-            "model.preset",
-            "model size: micro, tiny, small, base, large, xlarge, xxlarge, or base-v1 … with dropout",
-        ),
-        (
-            "model.init",
-            "begin with the weights of this model (a directory, or a run), and its sizes and vocabulary",
-        ),
-        ("model.vocab_size", "rows of the word embedding; not set: as many as the tokenizer has pieces"),
-        ("model.embedding_size", "width of the embeddings"),
-        ("model.hidden_size", "width of the layers"),
-        ("model.num_hidden_layers", "layers: how often the shared weights are applied"),
-        ("model.num_hidden_groups", "sets of layer weights that the layers share"),
-        ("model.num_attention_heads", "attention heads; must divide hidden_size"),
-        ("model.intermediate_size", "width of the feed-forward layers"),
-        ("model.inner_group_num", "blocks with weights of their own within a group"),
-        ("model.hidden_act", "gelu_new (ALBERT's own), gelu, relu, tanh or linear"),
-        ("model.hidden_dropout_prob", "dropout after the embeddings and in each layer"),
-        ("model.attention_probs_dropout_prob", "dropout of the attention probabilities"),
-        ("model.max_position_embeddings", "longest sequence the model can take"),
-        ("model.type_vocab_size", "number of segments; pre-training needs 2"),
-        ("model.initializer_range", "standard deviation of the initial weights"),
-        (
-            "data.train",
-            "text: files, folders of them, - for standard input; or a prepared folder; or the reference's TFRecord files; not given: built-in stories",
-        ),
-        (
-            "data.held_out",
-            "text or prepared folders for evaluation; not given: documents of the training data",
-        ),
-        ("data.held_out_every", "of the training data, hold out one document in so many for evaluation"),
-        (
-            "data.format",
-            "layout of text files: sentences (one a line, blank line between documents), prose or jsonl; not set: jsonl where \
+    const KEYS: &'static [&'static [KeyHelp]] = &[
+        &[
+            (
+                "model.preset",
+                "model size: micro, tiny, small, base, large, xlarge, xxlarge, or base-v1 … with dropout",
+            ),
+            (
+                "model.init",
+                "begin with the weights of this model (a directory, or a run), and its sizes and vocabulary",
+            ),
+            ("model.vocab_size", "rows of the word embedding; not set: as many as the tokenizer has pieces"),
+            ("model.embedding_size", "width of the embeddings"),
+            ("model.hidden_size", "width of the layers"),
+            ("model.num_hidden_layers", "layers: how often the shared weights are applied"),
+            ("model.num_hidden_groups", "sets of layer weights that the layers share"),
+            ("model.num_attention_heads", "attention heads; must divide hidden_size"),
+            ("model.intermediate_size", "width of the feed-forward layers"),
+            ("model.inner_group_num", "blocks with weights of their own within a group"),
+            ("model.hidden_act", "gelu_new (ALBERT's own), gelu, relu, tanh or linear"),
+            ("model.hidden_dropout_prob", "dropout after the embeddings and in each layer"),
+            ("model.attention_probs_dropout_prob", "dropout of the attention probabilities"),
+            ("model.max_position_embeddings", "longest sequence the model can take"),
+            ("model.type_vocab_size", "number of segments; pre-training needs 2"),
+            ("model.initializer_range", "standard deviation of the initial weights"),
+            (
+                "data.train",
+                "text: files, folders of them, - for standard input; or a prepared folder; or the reference's TFRecord files; not given: built-in stories",
+            ),
+            (
+                "data.held_out",
+                "text or prepared folders for evaluation; not given: documents of the training data",
+            ),
+            ("data.held_out_every", "of the training data, hold out one document in so many for evaluation"),
+            (
+                "data.format",
+                "layout of text files: sentences (one a line, blank line between documents), prose or jsonl; not set: jsonl where \
              a file's content or name says so, else sentences",
-        ),
-        (
-            "data.skip_bad_lines",
-            "leave out, and count, lines that are no UTF-8 text and records without a \"text\"",
-        ),
-        (
-            "data.tokenizer",
-            "tokenizer file or folder; not set: that of the prepared data, or one trained on the text",
-        ),
-        ("sampling.max_seq_length", "most tokens of a sequence"),
-        ("sampling.short_seq_prob", "share of documents cut into sequences of a random shorter length"),
-        (
-            "sampling.single_segment",
-            "what becomes of a sequence of one sentence: split, skip, or random (as ALBERT did)",
-        ),
-        ("sampling.random_next_sentence", "BERT's next-sentence task in place of ALBERT's sentence order"),
-        ("masking.masked_lm_prob", "share of the tokens to predict"),
-        ("masking.max_predictions_per_seq", "most predictions per sequence"),
-        ("masking.ngram", "longest masked span, in words"),
-        ("masking.favor_shorter_ngram", "prefer shorter spans"),
-        ("masking.whole_word", "mask whole words"),
-        (
-            "masking.words_by_space",
-            "words begin at spaces in every script that has them (ALBERT did so in English only)",
-        ),
-        (
-            "masking.spans_cross_separator",
-            "let spans run from the first segment into the second (as ALBERT did)",
-        ),
-        ("masking.random_ordinary", "never replace a token by a special piece or by itself"),
-        ("masking.permutation", "also exchange further words among themselves, and predict them"),
-        ("optimizer.optimizer", "lamb or adamw"),
-        ("optimizer.learning_rate", "highest learning rate; auto: a rule for the batch size"),
-        (
-            "optimizer.warmup_steps",
-            "steps over which the learning rate rises; auto: a rule for the batch size",
-        ),
-        ("optimizer.start_warmup_step", "step at which the learning rate begins to rise"),
-        ("optimizer.poly_power", "power of the learning rate's decay to zero; 1 is linear"),
-        ("optimizer.beta1", "decay of the first moment"),
-        ("optimizer.beta2", "decay of the second moment"),
-        ("optimizer.epsilon", "added to the root of the second moment"),
-        ("optimizer.weight_decay", "weight decay; not for biases and layer norms"),
-        ("optimizer.clip_norm", "largest global norm of the gradient; 0 for no limit"),
-        (
-            "optimizer.bias_correction",
-            "correct the moments' bias, as the papers do and ALBERT's code does not",
-        ),
-        ("training.steps", "optimizer steps of the whole run"),
-        ("training.batch", "sequences per optimizer step"),
-        (
-            "training.micro_batch",
-            "sequences computed at a time: the same result up to rounding; not set: as many as make 4096 tokens",
-        ),
-        (
-            "training.recompute",
-            "what backward computes again to need less memory, with the same result (gelu in bf16: up to rounding): none, gelu, or \
+            ),
+            (
+                "data.skip_bad_lines",
+                "leave out, and count, lines that are no UTF-8 text and records without a \"text\"",
+            ),
+            (
+                "data.tokenizer",
+                "tokenizer file or folder; not set: that of the prepared data, or one trained on the text",
+            ),
+            ("sampling.max_seq_length", "most tokens of a sequence"),
+            ("sampling.short_seq_prob", "share of documents cut into sequences of a random shorter length"),
+            (
+                "sampling.single_segment",
+                "what becomes of a sequence of one sentence: split, skip, or random (as ALBERT did)",
+            ),
+            (
+                "sampling.random_next_sentence",
+                "BERT's next-sentence task in place of ALBERT's sentence order",
+            ),
+            ("masking.masked_lm_prob", "share of the tokens to predict"),
+            ("masking.max_predictions_per_seq", "most predictions per sequence"),
+            ("masking.ngram", "longest masked span, in words"),
+            ("masking.favor_shorter_ngram", "prefer shorter spans"),
+            ("masking.whole_word", "mask whole words"),
+            (
+                "masking.words_by_space",
+                "words begin at spaces in every script that has them (ALBERT did so in English only)",
+            ),
+            (
+                "masking.spans_cross_separator",
+                "let spans run from the first segment into the second (as ALBERT did)",
+            ),
+            ("masking.random_ordinary", "never replace a token by a special piece or by itself"),
+            ("masking.permutation", "also exchange further words among themselves, and predict them"),
+            ("optimizer.optimizer", "lamb or adamw"),
+            ("optimizer.learning_rate", "highest learning rate; auto: a rule for the batch size"),
+            (
+                "optimizer.warmup_steps",
+                "steps over which the learning rate rises; auto: a rule for the batch size",
+            ),
+        ],
+        LearningSettings::KEYS,
+        &[
+            ("training.steps", "optimizer steps of the whole run"),
+            ("training.batch", "sequences per optimizer step"),
+            (
+                "training.micro_batch",
+                "sequences computed at a time: the same result up to rounding; not set: as many as make 4096 tokens",
+            ),
+            (
+                "training.recompute",
+                "what backward computes again to need less memory, with the same result (gelu in bf16: up to rounding): none, gelu, or \
              layer (a third more work)",
-        ),
-        (
-            "training.gather_last_layer",
-            "compute the last layer only for the tokens that are read: those to predict, and the first of each sequence",
-        ),
-        ("training.eval_every", "steps between held-out evaluations"),
-        ("training.eval_sequences", "sequences per evaluation"),
-        ("training.save_every", "steps (1000) or time (30m) between checkpoints"),
-        ("training.keep", "number of newest checkpoints to keep (at least 2), besides the best"),
-        ("training.seed", "seed of initial weights, order, masks and dropout"),
-        ("training.max_time", "save and stop after this time, for example 7h50m"),
-        ("device.device", "auto, cpu, cuda or cuda:1"),
-        ("device.threads", "processor threads; not set: all cores. Results do not depend on it"),
-        (
-            "device.isa",
-            "instruction set: avx512bf16, avx512, avx2 or scalar; not set: the best there is. Results differ in the last bits",
-        ),
-        (
-            "device.precision",
-            "f32, bf16 or auto (f32 on a processor, bf16 on a GPU); weights and moments are always f32",
-        ),
+            ),
+            (
+                "training.gather_last_layer",
+                "compute the last layer only for the tokens that are read: those to predict, and the first of each sequence",
+            ),
+            ("training.eval_every", "steps between held-out evaluations"),
+            ("training.eval_sequences", "sequences per evaluation"),
+            ("training.save_every", "steps (1000) or time (30m) between checkpoints"),
+            ("training.keep", "number of newest checkpoints to keep (at least 2), besides the best"),
+            ("training.seed", "seed of initial weights, order, masks and dropout"),
+            ("training.max_time", "save and stop after this time, for example 7h50m"),
+        ],
+        DeviceSettings::KEYS,
     ];
 
     const BEFORE: &'static [(&'static str, bool)] = &[("training.gather_last_layer", false)];

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{Device, Interval, Span};
+use super::super::{Device, Interval, KeyHelp, Span};
 use crate::data::{Format, Reading};
 use crate::optimization::{OptimizerKind, OptimizerSettings};
 
@@ -74,6 +74,23 @@ pub struct LearningSettings {
     pub clip_norm: f64,
     /// See [`OptimizerSettings::bias_correction`].
     pub bias_correction: bool,
+}
+
+impl LearningSettings {
+    /// The keys whose meaning does not depend on what is learnt, with a line of help.
+    pub(crate) const KEYS: &'static [KeyHelp] = &[
+        ("optimizer.start_warmup_step", "step at which the learning rate begins to rise"),
+        ("optimizer.poly_power", "power of the learning rate's decay to zero; 1 is linear"),
+        ("optimizer.beta1", "decay of the first moment"),
+        ("optimizer.beta2", "decay of the second moment"),
+        ("optimizer.epsilon", "added to the root of the second moment"),
+        ("optimizer.weight_decay", "weight decay; not for biases and layer norms"),
+        ("optimizer.clip_norm", "largest global norm of the gradient; 0 for no limit"),
+        (
+            "optimizer.bias_correction",
+            "correct the moments' bias, as the papers do and ALBERT's code does not",
+        ),
+    ];
 }
 
 impl Default for LearningSettings {
@@ -180,6 +197,22 @@ pub struct DeviceSettings {
     pub isa: Option<String>,
     /// What numbers are computed in.
     pub precision: Precision,
+}
+
+impl DeviceSettings {
+    /// Its keys, with a line of help.
+    pub(crate) const KEYS: &'static [KeyHelp] = &[
+        ("device.device", "auto, cpu, cuda or cuda:1"),
+        ("device.threads", "processor threads; not set: all cores. Results do not depend on it"),
+        (
+            "device.isa",
+            "instruction set: avx512bf16, avx512, avx2 or scalar; not set: the best there is. Results differ in the last bits",
+        ),
+        (
+            "device.precision",
+            "f32, bf16 or auto (f32 on a processor, bf16 on a GPU); weights and moments are always f32",
+        ),
+    ];
 }
 
 impl Default for DeviceSettings {
