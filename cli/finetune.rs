@@ -108,13 +108,20 @@ impl Common {
         let saved = is_base.then_some(saved.as_path());
         let mut given = vec![("task.task", "the command", task.to_owned())];
         let first = self.settings.resolve_with(saved, &given)?.settings;
-        if let Some(model) = first.start.model.as_deref().filter(|model| model.exists()) {
+        if let Some(model) = first.start.model.as_deref().filter(|model| is_there(model)) {
             let (size, positions) = look_at(model)?;
             given.push(("start.size", "the model's width", size.name().to_owned()));
             given.push(("start.positions", "the model's configuration", positions.to_string()));
         }
         Ok(self.settings.resolve_with(saved, &given)?)
     }
+}
+
+/// Whether there is a model to look at: a path, or the beginning of the names of a checkpoint's files.
+fn is_there(model: &Path) -> bool {
+    let mut index = model.as_os_str().to_owned();
+    index.push(".index");
+    model.exists() || Path::new(&index).exists()
 }
 
 /// GLUE's tasks that are trained, in the order of its table.
@@ -135,6 +142,9 @@ fn all(common: &Common) -> Result<ExitCode> {
 
 /// All tasks about the built-in stories.
 fn stories(common: &Common) -> Result<ExitCode> {
+    if common.seeds != 1 {
+        bail!("finetune stories has one run of each task: leave out --seeds, or give --seed another number");
+    }
     let out = common.out_of("stories");
     let mut results = Map::new();
     for name in STORIES {

@@ -11,7 +11,7 @@ use train::inference::SEPARATOR;
 use train::run::directory::model_in;
 
 use crate::arguments::{CpuArguments, TextArguments};
-use crate::output::say;
+use crate::output::json_line;
 use crate::task::{OnTask, predict_task};
 
 /// Let a fine-tuned model answer: texts with their classes or values, or a task's examples with the official prediction files.
@@ -78,8 +78,7 @@ fn on_texts(arguments: &OnTexts) -> Result<ExitCode> {
             }
             _ => {}
         }
-        say!("{}", Value::Object(object));
-        Ok(())
+        json_line(&Value::Object(object))
     })?;
     Ok(ExitCode::Done)
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use train::exit::ExitCode;
 use train::finetuning::{find_results, tables};
 
-use crate::output::{say, tell};
+use crate::output::{json_line, say, tell};
 
 /// Look at runs.
 #[derive(Args)]
@@ -49,7 +49,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let [glue, reading] = tables(&results, *published);
     if *json {
-        say!("{}", json!({ "glue": glue, "reading": reading, "runs": results }));
+        json_line(&json!({ "glue": glue, "reading": reading, "runs": results }))?;
         return Ok(ExitCode::Done);
     }
     for table in [glue, reading].iter().filter(|table| !table.rows.is_empty()) {

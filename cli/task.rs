@@ -14,9 +14,10 @@ use train::finetuning::{
     the_task,
 };
 use train::run::directory::model_in;
+use train::visible::visible;
 
 use crate::arguments::CpuArguments;
-use crate::output::{say, tell};
+use crate::output::{json_line, say, tell};
 
 /// The tasks.
 #[derive(Subcommand)]
@@ -153,7 +154,7 @@ fn answer(of: &OnTask, usual: Split) -> Result<Answered> {
     settings.data = Some(on.data.clone());
     let on_model = on.model.as_ref().context("by which model? --model names its directory, or a run")?;
     let purpose = Purpose::of(&model_in(on_model)?)?;
-    let labels = (!purpose.labels.is_empty()).then_some(purpose.labels);
+    let labels = (!purpose.labels.is_empty()).then(|| purpose.labels.clone());
     let mut all = Finetune { task: settings, ..Finetune::default() };
     let task = the_task(&all, labels)?;
     all.start.size = Some(look_at(on_model)?.0);
@@ -166,10 +167,54 @@ fn answer(of: &OnTask, usual: Split) -> Result<Answered> {
         Some("test") => Split::Test,
         _ => usual,
     };
+    if matches!(of, OnTask::Table { .. }) && on.data.is_file() && split == Split::Dev {
+        tell(
+            "all rows of the file are measured: if the model was learnt from it, nine of ten of them are no test",
+        );
+    }
     let mut say = |report: String| tell(report);
     let examined = read_split(&*task, &on.data, split, on.examples, model.tokenizer(), &limits, &mut say)?;
-    let answers = model.answers(task.kind(), &examined)?;
+    let mut answers = model.answers(task.kind(), &examined)?;
+    match Order::of(&purpose.labels, task.labels()) {
+        Order::Same => {}
+        Order::Other(places) => answers.iter_mut().for_each(|answer| {
+            if let Answer::Scores(scores) = answer {
+                *scores = places.iter().map(|&place| scores[place]).collect();
+            }
+        }),
+        Order::Unknown => tell(format_args!(
+            "warning: the model calls its classes {}: they are taken for {}, in this order",
+            visible(&purpose.labels.join(", ")),
+            task.labels().join(", ")
+        )),
+    }
     Ok(Answered { task, split, examined, answers })
+}
+
+/// How the classes of a model stand to those of a task.
+#[derive(Debug, PartialEq)]
+enum Order {
+    /// In the same order, or the model gives them no names.
+    Same,
+    /// The same names in another order: where each of the task's is among the model's.
+    Other(Vec<usize>),
+    /// Other names.
+    Unknown,
+}
+
+impl Order {
+    fn of(model: &[String], task: &[String]) -> Self {
+        let nameless = |(index, name): (usize, &String)| *name == format!("LABEL_{index}");
+        if task.is_empty() || model.len() != task.len() || model.iter().enumerate().all(nameless) {
+            return Self::Same; // the number of classes is the predictor's to check
+        }
+        let place = |name: &String| model.iter().position(|known| known.eq_ignore_ascii_case(name));
+        match task.iter().map(place).collect::<Option<Vec<_>>>() {
+            Some(places) if places.iter().copied().eq(0..task.len()) => Self::Same,
+            Some(places) => Self::Other(places),
+            None => Self::Unknown,
+        }
+    }
 }
 
 impl Answered {
@@ -203,19 +248,20 @@ pub fn evaluate_task(of: &OnTask) -> Result<ExitCode> {
         );
     }
     let usual = baseline(&**task, examples, examples);
+    let known = examples.iter().filter(|example| example.target.is_some()).count();
     let on = of.parts().1;
     if on.json {
         let mut object: Map<String, Value> =
             figures.iter().map(|(name, value)| (name.clone().into_owned(), json!(value))).collect();
-        object.insert("examples".into(), json!(examples.len()));
-        say!("{}", Value::Object(object));
+        object.insert("examples".into(), json!(known));
+        json_line(&Value::Object(object))?;
     } else {
         for (name, value) in &figures {
             let of_usual =
                 usual.iter().find(|(known, _)| known == name).map_or(f64::NAN, |(_, value)| *value);
             say!("{name:24} {value:.4}  (one and the same answer: {of_usual:.4})");
         }
-        say!("over {} examples", examples.len());
+        say!("over {known} examples");
     }
     for doubt in doubts(&**task, examples, answers) {
         tell(format_args!("warning: {doubt}"));
@@ -238,7 +284,7 @@ fn score_predictions(
     remarks.iter().for_each(tell);
     let object = serde_json::to_value(figures)?;
     if json {
-        say!("{object}");
+        json_line(&object)?;
         return Ok(ExitCode::Done);
     }
     for (name, value) in object.as_object().into_iter().flatten() {
@@ -252,4 +298,24 @@ pub fn predict_task(of: &OnTask) -> Result<ExitCode> {
     let out = of.parts().1.out.clone().context("where to? --out names a folder for the prediction files")?;
     answer(of, Split::Test)?.write(&out)?;
     Ok(ExitCode::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_told_by_their_names() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let task = names(&["contradiction", "entailment", "neutral"]);
+        for (model, order) in [
+            (vec![], Order::Same),
+            (names(&["LABEL_0", "LABEL_1", "LABEL_2"]), Order::Same),
+            (names(&["CONTRADICTION", "ENTAILMENT", "NEUTRAL"]), Order::Same),
+            (names(&["entailment", "neutral", "contradiction"]), Order::Other(vec![2, 0, 1])),
+            (names(&["yes", "no", "maybe"]), Order::Unknown),
+        ] {
+            assert_eq!(Order::of(&model, &task), order, "{model:?}");
+        }
+    }
 }

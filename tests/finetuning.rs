@@ -283,8 +283,18 @@ fn killed_again_and_again_a_run_ends_as_one_left_alone() {
             .stderr(Stdio::null())
             .spawn()
             .expect("it starts");
-        // However slow the machine is, a session gets further than the one before it.
-        std::thread::sleep(wait * (1 + kills / 8));
+        if kills == 0 {
+            // The second session continues from a checkpoint on any machine.
+            let latest = || std::fs::read_to_string(killed.join("latest")).unwrap_or_default();
+            while !latest().trim().ends_with(|digit| ('1'..='9').contains(&digit)) {
+                let ended = child.try_wait().expect("a process");
+                assert!(ended.is_none(), "{ended:?} before step 1 was saved");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        } else {
+            // However slow the machine is, a session gets further than the one before it.
+            std::thread::sleep(wait * (1 + kills / 8));
+        }
         if let Some(status) = child.try_wait().expect("a process") {
             assert!(status.success(), "{status}");
             break;
@@ -368,6 +378,59 @@ fn a_table_that_is_one_file_is_divided() {
     albert(&[&given[..], &["--steps", "2", "--max-seq-length", "16"]].concat());
     // Every tenth of 64.
     assert_eq!(results(&out)["examples"], 6);
+}
+
+#[test]
+fn official_data_that_are_one_file_are_divided_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = pretrained(folder.path());
+    let questions = questions(folder.path(), false).join("train-v1.1.json");
+    let row = |index: usize| {
+        let class = ["neutral", "entailment", "contradiction"][index % 3];
+        let cells = ["0", "0", "0", "g", "", "", "", "", "a cat", "a dog", class, class];
+        cells.join("\t") + "\n"
+    };
+    let names = "index\tpromptID\tpairID\tgenre\tsentence1_binary_parse\tsentence2_binary_parse\tsentence1_parse\t\
+                 sentence2_parse\tsentence1\tsentence2\tlabel1\tgold_label\n";
+    let pairs = folder.path().join("pairs.tsv");
+    fs::write(&pairs, names.to_owned() + &(0..64).map(row).collect::<String>()).expect("a file");
+    for (task, file, figure) in
+        [(&["squad"][..], &questions, "f1"), (&["glue", "mnli"], &pairs, "accuracy_matched")]
+    {
+        let out = folder.path().join(task[0]);
+        let given = ["--out", text(&out), "--model", text(&model), "--data", text(file), "--steps", "2"];
+        albert(&[&["finetune"], task, &given[..], &["--max-seq-length", "48"]].concat());
+        let results = results(&out);
+        assert_eq!(results["examples"], 6, "{task:?}: of 64, every tenth");
+        assert!(results[figure].is_f64(), "{results}");
+    }
+}
+
+#[test]
+fn another_model_does_not_go_on_with_a_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, data) = (pretrained(folder.path()), table(folder.path()));
+    let (out, other) = (folder.path().join("run"), folder.path().join("other"));
+    fs::create_dir(&other).expect("a folder");
+    for file in fs::read_dir(model.join("model")).expect("a folder").flatten() {
+        fs::copy(file.path(), other.join(file.file_name())).expect("a copy");
+    }
+    let run = |model: &Path| {
+        Command::new(env!("CARGO_BIN_EXE_albert-train"))
+            .args(["finetune", "table", "--out", text(&out), "--model", text(model), "--data", text(&data)])
+            .args(["--steps", "2", "--max-seq-length", "16"])
+            .output()
+            .expect("it starts")
+    };
+    assert!(run(&model).status.success());
+    assert!(run(&other).status.success(), "a copy of the model is the model");
+    let config = fs::read_to_string(other.join("config.json")).expect("a file");
+    let mut config: Value = serde_json::from_str(&config).expect("JSON");
+    config["hidden_act"] = "relu".into();
+    fs::write(other.join("config.json"), config.to_string()).expect("a file");
+    let output = run(&other);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("another tokenizer or model"), "{said}");
 }
 
 #[test]

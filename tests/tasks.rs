@@ -354,6 +354,13 @@ fn a_table_of_ones_own() {
         values.read(folder.path(), Split::Train).unwrap().examples[0].target,
         Some(Target::Value(4.5))
     );
+    // GLUE's mark of what is kept back is a number like any other here.
+    let one = write(folder.path(), "minus.csv", "review,stars,verdict\nx,-1,-1\ny,1,1\n");
+    let values = values.read(&one, Split::Test).unwrap();
+    assert_eq!(values.examples[0].target, Some(Target::Value(-1.0)));
+    let signs = Table::own(columns("verdict"), Wanted::Classes, None, &one).unwrap();
+    assert_eq!(signs.read(&one, Split::Test).unwrap().examples[0].target, Some(Target::Class(0)));
+    std::fs::remove_file(one).unwrap();
     let path = write(folder.path(), "dev.csv", "review,stars,verdict\nx,1,goood\n");
     let error = classes.read(folder.path(), Split::Dev).unwrap_err().to_string();
     assert!(error.contains("dev.csv:2: unknown label \"goood\" in column \"verdict\"; the labels of table are bad, fine, good"), "{error}");

@@ -60,8 +60,10 @@ fn somebody_elses_models_mean_the_same_here() {
         for (tensor, (shape, expected)) in &expected {
             let (found_shape, found) = &found[tensor];
             assert_eq!(found_shape, shape, "{name}: {tensor}");
-            let worst = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(worst < TOLERANCE, "{name}: {tensor} is off by {worst}");
+            assert_eq!(found.len(), expected.len(), "{name}: {tensor}");
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() < TOLERANCE, "{name}: {tensor}: {found}, not {expected}");
+            }
         }
     }
 }
@@ -148,7 +150,9 @@ fn means_the_same_elsewhere(python: &python::Python, folder: &Path, texts: &[Str
         let masks = ours["masks"].as_array().unwrap();
         assert_eq!(masks.len(), theirs.len(), "{ours}");
         for (mask, theirs) in masks.iter().zip(theirs) {
-            for (candidate, (id, score)) in mask["candidates"].as_array().unwrap().iter().zip(theirs) {
+            let candidates = mask["candidates"].as_array().unwrap();
+            assert_eq!((candidates.len(), theirs.len()), (3, 3), "{ours}");
+            for (candidate, (id, score)) in candidates.iter().zip(theirs) {
                 assert_eq!(candidate["id"], id, "{name}: {ours}");
                 let probability = candidate["probability"].as_f64().unwrap();
                 assert!((probability - score).abs() < f64::from(TOLERANCE), "{name}: {ours}");

@@ -103,6 +103,7 @@ fn heads_mean_the_same_here_and_there() {
         Head::AnswerableSpan { dropout: DROPOUT },
         Head::TokenClassification { outputs: 5, dropout: DROPOUT },
     ];
+    let mut written: Vec<Vec<f32>> = Vec::new();
     for (index, head) in heads.iter().enumerate() {
         let mut config = AlbertConfig {
             vocab_size: 64,
@@ -121,6 +122,7 @@ fn heads_mean_the_same_here_and_there() {
         let mut values = albert.parameters().initial_values(index as u64).expect("memory");
         values.iter_mut().enumerate().for_each(|(index, value)| *value += 0.05 * (index as f32).sin());
         model::save(&scratch.path().join("ours").join(index.to_string()), &albert, &values).expect("written");
+        written.push(values);
     }
     python.run("heads.py", &[&scratch.path()]);
 
@@ -158,6 +160,9 @@ fn heads_mean_the_same_here_and_there() {
         assert_eq!(config["problem_type"], problem);
         let model = model::load(&folder).expect("a model directory");
         assert_eq!(model.albert.heads(), std::slice::from_ref(head));
+        for (part, range) in model.albert.parameters().placed_parts() {
+            assert!(model.values[range.clone()] == written[index][range], "{head:?}: {}", part.name);
+        }
         compare(&folder, &model);
     }
     for (name, head) in [

@@ -100,8 +100,6 @@ pub struct Classified<'g> {
     pub loss: Tensor<'g>,
     /// Unweighted loss of each row.
     pub row_losses: Tensor<'g>,
-    /// Log of the sum of the exponentials of each row's logits.
-    pub log_sum_exp: Tensor<'g>,
     /// Index of the largest logit of each row: to be an output of a plan and read by
     /// [`Runtime::read_indices`](crate::Runtime::read_indices).
     pub predictions: Tensor<'g>,
@@ -313,8 +311,8 @@ impl<'g> Tensor<'g> {
             (each, Kind::Index),
         ];
         let outputs = self.record(name, op, inputs, &outputs);
-        let [loss, row_losses, log_sum_exp, predictions] = std::array::from_fn(|index| outputs[index]);
-        Classified { loss, row_losses, log_sum_exp, predictions }
+        let [loss, row_losses, _, predictions] = std::array::from_fn(|index| outputs[index]);
+        Classified { loss, row_losses, predictions }
     }
 
     /// `Σ weight · (self − target)²`, one column.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::ModelError;
-use crate::heads::Head;
+use crate::heads::{Head, architecture};
 
 /// Name of the card in a model directory.
 pub const CARD_FILE: &str = "README.md";
@@ -59,8 +59,7 @@ fn text(heads: &[Head], card: &Card<'_>) -> String {
         text += &format!("\n## Command\n\n```sh\n{}\n```\n", card.command);
     }
     text += "\n## Use\n\n";
-    let class =
-        heads.iter().map(Head::architecture).find(|class| *class != "AlbertModel").unwrap_or("AlbertModel");
+    let class = architecture(heads);
     match pipeline {
         Some(pipeline) if pipeline != "multiple-choice" => {
             text += &format!(

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::albert::Albert;
 use crate::config::AlbertConfig;
 use crate::error::ModelError;
-use crate::heads::Head;
+use crate::heads::{Head, architecture};
 use crate::import::{CONFIG_FILE, WEIGHTS_FILE};
 use crate::names::{DECODER_BIAS, DECODER_BIAS_AGAIN, MAPPING_IN};
 use crate::tensors::{self, Layout};
@@ -17,9 +17,6 @@ use crate::tensors::{self, Layout};
 pub const WEIGHTS_HASH: &str = "weights_blake3";
 /// Key of the fingerprint of the tokenizer that belongs to the weights.
 pub const TOKENIZER_HASH: &str = "tokenizer_blake3";
-
-/// transformers' class for an encoder alone.
-const ENCODER: &str = "AlbertModel";
 
 /// What transformers calls classes of which each sequence has one.
 const SINGLE: &str = "single_label_classification";
@@ -111,10 +108,9 @@ fn contents(albert: &Albert) -> Vec<(String, Vec<usize>, Source)> {
     tensors
 }
 
-/// The configuration, with transformers' class for the first head that has one.
+/// The configuration, with the class that transformers reads it by.
 fn config(albert: &Albert) -> AlbertConfig {
-    let classes = albert.heads().iter().map(Head::architecture);
-    let class = classes.max_by_key(|class| *class != ENCODER).unwrap_or(ENCODER);
+    let class = architecture(albert.heads());
     let mut config = AlbertConfig { architectures: Some(vec![class.into()]), ..albert.config().clone() };
     if let Some(dropout) = albert.heads().iter().find_map(Head::dropout) {
         config.classifier_dropout_prob = Some(dropout);

@@ -102,7 +102,7 @@ fn a_run_goes_on_with_its_own_text() {
     let scene = Scene::new();
     pretrain(&scene, &[]).done();
     let other = scene.file("other.txt", sentences().replace("moon", "tree"));
-    let complaint = ["was begun with other training text", "--out"];
+    let complaint = ["was begun with other training data", "--out"];
     let (model, shards) = (scene.arg("model"), scene.arg("other"));
     run(&["prepare", "--input", &other, "--tokenizer", &model, "--out", &shards]).done();
     pretrain_on(&scene, &shards, &[]).complains(ExitCode::Usage, &complaint);

@@ -109,6 +109,7 @@ fn nothing_of_somebody_else_is_cleared_away() {
         fs::remove_file(staging.join(mine)).unwrap();
     }
     fs::write(staging.join("model.safetensors"), "half a model").unwrap();
+    fs::write(staging.join(model::CARD_FILE), "half a card").unwrap(); // fine-tuning writes one
     fs::write(beside(&staging.join("config.json")), "{").unwrap();
     pretrain(&scene, &out, "2").done();
     assert!(!staging.exists());

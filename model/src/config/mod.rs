@@ -129,7 +129,7 @@ pub enum ConfigError {
 }
 
 /// No size of a configuration exceeds this: larger ones are damaged files, not models.
-const LARGEST: usize = 1 << 20;
+pub(crate) const LARGEST: usize = 1 << 20;
 /// Nor is a layer applied more often: the planner's time grows with the square of the depth.
 const DEEPEST: usize = 1 << 10;
 

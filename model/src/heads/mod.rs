@@ -66,6 +66,14 @@ pub enum Head {
     SentenceOrder,
 }
 
+/// transformers' class for an encoder alone.
+const ENCODER: &str = "AlbertModel";
+
+/// transformers' class for an encoder with these heads: that of the first head that has one.
+pub(crate) fn architecture(heads: &[Head]) -> &'static str {
+    heads.iter().map(Head::architecture).find(|class| *class != ENCODER).unwrap_or(ENCODER)
+}
+
 impl Head {
     /// transformers' class for an encoder with this head.
     pub fn architecture(&self) -> &'static str {
@@ -76,7 +84,7 @@ impl Head {
             Self::Span => "AlbertForQuestionAnswering",
             Self::TokenClassification { .. } => "AlbertForTokenClassification",
             Self::MaskedWords => "AlbertForMaskedLM",
-            Self::AnswerableSpan { .. } | Self::Pooler | Self::SentenceOrder => "AlbertModel",
+            Self::AnswerableSpan { .. } | Self::Pooler | Self::SentenceOrder => ENCODER,
         }
     }
 
@@ -233,7 +241,7 @@ impl Albert {
     /// If a training plan would leave a parameter without a gradient: the model has other heads than this.
     ///
     /// # Panics
-    /// If the model has no such head.
+    /// If the model has no such head, or it is but a part of pre-training's, which [`Albert::encoding_plan`] computes.
     pub fn plan(
         &self,
         head: &Head,

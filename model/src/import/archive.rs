@@ -61,8 +61,10 @@ impl From<io::Error> for Refusal {
 }
 
 fn extract<R: Read>(tar: &mut tar::Archive<R>, folder: &Path) -> Result<(), Refusal> {
-    let mut files = 0;
-    for entry in tar.entries()? {
+    for (count, entry) in tar.entries()?.enumerate() {
+        if count >= MOST_FILES {
+            return Err(Refusal::Hostile(format!("it has more than {MOST_FILES} entries")));
+        }
         let mut entry = entry?;
         let name = entry.path()?.into_owned();
         let place = inside(&name)
@@ -71,10 +73,6 @@ fn extract<R: Read>(tar: &mut tar::Archive<R>, folder: &Path) -> Result<(), Refu
         match entry.header().entry_type() {
             tar::EntryType::Directory => std::fs::create_dir_all(&path)?,
             tar::EntryType::Regular | tar::EntryType::Continuous => {
-                files += 1;
-                if files > MOST_FILES {
-                    return Err(Refusal::Hostile(format!("it has more than {MOST_FILES} files")));
-                }
                 std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
                 let mut file =
                     File::options().write(true).create_new(true).open(&path).map_err(|error| match error

@@ -1,7 +1,7 @@
 //! Which heads a model's files hold.
 
 use super::tensors::Tensors;
-use crate::config::AlbertConfig;
+use crate::config::{AlbertConfig, LARGEST};
 use crate::heads::Head;
 
 /// The heads of which any tensor is there: one of which only some are is refused later, not dropped.
@@ -20,14 +20,18 @@ pub(super) fn found(tensors: &Tensors, config: &AlbertConfig) -> Vec<Head> {
     let pooled = tensors.have("albert.pooler.");
     if tensors.have("classifier.") {
         let outputs = ["classifier.weight", "classifier.bias"].map(|name| tensors.shape(name));
-        let outputs =
-            outputs.into_iter().flatten().find_map(|shape| shape.first().copied()).unwrap_or(1).max(1);
+        let outputs = outputs
+            .into_iter()
+            .flatten()
+            .find_map(|shape| shape.first().copied())
+            .unwrap_or(1)
+            .clamp(1, LARGEST);
         let says = |class: &str| {
             config.architectures.iter().flatten().any(|name| name.strip_prefix("Albert") == Some(class))
         };
         heads.push(if says("ForMultipleChoice") {
             Head::Choice { dropout }
-        } else if says("ForTokenClassification") || !pooled {
+        } else if says("ForTokenClassification") || !pooled && !says("ForSequenceClassification") {
             Head::TokenClassification { outputs, dropout }
         } else {
             Head::Classification { outputs, dropout }

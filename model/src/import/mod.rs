@@ -80,13 +80,15 @@ pub enum Fresh<'a> {
 }
 
 impl Fresh<'_> {
-    fn allows(&self, name: &str, heads: &[Head]) -> bool {
+    /// Whether a parameter may be drawn; one whose tensor `is_there`, in another shape, only if it is of a head to be trained.
+    fn allows(&self, name: &str, heads: &[Head], is_there: bool) -> bool {
         let named = |allowed: &[String]| allowed.iter().any(|prefix| name.starts_with(prefix.as_str()));
         match self {
             Self::Nothing => false,
-            Self::Named { allowed, .. } => named(allowed),
+            Self::Named { allowed, .. } => !is_there && named(allowed),
             Self::Head { allowed, .. } => {
-                named(allowed) || heads.iter().flat_map(Head::prefixes).any(|prefix| name.starts_with(prefix))
+                !is_there && named(allowed)
+                    || heads.iter().flat_map(Head::prefixes).any(|prefix| name.starts_with(prefix))
             }
         }
     }

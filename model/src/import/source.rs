@@ -105,14 +105,16 @@ fn locate(path: &Path) -> Result<Form, ModelError> {
     }
     let folders = weights::names(path).map_err(ModelError::io("read", path))?;
     let folders = folders.into_iter().map(|name| path.join(name)).filter(|path| path.is_dir());
-    let mut found = Vec::new();
+    let (mut found, mut problem) = (Vec::new(), None);
     for folder in folders {
-        if let Ok(Some(form)) = here(&folder) {
-            found.push((folder, form));
+        match here(&folder) {
+            Ok(Some(form)) => found.push((folder, form)),
+            Ok(None) => (),
+            Err(error) => problem = problem.or(Some(error)),
         }
     }
     match found.len() {
-        0 => Ok(Form::Transformers(path.to_owned())), // which says what is missing
+        0 => problem.map_or_else(|| Ok(Form::Transformers(path.to_owned())), Err), // which says what is missing
         1 => Ok(found.remove(0).1),
         _ => Err(ModelError::Several {
             path: path.to_owned(),

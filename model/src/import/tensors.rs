@@ -64,6 +64,11 @@ impl Tensors {
         let (mut places, mut bookkeeping) = (BTreeMap::new(), Vec::new());
         for (name, real) in bundle.names() {
             let (canonical, turned) = match variable(name) {
+                Variable::Parameter(..) if !real => {
+                    let (path, name) = (bundle.path().to_owned(), name.to_owned());
+                    let problem = "is not of real numbers that are read (f32, f64, f16, bf16)".into();
+                    return Err(ModelError::Tensor { path, name, problem });
+                }
                 Variable::Parameter(canonical, turned) => (canonical, turned),
                 Variable::Unknown if real => (name.to_owned(), false),
                 Variable::Bookkeeping | Variable::Unknown => {
@@ -118,7 +123,7 @@ impl Tensors {
             let fits = |place: &&Place| self.shape_at(place) == part.shape;
             match place.filter(fits) {
                 Some(place) => places.push(Some(place.clone())),
-                None if fresh.allows(&part.name, albert.heads()) => places.push(None),
+                None if fresh.allows(&part.name, albert.heads(), place.is_some()) => places.push(None),
                 None => match place {
                     None => missing.push(part.name.clone()),
                     Some(place) => {

@@ -42,7 +42,7 @@ pub enum RecordError {
     },
 }
 
-/// The records of a file, one after the other, in one buffer. Ends after the first error.
+/// The records of a file, one after the other. Ends after the first error.
 #[derive(Debug)]
 pub struct Records<R> {
     source: R,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::{PlanOptions, Recompute};
-use model::{Albert, AlbertConfig, Capacity, Card, Fresh, Head, LoadedModel, Mode, ModelError};
+use model::{Albert, AlbertConfig, Capacity, Card, Fresh, Head, LoadedModel, Mode, ModelError, config_in};
 
 use super::answering::{Answering, head};
 use super::features::{self, Feature, Limits};
@@ -53,6 +53,8 @@ pub struct TaskData {
     pub tokenizer: Arc<Tokenizer>,
     /// Where the pre-trained model is.
     pub model: PathBuf,
+    /// What it computes.
+    pub config: AlbertConfig,
     /// What was read, in words.
     pub reports: Vec<String>,
 }
@@ -84,7 +86,7 @@ impl FinetuningJob {
         let most = [settings.task.train_examples, settings.task.eval_examples];
         let mut reports = Vec::new();
         let mut splits = Vec::new();
-        let is_one_file = settings.task.task == "table" && source.is_file();
+        let is_one_file = source.is_file();
         for (split, most) in [Split::Train, Split::Dev].into_iter().zip(most) {
             let mut tell = |report: String| {
                 say(&report);
@@ -100,12 +102,14 @@ impl FinetuningJob {
         let splits = <[Arc<Examined>; 2]>::try_from(splits).expect("two splits");
         for (split, examined) in ["train", "dev"].iter().zip(&splits) {
             let has_target = |feature: &Feature| feature.target.is_some();
-            if examined.features.is_empty() || *split == "train" && !examined.features.iter().all(has_target)
-            {
+            let can_be_learnt = examined.features.iter().all(has_target);
+            let can_be_measured = examined.examples.iter().any(|example| example.target.is_some());
+            if examined.features.is_empty() || *split == "train" && !can_be_learnt || !can_be_measured {
                 return Err(SessionError::NothingToLearn { split, source_path: source.to_path_buf() });
             }
         }
-        Ok(TaskData { task, splits, tokenizer, model, reports })
+        let config = config_in(&model)?;
+        Ok(TaskData { task, splits, tokenizer, model, config, reports })
     }
 }
 
@@ -173,10 +177,10 @@ pub fn read_split(
     Ok(Examined { examples, features })
 }
 
-/// Of a table that is one file, one example in so many is held out.
+/// Of data that are one file, one example in so many is held out.
 const HELD_OUT_EVERY: usize = 10;
 
-/// A split of a table that is one file: every tenth example is measured on, the others are learnt from.
+/// A split of data that are one file: every tenth example is measured on, the others are learnt from.
 fn part_of_file(
     task: &dyn Task,
     file: &Path,
@@ -186,7 +190,7 @@ fn part_of_file(
     limits: &Limits,
     say: &mut dyn FnMut(String),
 ) -> Result<Examined, SessionError> {
-    let all = task.read(file, Split::Train)?.examples;
+    let all = task.read(file, split)?.examples;
     let is_held_out = |index: usize| index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1;
     let of_split = |index: usize| is_held_out(index) == (split == Split::Dev);
     let mut examples: Vec<Example> = all
@@ -285,11 +289,12 @@ impl Job<Finetune> for FinetuningJob {
         Ok(data.insert(Arc::new(self.read(settings, say)?)).clone())
     }
 
-    /// Of what is learnt from, by which tokenizer, and of the model's shape; its weights are in the first checkpoint.
+    /// Of what is learnt from, by which tokenizer, and of what the model computes; its weights are in the first checkpoint.
     fn identity(&self, data: &Arc<TaskData>) -> String {
         let mut hash = blake3::Hasher::new();
         hash.update(identity(&data.splits[0].features, &data.tokenizer.special()).as_bytes());
         hash.update(data.tokenizer.fingerprint_text().as_bytes());
+        hash.update(format!("{:?}", data.config).as_bytes());
         hash.finalize().to_hex().to_string()
     }
 

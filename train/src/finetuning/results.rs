@@ -21,8 +21,10 @@ pub struct RunResult {
     pub run: PathBuf,
     /// What it was trained for.
     pub task: String,
-    /// The model that it began with.
+    /// The model that it began with: its name, or its path where several have that name.
     pub model: String,
+    /// Where that is.
+    pub path: PathBuf,
     /// That model's size.
     pub size: Option<String>,
     /// Its held-out figures.
@@ -34,7 +36,19 @@ pub fn find_results(folders: &[PathBuf]) -> Vec<RunResult> {
     let mut found = Vec::new();
     folders.iter().for_each(|folder| collect(folder, DEPTH, &mut found));
     found.sort_by(|a, b| a.run.cmp(&b.run));
+    name(&mut found);
     found
+}
+
+/// Calls each model by the part of its path that says something, where no other is called so.
+fn name(results: &mut [RunResult]) {
+    let names: Vec<String> = results.iter().map(|result| name_of(&result.path)).collect();
+    for index in 0..results.len() {
+        let is_alone = (names.iter().zip(&*results))
+            .all(|(name, other)| *name != names[index] || other.path == results[index].path);
+        let path = || results[index].path.display().to_string();
+        results[index].model = if is_alone { names[index].clone() } else { path() };
+    }
 }
 
 fn collect(folder: &Path, depth: usize, found: &mut Vec<RunResult>) {
@@ -61,16 +75,17 @@ fn read(run: &Path) -> Option<RunResult> {
     Some(RunResult {
         run: run.to_path_buf(),
         task: settings.task.task,
-        model: settings.start.model.map_or_else(String::new, |model| name_of(&model)),
+        model: String::new(), // once all are known
+        path: settings.start.model.unwrap_or_default(),
         size: settings.start.size.map(|size| size.name().to_owned()),
         figures: figures.collect(),
     })
 }
 
-/// The last part of a path that says something: of `runs/tiny/model`, `tiny`.
+/// The last part of a path that says something: of `runs/tiny/model`, `tiny`; of `albert_base/model.ckpt-best`, `albert_base`.
 fn name_of(model: &Path) -> String {
     let named = model.components().rev().map(|part| part.as_os_str().to_string_lossy().into_owned());
-    named.into_iter().find(|part| part != "model").unwrap_or_default()
+    named.into_iter().find(|part| part != "model" && !part.starts_with("model.ckpt")).unwrap_or_default()
 }
 
 /// A table as the reference's README has it.
@@ -196,6 +211,7 @@ mod tests {
             run: run.into(),
             task: task.into(),
             model: "mine".into(),
+            path: "mine".into(),
             size: Some("base".into()),
             figures: figures.iter().map(|&(name, value)| (name.to_owned(), value)).collect(),
         }
@@ -226,5 +242,15 @@ mod tests {
     fn a_models_name_is_the_part_of_its_path_that_says_something() {
         assert_eq!(name_of(Path::new("/runs/tiny/model")), "tiny");
         assert_eq!(name_of(Path::new("albert-base-v2")), "albert-base-v2");
+        assert_eq!(name_of(Path::new("albert_base/model.ckpt-best")), "albert_base");
+        // Two models of one name are two models.
+        let mut results = ["x/tiny", "y/tiny", "z/base/model.ckpt-best", "x/tiny"]
+            .map(|path| RunResult { path: path.into(), ..result("a", "rte", &[("accuracy", 0.5)]) });
+        name(&mut results);
+        assert_eq!(
+            results.each_ref().map(|result| result.model.as_str()),
+            ["x/tiny", "y/tiny", "base", "x/tiny"]
+        );
+        assert_eq!(tables(&results, false)[0].rows.len(), 3);
     }
 }

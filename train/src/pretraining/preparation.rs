@@ -146,6 +146,7 @@ impl DataPreparation<'_> {
         let (training, hash) = open(&data.train, part)?;
         let mut identity = blake3::Hasher::new();
         identity.update(hash.as_bytes()).update(format!("{part:?}").as_bytes());
+        identity.update(tokenizer.fingerprint_text().as_bytes());
         let [training, held_out] = [training, held_out.0].map(|part| Arc::new(Dataset::recorded(part)));
         Ok(RunData { tokenizer, training, held_out, identity: identity.finalize().to_hex().to_string() })
     }

@@ -42,9 +42,12 @@ pub struct Recorded {
 
 /// Whether a file begins as a TFRecord file does: with a length and the right checksum of it.
 pub fn is_recorded(path: &Path) -> bool {
+    if !path.is_file() {
+        return false; // what is read from a pipe is gone from it
+    }
     let mut head = [0; 12];
     let read = File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut head));
-    path.is_file() && read.is_ok() && checksum::of(&head[..8]).to_le_bytes() == head[8..]
+    read.is_ok() && checksum::of(&head[..8]).to_le_bytes() == head[8..]
 }
 
 impl Recorded {
@@ -270,6 +273,22 @@ mod tests {
         assert_eq!(held_out.len(), all.len() / 5);
         assert_eq!(training.len() + held_out.len(), all.len());
         assert!(held_out.iter().all(|place| !training.contains(place)));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn nothing_is_taken_from_a_pipe() {
+        use std::io::{Read, Write};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        // Open at both ends, so that neither is waited for.
+        let mut pipe = File::options().read(true).write(true).open(&path).unwrap();
+        pipe.write_all(b"a text of so many bytes").unwrap();
+        assert!(!is_recorded(&path));
+        let mut text = [0; 64];
+        let length = pipe.read(&mut text).unwrap();
+        assert_eq!(&text[..length], b"a text of so many bytes");
     }
 
     #[test]

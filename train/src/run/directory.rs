@@ -68,8 +68,8 @@ pub enum DirectoryError {
     },
     /// The run goes on with other text than it was begun with.
     #[error(
-        "the run in {} was begun with other training text, or held out other documents of it\n  help: give the data that \
-         it was begun with (they are in its config.toml), or start another run with --out", .path.display()
+        "the run in {} was begun with other training data, held out another part of it, or has another tokenizer or \
+         model\n  help: give what it was begun with (it is in its config.toml), or start another run with --out", .path.display()
     )]
     OtherData {
         /// The folder.
@@ -338,7 +338,8 @@ const FOLDERS: [&str; 9] = [
 ];
 const MODEL_STAGING: &str = ".model.staging";
 /// What may be found there of a model whose writing was cut off.
-const MODEL_FILES: [&str; 7] = [
+const MODEL_FILES: [&str; 8] = [
+    "README.md",
     "config.json",
     "model.safetensors",
     "spiece.model",

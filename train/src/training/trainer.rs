@@ -232,7 +232,15 @@ impl Trainer {
             Some(best) if best.step != self.state.step => best.step,
             _ => return Ok(Some((self.state.step, last))),
         };
-        let checkpoint = self.checkpoints.load::<TrainingState>(step)?;
+        let checkpoint = match self.checkpoints.load::<TrainingState>(step) {
+            Ok(checkpoint) => checkpoint,
+            // The last weights are as good as any that there are.
+            Err(CheckpointError::Damaged { .. } | CheckpointError::Missing { .. }) => {
+                (self.observe)(TrainEvent::BestLost { step });
+                return Ok(Some((self.state.step, last)));
+            }
+            Err(error) => return Err(error.into()),
+        };
         self.learner
             .restore(&checkpoint.model, &checkpoint.optimizer)
             .map_err(|source| TrainError::OtherModel { step, source })?;

@@ -35,7 +35,7 @@ struct Entry {
     sliced: bool,
 }
 
-/// A type of real numbers: its name, the bytes of one, and how they are read.
+/// A type of real numbers: the bytes of one, and how they are read.
 type Reals = (usize, fn(&[u8]) -> f32);
 
 fn reals(kind: u64) -> Option<Reals> {

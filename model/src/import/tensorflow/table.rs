@@ -35,7 +35,7 @@ pub(super) enum TableError {
     Snappy(#[from] snap::Error),
     #[error("a block ends in the middle of an entry")]
     Entry,
-    #[error("it has more or longer entries than any checkpoint")]
+    #[error("it has more or longer entries than any checkpoint, or blocks that overlap")]
     TooMany,
     #[error("{0}")]
     Malformed(#[from] Malformed),
@@ -51,11 +51,15 @@ pub(super) fn entries(table: &[u8]) -> Result<Vec<Entry>, TableError> {
     let _metaindex = handle(&mut handles)?;
     let index = block(table, handle(&mut handles)?)?;
     let mut all = Vec::new();
+    let mut end = 0;
     for (_, place) in of_block(&index)? {
-        if all.len() > MOST_ENTRIES {
+        let (offset, size) = handle(&mut Message::new(&place))?;
+        // One block after the other: an index that names one again and again would fill any memory.
+        if all.len() > MOST_ENTRIES || offset < end {
             return Err(TableError::TooMany);
         }
-        all.extend(of_block(&block(table, handle(&mut Message::new(&place))?)?)?);
+        end = offset.saturating_add(size);
+        all.extend(of_block(&block(table, (offset, size))?)?);
     }
     Ok(all)
 }

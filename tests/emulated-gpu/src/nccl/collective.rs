@@ -178,9 +178,11 @@ impl Driver {
     }
 }
 
-/// Refuses buffers that overlap otherwise than in place: at the rank's own share of the larger one.
+/// Refuses buffers that overlap otherwise than in place: at the rank's own share of the larger one. A side of no bytes is one
+/// that the call ignores.
 fn check_overlap(call: &Call, rank: usize, send: (u64, u64), receive: (u64, u64)) -> Result {
-    let apart = send.0 + send.1 <= receive.0 || receive.0 + receive.1 <= send.0;
+    let apart =
+        send.1 == 0 || receive.1 == 0 || send.0 + send.1 <= receive.0 || receive.0 + receive.1 <= send.0;
     let in_place = match call.kind {
         Kind::AllGather => send.0 == receive.0 + rank as u64 * send.1,
         Kind::ReduceScatter => receive.0 == send.0 + rank as u64 * receive.1,

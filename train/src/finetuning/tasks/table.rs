@@ -155,6 +155,11 @@ impl Table {
         Ok(FileReport { path: path.to_path_buf(), rows, official: part.map(|part| part.rows), remarks })
     }
 
+    /// Whether it is one of GLUE's, and not a table of one's own, whose labels may be anything.
+    fn is_official(&self) -> bool {
+        !self.parts.is_empty()
+    }
+
     fn input(&self, row: &Row<'_>, columns: &Columns) -> Result<Input, InputError> {
         if self.wanted == Wanted::WordClasses {
             return Ok(Input::Words(row.list(&columns.first)?.to_vec()));
@@ -188,12 +193,12 @@ impl Table {
                     )
                 })?;
                 // The Hub marks values that are kept back so.
-                let kept_back = split == Split::Test && value == -1.0;
+                let kept_back = self.is_official() && split == Split::Test && value == -1.0;
                 Ok((!kept_back).then_some(Target::Value(value)))
             }
             (Wanted::Classes, _) => {
                 let text = row.text(&columns.label)?;
-                if split == Split::Test && text == "-1" {
+                if self.is_official() && split == Split::Test && text == "-1" {
                     return Ok(None);
                 }
                 Ok(Some(Target::Class(self.class(text, row, columns, is_hub)?)))
