@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use train::data::with_sentences;
@@ -12,6 +13,9 @@ use train::visible::visible;
 
 use crate::arguments::{ReadingArguments, TextArguments};
 use crate::output::{json_line, say, tell};
+
+/// More MiB are more places of pieces than are counted in 32 bits.
+const MOST_MEMORY: u64 = 32 << 10;
 
 /// Train a vocabulary, turn text into pieces with one, or look at one.
 #[derive(Args)]
@@ -47,7 +51,12 @@ struct Train {
     #[arg(long)]
     keep_accents: bool,
     /// MiB of memory to use; of text that is too much for it a random share is looked at
-    #[arg(long, default_value_t = 1024, value_name = "MIB")]
+    #[arg(
+        long,
+        default_value_t = 1024,
+        value_name = "MIB",
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_MEMORY),
+    )]
     memory: usize,
     #[command(flatten)]
     reading: ReadingArguments,

@@ -84,11 +84,20 @@ pub(super) fn count(
     max_chars: usize,
     visit: impl Fn(&str, &mut dyn FnMut(&str)) + Sync,
 ) -> (Counts, usize) {
-    /// Sentences after which the size is looked at; and in how many parts they are counted.
+    /// Sentences after which the size is looked at, if not before; and in how many parts they are counted.
     const BLOCK: usize = 8192;
     const PARTS: usize = 8;
+    // Text without spaces may be new words throughout: little of it is taken at a time.
+    let most_bytes = max_chars / PARTS;
     let (mut counts, mut chars, mut done) = (Counts::new(), 0, 0);
-    for block in sentences.chunks(BLOCK) {
+    while done < sentences.len() {
+        let mut bytes = 0;
+        let fits = |sentence: &&Box<str>| {
+            bytes += sentence.len();
+            bytes <= most_bytes
+        };
+        let length = sentences[done..].iter().take(BLOCK).take_while(fits).count().max(1);
+        let block = &sentences[done..done + length];
         let parts = block.par_chunks(BLOCK / PARTS).map(|sentences| {
             let mut counts = Counts::new();
             for sentence in sentences {
@@ -284,6 +293,20 @@ mod tests {
         assert_eq!(runs("▁..."), ["▁..."]);
     }
 
+    #[test]
+    fn words_without_spaces_end_at_the_limit_too() {
+        // Sentences of one word each, all different.
+        let sentences: Vec<Box<str>> = (0..4000).map(|index| format!("{index:0>100}").into()).collect();
+        let visit = |sentence: &str, visit: &mut dyn FnMut(&str)| visit(sentence);
+        let chars = |counts: &Counts| counts.keys().map(|word| word.len() + 1).sum::<usize>();
+        for most in [1000, 20_000] {
+            let (counts, looked_at) = count(&sentences, most, visit);
+            assert!(chars(&counts) > most && chars(&counts) < most + most / 4, "{most}: {}", chars(&counts));
+            assert_eq!(counts.len(), looked_at);
+        }
+        assert_eq!(count(&sentences, 1 << 20, visit).1, 4000, "there is room for all");
+    }
+
     fn sample(
         texts: impl Iterator<Item = String>,
         sentences: usize,
@@ -332,7 +355,9 @@ mod tests {
     fn counting_ends_when_there_is_enough() {
         let sentences: Vec<Box<str>> = (0..30_000).map(|i| format!("w{i}").into()).collect();
         let (counts, done) = count(&sentences, 10_000, |sentence, visit| visit(sentence));
-        assert_eq!((counts.len(), done), (8192 + 1, 8192), "letters and digits apart");
+        let chars: usize = counts.keys().map(|word| word.len() + 1).sum();
+        assert!(chars > 10_000 && chars < 10_000 + 10_000 / 4, "{chars}");
+        assert_eq!(counts.len(), done + 1, "letters and digits apart");
         let (counts, done) = count(&sentences, usize::MAX, |sentence, visit| visit(sentence));
         assert_eq!((counts.len(), counts["w"], done), (30_001, 30_000, 30_000));
     }
