@@ -47,18 +47,21 @@ impl<'a> Bench<'a> {
 
     /// Prints the table.
     pub fn report(&self) {
-        let Peak { flops_per_second, copy_bytes_per_second, .. } = self.peak;
+        let Peak { flops_per_second, bf16_flops_per_second, copy_bytes_per_second } = self.peak;
         println!(
-            "\n{} threads, {}: {:.1} GFLOP/s of multiply-adds, {:.1} GB/s of copying",
+            "\n{} threads, {}: {:.1} GFLOP/s of multiply-adds, {:.1} of bf16, {:.1} GB/s of copying",
             self.cpu.threads(),
             self.cpu.isa(),
             flops_per_second / 1e9,
+            bf16_flops_per_second / 1e9,
             copy_bytes_per_second / 1e9,
         );
         println!("{:32} {:>10} {:>9} {:>9} {:>18}", "kernel", "ms", "GFLOP/s", "GB/s", "of the limit");
         for (name, cost, fastest) in &self.rows {
             let seconds = fastest.as_secs_f64();
-            let compute = cost.executed_flops as f64 / flops_per_second;
+            let of_bf16 = name.ends_with(crate::BF16);
+            let peak = if of_bf16 { bf16_flops_per_second } else { flops_per_second };
+            let compute = cost.executed_flops as f64 / peak;
             let memory = cost.bytes as f64 / copy_bytes_per_second;
             println!(
                 "{name:32} {:10.3} {:9.1} {:9.1} {:8.0} % {}",

@@ -1,11 +1,22 @@
 //! The kernels of the embeddings and the encoder.
 
+use kernels::precision::{F32, Precision};
 use kernels::*;
 
 use crate::bench::Bench;
 use crate::*;
 
-pub fn linear(bench: &mut Bench<'_>) {
+/// The three products of each matrix, in one precision.
+pub fn linear<P: Precision>(bench: &mut Bench<'_>, precision: &str)
+where
+    Cpu: Kernels<P>,
+{
+    fn activations<P: Precision>(length: usize) -> Vec<P::Activation> {
+        values(length).into_iter().map(|value| Real::from_f64(value.into())).collect()
+    }
+    fn masters<P: Precision>(length: usize) -> Vec<P::Master> {
+        values(length).into_iter().map(|value| Real::from_f64(value.into())).collect()
+    }
     for (name, rows, inputs, outputs, activation) in [
         ("mapping_in", ROWS, EMBEDDING, HIDDEN, Activation::Identity),
         ("qkv", ROWS, HIDDEN, 3 * HIDDEN, Activation::Identity),
@@ -15,12 +26,12 @@ pub fn linear(bench: &mut Bench<'_>) {
         ("decoder", MASKED, EMBEDDING, VOCABULARY, Activation::Identity),
     ] {
         let linear = linear::Linear { inputs, outputs, activation };
-        let cost = linear.cost(rows, F32);
-        let (x, weight, bias) = (values(rows * inputs), values(outputs * inputs), values(outputs));
-        let (mut y, mut u) = (values(rows * outputs), values(rows * outputs));
-        bench.kernel(&format!("linear_forward/{name}"), cost, |cpu| {
-            Kernels::<precision::F32>::linear_forward(
-                cpu,
+        let cost = linear.cost(rows, size_of::<P::Activation>());
+        let (x, weight) = (activations::<P>(rows * inputs), activations::<P>(outputs * inputs));
+        let (mut y, mut u) = (activations::<P>(rows * outputs), activations::<P>(rows * outputs));
+        let bias = masters::<P>(outputs);
+        bench.kernel(&format!("linear_forward/{name}{precision}"), cost, |cpu| {
+            cpu.linear_forward(
                 &linear,
                 linear::Forward {
                     x: &x,
@@ -31,35 +42,33 @@ pub fn linear(bench: &mut Bench<'_>) {
                 },
             );
         });
-        let (mut dx, store) = (values(rows * inputs), Store::Assign);
-        bench.kernel(&format!("linear_input_gradient/{name}"), cost, |cpu| {
-            Kernels::<precision::F32>::linear_input_gradient(
-                cpu,
+        let (mut dx, store) = (activations::<P>(rows * inputs), Store::Assign);
+        bench.kernel(&format!("linear_input_gradient/{name}{precision}"), cost, |cpu| {
+            cpu.linear_input_gradient(
                 &linear,
                 linear::InputGradient { du: &u, weight: &weight, dx: &mut dx, store },
             );
         });
-        let (mut d_weight, mut d_bias) = (values(outputs * inputs), values(outputs));
-        bench.kernel(&format!("linear_weight_gradient/{name}"), cost, |cpu| {
-            Kernels::<precision::F32>::linear_weight_gradient(
-                cpu,
+        let (mut d_weight, mut d_bias) = (masters::<P>(outputs * inputs), masters::<P>(outputs));
+        bench.kernel(&format!("linear_weight_gradient/{name}{precision}"), cost, |cpu| {
+            cpu.linear_weight_gradient(
                 &linear,
                 linear::WeightGradient { x: &x, du: &u, d_weight: &mut d_weight, d_bias: Some(&mut d_bias) },
             );
         });
     }
+}
+
+/// Activation functions and their derivatives.
+pub fn activations(bench: &mut Bench<'_>) {
     let elements = ROWS * INTERMEDIATE;
     let (x, dy, mut y) = (values(elements), values(elements), values(elements));
     for function in [Activation::GeluNew, Activation::Gelu, Activation::Tanh] {
-        bench.kernel(&format!("activation_forward/{function:?}"), function.cost(elements, 2, F32), |cpu| {
-            Kernels::<precision::F32>::activation_forward(
-                cpu,
-                &function,
-                activation::Forward { x: &x, y: &mut y },
-            );
+        bench.kernel(&format!("activation_forward/{function:?}"), function.cost(elements, 2, SIZE), |cpu| {
+            Kernels::<F32>::activation_forward(cpu, &function, activation::Forward { x: &x, y: &mut y });
         });
-        bench.kernel(&format!("activation_backward/{function:?}"), function.cost(elements, 3, F32), |cpu| {
-            Kernels::<precision::F32>::activation_backward(
+        bench.kernel(&format!("activation_backward/{function:?}"), function.cost(elements, 3, SIZE), |cpu| {
+            Kernels::<F32>::activation_backward(
                 cpu,
                 &function,
                 activation::Backward { saved: &x, dy: Some(&dy), du: &mut y },
@@ -75,19 +84,23 @@ pub fn attention(bench: &mut Bench<'_>) {
     let mut d_qkv = values(ROWS * 3 * HIDDEN);
     for (name, dropout) in [("", None), ("/dropout", Some(dropout()))] {
         let attention = attention::Attention { heads: HEADS, head_width: HIDDEN / HEADS, dropout };
-        bench.kernel(&format!("attention_forward{name}"), attention.forward_cost(ROWS, LENGTH, F32), |cpu| {
-            let (context, log_sum_exp) = (&mut context, &mut log_sum_exp);
-            Kernels::<precision::F32>::attention_forward(
-                cpu,
-                &attention,
-                attention::Forward { qkv, offsets, randomness, context, log_sum_exp },
-            );
-        });
+        bench.kernel(
+            &format!("attention_forward{name}"),
+            attention.forward_cost(ROWS, LENGTH, SIZE),
+            |cpu| {
+                let (context, log_sum_exp) = (&mut context, &mut log_sum_exp);
+                Kernels::<F32>::attention_forward(
+                    cpu,
+                    &attention,
+                    attention::Forward { qkv, offsets, randomness, context, log_sum_exp },
+                );
+            },
+        );
         bench.kernel(
             &format!("attention_backward{name}"),
-            attention.backward_cost(ROWS, LENGTH, F32),
+            attention.backward_cost(ROWS, LENGTH, SIZE),
             |cpu| {
-                Kernels::<precision::F32>::attention_backward(
+                Kernels::<F32>::attention_backward(
                     cpu,
                     &attention,
                     attention::Backward {
@@ -113,8 +126,8 @@ pub fn normalisation(bench: &mut Bench<'_>) {
     let (mut mean, mut rstd) = (values(ROWS), values(ROWS));
     for (name, dropout) in [("", None), ("/dropout", Some(dropout()))] {
         let layer_norm = layer_norm::LayerNorm { width: HIDDEN, epsilon: 1e-12, dropout };
-        bench.kernel(&format!("layer_norm_forward{name}"), layer_norm.cost(ROWS, 4, F32), |cpu| {
-            Kernels::<precision::F32>::layer_norm_forward(
+        bench.kernel(&format!("layer_norm_forward{name}"), layer_norm.cost(ROWS, 4, SIZE), |cpu| {
+            Kernels::<F32>::layer_norm_forward(
                 cpu,
                 &layer_norm,
                 layer_norm::Forward {
@@ -132,8 +145,8 @@ pub fn normalisation(bench: &mut Bench<'_>) {
             );
         });
         let operands = if dropout.is_some() { 4 } else { 3 };
-        bench.kernel(&format!("layer_norm_backward{name}"), layer_norm.cost(ROWS, operands, F32), |cpu| {
-            Kernels::<precision::F32>::layer_norm_backward(
+        bench.kernel(&format!("layer_norm_backward{name}"), layer_norm.cost(ROWS, operands, SIZE), |cpu| {
+            Kernels::<F32>::layer_norm_backward(
                 cpu,
                 &layer_norm,
                 layer_norm::Backward {
@@ -154,9 +167,9 @@ pub fn normalisation(bench: &mut Bench<'_>) {
         });
     }
     let (dropout, width, randomness) = (dropout(), HIDDEN, randomness());
-    let cost = Cost::new(elements, 2 * elements, F32);
+    let cost = Cost::new(elements, 2 * elements, SIZE);
     bench.kernel("dropout_forward", cost, |cpu| {
-        Kernels::<precision::F32>::dropout_forward(
+        Kernels::<F32>::dropout_forward(
             cpu,
             &dropout,
             dropout::Forward { width, randomness, logical_rows: None, x: &x, y: &mut y },
@@ -164,7 +177,7 @@ pub fn normalisation(bench: &mut Bench<'_>) {
     });
     bench.kernel("dropout_backward", cost, |cpu| {
         let store = Store::Assign;
-        Kernels::<precision::F32>::dropout_backward(
+        Kernels::<F32>::dropout_backward(
             cpu,
             &dropout,
             dropout::Backward { width, randomness, logical_rows: None, dy: &dy, dx: &mut d_x, store },
@@ -180,9 +193,9 @@ pub fn embeddings(bench: &mut Bench<'_>) {
     token_order.sort_by_key(|&row| token_ids[row as usize]);
     let tables = || [VOCABULARY, 512, 2].map(|height| values(height * EMBEDDING));
     let ([words, positions, segments], mut y) = (tables(), values(ROWS * EMBEDDING));
-    bench.kernel("embedding_forward", embedding.cost(ROWS, F32), |cpu| {
+    bench.kernel("embedding_forward", embedding.cost(ROWS, SIZE), |cpu| {
         let (words, positions, segments) = (&words, &positions, &segments);
-        Kernels::<precision::F32>::embedding_forward(
+        Kernels::<F32>::embedding_forward(
             cpu,
             &embedding,
             embedding::Forward {
@@ -199,8 +212,8 @@ pub fn embeddings(bench: &mut Bench<'_>) {
         );
     });
     let [mut d_words, mut d_positions, mut d_segments] = tables();
-    bench.kernel("embedding_backward", embedding.cost(ROWS, F32), |cpu| {
-        Kernels::<precision::F32>::embedding_backward(
+    bench.kernel("embedding_backward", embedding.cost(ROWS, SIZE), |cpu| {
+        Kernels::<F32>::embedding_backward(
             cpu,
             &embedding,
             embedding::Backward {

@@ -1,7 +1,7 @@
 //! Every kernel, forward and backward, at the shapes of ALBERT-base: 8 sequences of 128 tokens.
 //!
 //! `cargo bench --bench kernels [-- FILTER]`. Criterion's elements are floating-point operations. At the end a table
-//! sets each time beside the least that it could be: its operations at the machine's measured multiply-add rate or its
+//! sets each time beside the least that it could be: its operations at the machine's measured multiply-add rate (of bf16 where it computes in that) or its
 //! bytes at the measured copy bandwidth, whichever takes longer. More than 100 % means that the operands stayed in the
 //! cache, which is where a whole step finds some of them, too.
 
@@ -12,6 +12,7 @@ mod layers;
 use bench::Bench;
 use kernels::Cpu;
 use kernels::dropout::{Dropout, Randomness};
+use kernels::precision::{Bf16, F32};
 use kernels::random::{Philox, unit};
 
 const SEQUENCES: usize = 8;
@@ -24,12 +25,16 @@ const HIDDEN: usize = 768;
 const INTERMEDIATE: usize = 3072;
 const HEADS: usize = 12;
 const PARAMETERS: usize = 11_700_000;
-const F32: usize = size_of::<f32>();
+/// How the names of kernels end whose products are of bf16.
+const BF16: &str = "/bf16";
+const SIZE: usize = size_of::<f32>();
 
 fn main() {
     let cpu = Cpu::new(None, None).unwrap_or_else(|error| panic!("{error}"));
     let mut bench = Bench::new(&cpu);
-    layers::linear(&mut bench);
+    layers::linear::<F32>(&mut bench, "");
+    layers::linear::<Bf16>(&mut bench, BF16);
+    layers::activations(&mut bench);
     layers::attention(&mut bench);
     layers::normalisation(&mut bench);
     layers::embeddings(&mut bench);

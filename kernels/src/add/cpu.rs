@@ -22,7 +22,7 @@ pub fn forward<P: CpuPrecision>(cpu: &Cpu, add: &Add, operands: Forward<'_, Host
 
 kernel! {
     fn weighted_sum<S, A>(simd, factors: [f32; 2], a: &[A], b: &[A], y: &mut [A]) {
-        let [alpha, beta] = factors.map(|factor| simd.splat(factor));
+        let (alpha, beta) = (simd.splat(factors[0]), simd.splat(factors[1]));
         for at in (0..y.len()).step_by(S::LANES) {
             let sum = alpha.mul_add(simd.load(&a[at..]), beta * simd.load(&b[at..]));
             sum.store(&mut y[at..]);

@@ -1,6 +1,7 @@
 //! Copies of matrices in the order in which a product reads them.
 //!
-//! A panel of `width` columns holds row after row, `width` units each, zeros where the matrix has fewer columns.
+//! A panel of `width` columns holds row after row, `width` units each, zeros where the matrix has fewer columns. Rows are
+//! packed in whole vectors: what one holds beyond the panel's width lands in the next row, which is packed after it.
 
 use half::bf16;
 
@@ -119,10 +120,10 @@ kernel! {
                 ahead.chunks(LINE).for_each(|line| simd.prefetch(line.as_ptr()));
             }
             let source = &source[row * stride..][..columns];
-            for (source, panel) in source.chunks(width).zip(panels.chunks_exact_mut(rows * width)) {
-                let target = &mut panel[row * width..][..width];
+            for (start, panel) in (0..columns).step_by(width).zip(panels.chunks_exact_mut(rows * width)) {
+                let target = &mut panel[row * width..];
                 for at in (0..width).step_by(S::LANES) {
-                    simd.load(&source[at.min(source.len())..]).store(&mut target[at..]);
+                    simd.load(&source[columns.min(start + at)..]).store(&mut target[at..]);
                 }
             }
         }
@@ -143,10 +144,11 @@ kernel! {
             let second = if row + 1 < rows { &source[(row + 1) * stride..][..columns] } else { &[] };
             let panels = panels.chunks_exact_mut(rows.div_ceil(2) * width);
             for (start, panel) in (0..columns).step_by(width).zip(panels) {
-                let target = &mut panel[unit * width..][..width];
+                let target = &mut panel[unit * width..];
                 for at in (0..width).step_by(S::LANES) {
-                    let rest = |row: &'_ [bf16]| row.len().min(start + at)..row.len().min(start + width);
-                    let [first, second] = [&first[rest(first)], &second[rest(second)]].map(|row| simd.load(row));
+                    // Not by `array::map`, which is compiled without the instruction set: its closure would be a call.
+                    let first = simd.load(&first[columns.min(start + at)..]);
+                    let second = simd.load(&second[second.len().min(start + at)..]);
                     first.pair(second).store(&mut target[at..]);
                 }
             }

@@ -70,7 +70,8 @@ pub(crate) fn row_factors<S: Simd>(
 ) {
     debug_assert!(first_column.is_multiple_of(4), "coins come in quads");
     let (threshold, scale) = (simd.splat_u32(dropout.threshold()), simd.splat(dropout.scale()));
-    let [_, high, step, stream] = dropout.counter(randomness, row, 0).map(|word| simd.splat_u32(word));
+    let [_, high, step, stream] = dropout.counter(randomness, row, 0);
+    let (high, step, stream) = (simd.splat_u32(high), simd.splat_u32(step), simd.splat_u32(stream));
     let quads = (first_column / 4..).step_by(S::LANES);
     for (quad, factors) in quads.zip(factors.chunks_mut(4 * S::LANES)) {
         let low = simd.count_from(dropout.counter(randomness, row, quad)[0]);
