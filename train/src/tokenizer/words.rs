@@ -92,11 +92,11 @@ pub(super) fn count(
     let (mut counts, mut chars, mut done) = (Counts::new(), 0, 0);
     while done < sentences.len() {
         let mut bytes = 0;
-        let fits = |sentence: &&Box<str>| {
+        let fitting = sentences[done..].iter().take(BLOCK).take_while(|sentence| {
             bytes += sentence.len();
             bytes <= most_bytes
-        };
-        let length = sentences[done..].iter().take(BLOCK).take_while(fits).count().max(1);
+        });
+        let length = fitting.count().max(1);
         let block = &sentences[done..done + length];
         let parts = block.par_chunks(BLOCK / PARTS).map(|sentences| {
             let mut counts = Counts::new();
