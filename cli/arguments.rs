@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use engine::Device;
 use kernels::Cpu;
 use kernels::cpu::Isa;
-use model::Report;
+use model::{Origin, Report};
 use train::config::{ConfigError, Layers, Pretrain, most_threads};
 use train::data::{DataError, Format, Reading};
 use train::inference::Inference;
@@ -21,7 +21,8 @@ use crate::output::tell;
 /// A model, finished or not.
 #[derive(Args)]
 pub struct ModelArguments {
-    /// Model directory: config.json, model.safetensors and tokenizer files; or a run, whose model/ is meant
+    /// Model directory: config.json, model.safetensors and tokenizer files; a run, whose model/ is meant; or a checkpoint of
+    /// TensorFlow, its .tar.gz too
     #[arg(short, long, value_name = "DIR")]
     model: PathBuf,
     /// Tokenizer file or folder; not given: the one in the model directory
@@ -87,8 +88,11 @@ impl ModelArguments {
 
     /// The tokenizer.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
-        let path = self.tokenizer.clone().map_or_else(|| self.directory(), Ok)?;
-        Ok(Tokenizer::load(&path, &LoadOptions::default())?)
+        let options = LoadOptions::default();
+        Ok(match &self.tokenizer {
+            Some(path) => Tokenizer::load(path, &options)?,
+            None => Tokenizer::load(Origin::of(&self.directory()?)?.folder(), &options)?,
+        })
     }
 
     /// The model directory that is meant.

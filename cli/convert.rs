@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use model::{Albert, Card, Fresh, Head, LoadedModel, Report};
+use model::{Albert, Card, Fresh, Head, LoadedModel, Origin, Report};
 use serde_json::json;
 use train::exit::ExitCode;
-use train::inference::InferenceError;
 use train::run::directory::model_in;
 use train::tokenizer::{LoadOptions, Tokenizer, TokenizerError};
 use train::visible::visible;
@@ -45,9 +44,10 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     expect_empty(&arguments.out)?;
     let input = model_in(&arguments.input)?;
+    let origin = Origin::of(&input)?;
     let fresh = Fresh::Named { seed: arguments.seed, allowed: &arguments.allow_missing };
-    let loaded = model::load_with(&input, fresh)?;
-    let LoadedModel { albert, values, tokenizer: trained_with, report, origin } = &loaded;
+    let loaded = model::load_with(origin.path(), fresh)?;
+    let LoadedModel { albert, values, tokenizer: trained_with, report } = &loaded;
     for note in albert.config().notes() {
         tell(format_args!("warning: {note}"));
     }
@@ -98,10 +98,7 @@ fn tokenizer(folder: &Path, albert: &Albert) -> Result<Option<Tokenizer>> {
         }
         Err(error) => return Err(error.into()),
     };
-    let (pieces, rows) = (tokenizer.vocabulary_size(), albert.config().vocab_size);
-    if pieces > rows {
-        return Err(InferenceError::Vocabulary { pieces, rows }.into());
-    }
+    tokenizer.expect_rows(albert.config().vocab_size)?;
     Ok(Some(tokenizer))
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use train::run::clock::{format_duration, unix_seconds, utc};
-use train::training::{Estimate, TrainerOptions};
+use train::training::{Estimate, Terms, TrainerOptions};
 
 const DAY: f64 = 86_400.0;
 const YEAR: f64 = 365.25 * DAY;
@@ -15,7 +15,7 @@ const FEW_STEPS: u64 = 500;
 const MANY_EPOCHS: f64 = 100.0;
 
 /// The estimate, and advice where it is needed.
-pub fn words(estimate: &Estimate, options: &TrainerOptions, steps_done: u64) -> String {
+pub fn words(estimate: &Estimate, options: &TrainerOptions, steps_done: u64, terms: &Terms) -> String {
     let left = estimate.seconds_left;
     let mut text = format!(
         "estimate: a step takes about {}, the {} {} about {}",
@@ -27,7 +27,7 @@ pub fn words(estimate: &Estimate, options: &TrainerOptions, steps_done: u64) -> 
     if (3600.0..YEAR).contains(&left) {
         text += &format!(" (until {})", utc((unix_seconds() + left) as u64));
     }
-    text += &format!("; the text is seen {} times", count(estimate.epochs));
+    text += &format!("; {} seen {} times", terms.material, count(estimate.epochs));
     if left > LONG {
         let steps = estimate.steps_an_hour(estimate.micro_batches);
         text += &format!("\n  that is long for this machine: --steps {steps} would take an hour");
@@ -38,12 +38,13 @@ pub fn words(estimate: &Estimate, options: &TrainerOptions, steps_done: u64) -> 
                 estimate.steps_an_hour(1)
             );
         }
-        text += "; a smaller --preset or --max-seq-length makes steps faster, --max-time ends a run in time";
+        text += &format!("; {} steps faster, --max-time ends a run in time", terms.faster);
     }
     if estimate.epochs > MANY_EPOCHS {
         let enough = (MANY_EPOCHS / estimate.epochs * options.steps as f64).ceil();
         text += &format!(
-            "\n  that is little text for so many steps: with --steps {enough} it is still seen {MANY_EPOCHS} times"
+            "\n  that is little to learn from in so many steps: with --steps {enough} {} still seen {MANY_EPOCHS} times",
+            terms.material
         );
     }
     text
@@ -68,6 +69,9 @@ mod tests {
 
     use super::*;
 
+    const TERMS: Terms =
+        Terms { material: "the text is", faster: "a smaller --preset makes", model: "", batch: "" };
+
     fn said(micro_batch: Duration, micro_batches: u64, steps: u64, epochs: f64) -> String {
         let options = TrainerOptions {
             steps,
@@ -80,7 +84,8 @@ mod tests {
             optimizer: OptimizerSettings::default(),
         };
         let seconds_left = steps as f64 * micro_batches as f64 * micro_batch.as_secs_f64();
-        words(&Estimate { micro_batch, micro_batches, sequences: 8, seconds_left, epochs }, &options, 0)
+        let estimate = Estimate { micro_batch, micro_batches, sequences: 8, seconds_left, epochs };
+        words(&estimate, &options, 0, &TERMS)
     }
 
     #[test]

@@ -8,15 +8,16 @@ use serde_json::{Map, json};
 use train::config::{Finetune, Resolved};
 use train::exit::ExitCode;
 use train::files::{Disk, replace};
-use train::finetuning::tasks::STORIES;
-use train::finetuning::{FinetuningJob, SeedSummary, look_at, task};
-use train::run::directory;
+use train::finetuning::tasks::{GLUE, STORIES};
+use train::finetuning::{FinetuningJob, SeedSummary, Split, Task, look_at, task};
 use train::training::Metrics;
 use train::visible::visible;
 
 use crate::output::{say, tell};
 use crate::session::{self, Outcome, SessionArguments};
 use crate::settings::SettingsArguments;
+use crate::shell::quoted_path;
+use crate::task::named;
 
 /// Fine-tune a pre-trained model on a task: classes, values, words, spans, choices.
 #[derive(Args)]
@@ -103,9 +104,8 @@ impl Common {
 
     /// The settings of a run of `task` in `out`. The model says which size's recipe is followed and how long sequences can be.
     fn resolve(&self, task: &str, out: &Path) -> Result<Resolved<Finetune>> {
-        let saved = out.join(directory::CONFIG);
-        let is_base = saved.is_file() && (directory::has_begun(out) || self.settings.is_empty());
-        let saved = is_base.then_some(saved.as_path());
+        let saved = session::saved(out, &self.settings);
+        let saved = saved.as_deref();
         let mut given = vec![("task.task", "the command", task.to_owned())];
         let first = self.settings.resolve_with(saved, &given)?.settings;
         if let Some(model) = first.start.model.as_deref().filter(|model| is_there(model)) {
@@ -124,13 +124,10 @@ fn is_there(model: &Path) -> bool {
     model.exists() || Path::new(&index).exists()
 }
 
-/// GLUE's tasks that are trained, in the order of its table.
-const GLUE: [&str; 9] = ["cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli"];
-
-/// All of GLUE's tasks, one after the other.
+/// All of GLUE's tasks that are trained, one after the other.
 fn all(common: &Common) -> Result<ExitCode> {
     let out = common.out_of("glue");
-    for name in GLUE {
+    for name in GLUE.iter().filter(|row| row.is_trained()).map(|row| row.name) {
         tell(format_args!("== {name}"));
         match one(name, common, &out.join(name))? {
             ExitCode::Done => {}
@@ -185,11 +182,12 @@ fn one(name: &str, common: &Common, out: &Path) -> Result<ExitCode> {
     let job = FinetuningJob::default();
     if common.seeds == 1 {
         let resolved = common.resolve(name, out)?;
+        let settings = resolved.settings.clone();
         return Ok(match session::run(job, resolved, out, &common.session)? {
             Outcome::Shown => ExitCode::Done,
             Outcome::Stopped => ExitCode::Interrupted,
-            Outcome::Finished { model, metrics, .. } => {
-                show(name, &model, &metrics)?;
+            Outcome::Finished { model, metrics, data, .. } => {
+                show(&settings, &*data.task, &model, &metrics)?;
                 ExitCode::Done
             }
         });
@@ -224,19 +222,22 @@ fn metric_of(runs: &[(u64, Metrics)]) -> Result<String> {
 }
 
 /// What a run came to, and what to do with it.
-fn show(name: &str, model: &Path, metrics: &Metrics) -> Result<()> {
-    say!("\n{name}, the best evaluation:");
+fn show(settings: &Finetune, task: &dyn Task, model: &Path, metrics: &Metrics) -> Result<()> {
+    say!("\n{}, the best evaluation:", task.name());
     for (figure, _) in metrics.iter() {
         say!("  {figure:24} {:.4}", metrics.value(figure));
     }
-    let model = visible(&model.to_string_lossy());
-    say!("the model is in {model}\ntry next:");
-    let command = match name.strip_prefix("squad-") {
-        Some(version) => format!("squad --version {version}"),
-        None if GLUE.contains(&name) => format!("glue {name}"),
-        None => name.to_owned(),
-    };
-    say!("  albert-train evaluate {command} --model {model} --data …");
-    say!("  albert-train predict {command} --model {model} --data … --out predictions");
+    say!("the model is in {}\ntry next:", visible(&model.to_string_lossy()));
+    let path = |path: &Path| visible(&quoted_path(&path.to_string_lossy()));
+    let Some(data) = settings.task.sources()[1] else { return Ok(()) };
+    let mut on = format!("{} --model {} --data {}", named(&settings.task), path(model), path(data));
+    let usual = settings.recipe().max_seq_length.min(settings.start.positions.unwrap_or(usize::MAX));
+    if let Some(length) = settings.sequences.max_seq_length.filter(|&length| length != usual) {
+        on += &format!(" --max-seq-length {length}");
+    }
+    // A folder need not have a test set.
+    let split = if task.read(data, Split::Test).is_ok() { "" } else { " --split dev" };
+    say!("  albert-train evaluate {on}");
+    say!("  albert-train predict {on}{split} --out predictions");
     Ok(())
 }

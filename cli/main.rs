@@ -25,6 +25,7 @@ mod refusals;
 mod runs;
 mod session;
 mod settings;
+mod shell;
 mod stop;
 mod submit;
 mod summary;

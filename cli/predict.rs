@@ -1,20 +1,21 @@
 //! `albert-train predict`: what a fine-tuned model answers, to texts or to the examples of a task.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use train::exit::ExitCode;
-use train::finetuning::{Answer, Examined, Example, Feature, Input, Kind, Predictor, Purpose, Sequence};
+use train::finetuning::squad::{Squad, SquadHead, Version};
+use train::finetuning::tasks::{Columns, Table, Wanted};
+use train::finetuning::{Answer, Examined, Example, Input, Kind, Limits, Predictor, Purpose, Task, features};
 use train::inference::SEPARATOR;
-use train::run::directory::model_in;
 
 use crate::arguments::{CpuArguments, TextArguments};
 use crate::output::json_line;
 use crate::task::{OnTask, predict_task};
 
-/// Let a fine-tuned model answer: texts with their classes or values, or a task's examples with the official prediction files.
+/// Let a fine-tuned model answer: texts one by one, or a task's examples with the official prediction files.
 ///
 /// Needs no training data: the model says what its classes are called. Where options follow at once, text is meant.
 #[derive(Args)]
@@ -31,7 +32,10 @@ enum What {
     Task(Box<OnTask>),
 }
 
-/// A text with its class or value, one JSON object a line; a SEP in square brackets stands between two texts.
+/// Answer texts, one JSON object a line: their class or value, the tags of their words, or the answer to a question.
+///
+/// Words are what stands between spaces. A SEP in square brackets stands between two texts, and between a question and the
+/// passage that answers it; above 0, its null_score says that no answer is likelier than the one given.
 #[derive(Args)]
 struct OnTexts {
     /// Model directory, or a run of finetune, whose model/ is meant
@@ -52,50 +56,92 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn on_texts(arguments: &OnTexts) -> Result<ExitCode> {
-    let purpose = Purpose::of(&model_in(&arguments.model)?)?;
-    let kind = match (purpose.labels.len(), purpose.is_regression) {
-        (_, true) => Kind::Value,
-        (0, _) => bail!(
-            "{} has no classes and no value to tell texts by: models for questions and choices answer with \
-             `albert-train predict squad` and `race`",
+    let Purpose { labels, kind } = Purpose::of(&arguments.model)?;
+    let Some(kind) = kind else {
+        bail!(
+            "{} answers no texts: it has no head for classes, values, tags or questions (`finetune` gives it one; models for \
+             choices answer with `albert-train predict race`)",
             arguments.model.display()
-        ),
-        (classes, _) => Kind::Classes(classes),
+        );
     };
+    let labels = match kind {
+        Kind::Classes(outputs) | Kind::TokenClasses(outputs) if labels.len() != outputs => {
+            (0..outputs).map(|class| format!("LABEL_{class}")).collect() // as transformers calls classes without names
+        }
+        _ => labels,
+    };
+    let task = task(kind, &labels)?;
     let mut model = Predictor::load(&arguments.model, kind, arguments.cpu.device()?)?;
     arguments.texts.for_each(|text| {
-        let answer = one(&mut model, kind, text)?;
+        let example = Example { id: String::new(), group: "", input: input(kind, text)?, target: None };
+        let limits = Limits::new(model.positions());
+        let examples = vec![example];
+        let features = features::build(&*task, &examples, model.tokenizer(), &limits, &|| false);
+        let split = Examined { examples, features: features.expect("nobody stops it") };
+        let answer = model.answers(kind, &split)?.swap_remove(0);
         let mut object = Map::new();
         object.insert("text".into(), json!(text));
-        match &answer {
-            Answer::Value(value) => drop(object.insert("value".into(), json!(value))),
-            Answer::Scores(scores) => {
-                let likelihoods = softmax(scores);
-                let best = answer.class().unwrap_or(0) as usize;
-                object.insert("label".into(), json!(purpose.labels[best]));
-                let named = purpose.labels.iter().cloned().zip(likelihoods.into_iter().map(Value::from));
-                object.insert("probabilities".into(), Value::Object(named.collect()));
-            }
-            _ => {}
-        }
+        object.extend(in_words(&answer, kind, &labels, &split.examples[0].input));
         json_line(&Value::Object(object))
     })?;
     Ok(ExitCode::Done)
 }
 
-/// What the model says to one text, or to the two on both sides of a separator.
-fn one(model: &mut Predictor, kind: Kind, text: &str) -> Result<Answer> {
-    let (first, second) = match text.split_once(SEPARATOR) {
-        Some((first, second)) => (first.trim(), Some(second.trim())),
-        None => (text, None),
+/// The task that makes features of texts for such a model.
+fn task(kind: Kind, labels: &[String]) -> Result<Box<dyn Task>> {
+    let wanted = match kind {
+        Kind::Value => Wanted::Value,
+        Kind::TokenClasses(_) => Wanted::WordClasses,
+        Kind::Span => return Ok(Box::new(Squad::new(Version::One, SquadHead::Span))),
+        Kind::AnswerableSpan => return Ok(Box::new(Squad::new(Version::Two, SquadHead::Answerable))),
+        _ => Wanted::Classes,
     };
-    let tokenizer = model.tokenizer();
-    let pair = second.map(|second| tokenizer.encode(second));
-    let sequence = Sequence::pair(tokenizer.encode(first), pair, model.positions());
-    let input = Input::Texts { first: first.into(), second: second.map(str::to_owned) };
-    let example = Example { id: String::new(), group: "", input, target: None };
-    let split = Examined { examples: vec![example], features: vec![Feature::of(0, sequence, None)] };
-    Ok(model.answers(kind, &split)?.swap_remove(0))
+    let columns = Columns::from(["text", "", "label"]);
+    Ok(Box::new(Table::own(columns, wanted, Some(labels.to_vec()), Path::new(""))?))
+}
+
+/// A text as what the model is shown.
+fn input(kind: Kind, text: &str) -> Result<Input> {
+    let parts = text.split_once(SEPARATOR).map(|(first, second)| (first.trim(), second.trim()));
+    Ok(match (kind, parts) {
+        (Kind::TokenClasses(_), _) => Input::Words(text.split_whitespace().map(str::to_owned).collect()),
+        (Kind::Span | Kind::AnswerableSpan, Some((question, passage))) => {
+            Input::Question { question: question.into(), passage: passage.into() }
+        }
+        (Kind::Span | Kind::AnswerableSpan, None) => {
+            bail!("this model answers questions about passages: write `QUESTION {SEPARATOR} PASSAGE`")
+        }
+        (_, Some((first, second))) => Input::Texts { first: first.into(), second: Some(second.into()) },
+        (_, None) => Input::Texts { first: text.into(), second: None },
+    })
+}
+
+/// An answer by names.
+fn in_words(answer: &Answer, kind: Kind, labels: &[String], input: &Input) -> Vec<(String, Value)> {
+    let entry = |name: &str, value: Value| (name.to_owned(), value);
+    match answer {
+        Answer::Value(value) => vec![entry("value", json!(value))],
+        Answer::Scores(scores) => {
+            let named = labels.iter().cloned().zip(softmax(scores).into_iter().map(Value::from));
+            let best = answer.class().and_then(|class| labels.get(class as usize));
+            vec![entry("label", json!(best)), entry("probabilities", Value::Object(named.collect()))]
+        }
+        Answer::Words(classes) => {
+            let words: &[String] = if let Input::Words(words) = input { words } else { &[] };
+            let tags: Vec<_> = (classes.iter().map(|&class| labels.get(class as usize)).map(Some))
+                .chain(std::iter::repeat(None)) // words beyond the longest sequence
+                .take(words.len())
+                .map(Option::flatten)
+                .collect();
+            vec![entry("tokens", json!(words)), entry("tags", json!(tags))]
+        }
+        Answer::Spans { best, null } => {
+            let score = best.first().map_or(f32::NEG_INFINITY, |best| best.score());
+            let null_score = if kind == Kind::Span { null - score } else { *null };
+            let answer = best.first().map(|best| &best.text);
+            vec![entry("answer", json!(answer)), entry("null_score", json!(null_score))]
+        }
+    }
 }
 
 /// Probabilities from logits.

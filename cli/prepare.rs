@@ -17,6 +17,7 @@ use train::visible::visible;
 use crate::arguments::{ReadingArguments, threads};
 use crate::meter::Meter;
 use crate::output::{say, tell};
+use crate::shell::quoted_path;
 
 /// Prepare text: make shards of token ids that training maps into memory.
 ///
@@ -151,19 +152,9 @@ fn first_run(prepared: &Path, tokens: u64) -> String {
     let name = prepared.file_name().map_or("mine".into(), |name| name.to_string_lossy());
     format!(
         "albert-train pretrain --train {} --preset micro --batch {BATCH} --steps {steps} --out {}",
-        visible(&quoted(&shown)),
-        visible(&quoted(&format!("runs/{name}")))
+        visible(&quoted_path(&shown)),
+        visible(&quoted_path(&format!("runs/{name}")))
     )
-}
-
-/// An argument as a shell takes it.
-fn quoted(argument: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,=@%".contains(c);
-    let is_option = argument.starts_with('-');
-    match argument.chars().all(is_plain) && !argument.is_empty() && !is_option {
-        true => argument.into(),
-        false => format!("{}'{}'", if is_option { "./" } else { "" }, argument.replace('\'', r"'\''")),
-    }
 }
 
 /// Bytes of text, and of shards.

@@ -38,7 +38,8 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let resolved = session::resolve(&arguments.out, &arguments.settings)?;
+    let saved = session::saved(&arguments.out, &arguments.settings);
+    let resolved = arguments.settings.resolve(saved.as_deref())?;
     let settings = resolved.settings.clone();
     match session::run(PretrainingJob, resolved, &arguments.out, &arguments.session)? {
         Outcome::Shown => Ok(ExitCode::Done),

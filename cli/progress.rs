@@ -63,8 +63,8 @@ impl Display {
         match event {
             TrainEvent::Said(text) => self.say(text),
             TrainEvent::Noted(text) => self.note(text),
-            TrainEvent::Estimated { estimate, options, step } => {
-                self.say(&estimate::words(estimate, options, *step));
+            TrainEvent::Estimated { estimate, options, step, terms } => {
+                self.say(&estimate::words(estimate, options, *step, terms));
             }
             TrainEvent::Begun { task, steps } => *progress = Some(Progress::new(task, *steps)),
             TrainEvent::Ended => *progress = None,

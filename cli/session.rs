@@ -29,12 +29,11 @@ pub struct SessionArguments {
     allow_schedule_change: bool,
 }
 
-/// The settings of a run in `out`. Until it has begun the command says what the run is; only where it says nothing, what was
-/// said last.
-pub fn resolve<S: Settings>(out: &Path, settings: &SettingsArguments<S>) -> Result<Resolved<S>> {
+/// The saved settings that those of a run in `out` go on from, if any. Until it has begun the command says what the run is;
+/// only where it says nothing, what was said last.
+pub fn saved<S: Settings>(out: &Path, settings: &SettingsArguments<S>) -> Option<PathBuf> {
     let saved = out.join(directory::CONFIG);
-    let is_base = saved.is_file() && (directory::has_begun(out) || settings.is_empty());
-    Ok(settings.resolve(is_base.then_some(saved.as_path()))?)
+    (saved.is_file() && (directory::has_begun(out) || settings.is_empty())).then_some(saved)
 }
 
 /// A session that all steps were done in, with its watch and its requests to stop; or none, because somebody asked to stop or

@@ -9,15 +9,16 @@ use serde_json::{Map, Value, json};
 use train::config::{AnswerHead, Finetune, RaceLevel, TableKind, TaskSettings};
 use train::exit::ExitCode;
 use train::finetuning::squad::official::{self, Evaluation, OFFICIAL_THRESHOLD};
+use train::finetuning::tasks::GLUE;
 use train::finetuning::{
     Answer, Examined, Limits, Predictor, Purpose, Split, Task, baseline, doubts, look_at, read_split,
     the_task,
 };
-use train::run::directory::model_in;
 use train::visible::visible;
 
 use crate::arguments::CpuArguments;
 use crate::output::{json_line, say, tell};
+use crate::shell::quoted;
 
 /// The tasks.
 #[derive(Subcommand)]
@@ -141,6 +142,44 @@ impl OnTask {
     }
 }
 
+/// A task as the commands name it, with the options that say which task it is: the opposite of [`OnTask::parts`].
+pub fn named(settings: &TaskSettings) -> String {
+    let TaskSettings { task, text, pair, label, kind, head, null_threshold, level, options, .. } = settings;
+    let mut words = match task.strip_prefix("squad-") {
+        Some(version) => vec![format!("squad --version {version}")],
+        None if GLUE.iter().any(|row| row.name == task) => vec![format!("glue {task}")],
+        None => vec![task.clone()],
+    };
+    let usual = TaskSettings::default();
+    match task.as_str() {
+        "squad-2.0" => {
+            words.extend((*head != usual.head).then(|| "--head span".to_owned()));
+            words.extend(null_threshold.map(|threshold| format!("--null-threshold {threshold}")));
+        }
+        "race" => {
+            words.extend(match level {
+                RaceLevel::Both => None,
+                RaceLevel::Middle => Some("--level middle".to_owned()),
+                RaceLevel::High => Some("--level high".to_owned()),
+            });
+            words.extend((*options != usual.options).then(|| format!("--options {options}")));
+        }
+        "table" => {
+            let column = |flag: &str, name: &str| format!("--{flag}={}", quoted(name));
+            words.extend((*text != usual.text).then(|| column("text", text)));
+            words.extend(pair.as_deref().map(|pair| column("pair", pair)));
+            words.extend((*label != usual.label).then(|| column("label", label)));
+            words.extend(match kind {
+                TableKind::Class => None,
+                TableKind::Value => Some("--kind value".to_owned()),
+                TableKind::Tags => Some("--kind tags".to_owned()),
+            });
+        }
+        _ => {}
+    }
+    words.join(" ")
+}
+
 /// A task's data, and what the model answers.
 struct Answered {
     task: Arc<dyn Task>,
@@ -153,7 +192,7 @@ fn answer(of: &OnTask, usual: Split) -> Result<Answered> {
     let (mut settings, on) = of.parts();
     settings.data = Some(on.data.clone());
     let on_model = on.model.as_ref().context("by which model? --model names its directory, or a run")?;
-    let purpose = Purpose::of(&model_in(on_model)?)?;
+    let purpose = Purpose::of(on_model)?;
     let labels = (!purpose.labels.is_empty()).then(|| purpose.labels.clone());
     let mut all = Finetune { task: settings, ..Finetune::default() };
     let task = the_task(&all, labels)?;

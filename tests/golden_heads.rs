@@ -274,11 +274,10 @@ fn answerable_spans_are_the_recorded_ones() {
     }
 }
 
-/// The likeliest starts and, for each, the likeliest ends: the same tokens, with log-probabilities of the recorded ones.
+/// The likeliest starts and, for each, the likeliest ends: the same tokens, with log-probabilities of the recorded ones. With
+/// labels the search tells the loss too.
 #[test]
 fn the_beam_is_the_recorded_one() {
-    /// Of log-probabilities, on every device.
-    const TOLERANCE: f32 = 1e-4;
     for folder in golden_folders("answerable_question_answering") {
         let (golden, model) = (answerable(&folder), load(&folder));
         let [tokens, sequences] = golden.lengths();
@@ -288,28 +287,37 @@ fn the_beam_is_the_recorded_one() {
             panic!("sequences, starts, ends")
         };
         assert_eq!(recorded_sequences, sequences);
-        for (name, device) in devices() {
+        let in_modes = [Mode::Prediction, Mode::Evaluation].into_iter();
+        for (mode, (name, device)) in
+            in_modes.flat_map(|mode| devices().into_iter().map(move |of| (mode, of)))
+        {
+            let (tolerance, name) = (tolerance(&device), format!("{name}, {mode:?}"));
             let mut runtime = runtime(device, &model);
-            let beam = Beam::new(&model.albert, capacity, &mut runtime, starts, ends).expect("memory");
+            let beam =
+                Beam::new(&model.albert, capacity, mode, &mut runtime, [starts, ends]).expect("memory");
             let found =
                 golden.bound(&[tokens, sequences], |batch| beam.search(&mut runtime, batch)).expect("fits");
-            let entries: Vec<_> = found.iter().flat_map(|sequence| &sequence.entries).collect();
+            let entries: Vec<_> = found.sequences.iter().flat_map(|sequence| &sequence.entries).collect();
             assert_eq!(entries.len(), sequences * starts * ends, "{name}");
-            for (index, entry) in entries.into_iter().enumerate() {
+            for (index, entry) in entries.iter().enumerate() {
                 let start = tensor("start_positions").integer()[index / ends] as usize;
                 let end = tensor("end_positions").integer()[index] as usize;
                 assert_eq!((entry.start_row, entry.end_row), (start, end), "{name}, {index}");
-                let expected = [
-                    tensor("start_log_probabilities").real()[index / ends],
-                    tensor("end_log_probabilities").real()[index],
-                ];
-                for (found, expected) in [entry.start, entry.end].into_iter().zip(expected) {
-                    assert!((found - expected).abs() <= TOLERANCE, "{name}, {index}: {found}, {expected}");
-                }
             }
-            let nulls: Vec<f64> = found.iter().map(|sequence| f64::from(sequence.null)).collect();
-            let expected = golden.tensors["out.answerability_logits"].real();
-            assert_close(&nulls, expected, f64::from(TOLERANCE), &format!("{name}: answerability"));
+            let starts: Vec<f64> = entries.iter().step_by(ends).map(|entry| f64::from(entry.start)).collect();
+            let ends: Vec<f64> = entries.iter().map(|entry| f64::from(entry.end)).collect();
+            let nulls: Vec<f64> = found.sequences.iter().map(|sequence| f64::from(sequence.null)).collect();
+            for (what, found, expected) in [
+                ("starts", starts, tensor("start_log_probabilities")),
+                ("ends", ends, tensor("end_log_probabilities")),
+                ("answerability", nulls, &golden.tensors["out.answerability_logits"]),
+            ] {
+                assert_close(&found, expected.real(), tolerance, &format!("{name}: {what}"));
+            }
+            assert_eq!(found.loss.is_some(), mode == Mode::Evaluation);
+            if let Some(loss) = found.loss {
+                assert_close(&[loss], golden.tensors["out.loss"].real(), tolerance, &format!("{name}: loss"));
+            }
         }
     }
 }

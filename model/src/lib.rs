@@ -36,8 +36,9 @@ pub use config::{AlbertConfig, ConfigError};
 pub use encoder::{Axes, Mode, Packed};
 pub use error::ModelError;
 pub use export::{TOKENIZER_HASH, WEIGHTS_HASH, save, save_from};
-pub use heads::{Beam, BeamEntry, Candidates, Capacity, Head, LOSSES};
+pub use heads::{Beam, BeamEntry, Candidates, Capacity, Found, Head, LOSSES};
 pub use import::{
-    CONFIG_FILE, Fresh, LoadedModel, Origin, Report, WEIGHTS_FILE, config_in, load, load_head, load_with,
+    CONFIG_FILE, Fresh, LoadedModel, Origin, Report, WEIGHTS_FILE, config_in, heads_in, load, load_head,
+    load_with,
 };
 pub use presets::{PRESETS, preset};

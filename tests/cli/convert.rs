@@ -53,6 +53,56 @@ fn a_checkpoint_becomes_a_model() {
     assert!(weights(&out) == weights(&again), "converting what is converted changes nothing");
 }
 
+/// Packs a folder's files as `albert_base/…`, in the form of a release.
+fn pack(scene: &Scene, folder: &str, archive: &str) -> String {
+    let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    tar.append_dir_all("albert_base", scene.path(folder)).unwrap();
+    scene.file(archive, tar.into_inner().unwrap().finish().unwrap())
+}
+
+/// Whatever `--model` takes is a model with its tokenizer: the released archive, a folder with the release in it, the beginning
+/// of the checkpoint's names.
+#[test]
+fn a_release_is_a_model_to_every_command() {
+    let scene = checkpoint();
+    let archive = pack(&scene, "release", "albert_base_v2.tar.gz");
+    let rows: String = (0..20).map(|n| format!("the {}\t{}\n", ["cat", "dog"][n % 2], n % 2)).collect();
+    let table = scene.file("pets.tsv", format!("text\tlabel\n{rows}"));
+    let (tuned, text_file) = (scene.arg("tuned"), scene.arg("text.txt"));
+    fs::create_dir(scene.path("above")).unwrap();
+    fs::rename(scene.path("release"), scene.path("above/albert_base")).unwrap();
+    let (above, prefix) = (scene.arg("above"), scene.arg("above/albert_base/model.ckpt-best"));
+    let mut filled = Vec::new();
+    for model in [&archive, &above, &prefix] {
+        filled.push(run(&["fill-mask", "--model", model, "The [MASK] went to the river."]).done());
+        let given = ["finetune", "table", "--model", model, "--data", &table, "--out", &tuned];
+        run(&[&given[..], &["--steps", "1", "--max-seq-length", "16"]].concat()).done();
+        let card = fs::read_to_string(scene.path("tuned/model/README.md")).unwrap();
+        let named = std::path::Path::new(model).file_name().unwrap().to_str().unwrap();
+        assert!(card.contains(named), "{named}: {card}");
+        fs::remove_dir_all(&tuned).unwrap();
+    }
+    assert!(filled.iter().all(|other| *other == filled[0]), "{filled:?}");
+    let evaluate = ["evaluate", "--model", &archive, "--data", &text_file, "--sequences", "8"];
+    run(&evaluate).done();
+    let given = ["pretrain", "--init", &archive, "--train", &text_file, "--out", &tuned, "--steps", "1"];
+    let few = ["--batch", "2", "--eval-sequences", "8", "--held-out-every", "4", "--max-seq-length", "32"];
+    run(&[&given[..], &few].concat()).done();
+}
+
+/// The vocabulary of the released Chinese models has a name of its own.
+#[test]
+fn the_released_chinese_vocabulary_is_found() {
+    let scene = checkpoint();
+    let pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "\u{4e2d}", "\u{6587}"];
+    fs::remove_file(scene.path("release/tokenizer.json")).unwrap();
+    fs::write(scene.path("release/vocab_chinese.txt"), pieces.join("\n") + "\n").unwrap();
+    let (archive, out) = (pack(&scene, "release", "albert_base_zh.tar.gz"), scene.arg("converted"));
+    run(&["convert", &archive, "--out", &out]).done();
+    let filled = run(&["fill-mask", "--model", &archive, "\u{4e2d}[MASK]"]).done();
+    assert_eq!(filled, run(&["fill-mask", "--model", &out, "\u{4e2d}[MASK]"]).done());
+}
+
 /// What an encoder lacks is an error, unless it is allowed by name.
 #[test]
 fn nothing_is_left_at_random_unless_it_is_allowed() {

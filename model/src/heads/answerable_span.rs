@@ -12,8 +12,8 @@
 //! Inputs: `first_rows`; `sequence_of_token` (of each token the sequence it belongs to); `excluded`, reals of the tokens: 1
 //! where no answer starts or ends (padding aside, all but the first token and those of the passage), else 0. With labels
 //! those of a [span](super::span), and `answerable_labels` of the sequences: 1 where there is no answer. Outputs: with labels
-//! those of a span and `answerability_logits` `[sequences, 1]`; in prediction `start_logits`, `answerability_logits` and
-//! `last_hidden_state`, from which the plan of [`Albert::answer_ends_plan`] computes ends.
+//! those of a span and `answerability_logits` `[sequences, 1]`; in prediction `start_logits` and `answerability_logits`; and but
+//! in training `last_hidden_state`, from which the plan of [`Albert::answer_ends_plan`] computes ends.
 
 use engine::{Activation, Content, Graph, Indices, Norm, ParameterId, Plan, Precision, Rows, Shape, Tensor};
 
@@ -21,7 +21,7 @@ use super::span::{both, rows};
 use super::{Capacity, Outputs, Recording};
 use crate::albert::Albert;
 use crate::declare::{Declarer, Dense, NormParameters};
-use crate::encoder::Packed;
+use crate::encoder::{Mode, Packed};
 
 /// ε of the layer norm, whatever the encoder's is.
 const EPSILON: f64 = 1e-12;
@@ -89,6 +89,9 @@ pub(super) fn record<'g>(on: &Recording<'_, 'g>, dropout: f64) -> Outputs<'g> {
     let span = start_found.loss.weighted_add(0.5, end_found.loss, 0.5);
     let mut outputs = both(span.weighted_add(1.0, answerable, 0.5), [start, end], [start_found, end_found]);
     outputs.push(("answerability_logits", answerability));
+    if on.mode == Mode::Evaluation {
+        outputs.push(("last_hidden_state", last));
+    }
     outputs
 }
 

@@ -30,18 +30,28 @@ pub struct Candidates {
     pub null: f32,
 }
 
+/// What a search found in a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The likeliest answers in each sequence.
+    pub sequences: Vec<Candidates>,
+    /// The loss of the labels, where the search has them.
+    pub loss: Option<f64>,
+}
+
 /// A search for answers, with the two plans it runs: the encoder once, and ends once for each start.
 #[derive(Debug)]
 pub struct Beam {
     prediction: PlanId,
     answer_ends: PlanId,
+    has_loss: bool,
     starts: usize,
     ends: usize,
 }
 
 impl Beam {
-    /// Loads the plans for batches of at most `capacity` of the model whose `runtime` it is. The reference has 5 starts and
-    /// 5 ends.
+    /// Loads the plans for batches of at most `capacity` of the model whose `runtime` it is, with labels and a loss if `mode`
+    /// is that of an evaluation. The reference has 5 starts and 5 ends.
     ///
     /// # Errors
     /// If the device lacks memory.
@@ -51,28 +61,30 @@ impl Beam {
     pub fn new(
         albert: &Albert,
         capacity: Capacity,
+        mode: Mode,
         runtime: &mut Runtime,
-        starts: usize,
-        ends: usize,
+        [starts, ends]: [usize; 2],
     ) -> Result<Self, DeviceError> {
         let head = albert.heads().iter().find(|head| matches!(head, Head::AnswerableSpan { .. }));
         let head = head.expect("the model has an answerable span head");
         let options = PlanOptions { precision: runtime.precision(), recompute: Recompute::None };
-        let plan = albert.plan(head, capacity, Mode::Prediction, options).expect("nothing is trained");
+        let plan = albert.plan(head, capacity, mode, options).expect("nothing is trained");
         Ok(Self {
             prediction: runtime.load(plan)?,
             answer_ends: runtime.load(albert.answer_ends_plan(capacity, runtime.precision()))?,
+            has_loss: mode != Mode::Prediction,
             starts,
             ends,
         })
     }
 
-    /// Searches each sequence of a batch, which is bound to the inputs of the head's prediction.
+    /// Searches each sequence of a batch, which is bound to the inputs of the head in the mode of this search.
     ///
     /// # Errors
     /// If the batch does not fit the plan.
-    pub fn search(&self, runtime: &mut Runtime, batch: &Bindings<'_>) -> Result<Vec<Candidates>, RunError> {
+    pub fn search(&self, runtime: &mut Runtime, batch: &Bindings<'_>) -> Result<Found, RunError> {
         runtime.run(self.prediction, batch)?;
+        let loss = self.has_loss.then(|| runtime.output(self.prediction, "loss")[0]);
         let offsets = batch.integers.iter().find(|(name, _)| *name == "offsets").map_or(&[][..], |o| o.1);
         let sequences: Vec<Range<usize>> =
             offsets.windows(2).map(|pair| pair[0] as usize..pair[1] as usize).collect();
@@ -100,7 +112,7 @@ impl Beam {
                 found.entries.extend(ends.into_iter().map(entry));
             }
         }
-        Ok(found)
+        Ok(Found { sequences: found, loss })
     }
 }
 

@@ -23,7 +23,7 @@ use crate::config::AlbertConfig;
 use crate::declare::{Declarer, Dense};
 use crate::encoder::{Mode, Packed};
 
-pub use beam::{Beam, BeamEntry, Candidates};
+pub use beam::{Beam, BeamEntry, Candidates, Found};
 pub use pretraining::LOSSES;
 
 /// What stands on top of the encoder.

@@ -8,6 +8,7 @@ use flate2::read::MultiGzDecoder;
 use tempfile::TempDir;
 
 use crate::error::ModelError;
+use crate::wire::unpacked::Limited;
 
 /// Weights hardly compress: an archive that unpacks to more than so many times its bytes is no release's.
 const LARGEST_RATIO: u64 = 20;
@@ -28,9 +29,8 @@ pub(super) fn unpack(archive: &Path) -> Result<TempDir, ModelError> {
         .prefix("albert-train-archive-")
         .tempdir()
         .map_err(ModelError::io("create a folder to unpack", archive))?;
-    let most = packed.saturating_mul(LARGEST_RATIO).max(ALWAYS);
     let source = MultiGzDecoder::new(BufReader::new(file));
-    let mut tar = tar::Archive::new(Limited { source, left: most });
+    let mut tar = tar::Archive::new(Limited::unpacked(source, packed, LARGEST_RATIO, ALWAYS));
     let unpacked = extract(&mut tar, folder.path()).and_then(|()| {
         // To the end: there gzip has its checksum.
         Ok(io::copy(&mut tar.into_inner(), &mut io::sink()).map(drop)?)
@@ -109,20 +109,6 @@ fn inside(name: &Path) -> Option<PathBuf> {
         }
     }
     Some(place)
-}
-
-/// A source that fails after so many bytes.
-struct Limited<R> {
-    source: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Limited<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.source.read(buffer)?;
-        self.left = self.left.checked_sub(read as u64).ok_or(io::ErrorKind::FileTooLarge)?;
-        Ok(read)
-    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,6 @@ use crate::config::AlbertConfig;
 use crate::error::ModelError;
 use crate::heads::Head;
 pub use source::Origin;
-use source::Source;
 
 /// Name of the configuration in a model directory.
 pub const CONFIG_FILE: &str = "config.json";
@@ -38,8 +37,6 @@ pub struct LoadedModel {
     pub tokenizer: Option<String>,
     /// What became of everything in the files.
     pub report: Report,
-    /// Where the files are.
-    pub origin: Origin,
 }
 
 /// What became of the tensors and keys of a model's files. What is neither here nor an error repeats something that is.
@@ -99,7 +96,16 @@ impl Fresh<'_> {
 /// # Errors
 /// If it is missing or something else than it should be.
 pub fn config_in(path: &Path) -> Result<AlbertConfig, ModelError> {
-    Source::open(path).map(|source| source.config)
+    Origin::of(path)?.open().map(|(config, _)| config)
+}
+
+/// The heads that the weights of a model hold.
+///
+/// # Errors
+/// As of [`config_in`].
+pub fn heads_in(path: &Path) -> Result<Vec<Head>, ModelError> {
+    let (config, tensors) = Origin::of(path)?.open()?;
+    Ok(heads::found(&tensors, &config))
 }
 
 /// Reads a model with the heads that its weights hold. `path` is a directory in transformers' layout, a TensorFlow checkpoint
@@ -130,7 +136,8 @@ pub fn load_head(path: &Path, head: &Head, fresh: Fresh<'_>) -> Result<LoadedMod
 }
 
 fn read(path: &Path, head: Option<&Head>, fresh: Fresh<'_>) -> Result<LoadedModel, ModelError> {
-    let Source { mut config, mut tensors, origin } = Source::open(path)?;
+    let origin = Origin::of(path)?; // an archive stays unpacked until its values are read
+    let (mut config, mut tensors) = origin.open()?;
     config.maps_equal_widths = config.embedding_size == config.hidden_size && tensors.have_mapping_in();
     let heads = head.map_or_else(|| heads::found(&tensors, &config), |head| vec![head.clone()]);
     let albert = Albert::new(config, &heads)?;
@@ -157,5 +164,5 @@ fn read(path: &Path, head: Option<&Head>, fresh: Fresh<'_>) -> Result<LoadedMode
             None => report.missing.push(part.name.clone()),
         }
     }
-    Ok(LoadedModel { albert, values, tokenizer, report, origin })
+    Ok(LoadedModel { albert, values, tokenizer, report })
 }

@@ -9,29 +9,16 @@ use super::tensors::Tensors;
 use super::weights::{self, TENSORFLOW_CONFIG};
 use super::{AlbertConfig, CONFIG_FILE, ModelError, archive, foreign};
 
-/// An opened model.
-pub(super) struct Source {
-    pub config: AlbertConfig,
-    pub tensors: Tensors,
-    pub origin: Origin,
-}
-
-/// The folder in which the files of a model are.
+/// Where the files of a model are, found once: an archive stays unpacked as long as this lives.
 #[derive(Debug)]
 pub struct Origin {
-    folder: PathBuf,
+    form: Form,
     /// Gone when this is dropped.
     _unpacked: Option<TempDir>,
 }
 
-impl Origin {
-    /// Where the files that belong to a model are looked for, such as its tokenizer's.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-}
-
 /// What a place holds.
+#[derive(Debug)]
 enum Form {
     /// `config.json` and safetensors.
     Transformers(PathBuf),
@@ -39,13 +26,18 @@ enum Form {
     TensorFlow(PathBuf, PathBuf),
 }
 
-impl Source {
-    pub(super) fn open(path: &Path) -> Result<Self, ModelError> {
+impl Origin {
+    /// Finds the files of the model that is meant by `path`, which is whatever [`load`](super::load) takes.
+    ///
+    /// # Errors
+    /// If there is none, there are several, or it is an archive that is damaged.
+    pub fn of(path: &Path) -> Result<Self, ModelError> {
+        let plain = |form| Self { form, _unpacked: None };
         if !path.is_file() {
-            return Self::of(locate(path)?, None);
+            return locate(path).map(plain);
         }
         if let Some(prefix) = prefix_of(path) {
-            return Self::of(checkpoint(&prefix)?, None);
+            return checkpoint(&prefix).map(plain);
         }
         if foreign::is_gzip(path).map_err(ModelError::io("read", path))? {
             let unpacked = archive::unpack(path)?;
@@ -53,7 +45,7 @@ impl Source {
                 path: path.to_owned(),
                 problem: error.to_string().replace(&unpacked.path().display().to_string(), "it"),
             })?;
-            return Self::of(form, Some(unpacked));
+            return Ok(Self { form, _unpacked: Some(unpacked) });
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         match (weights::other_file(&name), name.ends_with(".safetensors")) {
@@ -70,17 +62,32 @@ impl Source {
         }
     }
 
-    fn of(form: Form, unpacked: Option<TempDir>) -> Result<Self, ModelError> {
-        let (config, tensors, folder) = match &form {
+    /// The same as [`Origin::of`] takes, but never an archive.
+    pub fn path(&self) -> &Path {
+        match &self.form {
+            Form::Transformers(folder) => folder,
+            Form::TensorFlow(_, prefix) => prefix,
+        }
+    }
+
+    /// Where the files that belong to a model are looked for, such as its tokenizer's.
+    pub fn folder(&self) -> &Path {
+        match &self.form {
+            Form::Transformers(folder) => folder,
+            Form::TensorFlow(config, _) => config.parent().unwrap_or(Path::new("")),
+        }
+    }
+
+    /// Its configuration, and its tensors ready to be read.
+    pub(super) fn open(&self) -> Result<(AlbertConfig, Tensors), ModelError> {
+        match &self.form {
             Form::Transformers(folder) => {
-                (weights::config(folder)?, Tensors::open(weights::files(folder)?)?, folder.clone())
+                Ok((weights::config(folder)?, Tensors::open(weights::files(folder)?)?))
             }
             Form::TensorFlow(config, prefix) => {
-                let folder = config.parent().unwrap_or(Path::new("")).to_owned();
-                (AlbertConfig::load_released(config)?, Tensors::open_checkpoint(prefix)?, folder)
+                Ok((AlbertConfig::load_released(config)?, Tensors::open_checkpoint(prefix)?))
             }
-        };
-        Ok(Self { config, tensors, origin: Origin { folder, _unpacked: unpacked } })
+        }
     }
 }
 

@@ -1,13 +1,15 @@
 //! The settings of `finetune`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::pretrain::{check_device, check_moments, check_saving};
-use super::{DeviceSettings, Implied, Interval, KeyHelp, LearningSettings, Objections, Settings, Span};
+use super::{
+    DeviceSettings, Implied, Interval, KeyHelp, LearningSettings, Objections, Recompute, Settings, Span,
+};
 use crate::finetuning::recipe::{Recipe, Size};
 use crate::optimization::{OptimizerKind, Schedule};
 
@@ -50,6 +52,10 @@ pub struct TaskSettings {
     pub task: String,
     /// Its files.
     pub data: Option<PathBuf>,
+    /// The file to learn from, where it is not that of `data`.
+    pub train: Option<PathBuf>,
+    /// The file to measure on, where it is not that of `data`.
+    pub dev: Option<PathBuf>,
     /// Of a table of one's own: the column of the text, or of the list of words.
     pub text: String,
     /// The column of a second text.
@@ -114,6 +120,8 @@ impl Default for TaskSettings {
         Self {
             task: "table".into(),
             data: None,
+            train: None,
+            dev: None,
             text: "text".into(),
             pair: None,
             label: "label".into(),
@@ -128,6 +136,20 @@ impl Default for TaskSettings {
     }
 }
 
+impl TaskSettings {
+    /// Where what is learnt from lies, and where what is measured on.
+    pub fn sources(&self) -> [Option<&Path>; 2] {
+        let [data, train, dev] = [&self.data, &self.train, &self.dev].map(|path| path.as_deref());
+        [train.or(data), dev.or(data).or(train)]
+    }
+
+    /// Whether both are one file that nobody said how to divide.
+    pub fn is_one_file(&self) -> bool {
+        let [training, held_out] = self.sources();
+        self.dev.is_none() && training == held_out && training.is_some_and(Path::is_file)
+    }
+}
+
 /// `[start]`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -136,7 +158,7 @@ pub struct StartSettings {
     pub model: Option<PathBuf>,
     /// Its tokenizer; `None` for the one in the model's directory.
     pub tokenizer: Option<PathBuf>,
-    /// The released size whose recipes it is trained by; `None` before the model was looked at.
+    /// The size whose recipes it is trained by; `None` before the model was looked at.
     pub size: Option<Size>,
     /// Its longest sequence; `None` before the model was looked at.
     pub positions: Option<usize>,
@@ -174,6 +196,8 @@ pub struct FinetuneTraining {
     pub warmup_share: Option<f64>,
     /// Most tokens computed at a time.
     pub micro_tokens: usize,
+    /// What backward computes again instead of keeping it.
+    pub recompute: Recompute,
     /// Steps between evaluations; `None` for twenty in all, each after 25 steps at least.
     pub eval_every: Option<u64>,
     /// Evaluations without a better one after which the run ends; `None` to do all steps.
@@ -196,6 +220,7 @@ impl Default for FinetuneTraining {
             batch: None,
             warmup_share: None,
             micro_tokens: 4096,
+            recompute: Recompute::None,
             eval_every: None,
             patience: None,
             save_every: Interval::Time(Duration::from_secs(30 * 60)),
@@ -258,6 +283,11 @@ impl Settings for Finetune {
         &[
             ("task.task", "what is learnt; the command says it"),
             ("task.data", "its files: a folder with the official ones, or a file"),
+            ("task.train", "the file to learn from, whatever it is called; not set: that of --data"),
+            (
+                "task.dev",
+                "the file to measure on, whatever it is called; not set: that of --data, or every tenth example of the one file",
+            ),
             ("task.text", "of a table of one's own: the column of the text, or of the list of words"),
             ("task.pair", "of a table of one's own: the column of a second text"),
             ("task.label", "of a table of one's own: the column of what is to be found out"),
@@ -278,7 +308,7 @@ impl Settings for Finetune {
             ("start.tokenizer", "tokenizer file or folder; not set: the one in the model's directory"),
             (
                 "start.size",
-                "the released size whose recipe is followed; not set: the one nearest to the model",
+                "the size whose recipe is followed; not set: the first preset that is as wide as the model",
             ),
             ("start.positions", "the longest sequence that the model takes; the model says it"),
             ("start.head_dropout", "dropout within the head"),
@@ -307,6 +337,7 @@ impl Settings for Finetune {
             ("training.batch", "examples of an optimizer step"),
             ("training.warmup_share", "share of the steps over which the learning rate rises"),
             ("training.micro_tokens", "tokens computed at a time: the same result up to rounding"),
+            Recompute::KEY,
             ("training.eval_every", "steps between evaluations; not set: about twenty in all"),
             ("training.patience", "end the run after so many evaluations without a better one"),
             ("training.save_every", "steps (1000) or time (30m) between checkpoints"),
@@ -355,7 +386,9 @@ impl Settings for Finetune {
 
     /// Makes paths absolute, so that the saved configuration means the same in any folder.
     fn normalize(&mut self) {
-        for path in self.task.data.iter_mut().chain(&mut self.start.model).chain(&mut self.start.tokenizer) {
+        let TaskSettings { data, train, dev, .. } = &mut self.task;
+        let StartSettings { model, tokenizer, .. } = &mut self.start;
+        for path in [data, train, dev, model, tokenizer].into_iter().flatten() {
             if let Ok(absolute) = std::path::absolute(&path)
                 && absolute.to_str().is_some()
             {

@@ -3,17 +3,17 @@
 use std::ops::Range;
 
 use engine::{DeviceError, RunError, Runtime};
-use model::{Albert, Beam, Capacity, Head};
+use model::{Albert, Beam, Capacity, Head, Mode};
 
 use super::answers::{Answer, AnswerLimits, BeamEntry, Output};
-use super::batch::pack;
+use super::batch::{pack, predictions};
 use super::features::Feature;
 use super::task::Kind;
 use crate::tokenizer::SpecialTokens;
-use crate::training::{Evaluator, Outputs};
+use crate::training::{Evaluator, Inputs, Outputs};
 
 /// Starts of answers that are tried, and ends for each, with the answerable head (the reference's numbers).
-const BEAM: (usize, usize) = (5, 5);
+const BEAM: [usize; 2] = [5, 5];
 
 /// The head that answers what a task asks.
 pub fn head(kind: Kind, dropout: f64) -> Head {
@@ -34,12 +34,25 @@ pub struct Answering {
     special: SpecialTokens,
     capacity: Capacity,
     limits: AnswerLimits,
+    /// Whether what is right is known, of some features at least, and how far the answers are from it is told.
+    has_loss: bool,
     /// The search of the answerable head.
     beam: Option<Beam>,
 }
 
+/// What a model answers to a split, or to a part of it.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// An answer to each example.
+    pub answers: Vec<Answer>,
+    /// What training minimises, the mean over the features of the split whose targets are known, or the part of it that these
+    /// have; `None` where nobody asked for it.
+    pub loss: Option<f64>,
+}
+
 impl Answering {
-    /// Asks the model `albert`, whose `runtime` it is, by its `head`, in micro-batches of at most `capacity`.
+    /// Asks the model `albert`, whose `runtime` it is, by its `head`, in micro-batches of at most `capacity`; in the mode of an
+    /// evaluation it tells the loss too.
     ///
     /// # Errors
     /// If the device lacks memory for what only the answerable head needs.
@@ -48,13 +61,15 @@ impl Answering {
         head: Head,
         special: SpecialTokens,
         capacity: Capacity,
+        mode: Mode,
         runtime: &mut Runtime,
     ) -> Result<Self, DeviceError> {
         let beam = match head {
-            Head::AnswerableSpan { .. } => Some(Beam::new(albert, capacity, runtime, BEAM.0, BEAM.1)?),
+            Head::AnswerableSpan { .. } => Some(Beam::new(albert, capacity, mode, runtime, BEAM)?),
             _ => None,
         };
-        Ok(Self { head, special, capacity, limits: AnswerLimits::default(), beam })
+        let has_loss = mode != Mode::Prediction;
+        Ok(Self { head, special, capacity, limits: AnswerLimits::default(), has_loss, beam })
     }
 
     /// The head.
@@ -73,12 +88,19 @@ impl Answering {
         features: &[Feature],
         examples: usize,
         model: &mut Evaluator<'_>,
-    ) -> Result<Option<Vec<Answer>>, RunError> {
+    ) -> Result<Option<Answered>, RunError> {
+        let known: Vec<&Feature> = features.iter().filter(|feature| feature.target.is_some()).collect();
+        let predicted = self.has_loss.then(|| predictions(&known, &self.head));
+        let mut loss = self.has_loss.then_some(0.0);
         let mut answers: Vec<Option<Answer>> = vec![None; examples];
         for range in in_order(features, &self.capacity) {
             let features: Vec<&Feature> = features[range].iter().collect();
-            let Some(found) = self.of_micro_batch(&features, model)? else { return Ok(None) };
-            for (feature, answer) in features.iter().zip(found) {
+            let inputs = pack(&features, &self.head, &self.special, predicted);
+            let Some(found) = self.of_micro_batch(&features, &inputs, model)? else {
+                return Ok(None);
+            };
+            loss = loss.zip(found.loss).map(|(loss, part)| loss + part);
+            for (feature, answer) in features.iter().zip(found.answers) {
                 match &mut answers[feature.example] {
                     Some(earlier) => earlier.merge(answer, &self.limits),
                     none => *none = Some(answer),
@@ -87,15 +109,17 @@ impl Answering {
         }
         // Every example has a feature; one that had none would be answered as by somebody who has not looked.
         let silent = Answer::constant(kind, &[]);
-        Ok(Some(answers.into_iter().map(|answer| answer.unwrap_or_else(|| silent.clone())).collect()))
+        let answers = answers.into_iter().map(|answer| answer.unwrap_or_else(|| silent.clone())).collect();
+        Ok(Some(Answered { answers, loss }))
     }
 
+    /// The answers to the features of a micro-batch, and their part of the loss.
     fn of_micro_batch(
         &self,
         features: &[&Feature],
+        inputs: &Inputs,
         model: &mut Evaluator<'_>,
-    ) -> Result<Option<Vec<Answer>>, RunError> {
-        let inputs = pack(features, &self.head, &self.special, None);
+    ) -> Result<Option<Answered>, RunError> {
         if let Some(search) = &self.beam {
             let Some(runtime) = model.runtime() else { return Ok(None) };
             let found = inputs.bound(|bindings| search.search(runtime, bindings))?;
@@ -110,10 +134,16 @@ impl Answering {
                     .collect();
                 Answer::of(Output::Beam { beam: &beam, null: found.null }, feature, &self.limits)
             };
-            return Ok(Some(features.iter().zip(found).map(answer).collect()));
+            let answers = features.iter().zip(found.sequences).map(answer).collect();
+            return Ok(Some(Answered { answers, loss: found.loss }));
         }
-        let Some(outputs) = model.run(&inputs)? else { return Ok(None) };
-        Ok(Some(self.read(features, outputs, inputs.integer("offsets"))))
+        let Some(outputs) = model.run(inputs)? else { return Ok(None) };
+        let mut loss = Vec::new();
+        if self.has_loss {
+            outputs.read("loss", &mut loss);
+        }
+        let answers = self.read(features, outputs, inputs.integer("offsets"));
+        Ok(Some(Answered { answers, loss: loss.first().copied().map(f64::from) }))
     }
 
     fn read(&self, features: &[&Feature], outputs: Outputs<'_>, offsets: &[i32]) -> Vec<Answer> {

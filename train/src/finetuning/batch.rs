@@ -40,11 +40,11 @@ pub(super) fn predictions(features: &[&Feature], head: &Head) -> usize {
     }
 }
 
-/// Packs features as the inputs of `head`'s plan: with what is right where `predictions`, the count over the whole
-/// optimisation batch, is given, else for prediction.
+/// Packs features as the inputs of `head`'s plan: with what is right where `predictions`, the count over all that the loss is
+/// the mean of, is given, else for prediction. A feature whose target is not known takes no part in the loss.
 ///
 /// # Panics
-/// If something is to be learnt from a feature without a target, or with one of another kind of task.
+/// If a feature has the target of another kind of task.
 pub(super) fn pack(
     features: &[&Feature],
     head: &Head,
@@ -75,20 +75,25 @@ pub(super) fn pack(
         reals: Vec::new(),
     };
     let weight = predictions.map(|count| 1.0 / count.max(1) as f32);
-    let weights = |count: usize| weight.map(|weight| ("weights", vec![weight; count]));
+    let weights = || {
+        let of =
+            |weight: f32| features.iter().map(move |feature| feature.target.as_ref().map_or(0.0, |_| weight));
+        weight.map(|weight| ("weights", of(weight).collect()))
+    };
     match head {
         Head::Classification { outputs, .. } => {
             inputs.integers.push(("first_rows", first_rows));
             if weight.is_some() && *outputs == 1 {
                 let value = |feature: &&Feature| match feature.target {
                     Some(FeatureTarget::Value(value)) => value,
+                    None => 0.0,
                     _ => unreachable!("{WRONG_TARGET}"),
                 };
                 inputs.reals.push(("targets", features.iter().map(value).collect()));
             } else if weight.is_some() {
                 inputs.integers.push(("labels", features.iter().map(|feature| class(feature)).collect()));
             }
-            inputs.reals.extend(weights(features.len()));
+            inputs.reals.extend(weights());
         }
         Head::Choice { .. } => {
             inputs.lengths.push(features.len());
@@ -104,18 +109,19 @@ pub(super) fn pack(
                 inputs.integers.push(("labels", labels.collect()));
                 inputs.integers.push(("option_offsets", option_offsets));
             }
-            inputs.reals.extend(weights(features.len()));
+            inputs.reals.extend(weights());
         }
         Head::Span | Head::AnswerableSpan { .. } => {
             if weight.is_some() {
                 let span = |(feature, &first): (&&Feature, &i32)| match feature.target {
                     Some(FeatureTarget::Span { start, end }) => (first + start as i32, first + end as i32),
+                    None => (first, first),
                     _ => unreachable!("{WRONG_TARGET}"),
                 };
                 let (starts, ends) = features.iter().zip(&first_rows).map(span).unzip();
                 inputs.integers.push(("start_labels", starts));
                 inputs.integers.push(("end_labels", ends));
-                inputs.reals.extend(weights(features.len()));
+                inputs.reals.extend(weights());
             }
             if let Head::AnswerableSpan { .. } = head {
                 // Row 0 is the answer of a sequence without one; the question and the separators are never one.
@@ -142,8 +148,10 @@ pub(super) fn pack(
             if let Some(weight) = weight {
                 let (mut labels, mut weights) = (vec![0; tokens], vec![0.0; tokens]);
                 for (feature, &first) in features.iter().zip(&first_rows) {
-                    let Some(FeatureTarget::Classes(classes)) = &feature.target else {
-                        unreachable!("{WRONG_TARGET}")
+                    let classes = match &feature.target {
+                        Some(FeatureTarget::Classes(classes)) => classes.as_slice(),
+                        None => &[],
+                        _ => unreachable!("{WRONG_TARGET}"),
                     };
                     for (&row, &class) in feature.rows.iter().zip(classes) {
                         labels[first as usize + row as usize] = class as i32;
@@ -159,10 +167,11 @@ pub(super) fn pack(
     inputs
 }
 
-/// The class, or the option, of a feature to be learnt from.
+/// The class, or the option, of a feature; 0 where it is not known.
 fn class(feature: &Feature) -> i32 {
     match feature.target {
         Some(FeatureTarget::Class(class)) => class as i32,
+        None => 0,
         _ => unreachable!("{WRONG_TARGET}"),
     }
 }

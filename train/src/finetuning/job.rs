@@ -1,10 +1,12 @@
 //! A fine-tuning run: from its settings to a model that learns a task, and what it learns from.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use engine::{PlanOptions, Recompute};
-use model::{Albert, AlbertConfig, Capacity, Card, Fresh, Head, LoadedModel, Mode, ModelError, config_in};
+use engine::{PlanOptions, Precision, Recompute};
+use model::{
+    Albert, AlbertConfig, Capacity, Card, Fresh, Head, LoadedModel, Mode, ModelError, Origin, config_in,
+};
 
 use super::answering::{Answering, head};
 use super::features::{self, Feature, Limits};
@@ -18,13 +20,20 @@ use crate::run::directory::model_in;
 use crate::tokenizer::{LoadOptions, Tokenizer};
 use crate::training::{
     Job, LOG_EVERY, Learner, Measure, Metrics, Objective, Plans, Prepared, Publish, Published, RunSettings,
-    SessionError, TrainerOptions, cpu, precision,
+    SessionError, TrainerOptions, cpu, most_fitting, precision, recompute, recompute_that_fits,
 };
 
 impl RunSettings for Finetune {
     /// Data and model are known by their content.
-    const FREE_AT_RESUME: &'static [&'static str] =
-        &["task.data", "start.model", "training.micro_tokens", "training.patience"];
+    const FREE_AT_RESUME: &'static [&'static str] = &[
+        "task.data",
+        "task.train",
+        "task.dev",
+        "start.model",
+        "training.micro_tokens",
+        "training.recompute",
+        "training.patience",
+    ];
 
     fn keep(&self) -> usize {
         self.training.keep
@@ -39,7 +48,10 @@ impl RunSettings for Finetune {
     }
 
     fn rounds_like(&self, earlier: &Self) -> bool {
-        self.training.micro_tokens == earlier.training.micro_tokens
+        // What is computed again in bf16 begins from a number that was rounded.
+        let [now, before] = [self, earlier].map(|settings| &settings.training);
+        let again = now.recompute == before.recompute || precision(&self.device) == Precision::F32;
+        again && now.micro_tokens == before.micro_tokens
     }
 }
 
@@ -51,8 +63,10 @@ pub struct TaskData {
     pub splits: [Arc<Examined>; 2],
     /// Text to ids.
     pub tokenizer: Arc<Tokenizer>,
-    /// Where the pre-trained model is.
-    pub model: PathBuf,
+    /// What the pre-trained model is called: the end of its path.
+    pub model: String,
+    /// Where its files are.
+    pub origin: Origin,
     /// What it computes.
     pub config: AlbertConfig,
     /// What was read, in words.
@@ -68,15 +82,13 @@ pub struct FinetuningJob {
 
 impl FinetuningJob {
     fn read(&self, settings: &Finetune, say: &dyn Fn(&str)) -> Result<TaskData, SessionError> {
-        let model = settings.start.model.as_deref().ok_or(SessionError::NoModel)?;
-        let model = model_in(model)?;
-        let source = match settings.task.data.as_deref() {
-            Some(source) => source,
-            None if STORIES.contains(&settings.task.task.as_str()) => Path::new(""), // they need no file
-            None => return Err(SessionError::NoData),
-        };
+        let model = model_in(settings.start.model.as_deref().ok_or(SessionError::NoModel)?)?;
+        let origin = Origin::of(&model)?;
+        let no_files = STORIES.contains(&settings.task.task.as_str()).then_some(Path::new(""));
+        let [training, held_out] = settings.task.sources().map(|source| source.or(no_files));
+        let sources = [training.ok_or(SessionError::NoData)?, held_out.ok_or(SessionError::NoData)?];
         let tokenizer = Arc::new(Tokenizer::load(
-            settings.start.tokenizer.as_deref().unwrap_or(&model),
+            settings.start.tokenizer.as_deref().unwrap_or(origin.folder()),
             &LoadOptions::default(),
         )?);
         let task = the_task(settings, None)?;
@@ -86,18 +98,18 @@ impl FinetuningJob {
         let most = [settings.task.train_examples, settings.task.eval_examples];
         let mut reports = Vec::new();
         let mut splits = Vec::new();
-        let is_one_file = source.is_file();
-        for (split, most) in [Split::Train, Split::Dev].into_iter().zip(most) {
+        let is_one_file = settings.task.is_one_file();
+        for (index, split) in [Split::Train, Split::Dev].into_iter().enumerate() {
             let mut tell = |report: String| {
                 say(&report);
                 reports.push(report);
             };
-            let examined = if is_one_file {
-                part_of_file(&*task, source, split, most, &tokenizer, &limits, &mut tell)?
-            } else {
-                read_split(&*task, source, split, most, &tokenizer, &limits, &mut tell)?
+            let mut examples = match is_one_file {
+                true => part_of_file(&*task, sources[index], split, &mut tell)?,
+                false => examples_in(&*task, sources[index], split, &mut tell)?,
             };
-            splits.push(Arc::new(examined));
+            keep_first(&mut examples, most[index]);
+            splits.push(Arc::new(examine(&*task, examples, &tokenizer, &limits)));
         }
         let splits = <[Arc<Examined>; 2]>::try_from(splits).expect("two splits");
         for (split, examined) in ["train", "dev"].iter().zip(&splits) {
@@ -105,11 +117,13 @@ impl FinetuningJob {
             let can_be_learnt = examined.features.iter().all(has_target);
             let can_be_measured = examined.examples.iter().any(|example| example.target.is_some());
             if examined.features.is_empty() || *split == "train" && !can_be_learnt || !can_be_measured {
-                return Err(SessionError::NothingToLearn { split, source_path: source.to_path_buf() });
+                let source_path = sources[usize::from(*split == "dev")].to_path_buf();
+                return Err(SessionError::NothingToLearn { split, source_path });
             }
         }
-        let config = config_in(&model)?;
-        Ok(TaskData { task, splits, tokenizer, model, config, reports })
+        let config = config_in(origin.path())?;
+        let model = model.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        Ok(TaskData { task, splits, tokenizer, model, origin, config, reports })
     }
 }
 
@@ -121,7 +135,7 @@ pub fn the_task(settings: &Finetune, labels: Option<Vec<String>>) -> Result<Arc<
     let of = &settings.task;
     Ok(match of.task.as_str() {
         "table" => {
-            let source = of.data.as_deref().ok_or(SessionError::NoData)?;
+            let source = of.sources()[0].ok_or(SessionError::NoData)?;
             let columns =
                 Columns { first: of.text.clone(), second: of.pair.clone(), label: of.label.clone() };
             let wanted = match of.kind {
@@ -167,14 +181,20 @@ pub fn read_split(
     limits: &Limits,
     say: &mut dyn FnMut(String),
 ) -> Result<Examined, SessionError> {
+    let mut examples = examples_in(task, source, split, say)?;
+    keep_first(&mut examples, most);
+    Ok(examine(task, examples, tokenizer, limits))
+}
+
+fn examples_in(
+    task: &dyn Task,
+    source: &Path,
+    split: Split,
+    say: &mut dyn FnMut(String),
+) -> Result<Vec<Example>, SessionError> {
     let read = task.read(source, split)?;
     read.files.iter().for_each(|file| say(format!("{}: {file}", split.name())));
-    let mut examples = read.examples;
-    if let Some(most) = most {
-        keep_first(&mut examples, most);
-    }
-    let features = features::build(task, &examples, tokenizer, limits, &|| false).expect("nobody stops it");
-    Ok(Examined { examples, features })
+    Ok(read.examples)
 }
 
 /// Of data that are one file, one example in so many is held out.
@@ -185,33 +205,36 @@ fn part_of_file(
     task: &dyn Task,
     file: &Path,
     split: Split,
-    most: Option<usize>,
-    tokenizer: &Tokenizer,
-    limits: &Limits,
     say: &mut dyn FnMut(String),
-) -> Result<Examined, SessionError> {
+) -> Result<Vec<Example>, SessionError> {
     let all = task.read(file, split)?.examples;
+    if all.len() < HELD_OUT_EVERY {
+        return Err(SessionError::TooFewToDivide { file: file.to_path_buf(), examples: all.len() });
+    }
     let is_held_out = |index: usize| index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1;
     let of_split = |index: usize| is_held_out(index) == (split == Split::Dev);
-    let mut examples: Vec<Example> = all
+    let examples: Vec<Example> = all
         .into_iter()
         .enumerate()
-        .filter(|(index, _)| of_split(*index))
-        .map(|(_, example)| example)
+        .filter_map(|(index, example)| of_split(index).then_some(example))
         .collect();
-    examples.truncate(most.unwrap_or(usize::MAX));
     say(format!(
         "{}: {} examples of {}, of which one in {HELD_OUT_EVERY} is held out",
         split.name(),
         examples.len(),
         file.display()
     ));
-    let features = features::build(task, &examples, tokenizer, limits, &|| false).expect("nobody stops it");
-    Ok(Examined { examples, features })
+    Ok(examples)
 }
 
-/// Keeps the first `most` examples, where there are several groups the same number of each.
-fn keep_first(examples: &mut Vec<Example>, most: usize) {
+fn examine(task: &dyn Task, examples: Vec<Example>, tokenizer: &Tokenizer, limits: &Limits) -> Examined {
+    let features = features::build(task, &examples, tokenizer, limits, &|| false).expect("nobody stops it");
+    Examined { examples, features }
+}
+
+/// Keeps the first `most` examples, where there are several groups the same number of each; all where nobody said how many.
+fn keep_first(examples: &mut Vec<Example>, most: Option<usize>) {
+    let Some(most) = most else { return };
     let mut groups: Vec<(&str, usize)> = Vec::new();
     for example in &*examples {
         if !groups.iter().any(|(group, _)| *group == example.group) {
@@ -264,6 +287,23 @@ pub(super) fn load(
 pub fn look_at(model: &Path) -> Result<(Size, usize), SessionError> {
     let config = model::config_in(&model_in(model)?)?;
     Ok((Size::of(config.hidden_size), config.max_position_embeddings))
+}
+
+/// What needs less memory for the same step, the fastest that fits: first what computes more, then fewer tokens at a time.
+fn advice(tokens: usize, again: Recompute, fits: impl Fn(usize, Recompute) -> bool) -> String {
+    let more = recompute_that_fits(again, |again| fits(tokens, again));
+    let fewer = match most_fitting(tokens, |fewer| fits(fewer, again)) {
+        0 => None,
+        fewer => {
+            Some(format!("--micro-tokens {fewer} fits and gives the same result up to rounding, only slower"))
+        }
+    };
+    let offers: Vec<_> = more.into_iter().chain(fewer).collect();
+    let smaller = "shorter sequences (--max-seq-length) or a smaller model need less";
+    match offers.is_empty() {
+        true => format!("not even one example fits: {smaller}"),
+        false => format!("{}; {smaller} as well", offers.join("; ")),
+    }
 }
 
 impl Job<Finetune> for FinetuningJob {
@@ -325,36 +365,37 @@ impl Job<Finetune> for FinetuningJob {
         // Models that were fine-tuned on spans or tokens, and some releases, come without a pooler.
         let allowed = ["albert.pooler".to_owned()];
         let fresh = Fresh::Head { seed, allowed: &allowed };
-        let loaded = load(&data.model, &head, fresh, dropout, data.task.labels())?;
-        let (pieces, rows) = (data.tokenizer.vocabulary_size(), loaded.albert.config().vocab_size);
-        if pieces > rows {
-            return Err(SessionError::Vocabulary { vocab_size: rows, pieces });
-        }
-        let capacity =
-            capacity(&data.splits.each_ref().map(|split| &**split), settings.training.micro_tokens);
-        let options = PlanOptions { precision: precision(&settings.device), recompute: Recompute::None };
-        let plan =
-            |mode| loaded.albert.plan(&head, capacity, mode, options).expect("a head trains all it has");
-        let plans = Plans { training: plan(Mode::Training), evaluation: plan(Mode::Prediction) };
+        let loaded = load(data.origin.path(), &head, fresh, dropout, data.task.labels())?;
+        data.tokenizer.expect_rows(loaded.albert.config().vocab_size)?;
+        let splits = data.splits.each_ref().map(|split| &**split);
+        let precision = precision(&settings.device);
+        let plans_of = |tokens, recompute| {
+            let (capacity, options) = (capacity(&splits, tokens), PlanOptions { precision, recompute });
+            let plan =
+                |mode| loaded.albert.plan(&head, capacity, mode, options).expect("a head trains all it has");
+            (capacity, Plans { training: plan(Mode::Training), evaluation: plan(Mode::Evaluation) })
+        };
+        let (tokens, again) = (settings.training.micro_tokens, recompute(settings.training.recompute));
+        let (capacity, plans) = plans_of(tokens, again);
         let (needed, activations) = plans.memory();
         if let Some(available) = available.filter(|&available| available < needed) {
             let length = settings.sequences.max_seq_length.unwrap_or(capacity.tokens);
+            let fits = |tokens, again| plans_of(tokens, again).1.memory().0 <= available;
             return Err(SessionError::Memory {
                 micro_batch: capacity.tokens.div_ceil(length),
                 length,
                 needed,
                 activations,
                 available,
-                advice: "a smaller --micro-tokens gives the same result up to rounding, only slower; shorter sequences \
-                         (--max-seq-length) or a smaller model need less as well"
-                    .into(),
+                advice: advice(capacity.tokens, again, fits),
             });
         }
         let device = engine::Device::Cpu(cpu(&settings.device)?);
-        let mut learner = Learner::new(loaded.albert, device, options.precision, plans, seed)?;
+        let mut learner = Learner::new(loaded.albert, device, precision, plans, seed)?;
         learner.set_values(&loaded.values);
         let albert = learner.albert().clone();
-        let answering = Answering::new(&albert, head, special, capacity, learner.runtime())?;
+        let answering =
+            Answering::new(&albert, head, special, capacity, Mode::Evaluation, learner.runtime())?;
         let [training, held_out] = &data.splits;
         let tokens: usize = training.features.iter().map(Feature::tokens).sum();
         let description = format!(
@@ -406,10 +447,9 @@ impl Job<Finetune> for FinetuningJob {
                 Measure::Count(value) => (name.to_owned(), value.to_string()),
             })
             .collect();
-        let named = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
         let card = Card {
             title: &format!("ALBERT, fine-tuned for {}", data.task.name()),
-            origin: &named(&data.model).unwrap_or_default(),
+            origin: &data.model,
             data: &data.reports.join("\n\n"),
             recipe: &recipe,
             scores: &scores,

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use engine::RunError;
 use model::Capacity;
 
-use super::answering::Answering;
+use super::answering::{Answered, Answering};
 use super::batch::{divide, pack, predictions};
 use super::features::Feature;
 use super::task::{Example, Figures, Task, baseline};
 use crate::permutation::Permutation;
 use crate::run::progress::{Figure, Form};
 use crate::tokenizer::SpecialTokens;
-use crate::training::{Evaluator, Finding, Inputs, Metrics, Objective, Outputs, Position, Step, Sums};
+use crate::training::{Evaluator, Finding, Inputs, Metrics, Objective, Outputs, Position, Step, Sums, Terms};
 
 /// A split of a task's data, read and encoded.
 #[derive(Clone, Debug, Default)]
@@ -93,6 +93,15 @@ impl Objective for Finetuning {
         self.task.name()
     }
 
+    fn terms(&self) -> &'static Terms {
+        &Terms {
+            material: "the examples are",
+            faster: "a smaller model or a smaller --max-seq-length makes",
+            model: "see whether the one that it began with does (`albert-train encode` shows its states)",
+            batch: "",
+        }
+    }
+
     fn steps(self: Arc<Self>, from: Position) -> Box<dyn Iterator<Item = Step> + Send> {
         let mut position = from;
         Box::new(std::iter::from_fn(move || {
@@ -125,14 +134,14 @@ impl Objective for Finetuning {
         vec![Figure { name: "fill", value: metrics.value("fill"), form: Form::Accuracy }]
     }
 
-    /// The task's figures, and what one constant answer scores by that which evaluations are compared by.
+    /// The task's figures, the loss, and what one constant answer scores by that which evaluations are compared by.
     fn evaluate(&self, model: &mut Evaluator<'_>) -> Result<Option<Metrics>, RunError> {
         let Examined { examples, features } = &*self.held_out;
-        let answers = self.answering.answers(self.task.kind(), features, examples.len(), model)?;
-        Ok(answers.map(|answers| {
+        let answered = self.answering.answers(self.task.kind(), features, examples.len(), model)?;
+        Ok(answered.map(|Answered { answers, loss }| {
             let figures = self.task.score(examples, &answers);
-            let metrics = figures
-                .into_iter()
+            let loss = loss.map(|loss| ("loss".into(), loss));
+            let metrics = (figures.into_iter().chain(loss))
                 .fold(Metrics::default(), |metrics, (name, value)| metrics.with(name.into_owned(), value));
             metrics
                 .with(format!("baseline_{}", self.task.selection()), self.baseline())

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use engine::{Device, PlanId, PlanOptions, Recompute, Runtime, State};
-use model::{Albert, Capacity, Fresh, Head, Mode};
+use model::{Albert, Capacity, Fresh, Head, Mode, Origin};
 
 use super::answering::{Answering, head};
 use super::answers::Answer;
@@ -27,24 +27,32 @@ pub struct Predictor {
     loaded: Option<(Capacity, PlanId, Answering)>,
 }
 
-/// What a model directory says that its model was trained for.
+/// What a model's files say that it was trained for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Purpose {
     /// The names of its classes, in the order of its outputs.
     pub labels: Vec<String>,
-    /// Whether it tells a value.
-    pub is_regression: bool,
+    /// What it answers to a text alone; nothing of a model that was not fine-tuned, or chooses between options.
+    pub kind: Option<Kind>,
 }
 
 impl Purpose {
-    /// Of the model in `directory`.
+    /// Of the model in `directory`, a model directory or a run.
     ///
     /// # Errors
-    /// If its configuration cannot be read.
+    /// If there is no model, or it cannot be read.
     pub fn of(directory: &Path) -> Result<Self, SessionError> {
-        let config = model::config_in(directory)?;
-        let is_regression = config.problem_type() == Some("regression");
-        Ok(Self { labels: config.labels(), is_regression })
+        let origin = Origin::of(&model_in(directory)?)?;
+        let kind = |head: Head| match head {
+            Head::Classification { outputs: 1, .. } => Some(Kind::Value),
+            Head::Classification { outputs, .. } => Some(Kind::Classes(outputs)),
+            Head::TokenClassification { outputs, .. } => Some(Kind::TokenClasses(outputs)),
+            Head::Span => Some(Kind::Span),
+            Head::AnswerableSpan { .. } => Some(Kind::AnswerableSpan),
+            _ => None,
+        };
+        let kind = model::heads_in(origin.path())?.into_iter().find_map(kind);
+        Ok(Self { labels: model::config_in(origin.path())?.labels(), kind })
     }
 }
 
@@ -54,14 +62,11 @@ impl Predictor {
     /// # Errors
     /// If it cannot be loaded, or has the head of another task.
     pub fn load(directory: &Path, kind: Kind, device: Device) -> Result<Self, SessionError> {
-        let directory = model_in(directory)?;
-        let tokenizer = Tokenizer::load(&directory, &LoadOptions::default())?;
+        let origin = Origin::of(&model_in(directory)?)?;
+        let tokenizer = Tokenizer::load(origin.folder(), &LoadOptions::default())?;
         let head = head(kind, 0.0);
-        let loaded = load(&directory, &head, Fresh::Nothing, [None, None], &[])?;
-        let (pieces, rows) = (tokenizer.vocabulary_size(), loaded.albert.config().vocab_size);
-        if pieces > rows {
-            return Err(SessionError::Vocabulary { vocab_size: rows, pieces });
-        }
+        let loaded = load(origin.path(), &head, Fresh::Nothing, [None, None], &[])?;
+        tokenizer.expect_rows(loaded.albert.config().vocab_size)?;
         let mut runtime = Runtime::new(device, loaded.albert.parameters().clone())?;
         runtime.write(State::Values, &loaded.values);
         Ok(Self { albert: loaded.albert, head, runtime, tokenizer, loaded: None })
@@ -89,8 +94,8 @@ impl Predictor {
         let Some((_, plan, answering)) = &self.loaded else { unreachable!("loaded above") };
         let never = || false;
         let mut model = Evaluator::new(&mut self.runtime, *plan, &never);
-        let answers = answering.answers(kind, &split.features, split.examples.len(), &mut model);
-        Ok(answers.map_err(crate::training::TrainError::from)?.expect("nobody stops it"))
+        let answered = answering.answers(kind, &split.features, split.examples.len(), &mut model);
+        Ok(answered.map_err(crate::training::TrainError::from)?.expect("nobody stops it").answers)
     }
 
     fn load_plan(&mut self, capacity: Capacity) -> Result<(Capacity, PlanId, Answering), SessionError> {
@@ -99,8 +104,9 @@ impl Predictor {
             self.albert.plan(&self.head, capacity, Mode::Prediction, options).expect("nothing is trained");
         let plan = self.runtime.load(plan)?;
         let special = self.tokenizer.special();
+        let head = self.head.clone();
         let answering =
-            Answering::new(&self.albert, self.head.clone(), special, capacity, &mut self.runtime)?;
+            Answering::new(&self.albert, head, special, capacity, Mode::Prediction, &mut self.runtime)?;
         Ok((capacity, plan, answering))
     }
 }

@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The released size that a model is nearest to: small models learn at a higher rate, and large ones diverge at one that
-/// small ones need.
+/// The size whose recipes a model is trained by: that of the first preset that is as wide as the model. Small models learn at a
+/// higher rate, and large ones diverge at one that small ones need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Size {

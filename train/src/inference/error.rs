@@ -7,6 +7,7 @@ use model::ModelError;
 use crate::data::DataError;
 use crate::exit::{Classify, ExitCode};
 use crate::run::signals::StopReason;
+use crate::tokenizer::TokenizerError;
 
 /// Why a model cannot be put to work on some input.
 #[derive(Debug, thiserror::Error)]
@@ -44,17 +45,9 @@ pub enum InferenceError {
         /// The first such sequence.
         sequence: usize,
     },
-    /// A tokenizer with more pieces than the model has rows.
-    #[error(
-        "the tokenizer has {pieces} pieces, but the model has rows for {rows}: they do not belong together; use the \
-         tokenizer that the model was trained with"
-    )]
-    Vocabulary {
-        /// Pieces of the tokenizer.
-        pieces: usize,
-        /// Rows of the word table.
-        rows: usize,
-    },
+    /// The tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
     /// A tokenizer that is not the model's, or not any more.
     #[error(
         "the tokenizer is not the one that the model was trained with, whose fingerprint its weights hold: its files are \
@@ -124,12 +117,11 @@ impl Classify for InferenceError {
                 code => code,
             },
             Self::Data(error) => error.exit_code(),
+            Self::Tokenizer(error) => error.exit_code(),
             Self::OtherTokenizer => ExitCode::Checkpoint,
-            Self::Vocabulary { .. }
-            | Self::NoTokenizer
-            | Self::MissingHead { .. }
-            | Self::NoMask { .. }
-            | Self::Segments { .. } => ExitCode::Usage,
+            Self::NoTokenizer | Self::MissingHead { .. } | Self::NoMask { .. } | Self::Segments { .. } => {
+                ExitCode::Usage
+            }
             Self::Stopped(StopReason::Interrupt) => ExitCode::Killed,
             Self::Stopped(_) => ExitCode::Terminated,
             Self::Run(_) | Self::TooLong { .. } | Self::LeftPadding { .. } | Self::Tensors { .. } => {

@@ -78,10 +78,7 @@ impl Inference {
     /// # Errors
     /// If it has more pieces than the model has rows, or is not the one whose fingerprint the model's files hold.
     pub fn expect_tokenizer(&self, tokenizer: &Tokenizer) -> Result<(), InferenceError> {
-        let (pieces, rows) = (tokenizer.vocabulary_size(), self.albert.config().vocab_size);
-        if pieces > rows {
-            return Err(InferenceError::Vocabulary { pieces, rows });
-        }
+        tokenizer.expect_rows(self.albert.config().vocab_size)?;
         match &self.trained_with {
             Some(expected) if *expected != tokenizer.fingerprint_text() => {
                 Err(InferenceError::OtherTokenizer)

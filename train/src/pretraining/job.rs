@@ -8,13 +8,13 @@ use model::{Albert, AlbertConfig, Capacity, Fresh, Head, LoadedModel, Mode, Mode
 
 use super::objective::Pretraining;
 use super::preparation::{DataPreparation, RunData, drop_other_data};
-use crate::config::{self, ModelSettings, Pretrain};
+use crate::config::{ModelSettings, Pretrain};
 use crate::data::DataError;
 use crate::run::directory::model_in;
 use crate::tokenizer::Tokenizer;
 use crate::training::{
     Job, LOG_EVERY, Learner, Objective, Plans, Prepared, Publish, SessionError, TrainerOptions, cpu,
-    most_fitting, precision,
+    most_fitting, precision, recompute, recompute_that_fits,
 };
 
 /// Pre-training, as a session runs it.
@@ -157,25 +157,9 @@ pub fn plans(albert: &Albert, capacity: Capacity, options: PlanOptions) -> Plans
     Plans { training: plan(Mode::Training), evaluation: plan(Mode::Evaluation) }
 }
 
-/// What backward computes again.
-fn recompute(settings: &Pretrain) -> Recompute {
-    match settings.training.recompute {
-        config::Recompute::None => Recompute::None,
-        config::Recompute::Gelu => Recompute::Gelu,
-        config::Recompute::Layer => Recompute::Layer,
-    }
-}
-
 /// What needs less memory for the same step, the fastest that fits: first what computes more, then fewer sequences.
 fn advice(sequences: usize, recompute: Recompute, fits: impl Fn(usize, Recompute) -> bool) -> String {
-    let more = match recompute {
-        Recompute::None => &[(Recompute::Gelu, "gelu"), (Recompute::Layer, "layer")][..],
-        Recompute::Gelu => &[(Recompute::Layer, "layer")],
-        Recompute::Layer => &[],
-    };
-    let again = more.iter().find(|&&(again, _)| fits(sequences, again));
-    let again =
-        again.map(|(_, name)| format!("--recompute {name} fits and gives the same result, only slower"));
+    let again = recompute_that_fits(recompute, |again| fits(sequences, again));
     let fewer = match most_fitting(sequences, |fewer| fits(fewer, recompute)) {
         0 => None,
         fewer => {
@@ -243,7 +227,7 @@ fn learner_of(
 ) -> Result<Learner, SessionError> {
     let device = engine::Device::Cpu(cpu(&settings.device)?);
     let albert = if settings.training.gather_last_layer { albert } else { albert.with_whole_last_layer() };
-    let (sequences, recompute) = (micro_batch(settings), recompute(settings));
+    let (sequences, recompute) = (micro_batch(settings), recompute(settings.training.recompute));
     let precision = precision(&settings.device);
     let plans_of = |sequences, recompute| {
         plans(&albert, capacity(settings, sequences), PlanOptions { precision, recompute })

@@ -7,7 +7,7 @@ use engine::RunError;
 use super::batch::{Batch, Normalizers};
 use super::dataset::{Dataset, Reader};
 use crate::run::progress::{Figure, Form};
-use crate::training::{Evaluator, Finding, Inputs, Metrics, Objective, Outputs, Position, Step, Sums};
+use crate::training::{Evaluator, Finding, Inputs, Metrics, Objective, Outputs, Position, Step, Sums, Terms};
 
 /// The two tasks: the outputs of a plan, the input with the labels, and the names of the sums.
 const TASKS: [Task; 2] = [
@@ -102,6 +102,15 @@ impl Pretraining {
 impl Objective for Pretraining {
     fn name(&self) -> &str {
         "pretrain"
+    }
+
+    fn terms(&self) -> &'static Terms {
+        &Terms {
+            material: "the text is",
+            faster: "a smaller --preset or --max-seq-length makes",
+            model: "look at --initializer-range and the sizes of the model first",
+            batch: "; `albert-train inspect batches --step N` shows the batch of a step",
+        }
     }
 
     fn steps(self: Arc<Self>, from: Position) -> Box<dyn Iterator<Item = Step> + Send> {

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use model::Origin;
+
 use super::dataset::Dataset;
 use super::recorded::{Limits, Recorded, is_recorded};
 use super::report::{Report, share_repeated_in};
@@ -15,6 +17,7 @@ use crate::data::{
     with_sentences,
 };
 use crate::files::{Disk, replace};
+use crate::run::directory::model_in;
 use crate::stories::{Split, story};
 use crate::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
 use crate::training::SessionError;
@@ -65,7 +68,7 @@ impl DataPreparation<'_> {
             let [training, held_out] = STORIES.map(|(split, name, count)| self.stories(split, name, count));
             let (training, held_out) = (vec![training?], vec![held_out?]);
             let tokenizer = match &data.tokenizer {
-                Some(path) => Tokenizer::load(path, &LoadOptions::default())?,
+                Some(path) => given_tokenizer(settings, path)?,
                 None => {
                     let size = settings.model.vocab_size.unwrap_or(STORY_VOCABULARY);
                     self.trained_tokenizer(&training, reading, size, settings.model.vocab_size.is_none())?
@@ -86,7 +89,7 @@ impl DataPreparation<'_> {
         }
         let is_prepared = prepared.is_some();
         let tokenizer = match (&data.tokenizer, prepared) {
-            (Some(path), _) => Tokenizer::load(path, &LoadOptions::default())?,
+            (Some(path), _) => given_tokenizer(settings, path)?,
             (None, Some(folder)) => Tokenizer::load(&folder.join(TOKENIZER_FOLDER), &LoadOptions::default())?,
             (None, None) => {
                 let suitable = || text_size(&training).map(TrainOptions::suitable_size);
@@ -119,7 +122,7 @@ impl DataPreparation<'_> {
         let Some(tokenizer) = &data.tokenizer else {
             return Err(refuse("name the tokenizer that made them (--tokenizer)").into());
         };
-        let tokenizer = Tokenizer::load(tokenizer, &LoadOptions::default())?;
+        let tokenizer = given_tokenizer(settings, tokenizer)?;
         (self.announce)(
             "the samples are cut and masked already: settings of sampling and masking only say how long they may be",
         );
@@ -391,6 +394,15 @@ pub fn read_corpus(
         Some(folder) => open_prepared(&folder, tokenizer)?,
         None => Corpus::of_text(paths, reading, tokenizer)?,
     }))
+}
+
+/// The tokenizer that the settings name. That of the model to begin with lies beside the model, in an archive too.
+fn given_tokenizer(settings: &Pretrain, path: &Path) -> Result<Tokenizer, SessionError> {
+    let init = settings.model.init.as_deref().map(model_in).transpose()?;
+    Ok(match init.filter(|init| init == path) {
+        Some(model) => Tokenizer::load(Origin::of(&model)?.folder(), &LoadOptions::default())?,
+        None => Tokenizer::load(path, &LoadOptions::default())?,
+    })
 }
 
 /// A prepared folder, which `tokenizer` must have made.

@@ -97,7 +97,7 @@ fn wrong_count(cells: &[&str], columns: &[String], quoted: bool, path: &Path, li
 fn csv_error(error: csv::Error, path: &Path) -> InputError {
     let line = error.position().map(csv::Position::line);
     match error.into_kind() {
-        csv::ErrorKind::Io(source) => InputError::Io { action: "read", path: path.to_path_buf(), source },
+        csv::ErrorKind::Io(source) => InputError::io("read", path)(source),
         other => InputError::content(path, line, format!("{other:?}"), "fetch or write the file again"),
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::LARGEST_RATIO;
 use crate::exit::{Classify, ExitCode};
 use crate::visible::visible;
 
@@ -59,7 +60,15 @@ impl InputError {
     /// Turns the system's error into one that says what was done to which file.
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Io { action, path, source }
+        move |source| match source.kind() {
+            io::ErrorKind::FileTooLarge => Self::Content {
+                path,
+                line: None,
+                problem: format!("it unpacks to more than {LARGEST_RATIO} times its bytes"),
+                advice: "no table does that; if it is meant, unpack it first (`gzip -d`)".into(),
+            },
+            _ => Self::Io { action, path, source },
+        }
     }
 
     /// An error about the content of a file.

@@ -29,6 +29,7 @@ use std::path::Path;
 
 pub use error::InputError;
 pub(crate) use error::excerpt;
+use model::wire::unpacked::Limited;
 
 /// What some programs put before UTF-8 text.
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
@@ -186,14 +187,24 @@ pub fn read(
     }
 }
 
+/// Text that people wrote packs to a third; a table that repeats itself, to much less. What unpacks to more than so many times
+/// its bytes was made to fill memory.
+pub(crate) const LARGEST_RATIO: u64 = 200;
+/// What any file may unpack to.
+const ALWAYS: u64 = 64 << 20;
+
 /// The text of a file: unpacked if it is packed with gzip, without a byte order mark.
 pub(crate) fn open(path: &Path) -> Result<Box<dyn BufRead>, InputError> {
     let mut file = crate::files::open_plain(path).map_err(InputError::io("read", path))?;
+    let packed = file.metadata().map_err(InputError::io("read", path))?.len();
     let head = beginning(&mut file, 2).map_err(InputError::io("read", path))?;
     let is_gzip = head == b"\x1F\x8B";
     let whole = Cursor::new(head).chain(BufReader::new(file));
     let mut text: Box<dyn BufRead> = match is_gzip {
-        true => Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(whole))),
+        true => {
+            let unpacked = flate2::bufread::MultiGzDecoder::new(whole);
+            Box::new(BufReader::new(Limited::unpacked(unpacked, packed, LARGEST_RATIO, ALWAYS)))
+        }
         false => Box::new(whole),
     };
     let mut head = beginning(&mut text, BYTE_ORDER_MARK.len()).map_err(InputError::io("read", path))?;

@@ -91,6 +91,21 @@ fn a_table_is_the_same_in_every_format() {
     assert_eq!(rows(&path, &Options::default()).unwrap().len(), 2, "gzip");
 }
 
+/// A small file that was packed to fill memory is left when it has given more than any table.
+#[test]
+fn no_packed_file_fills_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let piece = vec![b'x'; 1 << 20];
+    (0..70).for_each(|_| std::io::Write::write_all(&mut packed, &piece).unwrap());
+    let packed = packed.finish().unwrap();
+    for name in ["x.tsv.gz", "x.csv.gz", "x.jsonl.gz"] {
+        let error = rows(&file(&folder, name, &packed), &Options::default()).unwrap_err();
+        assert!(matches!(error, InputError::Content { .. }), "{name}: {error:?}");
+        assert!(error.to_string().contains("more than 200 times its bytes"), "{name}: {error}");
+    }
+}
+
 #[test]
 fn quotation_marks_and_carriage_returns_in_tsv_are_text() {
     let folder = tempfile::tempdir().unwrap();

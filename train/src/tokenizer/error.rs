@@ -41,6 +41,17 @@ pub enum TokenizerError {
         /// The file in the way.
         path: PathBuf,
     },
+    /// A tokenizer of another model than the one that it is to be used with.
+    #[error(
+        "the tokenizer has {pieces} pieces, but the model has rows for {rows}: they do not belong together; use the \
+         tokenizer that the model was trained with"
+    )]
+    TooManyPieces {
+        /// Pieces of the tokenizer.
+        pieces: usize,
+        /// Rows of the word table.
+        rows: usize,
+    },
     /// A vocabulary could not be trained.
     #[error("cannot train a vocabulary: {0}")]
     Training(String),
@@ -50,7 +61,7 @@ impl Classify for TokenizerError {
     fn exit_code(&self) -> ExitCode {
         match self {
             TokenizerError::Io { source, .. } => source.exit_code(),
-            TokenizerError::Occupied { .. } => ExitCode::Usage,
+            TokenizerError::Occupied { .. } | TokenizerError::TooManyPieces { .. } => ExitCode::Usage,
             _ => ExitCode::Data,
         }
     }

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 const SENTENCEPIECE: &str = "spiece.model";
 const JSON: &str = "tokenizer.json";
 const WORDPIECE: &str = "vocab.txt";
+/// The vocabulary of the released Chinese models, as their archives name it.
+const RELEASED_WORDPIECE: &str = "vocab_chinese.txt";
 const CONFIG: &str = "tokenizer_config.json";
 const ADDED_TOKENS: &str = "added_tokens.json";
 const SPECIAL_MAP: &str = "special_tokens_map.json";
@@ -28,7 +30,7 @@ const FROM_JSON: &str = "PreTrainedTokenizerFast";
 
 impl Tokenizer {
     /// Loads a tokenizer from a sentencepiece `.model`, a `tokenizer.json`, a WordPiece `vocab.txt`, or a
-    /// directory with one of them (in this order). The content decides which it is, not the name.
+    /// directory with one of them (in this order; the last also as `vocab_chinese.txt`, as releases name it). The content decides which it is, not the name.
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, TokenizerError> {
         let file = if path.is_dir() { find(path)? } else { path.to_owned() };
         let invalid = |source| TokenizerError::Invalid { path: file.clone(), source };
@@ -193,7 +195,10 @@ fn find(directory: &Path) -> Result<PathBuf, TokenizerError> {
     if models.len() > 1 && !models.contains(&usual) {
         return Err(TokenizerError::Ambiguous { path: directory.to_owned() });
     }
-    let named = [usual].into_iter().chain(models).chain([JSON, WORDPIECE].map(|name| directory.join(name)));
+    let named = [usual]
+        .into_iter()
+        .chain(models)
+        .chain([JSON, WORDPIECE, RELEASED_WORDPIECE].map(|name| directory.join(name)));
     let mut present = named.filter(|path| path.is_file());
     present.next().ok_or_else(|| TokenizerError::Missing { path: directory.to_owned() })
 }

@@ -164,6 +164,17 @@ impl Tokenizer {
         self.vocabulary().len()
     }
 
+    /// Refuses a model whose word table has fewer rows than there are pieces.
+    ///
+    /// # Errors
+    /// If it has.
+    pub fn expect_rows(&self, rows: usize) -> Result<(), TokenizerError> {
+        match self.vocabulary_size() {
+            pieces if pieces > rows => Err(TokenizerError::TooManyPieces { pieces, rows }),
+            _ => Ok(()),
+        }
+    }
+
     /// The piece of an id.
     pub fn piece(&self, id: u32) -> Option<&str> {
         self.vocabulary().text(id)

@@ -1,6 +1,6 @@
 //! What a run computes on and with how much memory, as its settings ask for it.
 
-use engine::Precision;
+use engine::{Precision, Recompute};
 use kernels::Cpu;
 use kernels::cpu::{CpuError, Isa};
 
@@ -51,7 +51,27 @@ pub fn precision(settings: &config::DeviceSettings) -> Precision {
     }
 }
 
-/// The most sequences that fit, fewer than `too_many`, where more need more.
+/// What the settings ask backward to compute again.
+pub fn recompute(setting: config::Recompute) -> Recompute {
+    match setting {
+        config::Recompute::None => Recompute::None,
+        config::Recompute::Gelu => Recompute::Gelu,
+        config::Recompute::Layer => Recompute::Layer,
+    }
+}
+
+/// Which of what computes more than `now` fits first, as what to do about memory: the fastest comes first.
+pub fn recompute_that_fits(now: Recompute, fits: impl Fn(Recompute) -> bool) -> Option<String> {
+    let more = match now {
+        Recompute::None => &[(Recompute::Gelu, "gelu"), (Recompute::Layer, "layer")][..],
+        Recompute::Gelu => &[(Recompute::Layer, "layer")],
+        Recompute::Layer => &[],
+    };
+    let again = more.iter().find(|&&(again, _)| fits(again));
+    again.map(|(_, name)| format!("--recompute {name} fits and gives the same result, only slower"))
+}
+
+/// The most sequences or tokens that fit, fewer than `too_many`, where more need more.
 pub fn most_fitting(too_many: usize, fits: impl Fn(usize) -> bool) -> usize {
     let (mut fitting, mut too_many) = (0, too_many);
     while too_many - fitting > 1 {

@@ -7,6 +7,7 @@ use kernels::cpu::CpuError;
 use model::ModelError;
 
 use super::device::bytes;
+use super::objective::Terms;
 use crate::config::ConfigError;
 use crate::data::DataError;
 use crate::exit::{Classify, ExitCode};
@@ -40,12 +41,14 @@ pub enum TrainError {
     /// All steps are done, and none changed the weights.
     #[error(
         "nothing was learnt: in none of the {steps} steps could the weights be changed, because loss or gradient were not \
-         finite or too large\n  help: the model does not compute at all: look at --initializer-range and the sizes of the \
-         model first; `albert-train inspect batches --step N` shows the batch of a step"
+         finite or too large\n  help: the model does not compute at all: {}{}",
+        .terms.model, .terms.batch
     )]
     NothingLearnt {
         /// Steps done.
         steps: u64,
+        /// How the work is spoken of.
+        terms: &'static Terms,
     },
     /// All steps are done, and the model is worse than none.
     #[error(
@@ -61,15 +64,16 @@ pub enum TrainError {
     /// The guard gave up.
     #[error(
         "training diverged: loss or gradient were not finite at steps {bad_steps:?}, although the run went back twice\n  \
-         help: {}begin a run with a lower --learning-rate or a longer warm-up (--warmup-steps); `albert-train inspect \
-         batches --step N` shows the batch of a step",
-        way_back(*.newest)
+         help: {}begin a run with a lower --learning-rate or a longer warm-up (--warmup-steps){}",
+        way_back(*.newest), .terms.batch
     )]
     Diverged {
         /// Steps whose batches led to it.
         bad_steps: Vec<u64>,
         /// Step of the newest checkpoint, if there is one.
         newest: Option<u64>,
+        /// How the work is spoken of.
+        terms: &'static Terms,
     },
 }
 
@@ -136,7 +140,9 @@ pub enum SessionError {
     )]
     NoModel,
     /// Nothing to learn from.
-    #[error("no data were given\n  help: --data names the folder with the task's files, or a file")]
+    #[error(
+        "no data were given\n  help: --data names the folder with the task's files, or a file; --train and --dev name one file each"
+    )]
     NoData,
     /// A split that cannot be used.
     #[error(
@@ -149,8 +155,19 @@ pub enum SessionError {
         /// Where it comes from.
         source_path: PathBuf,
     },
+    /// A file that is too short to be divided into what is learnt from and what is measured on.
+    #[error(
+        "{} has {examples} examples: every tenth is kept to measure on, which takes ten at least\n  help: give more, or name \
+         a file to measure on (--dev)", .file.display()
+    )]
+    TooFewToDivide {
+        /// The file.
+        file: PathBuf,
+        /// How many it has.
+        examples: usize,
+    },
     /// The device refused, for want of memory.
-    #[error("{0}\n  help: use a smaller --micro-batch, a smaller model or shorter sequences, or free memory")]
+    #[error("{0}\n  help: use smaller micro-batches, a smaller model or shorter sequences, or free memory")]
     Refused(#[from] DeviceError),
     /// A device that this version cannot use.
     #[error("device {device} was asked for, but this version computes on the CPU only: use --device cpu")]
@@ -211,7 +228,7 @@ impl Classify for SessionError {
             Self::Tokenizer(error) => error.exit_code(),
             Self::Model(error) => error.exit_code(),
             Self::Input(error) => error.exit_code(),
-            Self::NothingToLearn { .. } => ExitCode::Data,
+            Self::NothingToLearn { .. } | Self::TooFewToDivide { .. } => ExitCode::Data,
             Self::MixedSources { .. }
             | Self::Vocabulary { .. }
             | Self::UnknownTask(_)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::estimate::Estimate;
 use super::metrics::Metrics;
+use super::objective::Terms;
 use super::trainer::TrainerOptions;
 use crate::run::checkpoint::CheckpointError;
 use crate::run::progress::{Figure, Pace, Remaining};
@@ -17,6 +18,8 @@ pub enum TrainEvent<'a> {
     Noted(&'a str),
     /// What is left was estimated from one micro-batch.
     Estimated {
+        /// How the work is spoken of.
+        terms: &'static Terms,
         /// The estimate.
         estimate: &'a Estimate,
         /// How the run goes.

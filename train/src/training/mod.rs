@@ -19,7 +19,7 @@ mod stream;
 mod trainer;
 
 pub use best::Best;
-pub use device::{bytes, cpu, machine, most_fitting, precision};
+pub use device::{bytes, cpu, machine, most_fitting, precision, recompute, recompute_that_fits};
 pub use error::{SessionError, TrainError};
 pub use estimate::Estimate;
 pub use event::TrainEvent;
@@ -27,7 +27,7 @@ pub use inputs::{Evaluator, Inputs, Outputs};
 pub use learner::{Learner, Outcome, Plans};
 pub use memory::{available_memory, resident_memory};
 pub use metrics::{Measure, Metrics, Sums};
-pub use objective::{Finding, Objective, Position, Step};
+pub use objective::{Finding, Objective, Position, Step, Terms};
 pub use session::{Ended, Job, Prepared, Publish, Published, RunSettings, Session, Watch, rehearse};
 pub use state::TrainingState;
 pub use stream::BatchStream;

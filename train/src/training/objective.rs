@@ -39,10 +39,26 @@ pub struct Finding {
     pub words: String,
 }
 
+/// How a kind of work is spoken of, where the loop gives advice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// What is learnt from, with its verb.
+    pub material: &'static str,
+    /// What makes steps faster, with its verb.
+    pub faster: &'static str,
+    /// What to look at where a model does not compute at all.
+    pub model: &'static str,
+    /// How the batch of a step can be looked at, as the end of a sentence, where it can.
+    pub batch: &'static str,
+}
+
 /// A kind of work. What it gives is a pure function of (settings, seed, position), so that a run can be continued anywhere.
 pub trait Objective: Send + Sync + 'static {
     /// What the line of progress calls it.
     fn name(&self) -> &str;
+
+    /// How it is spoken of.
+    fn terms(&self) -> &'static Terms;
 
     /// The optimisation batches from `from` on, without end.
     fn steps(self: Arc<Self>, from: Position) -> Box<dyn Iterator<Item = Step> + Send>;

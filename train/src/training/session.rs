@@ -413,7 +413,8 @@ fn load<S: RunSettings, J: Job<S>>(
         let estimate =
             Estimate::measure(learner, objective, state.position, options, step, &announce(&watch))
                 .map_err(TrainError::from)?;
-        watch(TrainEvent::Estimated { estimate: &estimate, options, step });
+        let terms = objective.terms();
+        watch(TrainEvent::Estimated { estimate: &estimate, options, step, terms });
     }
     Ok((trainer, data))
 }
@@ -441,7 +442,8 @@ pub fn rehearse<S: RunSettings, J: Job<S>>(
     let estimate =
         Estimate::measure(&mut learner, &objective, Default::default(), &options, 0, &announce(watch))
             .map_err(TrainError::from)?;
-    watch(TrainEvent::Estimated { estimate: &estimate, options: &options, step: 0 });
+    let terms = objective.terms();
+    watch(TrainEvent::Estimated { estimate: &estimate, options: &options, step: 0, terms });
     Ok(())
 }
 

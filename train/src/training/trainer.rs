@@ -195,7 +195,7 @@ impl Trainer {
                                 .at(step)
                                 .with("bad_steps", format!("{bad_steps:?}").as_str()),
                         );
-                        return Err(TrainError::Diverged { bad_steps, newest });
+                        return Err(TrainError::Diverged { bad_steps, newest, terms: objective.terms() });
                     }
                 }
             }
@@ -290,7 +290,7 @@ impl Trainer {
     fn expect_learnt(&self, evaluation: &Metrics) -> Result<(), TrainError> {
         let steps = self.state.step;
         if self.state.updates == Some(0) {
-            return Err(TrainError::NothingLearnt { steps });
+            return Err(TrainError::NothingLearnt { steps, terms: self.objective.terms() });
         }
         match self.objective.useless(evaluation) {
             Some(finding) => Err(TrainError::Useless { steps, finding }),

@@ -146,11 +146,7 @@ impl Settings for Pretrain {
                 "training.micro_batch",
                 "sequences computed at a time: the same result up to rounding; not set: as many as make 4096 tokens",
             ),
-            (
-                "training.recompute",
-                "what backward computes again to need less memory, with the same result (gelu in bf16: up to rounding): none, gelu, or \
-             layer (a third more work)",
-            ),
+            Recompute::KEY,
             (
                 "training.gather_last_layer",
                 "compute the last layer only for the tokens that are read: those to predict, and the first of each sequence",

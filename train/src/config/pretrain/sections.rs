@@ -172,6 +172,15 @@ pub enum Recompute {
     Layer,
 }
 
+impl Recompute {
+    /// Its key, with a line of help.
+    pub(crate) const KEY: KeyHelp = (
+        "training.recompute",
+        "what backward computes again to need less memory, with the same result (gelu in bf16: up to rounding): none, gelu, or \
+         layer (a third more work)",
+    );
+}
+
 /// What activations are stored in; weights, gradients of weights and moments are always f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -197,6 +197,11 @@ const MNLI: [Part; 5] = {
 };
 
 impl Glue {
+    /// Whether it has a training set: the diagnostic set is only answered.
+    pub fn is_trained(&self) -> bool {
+        self.parts.iter().any(|part| part.split == Train)
+    }
+
     /// The names of its files in a submission, without `.tsv`, with their rows and their labels.
     pub fn submissions(&self) -> impl Iterator<Item = (&'static str, usize, &'static [&'static str])> {
         let labels = self.labels;

@@ -1,0 +1,144 @@
+//! Fine-tuning around its loop: where data come from, what is proposed and refused.
+
+#[path = "support/tasks.rs"]
+mod tasks;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tasks::{albert, choices, pretrained, questions, results, table, text};
+
+/// Settings of a run that is over at once.
+const BRIEF: [&str; 4] = ["--steps", "2", "--max-seq-length", "48"];
+
+/// The commands that a run proposes at its end, as they are printed.
+fn proposed(said: &str) -> Vec<&str> {
+    let (_, proposals) = said.split_once("try next:\n").expect("proposals");
+    proposals.lines().map(str::trim).collect()
+}
+
+/// Has a shell run a command, as a person would.
+fn typed(folder: &Path, command: &str) -> Output {
+    let binary = Path::new(env!("CARGO_BIN_EXE_albert-train")).parent().expect("a folder");
+    let places = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::iter::once(binary.to_owned()).chain(std::env::split_paths(&places));
+    let places = std::env::join_paths(places).expect("paths");
+    Command::new("sh")
+        .args(["-ec", command])
+        .current_dir(folder)
+        .env("PATH", places)
+        .output()
+        .expect("a shell")
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_run_proposes_works_as_it_stands() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = pretrained(folder.path());
+    let own = folder.path().join("my table's");
+    fs::rename(table(folder.path()), &own).expect("another name");
+    let questions = questions(folder.path(), true);
+    let choices = choices(folder.path());
+    let kinds: [(&[&str], &Path, &str); 4] = [
+        (&["squad", "--version", "2.0", "--head", "span", "--null-threshold", "-1.5"], &questions, "f1"),
+        (&["race", "--level", "middle"], &choices, "accuracy"),
+        (
+            &["table", "--text", "text", "--pair", "label", "--label", "value", "--kind", "value"],
+            &own,
+            "pearson",
+        ),
+        (&["table", "--text", "tokens", "--label", "tags", "--kind", "tags"], &own, "f1"),
+    ];
+    for (index, (words, data, metric)) in kinds.into_iter().enumerate() {
+        let out = folder.path().join(format!("run {index}"));
+        let given = ["--out", text(&out), "--model", text(&model), "--data", text(data)];
+        let said = albert(&[&["finetune"], words, &given, &BRIEF].concat());
+        let [evaluate, predict] = proposed(&said)[..] else { panic!("{said}") };
+        let json = format!("{evaluate} --json");
+        for command in [&json, predict] {
+            let output = typed(folder.path(), command);
+            let error = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "{command}: {error}");
+            if command == json {
+                let again: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+                assert_eq!(again[metric], results(&out)[metric], "{command}");
+            }
+        }
+        let written = folder.path().join("predictions");
+        assert!(fs::read_dir(&written).expect("predictions").count() > 0);
+        fs::remove_dir_all(written).expect("mine");
+    }
+}
+
+/// Files of any name are learnt from and measured on.
+#[test]
+fn a_file_to_learn_from_and_one_to_measure_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, data) = (pretrained(folder.path()), table(folder.path()));
+    let [mine, yours] = ["mine.jsonl", "yours.jsonl"].map(|name| folder.path().join(name));
+    fs::rename(data.join("train.jsonl"), &mine).expect("another name");
+    let rows = fs::read_to_string(data.join("dev.jsonl")).expect("a table");
+    let rows: Vec<&str> = rows.lines().take(24).collect();
+    fs::write(&yours, rows.join("\n")).expect("a file");
+    let run = |out: &str, more: &[&str]| {
+        let out = folder.path().join(out);
+        albert(
+            &[&["finetune", "table", "--out", text(&out), "--model", text(&model)], more, &BRIEF[..]]
+                .concat(),
+        );
+        results(&out)["examples"].as_u64().expect("a number")
+    };
+    assert_eq!(run("both", &["--train", text(&mine), "--dev", text(&yours)]), 24);
+    assert_eq!(run("folder", &["--data", text(&data), "--train", text(&mine)]), 64);
+    assert_eq!(run("one", &["--train", text(&mine)]), 6, "every tenth of 64");
+    // Nothing is wrong with measuring on what was learnt from, if that is asked for.
+    assert_eq!(run("same", &["--train", text(&mine), "--dev", text(&mine)]), 64);
+}
+
+#[test]
+fn what_cannot_be_learnt_from_says_why() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, data) = (pretrained(folder.path()), table(folder.path()));
+    let few = folder.path().join("few.jsonl");
+    let rows = fs::read_to_string(data.join("train.jsonl")).expect("a table");
+    fs::write(&few, rows.lines().take(9).collect::<Vec<_>>().join("\n")).expect("a file");
+    let refused = |more: &[&str]| {
+        let out = folder.path().join("run");
+        let output = Command::new(env!("CARGO_BIN_EXE_albert-train"))
+            .args([&["finetune", "table", "--out", text(&out)], more].concat())
+            .output()
+            .expect("it starts");
+        assert!(!output.status.success(), "{more:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let error = refused(&["--model", text(&model), "--data", text(&few)]);
+    assert!(error.contains("few.jsonl has 9 examples") && error.contains("--dev"), "{error}");
+    let error = refused(&["--model", text(&model)]);
+    assert!(error.contains("no data were given") && error.contains("--train"), "{error}");
+    let error = refused(&["--model", text(&model), "--dev", text(&few)]);
+    assert!(error.contains("no data were given"), "{error}");
+    let output = Command::new(env!("CARGO_BIN_EXE_albert-train"))
+        .args(["predict", "--model", text(&model), "a text"])
+        .output()
+        .expect("it starts");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("answers no texts") && error.contains("finetune"), "{error}");
+}
+
+/// What backward computes again is what it would have kept, to the bit.
+#[test]
+fn computing_again_changes_no_byte() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, data) = (pretrained(folder.path()), table(folder.path()));
+    let [kept, again] = ["none", "layer"].map(|recompute| {
+        let out = folder.path().join(recompute);
+        let given =
+            ["finetune", "table", "--out", text(&out), "--model", text(&model), "--data", text(&data)];
+        albert(&[&given[..], &BRIEF, &["--hidden-dropout", "0.1", "--recompute", recompute]].concat());
+        fs::read(out.join("model/model.safetensors")).expect("a model")
+    });
+    assert!(kept == again);
+}
