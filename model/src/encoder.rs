@@ -7,7 +7,7 @@ use crate::declare::{Dense, NormParameters};
 
 /// The dimensions of a packed batch.
 #[derive(Clone, Copy, Debug)]
-pub struct Axes {
+pub(crate) struct Axes {
     /// Real tokens of all sequences.
     pub tokens: Axis,
     /// Sequences.
@@ -16,7 +16,7 @@ pub struct Axes {
 
 /// A packed batch as the encoder reads it. The inputs' names are those of the fields, `token_order` and `offsets` included.
 #[derive(Clone, Copy, Debug)]
-pub struct Packed<'g> {
+pub(crate) struct Packed<'g> {
     /// `token_ids`, `position_ids`, `segment_ids`, `token_order`
     pub tokens: Tokens<'g>,
     /// Row where each sequence starts, and the number of rows.
@@ -38,7 +38,7 @@ pub enum Mode {
 
 impl Albert {
     /// Declares the inputs of a packed batch of at most `tokens` tokens in at most `sequences` sequences.
-    pub fn packed<'g>(&self, graph: &'g Graph, tokens: usize, sequences: usize) -> Packed<'g> {
+    pub(crate) fn packed<'g>(&self, graph: &'g Graph, tokens: usize, sequences: usize) -> Packed<'g> {
         let axes =
             Axes { tokens: graph.axis("tokens", tokens), sequences: graph.axis("sequences", sequences) };
         let rows = Rows::Along(axes.tokens);
@@ -59,7 +59,7 @@ impl Albert {
 
     /// Records the encoder; returns the hidden states, the embeddings first and the last block's output last, each
     /// `[tokens, hidden_size]`.
-    pub fn encode<'g>(&self, graph: &'g Graph, batch: Packed<'g>, mode: Mode) -> Vec<Tensor<'g>> {
+    pub(crate) fn encode<'g>(&self, graph: &'g Graph, batch: Packed<'g>, mode: Mode) -> Vec<Tensor<'g>> {
         self.states(graph, batch, mode, None)
     }
 

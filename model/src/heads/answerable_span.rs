@@ -129,7 +129,7 @@ impl Albert {
     ///
     /// # Panics
     /// If the model has no [`Head::AnswerableSpan`](super::Head::AnswerableSpan).
-    pub fn answer_ends_plan(&self, capacity: Capacity, precision: Precision) -> Plan {
+    pub(crate) fn answer_ends_plan(&self, capacity: Capacity, precision: Precision) -> Plan {
         let graph = Graph::new(self.parameters().clone());
         let batch = self.packed(&graph, capacity.tokens, capacity.sequences);
         let rows = Rows::Along(batch.axes.tokens);

@@ -1,23 +1,22 @@
 //! An encoder's states, and the logits of as many of pre-training's heads as a model has.
 
-use engine::{Content, Graph, Plan, Precision, Rows, Tensor};
+use engine::{Graph, Plan, Precision, Tensor};
 
-use super::Capacity;
+use super::{Capacity, Recording};
 use crate::albert::Albert;
 use crate::encoder::Mode;
 
 impl Albert {
-    /// The plan of an encoder without labels. Inputs: those of [`Albert::packed`], `first_rows` and `masked_rows`. Outputs:
+    /// The plan of an encoder without labels. Inputs: those of every plan, `first_rows` and `masked_rows`. Outputs:
     /// `hidden_states.0 …`, `last_hidden_state`, and as far as the model has the heads and `logits` asks for them
     /// `pooler_output` (always), `prediction_logits` of `masked_rows`, `sop_logits`.
     pub fn encoding_plan(&self, capacity: Capacity, logits: bool, precision: Precision) -> Plan {
         let graph = Graph::new(self.parameters().clone());
         let batch = self.packed(&graph, capacity.tokens, capacity.sequences);
-        let masked = graph.axis("masked tokens", capacity.masked);
-        let rows = graph.indices("masked_rows", Rows::Along(masked), Content::RowOf(batch.axes.tokens));
-        let content = Content::RowOf(batch.axes.tokens);
-        let first_rows = graph.indices("first_rows", Rows::Along(batch.axes.sequences), content);
-        let states = self.encode(&graph, batch, Mode::Prediction);
+        let on = Recording { albert: self, graph: &graph, batch, mode: Mode::Prediction };
+        let (rows, first_rows) =
+            (on.masked_rows(graph.axis("masked tokens", capacity.masked)), on.first_rows());
+        let states = self.encode(&graph, batch, on.mode);
         let last = states[states.len() - 1];
         let mut outputs: Vec<(String, Tensor<'_>)> = states
             .iter()

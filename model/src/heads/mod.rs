@@ -1,7 +1,7 @@
 //! What stands on the encoder, a file for each head: the parameters it declares, the computation it records, and the names
 //! of what its plans read and write.
 //!
-//! Inputs of every plan are those of [`Albert::packed`]; losses are weighted sums, whose weights carry the normalisation, so
+//! Inputs of every plan are those of a packed batch (`token_ids`, `position_ids`, `segment_ids`, `token_order`, `offsets`); losses are weighted sums, whose weights carry the normalisation, so
 //! that the micro-batches of a step simply add up. Axes of a plan, in the order of [`engine::Bindings::lengths`]: tokens,
 //! sequences, and a third where a head says so.
 
@@ -221,6 +221,11 @@ impl<'g> Recording<'_, 'g> {
     fn first_rows(&self) -> Indices<'g> {
         let axes = self.batch.axes;
         self.graph.indices("first_rows", Rows::Along(axes.sequences), Content::RowOf(axes.tokens))
+    }
+
+    /// The input `masked_rows`: the rows of the tokens to predict.
+    fn masked_rows(&self, masked: Axis) -> Indices<'g> {
+        self.graph.indices("masked_rows", Rows::Along(masked), Content::RowOf(self.batch.axes.tokens))
     }
 
     /// An input of labels along an axis.

@@ -5,7 +5,7 @@
 //! others, `masked_lm_row_losses`, `masked_lm_predictions`, `sentence_order_row_losses`, `sentence_order_predictions`; in
 //! prediction `prediction_logits` `[masked, vocab_size]` and `sop_logits` `[sequences, 2]`.
 
-use engine::{Activation, Content, Graph, Indices, Initializer, ParameterId, Rows, Tensor};
+use engine::{Activation, Graph, Indices, Initializer, ParameterId, Tensor};
 
 use super::{Outputs, Recording};
 use crate::albert::Albert;
@@ -46,8 +46,7 @@ impl MaskedWords {
 pub(super) fn record<'g>(on: &Recording<'_, 'g>, most_masked: usize) -> Outputs<'g> {
     let (graph, albert, axes) = (on.graph, on.albert, on.batch.axes);
     let masked = graph.axis("masked tokens", most_masked);
-    let masked_rows = graph.indices("masked_rows", Rows::Along(masked), Content::RowOf(axes.tokens));
-    let lists = [masked_rows, on.first_rows()];
+    let lists = [on.masked_rows(masked), on.first_rows()];
     let (last, [masked_rows, first_rows]) = albert.encode_rows(graph, on.batch, on.mode, lists);
     if !on.has_labels() {
         let pooled = albert.pooled(graph, last, first_rows);

@@ -144,7 +144,71 @@ mod tests {
         assert!(matches!(of_block(&block_of(&many)), Err(TableError::TooMany)));
     }
 
+    /// A block with its trailer, appended to a table; its handle.
+    fn append(table: &mut Vec<u8>, content: &[u8]) -> Vec<u8> {
+        let offset = table.len() as u64;
+        table.extend(content);
+        table.push(0);
+        let crc = checksum::append(checksum::append(0, content), &[0]);
+        table.extend(checksum::masked(crc).to_le_bytes());
+        [offset, content.len() as u64].into_iter().flat_map(varint).collect()
+    }
+
+    fn varint(mut value: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while value >= 0x80 {
+            bytes.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        bytes.push(value as u8);
+        bytes
+    }
+
+    /// A table of these blocks, whatever they hold, with right checksums and a right end.
+    fn table_of(blocks: &[Vec<u8>]) -> Vec<u8> {
+        let mut table = Vec::new();
+        let handles =
+            blocks.iter().map(|block| (Vec::new(), append(&mut table, block))).collect::<Vec<Entry>>();
+        let index = append(&mut table, &block_of(&handles));
+        let mut footer = [vec![0, 0], index].concat(); // no metaindex
+        footer.resize(FOOTER - 8, 0);
+        table.extend(footer);
+        table.extend(MAGIC.to_le_bytes());
+        table
+    }
+
     proptest! {
+        /// Whole checksums around anything: what is behind them is looked at, and is entries or an error.
+        #[test]
+        fn blocks_of_any_bytes_are_entries_or_none(
+            blocks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..4),
+        ) {
+            let expected: Result<Vec<_>, _> = blocks.iter().map(|block| of_block(block)).collect();
+            match (entries(&table_of(&blocks)), expected) {
+                (Ok(found), Ok(expected)) => prop_assert_eq!(found, expected.concat()),
+                (found, expected) => prop_assert!(found.is_err() && expected.is_err(), "{found:?}, {expected:?}"),
+            }
+        }
+
+        #[test]
+        fn a_table_is_read_as_it_was_written(
+            blocks in prop::collection::vec(
+                prop::collection::vec((prop::collection::vec(any::<u8>(), 0..9), prop::collection::vec(any::<u8>(), 0..9)), 0..5),
+                0..4,
+            ),
+            at in any::<prop::sample::Index>(),
+        ) {
+            let table = table_of(&blocks.iter().map(|entries| block_of(entries)).collect::<Vec<_>>());
+            prop_assert_eq!(entries(&table).unwrap(), blocks.concat());
+            let mut flipped = table.clone();
+            let at = at.index(table.len());
+            flipped[at] ^= 1;
+            // The padding of the end, and the handle of a metaindex that nobody reads, say nothing.
+            if let Ok(found) = entries(&flipped) {
+                prop_assert!(at >= table.len() - FOOTER && found == blocks.concat());
+            }
+        }
+
         #[test]
         fn any_bytes_are_a_block_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = of_block(&bytes);
