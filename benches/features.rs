@@ -6,9 +6,13 @@
 //!
 //! The file is looked for in the folder named by `ALBERT_DATA`, or in `../shared/data`; `taskset -c 0,1` limits the cores.
 
+#[path = "../tests/support/peak_memory.rs"]
+mod peak_memory;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use peak_memory::peak_memory;
 use train::finetuning::squad::Recovery;
 use train::finetuning::{Limits, Split, features, task};
 use train::tokenizer::{LoadOptions, Tokenizer};
@@ -37,7 +41,10 @@ fn main() -> anyhow::Result<()> {
     println!(
         "{} features, {tokens} tokens: {seconds:.1} s ({read_in:.1} s of them reading), {}",
         features.len(),
-        peak_memory()
+        peak_memory("self").map_or_else(
+            || "memory unknown".to_owned(),
+            |peak| format!("at most {} MB of memory", peak / 1_000_000)
+        )
     );
     let recovery = Recovery::of(&read.examples, &features);
     println!(
@@ -49,11 +56,4 @@ fn main() -> anyhow::Result<()> {
         recovery.nowhere.len()
     );
     Ok(())
-}
-
-/// The most memory that this process ever had.
-fn peak_memory() -> String {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.map_or_else(|| "memory unknown".to_owned(), |peak| format!("at most {} of memory", peak.trim()))
 }

@@ -4,6 +4,8 @@
 
 #[path = "support/data_folder.rs"]
 mod data_folder;
+#[path = "support/peak_memory.rs"]
+mod peak_memory;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -11,17 +13,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use data_folder::data;
+use peak_memory::peak_memory;
 use train::data::{Corpus, DataError, Format, Manifest, Preparation, Selection};
 use train::pretraining::{Dataset, MaskingOptions, SampleOptions, Statistics, WordStarts};
 use train::stories::{Split, story};
 use train::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
-
-/// The most memory this process ever had, in bytes; `None` where the system does not tell.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
-}
 
 fn prepare(sources: &[PathBuf], tokenizer: &Tokenizer, folder: &Path) -> Result<Manifest, DataError> {
     let reading = Format::Sentences.into();
@@ -74,7 +70,7 @@ fn text_becomes_small_shards_in_little_memory(
     );
     assert_eq!((manifest.counts.documents, manifest.counts.sentences), expected);
     assert!(output * 10 <= input * 6, "{output} of {input} bytes");
-    assert!(peak_memory().is_none_or(|bytes| bytes < 1 << 30), "{:?}", peak_memory());
+    assert!(peak_memory("self").is_none_or(|bytes| bytes < 1 << 30), "{:?}", peak_memory("self"));
     assert!(manifest.counts.unknown * 100 < manifest.counts.tokens, "{:?}", manifest.counts);
 
     let corpus = Arc::new(Corpus::open(folder.path()).unwrap());

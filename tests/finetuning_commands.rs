@@ -142,3 +142,44 @@ fn computing_again_changes_no_byte() {
     });
     assert!(kept == again);
 }
+
+/// A model is refused at a task that it was not made for, and a tokenizer at a model that it was not.
+#[test]
+fn what_does_not_belong_together_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, data) = (pretrained(folder.path()), table(folder.path()));
+    let out = folder.path().join("classes");
+    let given = ["finetune", "table", "--out", text(&out), "--model", text(&model), "--data", text(&data)];
+    albert(&[&given[..], &BRIEF].concat());
+    let refused = |arguments: &[&str]| {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_albert-train")).args(arguments).output().expect("it starts");
+        assert!(!output.status.success(), "{arguments:?}");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    // Two classes, and a task of three; a head for classes, and a task of questions.
+    let pairs = folder.path().join("dev_matched.tsv");
+    fs::write(&pairs, "index\tsentence1\tsentence2\tgold_label\n0\ta boat\ta hat\tneutral\n")
+        .expect("a file");
+    let (code, error) = refused(&["evaluate", "glue", "mnli", "--model", text(&out), "--data", text(&pairs)]);
+    assert!(code == Some(8) && error.contains("classifier.") && error.contains("shape"), "{error}");
+    let questions = questions(folder.path(), false);
+    let (code, error) = refused(&["evaluate", "squad", "--model", text(&out), "--data", text(&questions)]);
+    assert!(code == Some(8) && error.contains("qa_outputs."), "{error}");
+    // More pieces than the model has rows.
+    let mut pieces: String =
+        ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].map(|piece| format!("{piece}\n")).concat();
+    pieces.extend((0..20_000).map(|piece| format!("w{piece}\n")));
+    let vocabulary = folder.path().join("vocab.txt");
+    fs::write(&vocabulary, pieces).expect("a file");
+    let other = folder.path().join("other");
+    let given = ["finetune", "table", "--out", text(&other), "--model", text(&model), "--data", text(&data)];
+    let (code, error) = refused(&[&given[..], &["--tokenizer", text(&vocabulary)]].concat());
+    assert!(
+        code == Some(2) && error.contains("20005 pieces") && error.contains("do not belong together"),
+        "{error}"
+    );
+    let (code, error) =
+        refused(&["finetune", "glue", "cola2", "--model", text(&model), "--data", text(&data)]);
+    assert!(code == Some(2) && error.contains("there is no task `cola2`"), "{error}");
+}

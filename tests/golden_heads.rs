@@ -244,6 +244,54 @@ fn spans_are_the_recorded_ones() {
     }
 }
 
+/// No recorded model has classes of tokens with gradients: there they are what differences of the loss say, on the reference
+/// in f64.
+#[test]
+fn the_gradients_of_token_classes_are_those_of_differences() {
+    /// A step along one weight, of the size of weights: differences lose h² of its third derivative, and 1e-16 / h to rounding.
+    const STEP: f32 = 1e-3;
+    const TOLERANCE: f64 = 10.0 * (STEP * STEP) as f64;
+    let folder = &golden_folders("classification_")[0];
+    let mut golden = Golden::load(folder);
+    let head = Head::TokenClassification { outputs: 4, dropout: 0.0 };
+    let fresh = Fresh::Head { seed: 3, allowed: &[] };
+    let model = model::load_head(folder, &head, fresh).expect("a model directory");
+    let [tokens, sequences] = golden.lengths();
+    // Every third token is asked about.
+    golden.inputs.integer("labels", (0..tokens as i32).map(|row| row % 4));
+    let asked = tokens.div_ceil(3) as f32;
+    golden.inputs.real("weights", (0..tokens).map(|row| if row % 3 == 0 { 1.0 / asked } else { 0.0 }));
+    let mut runtime = runtime(Device::Reference, &model);
+    let options = PlanOptions { precision: runtime.precision(), recompute: Recompute::None };
+    let capacity = Capacity { tokens, sequences, masked: 0 };
+    let [training, evaluation] = [Mode::Training, Mode::Evaluation].map(|mode| {
+        let plan = model.albert.plan(&head, capacity, mode, options).expect("all are trained");
+        runtime.load(plan).expect("memory")
+    });
+    golden.run(&mut runtime, training, &[tokens, sequences]);
+    let gradients: Vec<f64> = runtime.read(State::Gradients);
+    let mut loss_with = |place: usize, value: f32| {
+        let mut values = model.values.clone();
+        values[place] = value;
+        runtime.write(State::Values, &values);
+        golden.run(&mut runtime, evaluation, &[tokens, sequences]);
+        runtime.output(evaluation, "loss")[0]
+    };
+    for (part, range) in model.albert.parameters().placed_parts() {
+        let largest = range
+            .clone()
+            .max_by(|&a, &b| gradients[a].abs().total_cmp(&gradients[b].abs()))
+            .expect("weights");
+        for place in [range.start, range.start + range.len() / 2, largest] {
+            let [above, below] = [STEP, -STEP].map(|step| model.values[place] + step);
+            let difference = loss_with(place, above) - loss_with(place, below);
+            let expected = difference / (f64::from(above) - f64::from(below));
+            let distance = (gradients[place] - expected).abs();
+            assert!(distance <= TOLERANCE, "{}: {} and {expected}", part.name, gradients[place]);
+        }
+    }
+}
+
 fn answerable(folder: &Path) -> Golden {
     let mut golden = Golden::load(folder);
     let [start, end] = ["in.start_positions", "in.end_positions"].map(|name| golden.rows(name));

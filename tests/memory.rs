@@ -1,10 +1,14 @@
 //! Memory: as much as was said, and where there is too little, an error.
 #![cfg(target_os = "linux")]
 
+#[path = "support/peak_memory.rs"]
+mod peak_memory;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use peak_memory::peak_memory;
 use train::stories::{Split, story};
 use train::tokenizer::{Tokenizer, TrainOptions};
 
@@ -33,13 +37,6 @@ fn run_of_base(folder: &Path, shell: &str) -> Command {
     command
 }
 
-/// The most memory that a process has had so far, in bytes; `None` once it has ended.
-fn peak(process: u32) -> Option<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<f64>().ok()? * 1024.0)
-}
-
 #[test]
 fn a_run_takes_the_memory_that_it_says() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -51,7 +48,7 @@ fn a_run_takes_the_memory_that_it_says() {
         }
         let process = command.spawn().expect("the program starts");
         let mut most: f64 = 0.0;
-        while let Some(peak) = peak(process.id()) {
+        while let Some(peak) = peak_memory(&process.id().to_string()).map(|peak| peak as f64) {
             most = most.max(peak);
             std::thread::sleep(Duration::from_millis(2));
         }

@@ -1,5 +1,7 @@
 //! Heads for fine-tuning beside transformers: what we save gives the same logits there, and what it saves gives the same here.
 
+#[path = "support/orders.rs"]
+mod orders;
 #[path = "support/python.rs"]
 mod python;
 mod support;
@@ -10,8 +12,6 @@ use engine::{Bindings, Device, PlanOptions, Recompute, Runtime, State};
 use model::{Albert, AlbertConfig, Capacity, Head, LoadedModel, Mode};
 use support::{assert_close, devices, recorded};
 
-/// Between two orders of summation in f32; 1e-6 is what is seen.
-const TOLERANCE: f64 = 1e-4;
 /// Of the three sequences of `heads.py`, or of a question's three options.
 const LENGTHS: [usize; 3] = [10, 7, 4];
 const DROPOUT: f64 = 0.1;
@@ -87,7 +87,8 @@ fn compare(folder: &Path, model: &LoadedModel) {
         } else {
             expected.to_vec()
         };
-        assert_close(&found, &expected, TOLERANCE, &format!("{}: {name}", folder.display()));
+        let tolerance = orders::between_orders_of_summation(model.albert.config());
+        assert_close(&found, &expected, tolerance, &format!("{}: {name}", folder.display()));
     }
 }
 

@@ -9,7 +9,7 @@ use train::exit::ExitCode;
 use crate::program::{Scene, run, text};
 
 /// A recorded TensorFlow checkpoint with a tokenizer beside it, as releases have one.
-fn checkpoint() -> Scene {
+pub fn checkpoint() -> Scene {
     let scene = Scene::new();
     let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tf_checkpoint");
     fs::create_dir(scene.path("release")).unwrap();
@@ -54,7 +54,7 @@ fn a_checkpoint_becomes_a_model() {
 }
 
 /// Packs a folder's files as `albert_base/…`, in the form of a release.
-fn pack(scene: &Scene, folder: &str, archive: &str) -> String {
+pub fn pack(scene: &Scene, folder: &str, archive: &str) -> String {
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     tar.append_dir_all("albert_base", scene.path(folder)).unwrap();
     scene.file(archive, tar.into_inner().unwrap().finish().unwrap())
