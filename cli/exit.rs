@@ -8,10 +8,12 @@ use model::ModelError;
 use train::config::ConfigError;
 use train::data::DataError;
 use train::exit::{Classify, ExitCode};
+use train::finetuning::UnknownTask;
 use train::inference::InferenceError;
 use train::run::checkpoint::{CheckpointError, TensorError};
 use train::run::directory::DirectoryError;
 use train::run::lock::LockError;
+use train::tables::InputError;
 use train::threads::ThreadsError;
 use train::tokenizer::TokenizerError;
 use train::training::{SessionError, TrainError};
@@ -34,6 +36,8 @@ const KNOWN: &[fn(&(dyn Error + 'static)) -> Option<ExitCode>] = &[
     classify::<LockError>,
     classify::<ThreadsError>,
     classify::<DataError>,
+    classify::<InputError>,
+    classify::<UnknownTask>,
     classify::<InferenceError>,
     classify::<ModelError>,
     classify::<TokenizerError>,

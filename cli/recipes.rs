@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
+use train::config::recipe::{self, Recipe};
 use train::config::{Finetune, Layers, Source};
 use train::exit::ExitCode;
 use train::files::{Disk, replace};
-use train::finetuning::recipe::{self, Recipe};
 
 use crate::output::{say, tell};
 

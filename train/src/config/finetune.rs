@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::pretrain::{check_device, check_moments, check_saving};
+use super::recipe::{Recipe, Size};
 use super::{
     DeviceSettings, Implied, Interval, KeyHelp, LearningSettings, Objections, Recompute, Settings, Span,
 };
-use crate::finetuning::recipe::{Recipe, Size};
 use crate::optimization::{OptimizerKind, Schedule};
 
 /// Everything a fine-tuning run can be told.

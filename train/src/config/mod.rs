@@ -22,6 +22,7 @@ mod layers;
 mod model;
 mod nearest;
 mod pretrain;
+pub mod recipe;
 mod resolve;
 mod resume;
 #[cfg(test)]

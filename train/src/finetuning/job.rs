@@ -11,10 +11,10 @@ use model::{
 use super::answering::{Answering, head};
 use super::features::{self, Feature, Limits};
 use super::objective::{Examined, Finetuning, identity};
-use super::recipe::Size;
 use super::squad::{Squad, SquadHead, Version};
 use super::task::{Example, Split, Task};
 use super::tasks::{Columns, Level, Race, STORIES, Table, Wanted};
+use crate::config::recipe::Size;
 use crate::config::{AnswerHead, DeviceSettings, Finetune, RaceLevel, Span, TableKind};
 use crate::run::directory::model_in;
 use crate::tokenizer::{LoadOptions, Tokenizer};

@@ -16,7 +16,6 @@ mod job;
 mod objective;
 mod predictor;
 mod published;
-pub mod recipe;
 mod results;
 mod seeds;
 pub mod squad;
@@ -36,4 +35,4 @@ pub use seeds::{SeedResult, SeedSummary};
 pub use task::{
     Example, Examples, Figures, FileReport, GoldAnswer, Input, Kind, Split, Target, Task, baseline,
 };
-pub use tasks::{TASKS, UnknownTask, task};
+pub use tasks::{UnknownTask, task};

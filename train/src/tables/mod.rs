@@ -29,6 +29,7 @@ use std::path::Path;
 
 pub use error::InputError;
 pub(crate) use error::excerpt;
+pub(crate) use jsonl::reason;
 use model::wire::unpacked::Limited;
 
 /// What some programs put before UTF-8 text.
@@ -99,11 +100,6 @@ impl Row<'_> {
     /// The names of the columns.
     pub fn columns(&self) -> &[String] {
         &self.columns
-    }
-
-    /// Whether there is a column of this name.
-    pub fn has(&self, column: &str) -> bool {
-        self.columns.iter().any(|name| name == column)
     }
 
     /// The cell of a column, if there is such a column.

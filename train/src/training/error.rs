@@ -228,12 +228,11 @@ impl Classify for SessionError {
             Self::Tokenizer(error) => error.exit_code(),
             Self::Model(error) => error.exit_code(),
             Self::Input(error) => error.exit_code(),
+            Self::UnknownTask(error) => error.exit_code(),
             Self::NothingToLearn { .. } | Self::TooFewToDivide { .. } => ExitCode::Data,
-            Self::MixedSources { .. }
-            | Self::Vocabulary { .. }
-            | Self::UnknownTask(_)
-            | Self::NoModel
-            | Self::NoData => ExitCode::Usage,
+            Self::MixedSources { .. } | Self::Vocabulary { .. } | Self::NoModel | Self::NoData => {
+                ExitCode::Usage
+            }
             Self::Directory(error) => error.exit_code(),
             Self::Checkpoint(error) => error.exit_code(),
             Self::Train(error) => error.exit_code(),

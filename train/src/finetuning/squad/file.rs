@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::finetuning::task::{Example, GoldAnswer, Input, Split, Target};
-use crate::tables::{InputError, excerpt, open};
+use crate::tables::{InputError, excerpt, open, reason};
 
 /// The whole of a file.
 #[derive(Debug, Deserialize)]
@@ -131,9 +131,7 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<
             true => "the file ends too early: fetch it again",
             false => "fetch the file again, or mend this place",
         };
-        let reason = error.to_string();
-        let reason = reason.split(" at line ").next().unwrap_or(&reason);
-        let problem = format!("not {what} (column {}: {reason})", error.column());
+        let problem = format!("not {what} (column {}: {})", error.column(), reason(&error));
         InputError::content(path, Some(error.line() as u64), problem, advice)
     })?;
     Ok((text, content))

@@ -68,15 +68,6 @@ pub struct Squad {
     threshold: Option<f64>,
 }
 
-/// What is found about the answers to a set of questions of version 2.0.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Threshold {
-    /// The largest null score at which a question is answered.
-    pub value: f64,
-    /// Whether it was searched on these very questions.
-    pub is_searched: bool,
-}
-
 impl Squad {
     /// SQuAD with one of the heads; version 1.1 has the span head only.
     pub fn new(version: Version, head: SquadHead) -> Self {
@@ -115,16 +106,15 @@ impl Squad {
         if score.is_finite() { score.clamp(NO_TEXT, -NO_TEXT) } else { -NO_TEXT }
     }
 
-    /// The threshold to use for these questions: the given one, else the one with the best F1 where all answers are known, else
+    /// The largest null score at which one of these questions is answered: the given one, else the one with the best F1 where all answers are known, else
     /// 0.
-    pub fn threshold(&self, examples: &[Example], answers: &[Answer]) -> Threshold {
+    pub fn threshold(&self, examples: &[Example], answers: &[Answer]) -> f64 {
         match self.threshold {
-            Some(value) => Threshold { value, is_searched: false },
+            Some(value) => value,
             None if examples.iter().all(|example| example.target.is_some()) => {
-                let (_, value) = best_threshold(&self.scored(examples, answers), |fit| fit.f1);
-                Threshold { value, is_searched: true }
+                best_threshold(&self.scored(examples, answers), |fit| fit.f1).1
             }
-            None => Threshold { value: 0.0, is_searched: false },
+            None => 0.0,
         }
     }
 
@@ -237,7 +227,7 @@ impl Task for Squad {
             let figures = version1(&scored);
             return vec![(name("f1"), figures.f1), (name("exact_match"), figures.exact_match)];
         }
-        let threshold = self.threshold(examples, answers).value;
+        let threshold = self.threshold(examples, answers);
         let figures = version2(&with_threshold(&scored, threshold));
         let mut list = vec![(name("f1"), figures.f1), (name("exact"), figures.exact)];
         if let Some(part) = figures.answerable {

@@ -40,7 +40,7 @@ pub(super) fn write(
     folder: &Path,
 ) -> Result<Vec<PathBuf>, InputError> {
     let pairs = || examples.iter().map(|example| example.id.as_str()).zip(answers);
-    let threshold = squad.threshold(examples, answers).value;
+    let threshold = squad.threshold(examples, answers);
     let text = |answer| match squad.version {
         Version::Two if squad.null_score(answer) > threshold => "",
         _ => best_text(answer),

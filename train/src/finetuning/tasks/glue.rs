@@ -3,7 +3,8 @@
 //! The files are read as the site gives them out (TSV, quotation marks are text) and as the Hugging Face Hub keeps them
 //! (Parquet; its order of the classes is not always the reference's, so its numbers are translated).
 
-use super::table::{Columns, Part, Score, Table, Wanted};
+use super::score::Score;
+use super::table::{Columns, Part, Table, Wanted};
 use crate::finetuning::task::Split::{Dev, Test, Train};
 
 /// One of GLUE's tasks.
@@ -17,6 +18,8 @@ pub struct Glue {
     columns: [[&'static str; 3]; 2],
     /// The names of the columns of a file without a line of names.
     names: Option<&'static [&'static str]>,
+    /// Whether line feeds within its texts made lines with too few columns, which the reference leaves out.
+    skip_short: bool,
     /// Its classes in the order of the reference; none for values.
     labels: &'static [&'static str],
     /// The same in the order of the Hub.
@@ -52,6 +55,7 @@ pub const GLUE: [Glue; 10] = [
         folders: &["CoLA", "cola"],
         columns: [SENTENCE, SENTENCE],
         names: Some(&["source", "label", "mark", "sentence"]),
+        skip_short: false,
         labels: BINARY,
         hub_labels: BINARY,
         parts: &parts([8551, 1043, 1063], "CoLA"),
@@ -62,6 +66,7 @@ pub const GLUE: [Glue; 10] = [
         folders: &["SST-2", "sst2"],
         columns: [SENTENCE, SENTENCE],
         names: None,
+        skip_short: false,
         labels: BINARY,
         hub_labels: BINARY,
         parts: &parts([67_349, 872, 1821], "SST-2"),
@@ -72,6 +77,7 @@ pub const GLUE: [Glue; 10] = [
         folders: &["MRPC", "mrpc"],
         columns: [["#1 String", "#2 String", "Quality"], SENTENCES],
         names: None,
+        skip_short: false,
         labels: BINARY,
         hub_labels: BINARY,
         parts: &parts([3668, 408, 1725], "MRPC"),
@@ -82,6 +88,7 @@ pub const GLUE: [Glue; 10] = [
         folders: &["STS-B", "stsb"],
         columns: [["sentence1", "sentence2", "score"], SENTENCES],
         names: None,
+        skip_short: false,
         labels: &[],
         hub_labels: &[],
         parts: &parts([5749, 1500, 1379], "STS-B"),
@@ -92,6 +99,7 @@ pub const GLUE: [Glue; 10] = [
         folders: &["QQP", "qqp"],
         columns: [["question1", "question2", "is_duplicate"], ["question1", "question2", "label"]],
         names: None,
+        skip_short: true,
         labels: BINARY,
         hub_labels: BINARY,
         parts: &parts([363_846, 40_430, 390_965], "QQP"),
@@ -102,6 +110,7 @@ pub const GLUE: [Glue; 10] = [
         folders: &["MNLI", "mnli"],
         columns: [["sentence1", "sentence2", "gold_label"], ["premise", "hypothesis", "label"]],
         names: None,
+        skip_short: false,
         labels: INFERENCE,
         hub_labels: HUB_INFERENCE,
         parts: &MNLI,
@@ -112,6 +121,7 @@ pub const GLUE: [Glue; 10] = [
         folders: &["QNLI", "qnli"],
         columns: [["question", "sentence", "label"]; 2],
         names: None,
+        skip_short: false,
         labels: ENTAILMENT,
         hub_labels: ENTAILMENT,
         parts: &parts([104_743, 5463, 5463], "QNLI"),
@@ -122,6 +132,7 @@ pub const GLUE: [Glue; 10] = [
         folders: &["RTE", "rte"],
         columns: [SENTENCES, SENTENCES],
         names: None,
+        skip_short: false,
         labels: ENTAILMENT,
         hub_labels: ENTAILMENT,
         parts: &parts([2490, 277, 3000], "RTE"),
@@ -132,6 +143,7 @@ pub const GLUE: [Glue; 10] = [
         folders: &["WNLI", "wnli"],
         columns: [SENTENCES, SENTENCES],
         names: None,
+        skip_short: false,
         labels: BINARY,
         hub_labels: BINARY,
         parts: &parts([635, 71, 146], "WNLI"),
@@ -142,6 +154,7 @@ pub const GLUE: [Glue; 10] = [
         folders: &["diagnostic", "ax"],
         columns: [SENTENCES, ["premise", "hypothesis", "label"]],
         names: None,
+        skip_short: false,
         labels: INFERENCE,
         hub_labels: HUB_INFERENCE,
         parts: &[Part {
@@ -209,6 +222,15 @@ impl Glue {
         tests.map(move |part| (part.submission, part.rows, labels))
     }
 
+    /// The figure by which the best model is chosen: the first, on the first of several groups.
+    fn selection(&self) -> String {
+        let group = self.parts.iter().find(|part| part.split == Dev).map_or("", |part| part.group);
+        match (self.scores[0].name(), group) {
+            (score, "") => score.to_owned(),
+            (score, group) => format!("{score}_{group}"),
+        }
+    }
+
     /// The task.
     pub fn table(&'static self) -> Table {
         Table {
@@ -216,11 +238,13 @@ impl Glue {
             folders: self.folders,
             columns: self.columns.map(Columns::from),
             names: self.names,
+            skip_short: self.skip_short,
             wanted: if self.labels.is_empty() { Wanted::Value } else { Wanted::Classes },
             labels: self.labels.iter().map(|&label| label.to_owned()).collect(),
             hub_labels: self.hub_labels.iter().map(|&label| label.to_owned()).collect(),
             parts: self.parts,
             scores: self.scores.to_vec(),
+            selection: self.selection(),
         }
     }
 }

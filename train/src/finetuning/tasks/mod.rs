@@ -2,7 +2,8 @@
 //!
 //! | file | what a reader finds there |
 //! |---|---|
-//! | `table` | one kind of task for all tables: classes, values, word classes, with GLUE's scores |
+//! | `table` | one kind of task for all tables: classes, values, word classes |
+//! | `score` | GLUE's scores |
 //! | `glue` | the ten tables of GLUE |
 //! | `own` | a table of one's own |
 //! | `race` | RACE |
@@ -13,19 +14,22 @@ mod files;
 mod glue;
 mod own;
 mod race;
+mod score;
 mod stories;
 mod table;
 
 pub use glue::{GLUE, Glue};
 pub use race::{Level, Race};
+pub use score::Score;
 pub use stories::{STORIES, Stories};
-pub use table::{Columns, Part, Score, Table, Wanted};
+pub use table::{Columns, Part, Table, Wanted};
 
 use super::squad::{Squad, SquadHead, Version};
 use super::task::Task;
+use crate::exit::{Classify, ExitCode};
 
 /// The name of every task with files of its own, in the order of the published tables.
-pub const TASKS: [&str; 13] = [
+const TASKS: [&str; 13] = [
     "cola",
     "sst-2",
     "mrpc",
@@ -50,6 +54,12 @@ const STORIES_SEED: u64 = 1;
 pub struct UnknownTask {
     /// What was asked for.
     name: String,
+}
+
+impl Classify for UnknownTask {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Usage
+    }
 }
 
 /// The task of a name; case, hyphens and dots do not matter (`SST2` is `sst-2`). Version 2.0 of SQuAD has its own head; another

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::files;
-use super::table::{Columns, Score, Table, Wanted};
+use super::score::Score;
+use super::table::{Columns, Table, Wanted};
 use crate::finetuning::task::Split;
 use crate::tables::{self, Cell, Format, InputError};
 
@@ -48,10 +49,12 @@ impl Table {
             folders: &[],
             columns: [columns.clone(), columns],
             names: None,
+            skip_short: false,
             wanted,
             hub_labels: Vec::new(),
             labels,
             parts: &[],
+            selection: scores[0].name().to_owned(),
             scores,
         }
     }

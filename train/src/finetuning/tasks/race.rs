@@ -13,7 +13,7 @@ use crate::files::{Disk, names, replace};
 use crate::finetuning::answers::Answer;
 use crate::finetuning::features::{Feature, FeatureTarget, Ids, Limits, Sequence};
 use crate::finetuning::task::{Example, Examples, Figures, FileReport, Input, Kind, Split, Target, Task};
-use crate::tables::{InputError, excerpt, open};
+use crate::tables::{InputError, excerpt, open, reason};
 use crate::tokenizer::Encoder;
 
 /// How hard the passages are: for pupils of middle or of high schools.
@@ -100,12 +100,10 @@ impl Race {
             let begins = line + blank.filter(|&&byte| byte == b'\n').count() as u64;
             let Some(passage) = passages.next() else { break };
             let passage = passage.map_err(|error| {
-                let reason = error.to_string();
-                let reason = reason.split(" at line ").next().unwrap_or(&reason).to_owned();
                 InputError::content(
                     path,
                     Some(error.line() as u64),
-                    format!("no passage as RACE's are (column {}: {reason})", error.column()),
+                    format!("no passage as RACE's are (column {}: {})", error.column(), reason(&error)),
                     "a passage is a JSON object with article, questions, options and answers; fetch the file again",
                 )
             })?;

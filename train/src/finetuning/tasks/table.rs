@@ -5,13 +5,11 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::files;
+use super::score::Score;
 use crate::files::{Disk, replace};
 use crate::finetuning::answers::Answer;
 use crate::finetuning::features::{Feature, FeatureTarget, Limits, Sequence};
 use crate::finetuning::task::{Example, Examples, Figures, FileReport, Input, Kind, Split, Target, Task};
-use crate::scores::classes::Confusion;
-use crate::scores::correlation::{pearson, spearman};
-use crate::scores::entities;
 use crate::tables::{self, Cell, Format, InputError, Row};
 use crate::tokenizer::Encoder;
 
@@ -45,35 +43,6 @@ pub enum Wanted {
     WordClasses,
 }
 
-/// A figure by which a table is judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Score {
-    /// The share of right classes.
-    Accuracy,
-    /// F1 of class 1.
-    F1,
-    /// Matthews' correlation.
-    Matthews,
-    /// Pearson's correlation.
-    Pearson,
-    /// Spearman's correlation.
-    Spearman,
-    /// F1 of entities in words.
-    Entities,
-}
-
-impl Score {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Accuracy => "accuracy",
-            Self::F1 | Self::Entities => "f1",
-            Self::Matthews => "matthews",
-            Self::Pearson => "pearson",
-            Self::Spearman => "spearman",
-        }
-    }
-}
-
 /// One official file of a task.
 #[derive(Clone, Copy, Debug)]
 pub struct Part {
@@ -101,6 +70,8 @@ pub struct Table {
     pub(super) columns: [Columns; 2],
     /// The names of the columns of labelled text files without a line of names.
     pub(super) names: Option<&'static [&'static str]>,
+    /// Whether lines with too few columns are left out, as the reference does where line feeds within texts made them.
+    pub(super) skip_short: bool,
     pub(super) wanted: Wanted,
     /// The classes in the order of the model's outputs.
     pub(super) labels: Vec<String>,
@@ -109,6 +80,8 @@ pub struct Table {
     /// The official files; none for a table of one's own.
     pub(super) parts: &'static [Part],
     pub(super) scores: Vec<Score>,
+    /// The figure by which the best model is chosen.
+    pub(super) selection: String,
 }
 
 /// The columns that may number the rows.
@@ -129,7 +102,7 @@ impl Table {
         let columns = &self.columns[usize::from(is_hub)];
         let before = examples.len();
         let mut empty = 0;
-        let options = tables::Options { names, skip_short: self.name == "qqp" };
+        let options = tables::Options { names, skip_short: self.skip_short };
         let skipped = tables::read(path, format, &options, &mut |row| {
             let input = self.input(row, columns)?;
             empty += usize::from(matches!(&input, Input::Texts { first, .. } if first.trim().is_empty()));
@@ -238,50 +211,6 @@ impl Table {
                 format!("the labels of {} are {}", self.name, listed(&self.labels)),
             )
         })
-    }
-
-    /// One figure over those examples whose target is known.
-    fn figure(&self, score: Score, pairs: &[(&Target, &Answer)]) -> f64 {
-        let classes = || -> (Vec<u32>, Vec<u32>) {
-            let none = self.labels.len() as u32;
-            let of = |(target, answer): &(&Target, &Answer)| match target {
-                Target::Class(label) => Some((*label, answer.class().unwrap_or(none))),
-                _ => None,
-            };
-            pairs.iter().filter_map(of).unzip()
-        };
-        let values = || -> (Vec<f64>, Vec<f64>) {
-            let of = |(target, answer): &(&Target, &Answer)| match (target, answer) {
-                (Target::Value(label), Answer::Value(value)) => Some((f64::from(*label), f64::from(*value))),
-                _ => None,
-            };
-            pairs.iter().filter_map(of).unzip()
-        };
-        let words = || {
-            pairs.iter().filter_map(|(target, answer)| match (target, answer) {
-                (Target::Classes(labels), Answer::Words(found)) => {
-                    Some((labels.as_slice(), found.as_slice()))
-                }
-                _ => None,
-            })
-        };
-        let figure = match (score, self.wanted) {
-            (Score::Accuracy, Wanted::WordClasses) => entities::accuracy(words()),
-            (Score::Entities, _) => entities::f1(words(), &self.labels),
-            (Score::Pearson, _) => pearson(&values().0, &values().1),
-            (Score::Spearman, _) => spearman(&values().0, &values().1),
-            _ => {
-                let (labels, found) = classes();
-                let confusion = Confusion::new(&labels, &found);
-                match score {
-                    Score::F1 => confusion.f1(),
-                    Score::Matthews => confusion.matthews(),
-                    _ => confusion.accuracy(),
-                }
-            }
-        };
-        // Of no examples, and of constants that correlate with nothing, no figure can be made: they show no skill.
-        if figure.is_finite() { figure } else { 0.0 }
     }
 
     /// An answer as it stands in a prediction file.
@@ -407,14 +336,15 @@ impl Task for Table {
         let mut figures = Figures::new();
         for &score in &self.scores {
             if groups.len() < 2 {
-                figures.push((Cow::Borrowed(score.name()), self.figure(score, &known(None))));
+                figures
+                    .push((Cow::Borrowed(score.name()), score.of(self.wanted, &self.labels, &known(None))));
                 continue;
             }
             for &group in &groups {
                 let pairs = known(Some(group));
                 if !pairs.is_empty() {
                     let name = format!("{}_{group}", score.name());
-                    figures.push((Cow::Owned(name), self.figure(score, &pairs)));
+                    figures.push((Cow::Owned(name), score.of(self.wanted, &self.labels, &pairs)));
                 }
             }
         }
@@ -422,10 +352,7 @@ impl Task for Table {
     }
 
     fn selection(&self) -> &str {
-        match self.name.as_str() {
-            "mnli" => "accuracy_matched",
-            _ => self.scores.first().map_or("accuracy", |score| score.name()),
-        }
+        &self.selection
     }
 
     fn write(
