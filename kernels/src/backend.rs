@@ -2,6 +2,7 @@
 
 use crate::cpu::CpuPrecision;
 use crate::cpu::simd::Stored;
+use crate::cuda::{Cuda, CudaPrecision, Global};
 use crate::memory::{Buffer, DeviceError, Host, Memory};
 use crate::precision::{F64, Masters, Precision};
 use crate::{
@@ -61,6 +62,14 @@ pub trait Backend: Send + Sync {
 
     /// Makes a buffer all zeros.
     fn clear(&self, buffer: &mut <Self::Memory as Memory>::Buffer);
+
+    /// Whether everything that was asked for so far has been done, as far as is known without waiting: after a first failure nothing is.
+    ///
+    /// # Errors
+    /// What failed first.
+    fn status(&self) -> Result<(), DeviceError> {
+        Ok(())
+    }
 
     /// Runs `work`, a list of kernel calls, where the device likes to be called from.
     fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
@@ -136,6 +145,17 @@ macro_rules! operations {
             ) {
                 operands.check(constants);
                 $module::cpu::$function(self, constants, operands);
+            })*
+        }
+
+        impl<P: CudaPrecision> Kernels<P> for Cuda {
+            $(fn $method(
+                &self,
+                constants: &$constants,
+                operands: $module::$operands<'_, Global, operations!(P $($lifted)?)>,
+            ) {
+                operands.check(constants);
+                $module::cuda::$function(self, constants, operands);
             })*
         }
     };

@@ -10,13 +10,41 @@ use crate::precision::Element;
 use crate::random::Philox;
 
 /// Why a device cannot do what it is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
     /// Memory that the system did not give.
     #[error("out of memory: the system gives no {bytes} bytes in one piece")]
     OutOfMemory {
         /// How many bytes were asked for.
         bytes: usize,
+    },
+    /// Memory that a GPU did not give.
+    #[error("out of memory: the GPU gives no {bytes} bytes in one piece, {free} of its {total} are free")]
+    OutOfDeviceMemory {
+        /// How many bytes were asked for.
+        bytes: usize,
+        /// How many were free.
+        free: usize,
+        /// How many it has.
+        total: usize,
+    },
+    /// Kernels that do not compile, or not for this GPU.
+    #[error("the kernels of `{program}` do not compile for this GPU: {log}")]
+    Compile {
+        /// The program.
+        program: String,
+        /// What the compiler said.
+        log: String,
+    },
+    /// A device that does not work any more.
+    #[error("{device} failed at {what}: {error}; what was computed since the last checkpoint is lost")]
+    Failed {
+        /// Which.
+        device: String,
+        /// What it was asked for.
+        what: String,
+        /// What its driver said.
+        error: String,
     },
 }
 

@@ -14,6 +14,7 @@ use crate::memory::{Length, Memory};
 use crate::precision::Precision;
 
 pub(crate) mod cpu;
+pub(crate) mod cuda;
 pub(crate) mod erf;
 pub(crate) mod reference;
 

@@ -1,6 +1,7 @@
 //! Weighted sum of two matrices: `y = alpha · a + beta · b`.
 
 pub(crate) mod cpu;
+pub(crate) mod cuda;
 pub(crate) mod reference;
 
 use crate::contract::shapes;

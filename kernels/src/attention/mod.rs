@@ -15,6 +15,7 @@ use crate::memory::{Length, Memory};
 use crate::precision::Precision;
 
 pub(crate) mod cpu;
+pub(crate) mod cuda;
 pub(crate) mod reference;
 
 /// Shape of an attention.

@@ -3,6 +3,7 @@
 //! Slicing columns, placing them, and the gradients of both are this one kernel: concatenation is two placements.
 
 pub(crate) mod cpu;
+pub(crate) mod cuda;
 pub(crate) mod reference;
 
 use crate::contract::{rows, shapes};

@@ -10,6 +10,7 @@ use crate::precision::Precision;
 use crate::random::Philox;
 
 pub(crate) mod cpu;
+pub(crate) mod cuda;
 pub(crate) mod reference;
 
 /// Where a kernel's dropout coins come from in one run of a plan.

@@ -1,6 +1,7 @@
 //! Sum of three table look-ups: `y[t] = words[token[t]] + positions[position[t]] + segments[segment[t]]`.
 
 pub(crate) mod cpu;
+pub(crate) mod cuda;
 pub(crate) mod reference;
 
 use crate::Cost;

@@ -1,6 +1,7 @@
 //! Row selection: `y[i] = x[rows[i]]`. Heads read the rows they want: masked tokens, first tokens.
 
 pub(crate) mod cpu;
+pub(crate) mod cuda;
 pub(crate) mod reference;
 
 use crate::contract::{rows, shapes};

@@ -11,6 +11,7 @@ use crate::precision::Precision;
 use crate::{Cost, Store};
 
 pub(crate) mod cpu;
+pub(crate) mod cuda;
 pub(crate) mod reference;
 
 /// Shape and constants of a layer norm. Rows come from the operands.

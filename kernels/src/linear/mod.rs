@@ -9,6 +9,7 @@ use crate::precision::Precision;
 use crate::{Activation, Cost, Store};
 
 pub(crate) mod cpu;
+pub(crate) mod cuda;
 pub(crate) mod reference;
 
 /// Shape of a linear map.

@@ -6,6 +6,7 @@
 //! segment, 1 if either norm is 0. The LAMB paper (You et al. 2020, algorithm 2) differs by bias correction of m and v.
 
 pub(crate) mod cpu;
+pub(crate) mod cuda;
 pub(crate) mod reference;
 
 use crate::contract::shapes;

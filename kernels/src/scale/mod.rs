@@ -1,6 +1,7 @@
 //! Product with a constant: `y = factor · x`, stored or added. Also how a gradient passes through [`crate::add`].
 
 pub(crate) mod cpu;
+pub(crate) mod cuda;
 pub(crate) mod reference;
 
 use crate::contract::shapes;

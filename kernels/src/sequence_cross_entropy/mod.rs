@@ -7,6 +7,7 @@
 //! would begin. Rows past the last offset are dead: they are never read, and their gradient is 0.
 
 pub(crate) mod cpu;
+pub(crate) mod cuda;
 pub(crate) mod reference;
 
 use crate::contract::shapes;

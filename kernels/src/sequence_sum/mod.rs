@@ -3,6 +3,7 @@
 //! Rows past the last offset are dead: they are never read, and every gradient is 0 there.
 
 pub(crate) mod cpu;
+pub(crate) mod cuda;
 pub(crate) mod reference;
 
 use crate::contract::shapes;

@@ -2,6 +2,7 @@
 //! A row of weight 0 adds nothing and gets a gradient of 0, whatever it holds: it fills up a batch.
 
 pub(crate) mod cpu;
+pub(crate) mod cuda;
 pub(crate) mod reference;
 
 use crate::contract::shapes;

@@ -1,0 +1,133 @@
+//! Kernels from source, for the device at hand: compiled by NVRTC once, then read from the disk.
+
+use std::ffi::{CStr, CString};
+
+use cudarc::driver::{result, sys as driver};
+use cudarc::nvrtc::{result as nvrtc, sys};
+
+use super::cache;
+use crate::memory::DeviceError;
+
+/// Put before every program.
+const PRELUDE: &str = include_str!("prelude.cuh");
+
+/// What a compiler made of a program: code of one kind of GPU where it knows the kind, and text that a driver compiles.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Image {
+    /// Empty for a GPU that NVRTC does not know.
+    pub cubin: Vec<u8>,
+    /// With a zero at its end.
+    pub ptx: Vec<u8>,
+}
+
+/// Source, and how it is compiled.
+pub(super) struct Source<'a> {
+    pub name: &'a str,
+    pub text: &'a str,
+    pub defines: Vec<String>,
+    pub capability: (i32, i32),
+}
+
+impl Source<'_> {
+    /// The compiled program, from the disk if it is there.
+    pub fn image(&self) -> Result<Image, DeviceError> {
+        let failed = |log: String| DeviceError::Compile { program: self.name.to_owned(), log };
+        let text = format!("{PRELUDE}\n#line 1 \"{}.cu\"\n{}", self.name, self.text);
+        let (options, version) = self.options().map_err(|error| failed(error.to_string()))?;
+        let key = cache::key(&[&text, &options.join(" "), &version, env!("CARGO_PKG_VERSION")]);
+        if let Some(image) = cache::read(&key) {
+            return Ok(image);
+        }
+        let image = compile(&text, self.name, &options).map_err(failed)?;
+        cache::write(&key, &image);
+        Ok(image)
+    }
+
+    /// The compiler's options, and its version.
+    fn options(&self) -> Result<(Vec<String>, String), nvrtc::NvrtcError> {
+        let (major, minor) = self.capability;
+        let wanted = 10 * major + minor;
+        let known = architectures()?;
+        let target = if known.contains(&wanted) {
+            format!("sm_{wanted}")
+        } else {
+            // A newer GPU's driver compiles what is meant for the newest before it.
+            let before = known.into_iter().filter(|&known| known < wanted).max().unwrap_or(wanted);
+            format!("compute_{before}")
+        };
+        let mut options = vec![format!("--gpu-architecture={target}")];
+        options.extend(["--std=c++17", "--generate-line-info"].map(str::to_owned));
+        options.extend(self.defines.iter().map(|define| format!("--define-macro={define}")));
+        let (mut major, mut minor) = (0, 0);
+        // SAFETY: the call writes two integers.
+        unsafe { sys::nvrtcVersion(&mut major, &mut minor) }.result()?;
+        Ok((options, format!("{major}.{minor}")))
+    }
+}
+
+/// The architectures that the compiler knows: 90 for `sm_90`.
+fn architectures() -> Result<Vec<i32>, nvrtc::NvrtcError> {
+    let mut count = 0;
+    // SAFETY: the calls write one integer, and as many as the first has said.
+    unsafe {
+        sys::nvrtcGetNumSupportedArchs(&mut count).result()?;
+        let mut known = vec![0; count as usize];
+        sys::nvrtcGetSupportedArchs(known.as_mut_ptr()).result()?;
+        Ok(known)
+    }
+}
+
+/// # Errors
+/// The compiler's log, or what went wrong instead.
+fn compile(text: &str, name: &str, options: &[String]) -> Result<Image, String> {
+    let said = |error: nvrtc::NvrtcError| error.to_string();
+    let text = CString::new(text).map_err(|error| error.to_string())?;
+    let name = CString::new(format!("{name}.cu")).map_err(|error| error.to_string())?;
+    let program = Program(nvrtc::create_program(&text, Some(&name)).map_err(said)?);
+    let cubin = options[0].contains("=sm_");
+    // SAFETY: the program is alive until the end of this function; lengths are those that the compiler says.
+    unsafe {
+        if let Err(error) = nvrtc::compile_program(program.0, options) {
+            let log = nvrtc::get_program_log(program.0).map_err(said)?;
+            let log = CStr::from_ptr(log.as_ptr()).to_string_lossy().into_owned();
+            return Err(if log.is_empty() { said(error) } else { log });
+        }
+        let mut image = Image { cubin: Vec::new(), ptx: Vec::new() };
+        image.ptx = nvrtc::get_ptx(program.0).map_err(said)?.into_iter().map(|byte| byte as u8).collect();
+        if cubin {
+            let mut size = 0;
+            sys::nvrtcGetCUBINSize(program.0, &mut size).result().map_err(said)?;
+            image.cubin = vec![0; size];
+            sys::nvrtcGetCUBIN(program.0, image.cubin.as_mut_ptr().cast()).result().map_err(said)?;
+        }
+        Ok(image)
+    }
+}
+
+/// A program of the compiler's.
+struct Program(sys::nvrtcProgram);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // SAFETY: it was created, and is destroyed once.
+        let _ = unsafe { nvrtc::destroy_program(self.0) };
+    }
+}
+
+impl Image {
+    /// Loads it into the current context: the code if the driver takes it, else the text.
+    ///
+    /// # Errors
+    /// What the driver said of the text.
+    pub fn load(&self) -> Result<driver::CUmodule, result::DriverError> {
+        // SAFETY: both are complete images, as the compiler wrote them.
+        unsafe {
+            if !self.cubin.is_empty()
+                && let Ok(module) = result::module::load_data(self.cubin.as_ptr().cast())
+            {
+                return Ok(module);
+            }
+            result::module::load_data(self.ptx.as_ptr().cast())
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The GPU as a device: one stream, on which everything runs in the order in which it is asked for.
+//!
+//! * `detect`: which GPUs there are, or why none. `memory`: buffers and the addresses of operands.
+//! * `compile`, `cache`: kernels from their source (`<operation>/<operation>.cu`, after `prelude.cuh`), for the GPU at hand.
+//! * `launch`: calling them. `products`: matrix products by cuBLASLt. `record`: a list of calls made once, then repeated.
+//!
+//! Calls return before the GPU has done what they ask for, and return nothing: the first failure is kept, everything asked
+//! for after it is left undone, and [`Backend::status`] reports it. How a kernel is cut into blocks depends on shapes
+//! alone and no two blocks write the same element, so that results are the same bits every time.
+
+#![allow(dead_code, unused_imports, reason = "until all operations are there")]
+
+mod cache;
+mod compile;
+pub mod detect;
+mod launch;
+mod memory;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use cache::folder as cache_folder;
+use cudarc::driver::{CudaContext, CudaStream, result, sys};
+pub use detect::{Found, Unavailable, devices, libraries};
+pub(crate) use launch::{AsArgument, Blocks, Program, arguments};
+pub use memory::{Address, Buffer, Global, Randomness, Slice, SliceMut};
+
+use crate::backend::Backend;
+use crate::memory::{DeviceError, Memory};
+use crate::precision::{Element, Precision};
+
+/// A number that activations are stored in on a GPU.
+pub trait CudaNumber: Element {
+    /// What the names of kernels for it end in.
+    const SUFFIX: &'static str;
+}
+
+impl CudaNumber for f32 {
+    const SUFFIX: &'static str = "f32";
+}
+
+impl CudaNumber for half::bf16 {
+    const SUFFIX: &'static str = "bf16";
+}
+
+/// A precision that GPUs compute in.
+pub trait CudaPrecision: Precision<Master = f32, Activation: CudaNumber> {
+    /// What the names of its kernels end in.
+    const SUFFIX: &'static str = <Self::Activation as CudaNumber>::SUFFIX;
+}
+
+impl<P: Precision<Master = f32, Activation: CudaNumber>> CudaPrecision for P {}
+
+/// A GPU.
+pub struct Cuda {
+    found: Found,
+    context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+    /// Bytes of shared memory that a block may have.
+    shared_memory: usize,
+    kernels: Mutex<launch::Kernels>,
+    scratch: Mutex<Vec<Buffer>>,
+    failure: Mutex<Option<DeviceError>>,
+}
+
+/// Work space of the kernels of one call: what lies there is gone with the next call that asks for some.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scratch {
+    address: Address,
+}
+
+impl std::fmt::Debug for Cuda {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Found { ordinal, name, capability: (major, minor), .. } = &self.found;
+        write!(f, "GPU {ordinal}, {name}, compute capability {major}.{minor}")
+    }
+}
+
+impl Cuda {
+    /// GPU number `ordinal`.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn new(ordinal: usize) -> Result<Self, Unavailable> {
+        let devices = devices()?;
+        let count = devices.len();
+        let found = devices.into_iter().nth(ordinal).ok_or(Unavailable::NoSuchDevice { ordinal, count })?;
+        found.check()?;
+        libraries()?;
+        let failed = |error: result::DriverError| Unavailable::Start { error: error.to_string() };
+        let context = CudaContext::new(ordinal).map_err(failed)?;
+        // SAFETY: there is one stream, and cudarc's own kinds of memory are not used.
+        unsafe { context.disable_event_tracking() };
+        let stream = context.new_stream().map_err(failed)?;
+        let optional = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+        let shared_memory = context.attribute(optional).map_err(failed)? as usize;
+        Ok(Self {
+            found,
+            context,
+            stream,
+            shared_memory,
+            kernels: Mutex::default(),
+            scratch: Mutex::default(),
+            failure: Mutex::default(),
+        })
+    }
+
+    /// What is known of the GPU.
+    pub fn found(&self) -> &Found {
+        &self.found
+    }
+
+    /// Bytes of its memory that are free now, and all.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn free_memory(&self) -> Result<(usize, usize), DeviceError> {
+        self.context.mem_get_info().map_err(|error| self.driver_failed("cuMemGetInfo", error))
+    }
+
+    /// Compute capability.
+    pub(crate) fn capability(&self) -> (i32, i32) {
+        self.found.capability
+    }
+
+    /// Bytes of shared memory that a block may have, what a kernel declares included.
+    pub(crate) fn shared_memory_limit(&self) -> usize {
+        self.shared_memory
+    }
+
+    /// Work space for one call. It is never given back while the device lives, so that recorded calls may use it.
+    pub(crate) fn scratch(&self, bytes: usize) -> Scratch {
+        /// So that growing step by step does not leave much behind.
+        const LEAST: usize = 1 << 20;
+        let mut spaces = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        if spaces.last().is_none_or(|space| Global::bytes(space) < bytes) {
+            match self.allocate(bytes.next_power_of_two().max(LEAST)) {
+                Ok(space) => spaces.push(space),
+                Err(error) => self.fail(error),
+            }
+        }
+        Scratch { address: spaces.last().map_or(0, |space| space.address(0, 0)) }
+    }
+
+    /// Does something, unless something has failed before; keeps what fails.
+    fn attempt<T>(&self, work: impl FnOnce() -> Result<T, DeviceError>) -> Option<T> {
+        if self.status().is_err() {
+            return None;
+        }
+        let bound =
+            self.context.bind_to_thread().map_err(|error| self.driver_failed("cuCtxSetCurrent", error));
+        match bound.and_then(|()| work()) {
+            Ok(result) => Some(result),
+            Err(error) => {
+                self.fail(error);
+                None
+            }
+        }
+    }
+
+    fn fail(&self, error: DeviceError) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+
+    fn lock_kernels(&self) -> MutexGuard<'_, launch::Kernels> {
+        self.kernels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An error of the driver's as one of ours.
+    fn driver_failed(&self, what: &str, error: result::DriverError) -> DeviceError {
+        DeviceError::Failed { device: format!("{self:?}"), what: what.to_owned(), error: error.to_string() }
+    }
+
+    fn wait(&self) -> Result<(), DeviceError> {
+        // SAFETY: the stream is alive.
+        unsafe { result::stream::synchronize(self.stream.cu_stream()) }
+            .map_err(|error| self.driver_failed("what was asked for before", error))
+    }
+}
+
+impl Drop for Cuda {
+    fn drop(&mut self) {
+        let _ = self.context.bind_to_thread();
+        let _ = self.wait();
+        // SAFETY: the context is current, and nothing is running.
+        unsafe { self.lock_kernels().unload() };
+    }
+}
+
+impl Backend for Cuda {
+    type Memory = Global;
+
+    fn allocate(&self, bytes: usize) -> Result<Buffer, DeviceError> {
+        self.status()?;
+        if bytes == 0 {
+            return Ok(Buffer::default());
+        }
+        self.context.bind_to_thread().map_err(|error| self.driver_failed("cuCtxSetCurrent", error))?;
+        // SAFETY: what is allocated is written before it is read, in the order of the stream.
+        let address = unsafe { result::malloc_sync(bytes) }.map_err(|error| match error.0 {
+            sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
+                let (free, total) = result::mem_get_info().unwrap_or_default();
+                DeviceError::OutOfDeviceMemory { bytes, free, total }
+            }
+            _ => self.driver_failed("cuMemAlloc", error),
+        })?;
+        // SAFETY: so many bytes were allocated there just now.
+        let mut buffer = unsafe { Buffer::new(address, bytes, self.stream.clone()) };
+        self.clear(&mut buffer);
+        Ok(buffer)
+    }
+
+    fn upload(&self, from: &[u8], to: &mut Buffer, at: usize) {
+        if from.is_empty() {
+            return;
+        }
+        let address = to.address(at, from.len());
+        self.attempt(|| {
+            // SAFETY: the bytes lie inside the buffer; memory that is not pinned is read before the call returns.
+            unsafe { result::memcpy_htod_async(address, from, self.stream.cu_stream()) }
+                .map_err(|error| self.driver_failed("a copy to the GPU", error))
+        });
+    }
+
+    fn download(&self, from: &Buffer, at: usize, to: &mut [u8]) {
+        if to.is_empty() {
+            return;
+        }
+        let address = from.address(at, to.len());
+        self.attempt(|| {
+            // SAFETY: the bytes lie inside the buffer, and `to` is borrowed until the copy has been waited for.
+            unsafe { result::memcpy_dtoh_async(to, address, self.stream.cu_stream()) }
+                .map_err(|error| self.driver_failed("a copy from the GPU", error))?;
+            self.wait()
+        });
+    }
+
+    fn clear(&self, buffer: &mut Buffer) {
+        let bytes = Global::bytes(buffer);
+        if bytes == 0 {
+            return;
+        }
+        let address = buffer.address(0, bytes);
+        self.attempt(|| {
+            // SAFETY: all bytes of a buffer that is borrowed exclusively.
+            unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) }
+                .map_err(|error| self.driver_failed("filling memory", error))
+        });
+    }
+
+    fn status(&self) -> Result<(), DeviceError> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
+    }
+}

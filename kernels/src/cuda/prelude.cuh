@@ -1,0 +1,1 @@
+// Put before every program.

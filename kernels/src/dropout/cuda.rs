@@ -1,0 +1,14 @@
+//! See the parent module.
+
+use super::{Backward, Dropout, Forward};
+use crate::cuda::{Cuda, CudaPrecision, Global};
+
+/// See [`super`].
+pub fn forward<P: CudaPrecision>(_: &Cuda, _: &Dropout, _: Forward<'_, Global, P>) {
+    todo!()
+}
+
+/// See [`super`].
+pub fn backward<P: CudaPrecision>(_: &Cuda, _: &Dropout, _: Backward<'_, Global, P>) {
+    todo!()
+}
