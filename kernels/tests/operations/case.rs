@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::hash::{Hash, Hasher};
 
 use kernels::memory::Host;
 use kernels::precision::{Bf16, F32, F64};
@@ -160,21 +161,42 @@ fn check_precision<C: Case, P: Precision>()
 where
     Cpu: Kernels<P>,
 {
-    let devices: Vec<Cpu> = devices::cpus(2).collect();
+    check_devices::<C, Cpu, P>(&devices::cpus(2).collect::<Vec<_>>(), |_, _| ());
+}
+
+/// The same on the GPU; the bits of all results.
+#[cfg(target_os = "linux")]
+pub fn check_gpu<C: Case>() -> String {
+    let gpu = [crate::gpu::OnHost::new()];
+    let mut bits = std::hash::DefaultHasher::new();
+    let mut see = |results: &Pool, name: &'static str| {
+        results.values(name).iter().for_each(|value| value.to_bits().hash(&mut bits));
+    };
+    check_devices::<C, _, F32>(&gpu, &mut see);
+    check_devices::<C, _, Bf16>(&gpu, &mut see);
+    format!("{:016x}", bits.finish())
+}
+
+/// `see` is shown every result.
+fn check_devices<C: Case, B: Device<P> + Debug, P: Precision>(
+    devices: &[B],
+    mut see: impl FnMut(&Pool, &'static str),
+) {
     for case in C::all() {
         let mut operands = pool(&case);
-        for (oracle, step) in case.steps::<Reference, F64>().into_iter().zip(case.steps::<Cpu, P>()) {
+        for (oracle, step) in case.steps::<Reference, F64>().into_iter().zip(case.steps::<B, P>()) {
             let results: Vec<Pool> = devices.iter().map(|_| operands.copy()).collect();
-            devices.iter().zip(&results).for_each(|(cpu, results)| step.run(cpu, results));
+            devices.iter().zip(&results).for_each(|(device, results)| step.run(device, results));
             let reference = results[0].before();
             oracle.run(&Reference, &reference);
             for name in reference.take_written().keys() {
-                for (cpu, results) in devices.iter().zip(&results) {
+                for (device, results) in devices.iter().zip(&results) {
                     let precision = std::any::type_name::<P>();
-                    let what = format!("{} on {} in {precision}, {name} of {case:?}", step.kernel, cpu.isa());
+                    let what = format!("{} on {device:?} in {precision}, {name} of {case:?}", step.kernel);
                     let (expected, actual) = (reference.values(name), results.values(name));
                     let bound = bound(step.reduced, results.is_bf16(name));
                     assert_close(&what, &expected, &actual, bound);
+                    see(results, name);
                 }
             }
             operands = reference.copy();

@@ -1,18 +1,20 @@
 //! Every operation: its gradients against finite differences, every instruction set against the reference, every number
-//! of threads against one, and no operand of a wrong length.
+//! of threads against one, a GPU under every schedule, and no operand of a wrong length.
 
 mod case;
 mod cases;
 mod contract;
 mod devices;
 mod extremes;
+#[cfg(target_os = "linux")]
+mod gpu;
 mod pool;
 mod tolerance;
 mod weightless;
 
 use std::collections::BTreeSet;
 
-/// The cases, each of which becomes four tests. A kernel that no case calls is an error.
+/// The cases, each of which becomes five tests. A kernel that no case calls is an error.
 macro_rules! cases {
     ($($name:ident: $case:ty;)*) => {
         mod gradients {
@@ -20,6 +22,14 @@ macro_rules! cases {
         }
         mod backends {
             $(#[test] fn $name() { crate::case::check_backends::<$case>(); })*
+        }
+        #[cfg(target_os = "linux")]
+        mod on_a_gpu {
+            use emulated_gpu::process::{SCHEDULES, same_under};
+
+            $(#[test] fn $name() {
+                same_under(concat!("on_a_gpu::", stringify!($name)), &SCHEDULES, crate::case::check_gpu::<$case>);
+            })*
         }
         mod threads {
             $(#[test] fn $name() { crate::case::check_threads::<$case>(); })*

@@ -2,7 +2,8 @@
 //! run from the very PTX that NVRTC makes of them, with every access checked. For tests only: `README.md` beside this
 //! crate says how to use it, how to read its reports, and how to add to it.
 //!
-//! - [`setup`] makes CUDA look installed to a test: the one call that tests of other crates need.
+//! - [`setup`] makes CUDA look installed to a test, [`process`] runs it in processes of its own, under several schedules:
+//!   what tests of other crates need.
 //! - [`driver`], [`blas`] and [`nccl`] are the calls of `libcuda`, `libcublas`, `libcublasLt` and `libnccl`, exported under
 //!   C's names.
 //! - [`performance`] tells what kernels ask of the hardware, and how long an H100 would take at least.
@@ -47,6 +48,8 @@ pub mod names;
 #[cfg(target_os = "linux")]
 pub mod nccl;
 pub mod performance;
+#[cfg(target_os = "linux")]
+pub mod process;
 pub mod ptx;
 #[cfg(target_os = "linux")]
 pub mod setup;
