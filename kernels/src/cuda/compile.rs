@@ -56,7 +56,7 @@ impl Source<'_> {
             format!("compute_{before}")
         };
         let mut options = vec![format!("--gpu-architecture={target}")];
-        options.extend(["--std=c++17", "--generate-line-info"].map(str::to_owned));
+        options.extend(["--std=c++17", "--generate-line-info", "-default-device"].map(str::to_owned));
         options.extend(self.defines.iter().map(|define| format!("--define-macro={define}")));
         let (mut major, mut minor) = (0, 0);
         // SAFETY: the call writes two integers.

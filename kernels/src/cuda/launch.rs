@@ -7,8 +7,10 @@ use std::ffi::{CString, c_void};
 use cudarc::driver::{result, sys};
 
 use super::compile::Source;
-use super::memory::{Randomness, Slice, SliceMut};
+use super::memory::{Address, Randomness, Slice, SliceMut};
 use super::{Cuda, CudaPrecision, Scratch};
+use crate::Store;
+use crate::dropout::Dropout;
 use crate::memory::DeviceError;
 
 /// Source of some kernels, with what is fixed when they are compiled.
@@ -36,7 +38,7 @@ impl Program<'_> {
 /// How many threads run a kernel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Blocks {
-    /// Blocks along each dimension; none is zero.
+    /// Blocks along each dimension.
     pub grid: [u32; 3],
     /// Threads of a block.
     pub threads: u32,
@@ -44,17 +46,88 @@ pub(crate) struct Blocks {
     pub shared_bytes: usize,
 }
 
+impl Blocks {
+    /// Threads of a block, where nothing speaks for another number.
+    pub const THREADS: usize = 256;
+
+    /// Blocks of 256 threads along the three dimensions; nothing runs if one of them is zero.
+    pub fn grid(grid: [usize; 3]) -> Self {
+        // More than a device takes is refused by the driver.
+        let grid = grid.map(|blocks| u32::try_from(blocks).unwrap_or(u32::MAX));
+        Self { grid, threads: Self::THREADS as u32, shared_bytes: 0 }
+    }
+
+    /// A thread for each of `count`.
+    pub fn of_threads(count: usize) -> Self {
+        Self::grid([count.div_ceil(Self::THREADS), 1, 1])
+    }
+
+    /// A warp for each of `count`.
+    pub fn of_warps(count: usize) -> Self {
+        Self::grid([count.div_ceil(Self::THREADS / 32), 1, 1])
+    }
+
+    /// A thread for every 16 bytes of `count` numbers.
+    pub fn of_elements<T>(count: usize) -> Self {
+        Self::of_threads(count.div_ceil(16 / size_of::<T>()))
+    }
+
+    /// The same with another number of threads.
+    pub fn with_threads(self, threads: usize) -> Self {
+        Self { threads: threads as u32, ..self }
+    }
+}
+
+/// How many columns a thread takes at once: `most`, the numbers of 8 or 16 bytes, if that divides all `widths`, else 1.
+pub(crate) fn vector(most: usize, widths: &[usize]) -> usize {
+    if widths.iter().all(|width| width.is_multiple_of(most)) { most } else { 1 }
+}
+
 /// An argument of a kernel.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Argument {
+pub(crate) struct Argument<'a> {
     bytes: [u64; 2],
+    /// What it is instead, if it is longer.
+    table: &'a [u64],
     size: usize,
+}
+
+impl Argument<'_> {
+    fn of_address(address: Address) -> Self {
+        Self { bytes: [address, 0], table: &[], size: size_of::<Address>() }
+    }
 }
 
 /// What can be an argument.
 pub(crate) trait AsArgument {
     /// Its bytes.
-    fn as_argument(&self) -> Argument;
+    fn as_argument(&self) -> Argument<'_>;
+}
+
+/// A structure of the kernel's that is a whole number of words long.
+impl AsArgument for [u64] {
+    fn as_argument(&self) -> Argument<'_> {
+        Argument { bytes: [0; 2], table: self, size: size_of_val(self) }
+    }
+}
+
+/// Whether to add, as an `int`.
+impl AsArgument for Store {
+    fn as_argument(&self) -> Argument<'_> {
+        let adds = match self {
+            Self::Assign => 0,
+            Self::Add => 1,
+        };
+        Argument { bytes: [adds, 0], table: &[], size: 4 }
+    }
+}
+
+/// As `Dropout` in the prelude.
+impl AsArgument for Dropout {
+    fn as_argument(&self) -> Argument<'_> {
+        let first = u64::from(self.threshold()) | u64::from(self.scale().to_bits()) << 32;
+        Argument { bytes: [first, u64::from(self.stream)], table: &[], size: 12 }
+    }
 }
 
 /// `arguments![x, n, …]`: what a kernel is given, in the order of its parameters.
@@ -69,10 +142,10 @@ pub(crate) use arguments;
 macro_rules! numbers {
     ($($number:ty),*) => {$(
         impl AsArgument for $number {
-            fn as_argument(&self) -> Argument {
+            fn as_argument(&self) -> Argument<'_> {
                 let mut bytes = [0_u64; 2];
                 bytemuck::cast_slice_mut(&mut bytes)[..size_of::<Self>()].copy_from_slice(&self.to_ne_bytes());
-                Argument { bytes, size: size_of::<Self>() }
+                Argument { bytes, table: &[], size: size_of::<Self>() }
             }
         }
     )*};
@@ -80,49 +153,56 @@ macro_rules! numbers {
 numbers!(i32, u32, f32, i64, u64, f64, usize);
 
 impl<T> AsArgument for Slice<'_, T> {
-    fn as_argument(&self) -> Argument {
-        self.address.as_argument()
+    fn as_argument(&self) -> Argument<'_> {
+        Argument::of_address(self.address)
     }
 }
 
 impl<T> AsArgument for SliceMut<'_, T> {
-    fn as_argument(&self) -> Argument {
-        self.address.as_argument()
+    fn as_argument(&self) -> Argument<'_> {
+        Argument::of_address(self.address)
     }
 }
 
 impl<T> AsArgument for Option<Slice<'_, T>> {
-    fn as_argument(&self) -> Argument {
-        self.as_ref().map_or(0, |slice| slice.address).as_argument()
+    fn as_argument(&self) -> Argument<'_> {
+        Argument::of_address(self.as_ref().map_or(0, |slice| slice.address))
     }
 }
 
 impl<T> AsArgument for Option<SliceMut<'_, T>> {
-    fn as_argument(&self) -> Argument {
-        self.as_ref().map_or(0, |slice| slice.address).as_argument()
+    fn as_argument(&self) -> Argument<'_> {
+        Argument::of_address(self.as_ref().map_or(0, |slice| slice.address))
+    }
+}
+
+impl Scratch {
+    /// What lies `bytes` further.
+    pub fn after(self, bytes: usize) -> Self {
+        Self { address: self.address + bytes as u64 }
     }
 }
 
 impl AsArgument for Scratch {
-    fn as_argument(&self) -> Argument {
-        self.address.as_argument()
+    fn as_argument(&self) -> Argument<'_> {
+        Argument::of_address(self.address)
     }
 }
 
 impl AsArgument for Randomness {
-    fn as_argument(&self) -> Argument {
-        Argument { bytes: [self.words, self.first_row as u64], size: size_of::<Self>() }
+    fn as_argument(&self) -> Argument<'_> {
+        Argument { bytes: [self.words, self.first_row as u64], table: &[], size: size_of::<Self>() }
     }
 }
 
 impl<T: AsArgument + ?Sized> AsArgument for &T {
-    fn as_argument(&self) -> Argument {
+    fn as_argument(&self) -> Argument<'_> {
         (**self).as_argument()
     }
 }
 
 impl<T: AsArgument + ?Sized> AsArgument for &mut T {
-    fn as_argument(&self) -> Argument {
+    fn as_argument(&self) -> Argument<'_> {
         (**self).as_argument()
     }
 }
@@ -225,8 +305,11 @@ impl Cuda {
         program: Program<'_>,
         kernel: &'static str,
         blocks: Blocks,
-        arguments: &[Argument],
+        arguments: &[Argument<'_>],
     ) {
+        if blocks.grid.contains(&0) {
+            return; // nothing to compute
+        }
         self.attempt(|| {
             let mut kernels = self.lock_kernels();
             let found = kernels.kernel(program, kernel, <P as CudaPrecision>::SUFFIX, self.capability())?;
@@ -237,8 +320,12 @@ impl Cuda {
                 assert_eq!(&given, parameters, "{kernel}: bytes of arguments given, and those wanted");
             }
             let mut arguments = arguments.to_vec();
-            let mut pointers: Vec<*mut c_void> =
-                arguments.iter_mut().map(|argument| argument.bytes.as_mut_ptr().cast()).collect();
+            // The driver reads through these pointers only.
+            let pointer = |argument: &mut Argument<'_>| match argument.table {
+                [] => argument.bytes.as_mut_ptr().cast(),
+                table => table.as_ptr().cast_mut().cast(),
+            };
+            let mut pointers: Vec<*mut c_void> = arguments.iter_mut().map(pointer).collect();
             let [x, y, z] = blocks.grid;
             // SAFETY: the arguments are as the kernel declares them, and what they point to is borrowed by the caller's
             // operands; work that frees or copies it comes later in the same stream.

@@ -15,13 +15,14 @@ mod compile;
 pub mod detect;
 mod launch;
 mod memory;
+pub(crate) mod sums;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use cache::folder as cache_folder;
 use cudarc::driver::{CudaContext, CudaStream, result, sys};
 pub use detect::{Found, Unavailable, devices, libraries};
-pub(crate) use launch::{AsArgument, Blocks, Program, arguments};
+pub(crate) use launch::{AsArgument, Blocks, Program, arguments, vector};
 pub use memory::{Address, Buffer, Global, Randomness, Slice, SliceMut};
 
 use crate::backend::Backend;

@@ -1,14 +1,97 @@
 //! See the parent module.
 
 use super::{Backward, Embedding, Forward};
-use crate::cuda::{Cuda, CudaPrecision, Global};
+use crate::cuda::sums::add_column_sums;
+use crate::cuda::{Blocks, Cuda, CudaPrecision, Global, Program, Slice, SliceMut, arguments, vector};
+use crate::memory::Length;
+
+const PROGRAM: Program<'static> = Program::new("embedding", include_str!("embedding.cu"));
+
+/// Rows of a warp of the words' gradient, as in embedding.cu.
+const CHUNK: usize = 64;
+/// Blocks that a small table's gradient is spread over at least, if there are rows enough.
+const BLOCKS: usize = 512;
 
 /// See [`super`].
-pub fn forward<P: CudaPrecision>(_: &Cuda, _: &Embedding, _: Forward<'_, Global, P>) {
-    todo!()
+pub fn forward<P: CudaPrecision>(
+    cuda: &Cuda,
+    &Embedding { width }: &Embedding,
+    operands: Forward<'_, Global, P>,
+) {
+    let Forward { indices, words, positions, segments, y } = operands;
+    let rows = indices.tokens.length();
+    cuda.launch::<P>(
+        PROGRAM.with(&[("VECTOR", vector(4, &[width]))]),
+        "embedding_forward",
+        Blocks::of_warps(rows),
+        &arguments![
+            indices.tokens,
+            indices.positions,
+            indices.segments,
+            words,
+            positions,
+            segments,
+            y,
+            rows,
+            width
+        ],
+    );
 }
 
-/// See [`super`].
-pub fn backward<P: CudaPrecision>(_: &Cuda, _: &Embedding, _: Backward<'_, Global, P>) {
-    todo!()
+/// See [`super`]. The rows of a word are found by their order, those of a position or segment by looking through all.
+pub fn backward<P: CudaPrecision>(
+    cuda: &Cuda,
+    &Embedding { width }: &Embedding,
+    operands: Backward<'_, Global, P>,
+) {
+    let Backward { indices, token_order, dy, d_words, d_positions, d_segments } = operands;
+    let rows = indices.tokens.length();
+    if rows == 0 {
+        return;
+    }
+    let columns = vector(4, &[width]);
+    let (chunks, tiles) = (rows.div_ceil(CHUNK), width.div_ceil(32 * columns));
+    let partials = cuda.scratch(chunks * 2 * width * size_of::<f32>());
+    let Blocks { grid: [warps, ..], .. } = Blocks::of_warps(chunks);
+    let blocks = Blocks::grid([warps as usize, tiles, 1]);
+    let defines = [("VECTOR", columns)];
+    let program = PROGRAM.with(&defines);
+    cuda.launch::<P>(
+        program,
+        "embedding_words_backward",
+        blocks,
+        &arguments![indices.tokens, token_order, dy, d_words, partials, rows, width],
+    );
+    cuda.launch::<P>(
+        program,
+        "embedding_split_words",
+        blocks,
+        &arguments![indices.tokens, token_order, d_words, partials, rows, width],
+    );
+    table::<P>(cuda, program, width, indices.positions, dy, &d_positions);
+    table::<P>(cuda, program, width, indices.segments, dy, &d_segments);
+}
+
+/// The gradient of a small table.
+fn table<P: CudaPrecision>(
+    cuda: &Cuda,
+    program: Program<'_>,
+    width: usize,
+    ids: Slice<'_, i32>,
+    dy: Slice<'_, P::Activation>,
+    d_table: &SliceMut<'_, f32>,
+) {
+    let (rows, table_rows) = (ids.length(), d_table.length() / width);
+    let most = BLOCKS.div_ceil(table_rows.max(1));
+    let stretch = rows.div_ceil(most).max(CHUNK);
+    let stretches = rows.div_ceil(stretch);
+    let partials = cuda.scratch(stretches * d_table.length() * size_of::<f32>());
+    let tiles = width.div_ceil(32 * vector(4, &[width]));
+    cuda.launch::<P>(
+        program,
+        "embedding_table_backward",
+        Blocks::grid([table_rows, stretches, tiles]),
+        &arguments![ids, dy, partials, rows, width, stretch],
+    );
+    add_column_sums(cuda, partials, stretches, d_table, None);
 }

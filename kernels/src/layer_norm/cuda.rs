@@ -1,14 +1,118 @@
 //! See the parent module.
 
 use super::{Backward, Forward, LayerNorm};
-use crate::cuda::{Cuda, CudaPrecision, Global};
+use crate::cuda::sums::add_column_sums;
+use crate::cuda::{Blocks, Cuda, CudaPrecision, Global, Program, arguments};
+use crate::memory::Length;
 
-/// See [`super`].
-pub fn forward<P: CudaPrecision>(_: &Cuda, _: &LayerNorm, _: Forward<'_, Global, P>) {
-    todo!()
+const PROGRAM: Program<'static> = Program::new("layer_norm", include_str!("layer_norm.cu"));
+
+/// Columns that a thread holds, where a row needs no more than [`MOST_WARPS`] for that.
+const COLUMNS: usize = 16;
+/// Warps of the widest rows.
+const MOST_WARPS: usize = 16;
+/// Warps of a block, where a row needs no more.
+const BLOCK_WARPS: usize = 8;
+/// Blocks of the backward pass, each of which leaves a row of sums: two for every multiprocessor of an H100.
+const BLOCKS: usize = 264;
+/// Blocks of the forward pass from which on a block gets more rows, and how many times more at most.
+const FORWARD_BLOCKS: usize = 2048;
+const MOST_TURNS: usize = 8;
+
+/// How rows of some width are laid out.
+struct Layout {
+    row_warps: usize,
+    threads: usize,
+    /// Rows of a block at a time.
+    together: usize,
+}
+
+impl Layout {
+    fn new(width: usize) -> Self {
+        let row_warps = width.div_ceil(32 * COLUMNS).next_power_of_two().min(MOST_WARPS);
+        let warps = row_warps.max(BLOCK_WARPS);
+        Self { row_warps, threads: 32 * warps, together: warps / row_warps }
+    }
 }
 
 /// See [`super`].
-pub fn backward<P: CudaPrecision>(_: &Cuda, _: &LayerNorm, _: Backward<'_, Global, P>) {
-    todo!()
+pub fn forward<P: CudaPrecision>(cuda: &Cuda, layer_norm: &LayerNorm, operands: Forward<'_, Global, P>) {
+    let Forward { x, residual, gamma, beta, randomness, logical_rows, sum, mean, rstd, y } = operands;
+    let (rows, layout) = (mean.length(), Layout::new(layer_norm.width));
+    let turns = rows.div_ceil(FORWARD_BLOCKS * layout.together).clamp(1, MOST_TURNS);
+    let blocks = Blocks::grid([rows.div_ceil(turns * layout.together), 1, 1]).with_threads(layout.threads);
+    let defines = [("WIDTH", layer_norm.width), ("ROW_WARPS", layout.row_warps)];
+    let (turns, epsilon) = (turns as i32, layer_norm.epsilon as f32);
+    match &layer_norm.dropout {
+        None => cuda.launch::<P>(
+            PROGRAM.with(&defines),
+            "layer_norm_forward",
+            blocks,
+            &arguments![x, residual, gamma, beta, sum, mean, rstd, y, rows, turns, epsilon],
+        ),
+        Some(dropout) => cuda.launch::<P>(
+            PROGRAM.with(&defines),
+            "layer_norm_dropout_forward",
+            blocks,
+            &arguments![
+                x,
+                residual,
+                gamma,
+                beta,
+                sum,
+                mean,
+                rstd,
+                y,
+                rows,
+                turns,
+                epsilon,
+                randomness,
+                dropout,
+                logical_rows
+            ],
+        ),
+    }
+}
+
+/// See [`super`]. Each block sums dγ and dβ over its own rows; the sums are added up in the order of the blocks.
+pub fn backward<P: CudaPrecision>(cuda: &Cuda, layer_norm: &LayerNorm, operands: Backward<'_, Global, P>) {
+    let Backward { sum, mean, rstd, gamma, dy, randomness, logical_rows, .. } = operands;
+    let Backward { d_sum, store, d_x, d_gamma, d_beta, .. } = operands;
+    let (rows, width, layout) = (mean.length(), layer_norm.width, Layout::new(layer_norm.width));
+    if rows == 0 {
+        return;
+    }
+    let count = rows.div_ceil(layout.together).min(BLOCKS);
+    let blocks = Blocks::grid([count, 1, 1]).with_threads(layout.threads);
+    let partials = cuda.scratch(count * 2 * width * size_of::<f32>());
+    let defines = [("WIDTH", width), ("ROW_WARPS", layout.row_warps)];
+    match &layer_norm.dropout {
+        None => cuda.launch::<P>(
+            PROGRAM.with(&defines),
+            "layer_norm_backward",
+            blocks,
+            &arguments![sum, mean, rstd, gamma, dy, d_sum, store, partials, rows],
+        ),
+        Some(dropout) => cuda.launch::<P>(
+            PROGRAM.with(&defines),
+            "layer_norm_dropout_backward",
+            blocks,
+            &arguments![
+                sum,
+                mean,
+                rstd,
+                gamma,
+                dy,
+                d_sum,
+                store,
+                partials,
+                rows,
+                randomness,
+                dropout,
+                logical_rows,
+                d_x
+            ],
+        ),
+    }
+    add_column_sums(cuda, partials, count, &d_gamma, Some(&d_beta));
 }
