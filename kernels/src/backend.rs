@@ -1,5 +1,7 @@
 //! What a device is, and the list of operations that it has kernels for.
 
+use std::convert::Infallible;
+
 use crate::cpu::CpuPrecision;
 use crate::cpu::simd::Stored;
 use crate::cuda::{Cuda, CudaPrecision, Global};
@@ -47,6 +49,10 @@ pub struct Reference;
 pub trait Backend: Send + Sync {
     /// Where its operands live.
     type Memory: Memory;
+    /// A list of kernel calls that can be made again as one.
+    type Recording: Send + Sync;
+    /// Whether it is worth recording what is called again and again.
+    const RECORDS: bool = false;
 
     /// `bytes` bytes of zeros.
     ///
@@ -71,6 +77,20 @@ pub trait Backend: Send + Sync {
         Ok(())
     }
 
+    /// Waits for everything that was asked for.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    fn finish(&self) -> Result<(), DeviceError> {
+        self.status()
+    }
+
+    /// Records the calls that `work` makes instead of doing them, if it can. Every kernel has been called before with operands of these shapes.
+    fn record(&self, work: impl FnOnce()) -> Option<Self::Recording>;
+
+    /// Does what was recorded. The buffers of its operands must still be those that they were.
+    fn replay(&self, recording: &Self::Recording);
+
     /// Runs `work`, a list of kernel calls, where the device likes to be called from.
     fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         work()
@@ -81,6 +101,14 @@ pub trait Backend: Send + Sync {
 macro_rules! host_memory {
     () => {
         type Memory = Host;
+        type Recording = Infallible;
+
+        fn record(&self, _: impl FnOnce()) -> Option<Infallible> {
+            None
+        }
+        fn replay(&self, recording: &Infallible) {
+            match *recording {}
+        }
 
         fn allocate(&self, bytes: usize) -> Result<Buffer<u8>, DeviceError> {
             Buffer::new(bytes)

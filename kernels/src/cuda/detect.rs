@@ -125,14 +125,6 @@ pub struct Found {
     pub multiprocessors: usize,
 }
 
-impl Found {
-    /// Why it cannot compute, if it cannot.
-    pub(super) fn check(&self) -> Result<(), Unavailable> {
-        let (name, capability) = (self.name.clone(), self.capability);
-        if capability < OLDEST_CAPABILITY { Err(Unavailable::OldDevice { name, capability }) } else { Ok(()) }
-    }
-}
-
 /// The version of the driver, 12040 for that of CUDA 12.4, if there is one that starts.
 ///
 /// # Errors
@@ -172,6 +164,20 @@ pub fn devices() -> Result<Vec<Found>, Unavailable> {
     let found: Result<Vec<_>, _> = (0..count).map(found).collect();
     let found = found.map_err(failed)?;
     if found.is_empty() { Err(no_device()) } else { Ok(found) }
+}
+
+/// GPU number `ordinal`, if it can compute.
+///
+/// # Errors
+/// If it is not there, or too old.
+pub fn usable(ordinal: usize) -> Result<Found, Unavailable> {
+    let devices = devices()?;
+    let count = devices.len();
+    let found = devices.into_iter().nth(ordinal).ok_or(Unavailable::NoSuchDevice { ordinal, count })?;
+    if found.capability < OLDEST_CAPABILITY {
+        return Err(Unavailable::OldDevice { name: found.name, capability: found.capability });
+    }
+    Ok(found)
 }
 
 fn no_device() -> Unavailable {

@@ -183,6 +183,13 @@ impl Scratch {
     }
 }
 
+impl Scratch {
+    /// Where it begins.
+    pub fn address(self) -> super::Address {
+        self.address
+    }
+}
+
 impl AsArgument for Scratch {
     fn as_argument(&self) -> Argument<'_> {
         Argument::of_address(self.address)
@@ -281,8 +288,11 @@ fn load(program: Program<'_>, precision: &str, capability: (i32, i32)) -> Result
     })
 }
 
-/// How long the parameters of a kernel are, from a driver of CUDA 12.4 on.
+/// How long the parameters of a kernel are: in debug builds, from a driver of CUDA 12.4 on.
 fn parameters(function: sys::CUfunction) -> Option<Vec<usize>> {
+    if !cfg!(debug_assertions) {
+        return None;
+    }
     // SAFETY: a symbol is looked for, not called.
     unsafe { sys::culib().get::<*const ()>(b"cuFuncGetParamInfo") }.ok()?;
     let mut sizes = Vec::new();
@@ -313,9 +323,7 @@ impl Cuda {
         self.attempt(|| {
             let mut kernels = self.lock_kernels();
             let found = kernels.kernel(program, kernel, <P as CudaPrecision>::SUFFIX, self.capability())?;
-            if cfg!(debug_assertions)
-                && let Some(parameters) = &found.parameters
-            {
+            if let Some(parameters) = &found.parameters {
                 let given: Vec<_> = arguments.iter().map(|argument| argument.size).collect();
                 assert_eq!(&given, parameters, "{kernel}: bytes of arguments given, and those wanted");
             }

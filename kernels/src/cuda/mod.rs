@@ -15,15 +15,22 @@ mod compile;
 pub mod detect;
 mod launch;
 mod memory;
+mod products;
+mod record;
 pub(crate) mod sums;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use cache::folder as cache_folder;
 use cudarc::driver::{CudaContext, CudaStream, result, sys};
-pub use detect::{Found, Unavailable, devices, libraries};
+pub use detect::{Found, Unavailable, devices, driver_version, libraries, usable};
 pub(crate) use launch::{AsArgument, Blocks, Program, arguments, vector};
 pub use memory::{Address, Buffer, Global, Randomness, Slice, SliceMut};
+
+pub use products::Number;
+use products::Products;
+pub(crate) use products::{Epilogue, Factor, Product};
+pub use record::Recording;
 
 use crate::backend::Backend;
 use crate::memory::{DeviceError, Memory};
@@ -33,20 +40,28 @@ use crate::precision::{Element, Precision};
 pub trait CudaNumber: Element {
     /// What the names of kernels for it end in.
     const SUFFIX: &'static str;
+    /// How products know it.
+    #[doc(hidden)]
+    const NUMBER: Number;
 }
 
 impl CudaNumber for f32 {
     const SUFFIX: &'static str = "f32";
+    const NUMBER: Number = Number::F32;
 }
 
 impl CudaNumber for half::bf16 {
     const SUFFIX: &'static str = "bf16";
+    const NUMBER: Number = Number::Bf16;
 }
 
 /// A precision that GPUs compute in.
 pub trait CudaPrecision: Precision<Master = f32, Activation: CudaNumber> {
     /// What the names of its kernels end in.
     const SUFFIX: &'static str = <Self::Activation as CudaNumber>::SUFFIX;
+    /// How products know its activations.
+    #[doc(hidden)]
+    const NUMBER: Number = <Self::Activation as CudaNumber>::NUMBER;
 }
 
 impl<P: Precision<Master = f32, Activation: CudaNumber>> CudaPrecision for P {}
@@ -60,6 +75,7 @@ pub struct Cuda {
     shared_memory: usize,
     kernels: Mutex<launch::Kernels>,
     scratch: Mutex<Vec<Buffer>>,
+    products: Products,
     failure: Mutex<Option<DeviceError>>,
 }
 
@@ -82,10 +98,7 @@ impl Cuda {
     /// # Errors
     /// Why it cannot be used.
     pub fn new(ordinal: usize) -> Result<Self, Unavailable> {
-        let devices = devices()?;
-        let count = devices.len();
-        let found = devices.into_iter().nth(ordinal).ok_or(Unavailable::NoSuchDevice { ordinal, count })?;
-        found.check()?;
+        let found = usable(ordinal)?;
         libraries()?;
         let failed = |error: result::DriverError| Unavailable::Start { error: error.to_string() };
         let context = CudaContext::new(ordinal).map_err(failed)?;
@@ -94,11 +107,19 @@ impl Cuda {
         let stream = context.new_stream().map_err(failed)?;
         let optional = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
         let shared_memory = context.attribute(optional).map_err(failed)? as usize;
+        // SAFETY: so many bytes are allocated, by the context that was just made current.
+        let workspace = unsafe {
+            let address = result::malloc_sync(products::WORKSPACE).map_err(failed)?;
+            Buffer::new(address, products::WORKSPACE, stream.clone())
+        };
+        let products =
+            Products::new(workspace).map_err(|error| Unavailable::Start { error: error.to_string() })?;
         Ok(Self {
             found,
             context,
             stream,
             shared_memory,
+            products,
             kernels: Mutex::default(),
             scratch: Mutex::default(),
             failure: Mutex::default(),
@@ -189,6 +210,8 @@ impl Drop for Cuda {
 
 impl Backend for Cuda {
     type Memory = Global;
+    type Recording = Recording;
+    const RECORDS: bool = true;
 
     fn allocate(&self, bytes: usize) -> Result<Buffer, DeviceError> {
         self.status()?;
@@ -250,5 +273,18 @@ impl Backend for Cuda {
 
     fn status(&self) -> Result<(), DeviceError> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
+    }
+
+    fn finish(&self) -> Result<(), DeviceError> {
+        self.attempt(|| self.wait());
+        self.status()
+    }
+
+    fn record(&self, work: impl FnOnce()) -> Option<Recording> {
+        self.recording(work)
+    }
+
+    fn replay(&self, recording: &Recording) {
+        self.repeat(recording);
     }
 }

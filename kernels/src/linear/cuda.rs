@@ -1,19 +1,188 @@
-//! See the parent module.
+//! See the parent module: products by cuBLASLt, with bias and activation in them where the library has that, else by
+//! kernels of our own.
 
 use super::{Forward, InputGradient, Linear, WeightGradient};
-use crate::cuda::{Cuda, CudaPrecision, Global};
+use crate::cuda::{
+    Address, Blocks, Cuda, CudaPrecision, Epilogue, Factor, Global, Number, Product, Program, Slice,
+    arguments,
+};
+use crate::memory::Length;
+use crate::{Activation, Store};
+
+const PROGRAM: Program<'static> =
+    Program::new("linear", concat!(include_str!("../activation/functions.cuh"), include_str!("linear.cu")));
+
+/// For kernels that apply no function.
+const NO_FUNCTION: &[(&str, usize)] = &[("ACTIVATION", Activation::Identity as usize)];
+/// Bytes of sums in f32 that wait for their function at once.
+const PIECE: usize = 64 << 20;
+/// Rows and columns of a tile of our own product, a thread for each element.
+const TILE: usize = 16;
 
 /// See [`super`].
-pub fn forward<P: CudaPrecision>(_: &Cuda, _: &Linear, _: Forward<'_, Global, P>) {
-    todo!()
+pub fn forward<P: CudaPrecision>(cuda: &Cuda, linear: &Linear, operands: Forward<'_, Global, P>) {
+    let Linear { inputs, outputs, activation } = *linear;
+    let Forward { x, weight, bias, preactivation, y } = operands;
+    let rows = y.length() / outputs;
+    if rows == 0 {
+        return;
+    }
+    // u has a place of its own, or lies where y is to be.
+    let u = preactivation.as_ref().map_or(y.address(), |u| u.address());
+    let plain = Product {
+        rows,
+        columns: outputs,
+        depth: inputs,
+        factors: P::NUMBER,
+        left: Factor { address: x.address(), transposed: false },
+        right: Factor { address: weight.address(), transposed: true },
+        number: P::NUMBER,
+        result: u,
+        store: Store::Assign,
+        epilogue: Epilogue::Nothing,
+    };
+    let fused = match activation {
+        Activation::Identity => bias.map(|bias| Epilogue::Bias(bias_of_results::<P>(cuda, bias))),
+        // The library's GELU is as good as bf16, not as f32.
+        Activation::GeluNew if P::NUMBER == Number::Bf16 => Some(Epilogue::BiasGelu {
+            bias: bias.map(|bias| bias_of_results::<P>(cuda, bias)),
+            sum: preactivation.as_ref().map(|u| u.address()),
+        }),
+        Activation::Gelu | Activation::GeluNew | Activation::Relu | Activation::Tanh => None,
+    };
+    if let Some(epilogue) = fused
+        && fits(epilogue, outputs)
+        && cuda.product(&Product { result: y.address(), epilogue, ..plain })
+    {
+        return;
+    }
+    if bias.is_none() && activation == Activation::Identity {
+        return multiply::<P>(cuda, &plain);
+    }
+    // Sums stay in f32 until f has been applied: in place, or a piece of the work space at a time.
+    let in_place = P::NUMBER == Number::F32;
+    let rows_at_once = if in_place { rows } else { (PIECE / (outputs * size_of::<f32>())).clamp(1, rows) };
+    let at = |address: Address, row: usize, columns: usize| {
+        address + (row * columns * size_of::<P::Activation>()) as Address
+    };
+    for first in (0..rows).step_by(rows_at_once) {
+        let rows = rows_at_once.min(rows - first);
+        let length = rows * outputs;
+        let sums = if in_place { u } else { cuda.scratch(length * size_of::<f32>()).address() };
+        let left = Factor { address: at(x.address(), first, inputs), transposed: false };
+        multiply::<P>(cuda, &Product { rows, left, number: Number::F32, result: sums, ..plain });
+        let stored = preactivation.as_ref().map_or(0, |u| at(u.address(), first, outputs));
+        cuda.launch::<P>(
+            PROGRAM.with(&[("ACTIVATION", activation as usize)]),
+            "bias_and_activation",
+            Blocks::of_threads(length),
+            &arguments![sums, bias, stored, at(y.address(), first, outputs), length, outputs as i32],
+        );
+    }
+}
+
+/// What the library asks of the matrix beside the result: columns that begin at multiples of 16 bytes.
+fn fits(epilogue: Epilogue, columns: usize) -> bool {
+    match epilogue {
+        Epilogue::BiasGelu { sum: Some(sum), .. } => columns.is_multiple_of(8) && sum.is_multiple_of(16),
+        Epilogue::BiasGelu { .. } | Epilogue::Bias(_) | Epilogue::Nothing => true,
+    }
+}
+
+/// The bias in the numbers of the result, as the library wants it.
+fn bias_of_results<P: CudaPrecision>(cuda: &Cuda, bias: Slice<'_, f32>) -> Address {
+    if P::NUMBER == Number::F32 {
+        return bias.address();
+    }
+    let length = bias.length();
+    let rounded = cuda.scratch(length * size_of::<P::Activation>());
+    cuda.launch::<P>(
+        PROGRAM.with(NO_FUNCTION),
+        "round_bias",
+        Blocks::of_threads(length),
+        &arguments![bias, rounded, length],
+    );
+    rounded.address()
 }
 
 /// See [`super`].
-pub fn input_gradient<P: CudaPrecision>(_: &Cuda, _: &Linear, _: InputGradient<'_, Global, P>) {
-    todo!()
+pub fn input_gradient<P: CudaPrecision>(
+    cuda: &Cuda,
+    linear: &Linear,
+    operands: InputGradient<'_, Global, P>,
+) {
+    let Linear { inputs, outputs, .. } = *linear;
+    let InputGradient { du, weight, dx, store } = operands;
+    multiply::<P>(
+        cuda,
+        &Product {
+            rows: dx.length() / inputs,
+            columns: inputs,
+            depth: outputs,
+            factors: P::NUMBER,
+            left: Factor { address: du.address(), transposed: false },
+            right: Factor { address: weight.address(), transposed: false },
+            number: P::NUMBER,
+            result: dx.address(),
+            store,
+            epilogue: Epilogue::Nothing,
+        },
+    );
 }
 
 /// See [`super`].
-pub fn weight_gradient<P: CudaPrecision>(_: &Cuda, _: &Linear, _: WeightGradient<'_, Global, P>) {
-    todo!()
+pub fn weight_gradient<P: CudaPrecision>(
+    cuda: &Cuda,
+    linear: &Linear,
+    operands: WeightGradient<'_, Global, P>,
+) {
+    let Linear { inputs, outputs, .. } = *linear;
+    let WeightGradient { x, du, d_weight, d_bias } = operands;
+    let rows = x.length() / inputs;
+    multiply::<P>(
+        cuda,
+        &Product {
+            rows: outputs,
+            columns: inputs,
+            depth: rows,
+            factors: P::NUMBER,
+            left: Factor { address: du.address(), transposed: true },
+            right: Factor { address: x.address(), transposed: false },
+            number: Number::F32,
+            result: d_weight.address(),
+            store: Store::Add,
+            epilogue: Epilogue::Nothing,
+        },
+    );
+    if let Some(d_bias) = d_bias {
+        super::cuda_bias::add_column_sums::<P>(cuda, du, d_bias);
+    }
+}
+
+/// A product without an epilogue, by the library or by a kernel of our own; nothing where there is nothing to multiply.
+fn multiply<P: CudaPrecision>(cuda: &Cuda, product: &Product) {
+    let &Product { rows, columns, depth, left, right, number, result, store, .. } = product;
+    if rows * columns * depth == 0 || cuda.product(product) {
+        return;
+    }
+    let kernel = if number == P::NUMBER { "product" } else { "product_of_masters" };
+    // The first dimension is the one that may be long.
+    let blocks = Blocks::grid([rows.div_ceil(TILE), columns.div_ceil(TILE), 1]);
+    let (left_transposed, right_transposed) = (i32::from(left.transposed), i32::from(right.transposed));
+    cuda.launch::<P>(
+        PROGRAM.with(NO_FUNCTION),
+        kernel,
+        blocks,
+        &arguments![
+            left.address,
+            right.address,
+            result,
+            rows,
+            columns,
+            depth,
+            left_transposed,
+            right_transposed,
+            store
+        ],
+    );
 }

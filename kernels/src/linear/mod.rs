@@ -10,7 +10,6 @@ use crate::{Activation, Cost, Store};
 
 pub(crate) mod cpu;
 pub(crate) mod cuda;
-#[allow(dead_code, reason = "until the products of linear call it")]
 mod cuda_bias;
 pub(crate) mod reference;
 

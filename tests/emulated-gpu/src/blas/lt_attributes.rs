@@ -148,6 +148,8 @@ impl Preference {
     fn set(&mut self, attribute: u32, value: &Value) -> Result {
         match attribute {
             1 => self.workspace_bytes = value.u64()?,
+            // Which ways to add up parts of a sum are allowed: there are no parts here.
+            3 => drop(value.u32()?),
             5..=8 => self.alignments[attribute as usize - 5] = value.u32()?,
             other => return Err(value.unknown(other)),
         }
