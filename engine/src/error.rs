@@ -1,5 +1,7 @@
 //! What can go wrong when a plan is made or run, in terms of what a person can change.
 
+use kernels::DeviceError;
+
 /// A plan that cannot be made.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PlanError {
@@ -20,9 +22,12 @@ pub enum PlanError {
     },
 }
 
-/// Inputs that do not fit a plan.
+/// Inputs that do not fit a plan, or a device that fails.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RunError {
+    /// The device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// An input that was not bound.
     #[error("input `{name}` is not bound")]
     NotBound {

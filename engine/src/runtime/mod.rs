@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use bindings::Bindings;
 use kernels::optimizer::Update;
 use kernels::precision::{Bf16, F32, F64};
-use kernels::{Cpu, DeviceError, Real, Reference};
+use kernels::{Backend, Cpu, Cuda, DeviceError, Real, Reference};
 use on::On;
 pub use state::State;
 pub use update::Applied;
@@ -31,6 +31,8 @@ pub enum Device {
     Reference,
     /// SIMD, threads; in f32 unless [`Runtime::in_precision`] says otherwise.
     Cpu(Cpu),
+    /// A GPU; in bf16 unless [`Runtime::in_precision`] says otherwise.
+    Cuda(Box<Cuda>),
 }
 
 impl Device {
@@ -39,6 +41,7 @@ impl Device {
         match self {
             Self::Reference => Precision::F64,
             Self::Cpu(_) => Precision::F32,
+            Self::Cuda(_) => Precision::Bf16,
         }
     }
 }
@@ -55,6 +58,8 @@ enum AnyRuntime {
     Reference(On<Reference, F64>),
     Cpu(On<Cpu, F32>),
     CpuBf16(On<Cpu, Bf16>),
+    Cuda(On<Cuda, F32>),
+    CudaBf16(On<Cuda, Bf16>),
 }
 
 impl std::fmt::Debug for AnyRuntime {
@@ -63,6 +68,8 @@ impl std::fmt::Debug for AnyRuntime {
             Self::Reference(_) => f.write_str("Reference"),
             Self::Cpu(on) => on.backend.fmt(f),
             Self::CpuBf16(on) => on.backend.fmt(f),
+            Self::Cuda(on) => on.backend.fmt(f),
+            Self::CudaBf16(on) => on.backend.fmt(f),
         }
     }
 }
@@ -74,6 +81,8 @@ macro_rules! on_device {
             AnyRuntime::Reference($on) => $body,
             AnyRuntime::Cpu($on) => $body,
             AnyRuntime::CpuBf16($on) => $body,
+            AnyRuntime::Cuda($on) => $body,
+            AnyRuntime::CudaBf16($on) => $body,
         }
     };
 }
@@ -110,6 +119,8 @@ impl Runtime {
             }
             (Device::Cpu(cpu), Precision::F32) => AnyRuntime::Cpu(On::new(cpu, false, parameters)?),
             (Device::Cpu(cpu), Precision::Bf16) => AnyRuntime::CpuBf16(On::new(cpu, false, parameters)?),
+            (Device::Cuda(gpu), Precision::F32) => AnyRuntime::Cuda(On::new(*gpu, false, parameters)?),
+            (Device::Cuda(gpu), Precision::Bf16) => AnyRuntime::CudaBf16(On::new(*gpu, false, parameters)?),
             (device, precision) => panic!("{device:?} does not compute in {precision}"),
         }))
     }
@@ -123,8 +134,8 @@ impl Runtime {
     pub fn precision(&self) -> Precision {
         match &self.0 {
             AnyRuntime::Reference(_) => Precision::F64,
-            AnyRuntime::Cpu(_) => Precision::F32,
-            AnyRuntime::CpuBf16(_) => Precision::Bf16,
+            AnyRuntime::Cpu(_) | AnyRuntime::Cuda(_) => Precision::F32,
+            AnyRuntime::CpuBf16(_) | AnyRuntime::CudaBf16(_) => Precision::Bf16,
         }
     }
 
@@ -153,7 +164,7 @@ impl Runtime {
     /// Runs every step of a plan.
     ///
     /// # Errors
-    /// If the inputs do not fit the plan; nothing has run then.
+    /// If the inputs do not fit the plan, and nothing has run then; or if the device has failed.
     ///
     /// # Panics
     /// If `lengths` or `starts` are not those of the plan's axes.
@@ -187,6 +198,15 @@ impl Runtime {
         on_device!(&self.0, on => on.read_indices(plan, name, into));
     }
 
+    /// Whether the device has done all that it was asked for: after a first failure it does nothing any more, and what is read
+    /// from it is worth nothing.
+    ///
+    /// # Errors
+    /// What failed first.
+    pub fn status(&self) -> Result<(), DeviceError> {
+        on_device!(&self.0, on => on.backend.finish())
+    }
+
     /// A copy of one of the flat buffers.
     pub fn read<T: Real>(&self, state: State) -> Vec<T> {
         on_device!(&self.0, on => on.read(state))
@@ -206,6 +226,8 @@ impl Runtime {
             AnyRuntime::Reference(on) => Cow::Owned(on.read(state)),
             AnyRuntime::Cpu(on) => Cow::Borrowed(bytemuck::cast_slice(on.state(state))),
             AnyRuntime::CpuBf16(on) => Cow::Borrowed(bytemuck::cast_slice(on.state(state))),
+            AnyRuntime::Cuda(on) => Cow::Owned(on.read(state)),
+            AnyRuntime::CudaBf16(on) => Cow::Owned(on.read(state)),
         }
     }
 

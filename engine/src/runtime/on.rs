@@ -16,12 +16,41 @@ use crate::parameters::Parameters;
 use crate::plan::{Location, Operand, Plan};
 
 /// A plan, and what is known of its last run.
-pub(super) struct Loaded {
+pub(super) struct Loaded<R> {
     pub plan: Plan,
     /// Time spent in each step while profiling.
     pub times: Vec<Duration>,
     /// Length of every axis in the last run.
     pub lengths: Vec<usize>,
+    /// What runs of some lengths do, those of the latest run last.
+    recordings: Vec<Recorded<R>>,
+}
+
+/// What a run of some lengths does: recorded when such a run comes for the second time.
+struct Recorded<R> {
+    lengths: Vec<usize>,
+    calls: Option<R>,
+}
+
+/// The most recordings that a plan keeps.
+const MOST_RECORDINGS: usize = 16;
+
+impl<R> Loaded<R> {
+    /// The place of what a run of the present lengths does, and whether there was such a run before.
+    fn recorded(&mut self) -> (usize, bool) {
+        let known = self.recordings.iter().position(|recorded| recorded.lengths == self.lengths);
+        let recorded = match known {
+            Some(place) => self.recordings.remove(place),
+            None => {
+                if self.recordings.len() == MOST_RECORDINGS {
+                    self.recordings.remove(0);
+                }
+                Recorded { lengths: self.lengths.clone(), calls: None }
+            }
+        };
+        self.recordings.push(recorded);
+        (self.recordings.len() - 1, known.is_some())
+    }
 }
 
 /// A runtime on one backend, in one precision.
@@ -47,7 +76,7 @@ pub(super) struct On<B: Backend, P: kernels::Precision> {
     /// What a run is given and what it is asked for, in the host's memory.
     pub inputs: Vec<u64>,
     pub outputs: Vec<u64>,
-    pub plans: Vec<Loaded>,
+    pub plans: Vec<Loaded<B::Recording>>,
     /// Whose values lie in the arena.
     pub ran: Option<PlanId>,
     pub profiling: bool,
@@ -91,10 +120,20 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
             let size = self.parameters.buffer_length() * size_of::<P::Master>();
             let [gradients, first, second] = [(); 3].map(|()| self.backend.allocate(size));
             (self.gradients, self.first_moments, self.second_moments) = (gradients?, first?, second?);
+            self.forget_recordings();
         }
-        if plan.arena_size > B::Memory::bytes(&self.arena) {
-            self.arena = self.backend.allocate(plan.arena_size)?;
-            self.ran = None;
+        let present = B::Memory::bytes(&self.arena);
+        if plan.arena_size > present {
+            // What lies there is gone either way, and two arenas may not fit.
+            self.forget_recordings();
+            (self.arena, self.ran) = (Buffer::<B>::default(), None);
+            match self.backend.allocate(plan.arena_size) {
+                Ok(arena) => self.arena = arena,
+                Err(refused) => {
+                    self.arena = self.backend.allocate(present)?;
+                    return Err(refused);
+                }
+            }
         }
         for (words, region) in
             [(&mut self.inputs, &plan.regions.inputs), (&mut self.outputs, &plan.regions.outputs)]
@@ -106,9 +145,15 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
         self.plans.push(Loaded {
             times: vec![Duration::ZERO; plan.steps.len()],
             lengths: vec![0; plan.axes.len()],
+            recordings: Vec::new(),
             plan,
         });
         Ok(PlanId(self.plans.len() - 1))
+    }
+
+    /// Recorded calls know where their operands lay.
+    fn forget_recordings(&mut self) {
+        self.plans.iter_mut().for_each(|loaded| loaded.recordings.clear());
     }
 
     pub(super) fn unload(&mut self) {
@@ -123,7 +168,8 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
 
     pub(super) fn run(&mut self, id: PlanId, bindings: &Bindings<'_>) -> Result<(), RunError> {
         self.ran = None;
-        let Loaded { plan, times, lengths } = &mut self.plans[id.0];
+        let loaded = &mut self.plans[id.0];
+        let Loaded { plan, lengths, .. } = loaded;
         take_lengths(plan, bindings, lengths)?;
         let staged: &mut [u8] = bytemuck::cast_slice_mut(&mut self.inputs);
         stage::<P>(plan, bindings, self.rounds, lengths, staged)?;
@@ -131,6 +177,8 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
         self.norm_is_known &= !plan.trains;
         let (backend, profiling, rounds) = (&self.backend, self.profiling, self.rounds);
         backend.upload(&staged[plan.regions.inputs.clone()], &mut self.arena, 0);
+        let recorded = (B::RECORDS && !profiling).then(|| loaded.recorded());
+        let Loaded { plan, times, lengths, recordings } = loaded;
         let mut memory = StepMemory::<B> {
             arena: &mut self.arena,
             masters: &self.masters,
@@ -141,14 +189,16 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
             scalars: plan.regions.scalars,
         };
         let loss = &mut self.loss;
-        backend.run(|| {
-            for (step, time) in plan.steps.iter().zip(times) {
+        let mut steps = || {
+            for (step, time) in plan.steps.iter().zip(times.iter_mut()) {
                 let start = profiling.then(Instant::now);
                 execute::<P, B>(backend, step, &mut memory);
                 if rounds {
                     round_written::<B, P>(backend, step, &mut memory);
                 }
                 if let Some(start) = start {
+                    // What fails is found out below.
+                    let _ = backend.finish();
                     *time += start.elapsed();
                 }
             }
@@ -158,10 +208,22 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
                 backend
                     .scale_masters(&scale::Scale { factor: 1.0 }, scale::Forward { x, y, store: Store::Add });
             }
+        };
+        let calls = recorded.and_then(|(place, again)| {
+            let calls = &mut recordings[place].calls;
+            if again && calls.is_none() {
+                *calls = backend.record(&mut steps);
+            }
+            calls.as_ref()
         });
+        match calls {
+            Some(calls) => backend.replay(calls),
+            None => backend.run(steps),
+        }
         let read: &mut [u8] = bytemuck::cast_slice_mut(&mut self.outputs);
         let region = &plan.regions.outputs;
         backend.download(&self.arena, region.start, &mut read[..region.len()]);
+        backend.status()?;
         self.ran = Some(id);
         Ok(())
     }

@@ -23,6 +23,14 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
     }
 
     pub(super) fn gradient_norm(&mut self) -> f64 {
+        self.take_norm();
+        let mut norm = [0.0_f64];
+        self.backend.download(&self.norm, 0, bytemuck::cast_slice_mut(&mut norm));
+        norm[0]
+    }
+
+    /// Has the norm computed unless it is there.
+    fn take_norm(&mut self) {
         let (backend, gradients) = (&self.backend, &self.gradients);
         if !self.norm_is_known {
             let norm = &mut self.norm;
@@ -32,13 +40,10 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
             });
             self.norm_is_known = true;
         }
-        let mut norm = [0.0_f64];
-        self.backend.download(&self.norm, 0, bytemuck::cast_slice_mut(&mut norm));
-        norm[0]
     }
 
     pub(super) fn update(&mut self, update: &Update) -> Applied {
-        let gradient_norm = self.gradient_norm();
+        self.take_norm();
         let (backend, gradients) = (&self.backend, &self.gradients);
         let (norm, loss) = (&self.norm, &self.loss);
         let (masters, first, second) = (&mut self.masters, &mut self.first_moments, &mut self.second_moments);
@@ -56,6 +61,8 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
             backend.optimizer_update(update, operands);
         });
         self.prepare_weights();
+        // Nothing was waited for until here.
+        let gradient_norm = self.gradient_norm();
         let mut loss = [0_u64];
         let loss: &mut [u8] = &mut bytemuck::cast_slice_mut(&mut loss)[..size_of::<P::Master>()];
         self.backend.download(&self.loss, 0, loss);
