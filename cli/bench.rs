@@ -127,7 +127,7 @@ fn measure(arguments: &StepArguments, settings: &Pretrain) -> Result<Measured> {
     let cpu = training::cpu(&settings.device)?;
     let (isa, threads, before) = (cpu.isa().to_string(), cpu.threads(), cpu.peak());
     let config = settings.model.albert_config(VOCABULARY_SIZE);
-    let mut learner = pretraining::learner(settings, config, training::available_memory())?;
+    let mut learner = pretraining::learner(settings, config, training::available_memory(&settings.device))?;
     let (length, micro_batch) = (arguments.seq, pretraining::micro_batch(settings));
     let batches: Vec<_> = (0..arguments.batch)
         .step_by(micro_batch)

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use engine::Device;
 use train::config::Pretrain;
 use train::inference::{Inference, MASK, SEPARATOR, fill_mask};
 use train::pretraining::{Dataset, Epoch, RunData};
@@ -41,7 +40,7 @@ impl Summary {
     /// If the model cannot be read back.
     pub fn show(&self) -> Result<()> {
         let RunData { held_out, tokenizer, .. } = &self.data;
-        let mut model = Inference::load(&self.model, Device::Cpu(training::cpu(&self.settings.device)?))?;
+        let mut model = Inference::load(&self.model, training::device(&self.settings.device)?)?;
         say!("\nheld-out text with a word masked, and what the model puts there:");
         for passage in passages(held_out, tokenizer) {
             // Text of a kind that does not read back into its own tokens is no example, and no failure of the run.

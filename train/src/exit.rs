@@ -2,6 +2,7 @@
 
 use std::io;
 
+use kernels::DeviceError;
 use kernels::cpu::CpuError;
 use model::ModelError;
 
@@ -121,6 +122,15 @@ impl Classify for ModelError {
             }
             ModelError::Memory { .. } => ExitCode::Memory,
             _ => ExitCode::Checkpoint,
+        }
+    }
+}
+
+impl Classify for DeviceError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::OutOfMemory { .. } | Self::OutOfDeviceMemory { .. } => ExitCode::Memory,
+            Self::Compile { .. } | Self::Failed { .. } => ExitCode::Device,
         }
     }
 }

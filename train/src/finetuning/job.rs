@@ -20,7 +20,7 @@ use crate::run::directory::model_in;
 use crate::tokenizer::{LoadOptions, Tokenizer};
 use crate::training::{
     Job, LOG_EVERY, Learner, Measure, Metrics, Objective, Plans, Prepared, Publish, Published, RunSettings,
-    SessionError, TrainerOptions, cpu, most_fitting, precision, recompute, recompute_that_fits,
+    SessionError, TrainerOptions, device, most_fitting, precision, recompute, recompute_that_fits,
 };
 
 impl RunSettings for Finetune {
@@ -45,6 +45,10 @@ impl RunSettings for Finetune {
 
     fn device(&self) -> &DeviceSettings {
         &self.device
+    }
+
+    fn device_mut(&mut self) -> &mut DeviceSettings {
+        &mut self.device
     }
 
     fn rounds_like(&self, earlier: &Self) -> bool {
@@ -390,7 +394,7 @@ impl Job<Finetune> for FinetuningJob {
                 advice: advice(capacity.tokens, again, fits),
             });
         }
-        let device = engine::Device::Cpu(cpu(&settings.device)?);
+        let device = device(&settings.device)?;
         let mut learner = Learner::new(loaded.albert, device, precision, plans, seed)?;
         learner.set_values(&loaded.values);
         let albert = learner.albert().clone();

@@ -119,6 +119,7 @@ impl Classify for InferenceError {
             Self::Data(error) => error.exit_code(),
             Self::Tokenizer(error) => error.exit_code(),
             Self::OtherTokenizer => ExitCode::Checkpoint,
+            Self::Device(error) | Self::Run(RunError::Device(error)) => error.exit_code(),
             Self::NoTokenizer | Self::MissingHead { .. } | Self::NoMask { .. } | Self::Segments { .. } => {
                 ExitCode::Usage
             }
@@ -127,7 +128,6 @@ impl Classify for InferenceError {
             Self::Run(_) | Self::TooLong { .. } | Self::LeftPadding { .. } | Self::Tensors { .. } => {
                 ExitCode::Data
             }
-            Self::Device(DeviceError::OutOfMemory { .. }) => ExitCode::Memory,
             Self::Io { source, .. } => source.exit_code(),
         }
     }

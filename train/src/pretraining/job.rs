@@ -13,7 +13,7 @@ use crate::data::DataError;
 use crate::run::directory::model_in;
 use crate::tokenizer::Tokenizer;
 use crate::training::{
-    Job, LOG_EVERY, Learner, Objective, Plans, Prepared, Publish, SessionError, TrainerOptions, cpu,
+    Job, LOG_EVERY, Learner, Objective, Plans, Prepared, Publish, SessionError, TrainerOptions, device,
     most_fitting, precision, recompute, recompute_that_fits,
 };
 
@@ -225,7 +225,7 @@ fn learner_of(
     albert: Albert,
     available: Option<usize>,
 ) -> Result<Learner, SessionError> {
-    let device = engine::Device::Cpu(cpu(&settings.device)?);
+    let device = device(&settings.device)?;
     let albert = if settings.training.gather_last_layer { albert } else { albert.with_whole_last_layer() };
     let (sequences, recompute) = (micro_batch(settings), recompute(settings.training.recompute));
     let precision = precision(&settings.device);

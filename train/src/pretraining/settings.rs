@@ -31,6 +31,10 @@ impl RunSettings for Pretrain {
         &self.device
     }
 
+    fn device_mut(&mut self) -> &mut DeviceSettings {
+        &mut self.device
+    }
+
     fn rounds_like(&self, earlier: &Self) -> bool {
         // What is computed again in bf16 begins from a number that was rounded.
         let [now, before] = [self, earlier].map(|settings| settings.training.recompute);

@@ -65,12 +65,27 @@ pub struct Session {
 /// What computes in a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
-    /// The processor, as it calls itself.
+    /// The processor or GPU, as it calls itself.
     pub processor: String,
-    /// The instruction set in use. Another one may change the last bits of what is computed.
+    /// The instruction set in use, `sm_90` for a GPU of compute capability 9.0. Another one may change the last bits of what is
+    /// computed.
     pub isa: String,
-    /// Threads in use. What is computed does not depend on them.
+    /// Threads of the processor in use. What is computed does not depend on them.
     pub threads: usize,
+    /// The device as settings name it. Earlier versions knew one.
+    #[serde(default = "only_device")]
+    pub device: String,
+    /// What was meant by the precision `auto`.
+    #[serde(default = "only_precision")]
+    pub precision: String,
+}
+
+fn only_device() -> String {
+    "cpu".into()
+}
+
+fn only_precision() -> String {
+    "f32".into()
 }
 
 impl Machine {
@@ -79,7 +94,7 @@ impl Machine {
         let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default(); // other systems have no such file
         let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
         let processor = name.map_or(std::env::consts::ARCH, |(_, name)| name.trim()).to_owned();
-        Self { processor, isa, threads }
+        Self { processor, isa, threads, device: only_device(), precision: only_precision() }
     }
 }
 

@@ -1,8 +1,8 @@
 //! What a run computes on and with how much memory, as its settings ask for it.
 
-use engine::{Precision, Recompute};
-use kernels::Cpu;
+use engine::{Device, Precision, Recompute};
 use kernels::cpu::{CpuError, Isa};
+use kernels::{Cpu, Cuda, cuda};
 
 use super::error::SessionError;
 use crate::config;
@@ -17,21 +17,85 @@ pub fn bytes(count: usize) -> String {
     }
 }
 
+/// Says what `auto` means: what the session before this one, if there is one, computed on and in; else the first GPU in bf16 if
+/// there is one that can be used, or the processor in f32. Also why, where the device was open.
+pub fn settle(settings: &mut config::DeviceSettings, before: Option<&Machine>) -> Option<String> {
+    let was_open = settings.device == config::Device::Auto;
+    let mut reason = None;
+    if was_open {
+        (settings.device, reason) = match before.and_then(|before| before.device.parse().ok()) {
+            Some(device) => (device, None),
+            None => match usable_gpu() {
+                Ok(gpu) => (config::Device::Cuda(0), Some(format!("device: {}", gpu.name))),
+                Err(_) => (config::Device::Cpu, None),
+            },
+        };
+    }
+    if settings.precision == config::Precision::Auto {
+        let before = before.and_then(|before| before.precision.parse().ok());
+        settings.precision = before.unwrap_or(match settings.device {
+            config::Device::Cuda(_) => config::Precision::Bf16,
+            config::Device::Auto | config::Device::Cpu => config::Precision::F32,
+        });
+    }
+    reason
+}
+
+/// The first GPU, if it can be used.
+fn usable_gpu() -> Result<cuda::Found, cuda::Unavailable> {
+    cuda::libraries()?;
+    cuda::usable(0)
+}
+
 /// What the settings ask to compute with, looked at before anything is begun.
 ///
 /// # Errors
-/// If they ask for a device or an instruction set that this machine or this version lacks.
+/// If they ask for a device or an instruction set that this machine lacks.
 pub fn machine(settings: &config::DeviceSettings) -> Result<Machine, SessionError> {
-    match settings.device {
-        config::Device::Auto | config::Device::Cpu => {}
-        config::Device::Cuda(_) => return Err(SessionError::Device { device: settings.device.to_string() }),
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if let config::Device::Cuda(ordinal) = settings.device {
+        cuda::libraries().map_err(gpu(ordinal))?;
+        let found = cuda::usable(ordinal).map_err(gpu(ordinal))?;
+        let (major, minor) = found.capability;
+        return Ok(Machine {
+            processor: found.name,
+            isa: format!("sm_{major}{minor}"),
+            threads: settings.threads.unwrap_or_else(cores),
+            device: settings.device.to_string(),
+            precision: precision(settings).to_string(),
+        });
     }
     let isa = settings.isa.as_deref().map_or_else(Isa::chosen, str::parse)?;
     if !isa.is_available() {
         return Err(CpuError::MissingIsa { isa, best: Isa::available().last().unwrap_or(Isa::Scalar) }.into());
     }
-    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    Ok(Machine::new(isa.to_string(), settings.threads.unwrap_or_else(cores)))
+    let machine = Machine::new(isa.to_string(), settings.threads.unwrap_or_else(cores));
+    Ok(Machine { precision: precision(settings).to_string(), ..machine })
+}
+
+/// The device that the settings ask for.
+///
+/// # Errors
+/// As [`machine`]; and if it cannot be started.
+pub fn device(settings: &config::DeviceSettings) -> Result<Device, SessionError> {
+    match settings.device {
+        config::Device::Cuda(ordinal) => {
+            Ok(Device::Cuda(Box::new(Cuda::new(ordinal).map_err(gpu(ordinal))?)))
+        }
+        config::Device::Auto | config::Device::Cpu => Ok(Device::Cpu(cpu(settings)?)),
+    }
+}
+
+/// Bytes of memory that a step may take there, as far as that is known.
+pub fn available_memory(settings: &config::DeviceSettings) -> Option<usize> {
+    match settings.device {
+        config::Device::Cuda(ordinal) => Cuda::new(ordinal).ok()?.free_memory().ok().map(|(free, _)| free),
+        config::Device::Auto | config::Device::Cpu => super::memory::available_memory(),
+    }
+}
+
+fn gpu(ordinal: usize) -> impl Fn(cuda::Unavailable) -> SessionError {
+    move |reason| SessionError::Gpu { device: config::Device::Cuda(ordinal).to_string(), reason }
 }
 
 /// The CPU that the settings ask for.
@@ -46,8 +110,12 @@ pub fn cpu(settings: &config::DeviceSettings) -> Result<Cpu, SessionError> {
 /// What the settings ask to store activations in.
 pub fn precision(settings: &config::DeviceSettings) -> Precision {
     match settings.precision {
-        config::Precision::F32 | config::Precision::Auto => Precision::F32,
+        config::Precision::F32 => Precision::F32,
         config::Precision::Bf16 => Precision::Bf16,
+        config::Precision::Auto => match settings.device {
+            config::Device::Cuda(_) => Precision::Bf16,
+            config::Device::Auto | config::Device::Cpu => Precision::F32,
+        },
     }
 }
 

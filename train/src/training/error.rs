@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use engine::{DeviceError, RunError};
 use kernels::cpu::CpuError;
+use kernels::cuda::Unavailable;
 use model::ModelError;
 
 use super::device::bytes;
@@ -24,9 +25,12 @@ pub enum TrainError {
     /// There is no thread that makes batches.
     #[error(transparent)]
     Threads(#[from] ThreadsError),
-    /// A batch does not fit the plan.
+    /// A batch does not fit the plan, or the device failed.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// A checkpoint could not be saved or loaded.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -81,11 +85,22 @@ impl Classify for TrainError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Threads(error) => error.exit_code(),
+            Self::Run(RunError::Device(error)) | Self::Device(error) => error.exit_code(),
             Self::Run(_) => ExitCode::Internal,
             Self::Checkpoint(error) => error.exit_code(),
             Self::OtherModel { .. } => ExitCode::Checkpoint,
             Self::NothingLearnt { .. } | Self::Useless { .. } | Self::Diverged { .. } => ExitCode::Diverged,
         }
+    }
+}
+
+/// What to do about a device that refuses, where there is something.
+fn advice(error: &DeviceError) -> &'static str {
+    match error {
+        DeviceError::OutOfMemory { .. } | DeviceError::OutOfDeviceMemory { .. } => {
+            "\n  help: use smaller micro-batches, a smaller model or shorter sequences, or free memory"
+        }
+        DeviceError::Compile { .. } | DeviceError::Failed { .. } => "",
     }
 }
 
@@ -166,14 +181,18 @@ pub enum SessionError {
         /// How many it has.
         examples: usize,
     },
-    /// The device refused, for want of memory.
-    #[error("{0}\n  help: use smaller micro-batches, a smaller model or shorter sequences, or free memory")]
+    /// The device refused or failed.
+    #[error("{0}{help}", help = advice(.0))]
     Refused(#[from] DeviceError),
-    /// A device that this version cannot use.
-    #[error("device {device} was asked for, but this version computes on the CPU only: use --device cpu")]
-    Device {
+    /// A GPU that cannot be used.
+    #[error(
+        "device {device} was asked for: {reason}\n  help: --device cpu computes on the processor; `albert-train doctor` looks at the whole machine"
+    )]
+    Gpu {
         /// What was asked for.
         device: String,
+        /// Why not.
+        reason: Unavailable,
     },
     /// The vocabulary and the tokenizer do not belong together.
     #[error(
@@ -238,8 +257,9 @@ impl Classify for SessionError {
             Self::Train(error) => error.exit_code(),
             Self::Cpu(error) => error.exit_code(),
             Self::Threads(error) => error.exit_code(),
-            Self::Device { .. } => ExitCode::Device,
-            Self::Memory { .. } | Self::Refused(DeviceError::OutOfMemory { .. }) => ExitCode::Memory,
+            Self::Gpu { .. } => ExitCode::Device,
+            Self::Refused(error) => error.exit_code(),
+            Self::Memory { .. } => ExitCode::Memory,
         }
     }
 }

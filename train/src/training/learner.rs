@@ -138,6 +138,7 @@ impl Learner {
             starts.iter_mut().zip(&inputs.lengths).for_each(|(start, &length)| *start += length as u64);
         }
         outcome.gradient_norm = self.runtime.gradient_norm();
+        self.runtime.status()?;
         Ok(Some(outcome))
     }
 
@@ -152,10 +153,17 @@ impl Learner {
     }
 
     /// Hands the weights and the moments to `save` as named tensors.
-    pub fn with_tensors<T>(&self, save: impl FnOnce(&[NamedTensor<'_>], &[NamedTensor<'_>]) -> T) -> T {
+    ///
+    /// # Errors
+    /// If the device has failed; nothing is saved then.
+    pub fn with_tensors<T>(
+        &self,
+        save: impl FnOnce(&[NamedTensor<'_>], &[NamedTensor<'_>]) -> T,
+    ) -> Result<T, DeviceError> {
         let parameters = self.albert.parameters();
         let values = self.values();
         let moments = MOMENTS.map(|(suffix, state)| (suffix, self.runtime.view(state)));
+        self.runtime.status()?;
         let names: Vec<_> = (moments.iter())
             .flat_map(|(suffix, _)| parameters.parts().map(move |part| format!("{}.{suffix}", part.name)))
             .collect();
@@ -171,7 +179,7 @@ impl Learner {
                 values: &values[range],
             })
             .collect();
-        save(&weights, &optimizer)
+        Ok(save(&weights, &optimizer))
     }
 
     /// Takes weights and moments from the tensors of a checkpoint; takes all or changes nothing.

@@ -19,13 +19,16 @@ mod stream;
 mod trainer;
 
 pub use best::Best;
-pub use device::{bytes, cpu, machine, most_fitting, precision, recompute, recompute_that_fits};
+pub use device::{
+    available_memory, bytes, cpu, device, machine, most_fitting, precision, recompute, recompute_that_fits,
+    settle,
+};
 pub use error::{SessionError, TrainError};
 pub use estimate::Estimate;
 pub use event::TrainEvent;
 pub use inputs::{Evaluator, Inputs, Outputs};
 pub use learner::{Learner, Outcome, Plans};
-pub use memory::{available_memory, resident_memory};
+pub use memory::resident_memory;
 pub use metrics::{Measure, Metrics, Sums};
 pub use objective::{Finding, Objective, Position, Step, Terms};
 pub use session::{Ended, Job, Prepared, Publish, Published, RunSettings, Session, Watch, rehearse};

@@ -7,12 +7,12 @@ use engine::State;
 use model::Albert;
 use serde::Serialize;
 
-use super::device::{bytes, machine};
+use super::device::{available_memory, bytes, machine, settle};
 use super::error::{SessionError, TrainError};
 use super::estimate::Estimate;
 use super::event::TrainEvent;
 use super::learner::Learner;
-use super::memory::{available_memory, resident_memory};
+use super::memory::resident_memory;
 use super::metrics::Metrics;
 use super::objective::Objective;
 use super::state::TrainingState;
@@ -42,6 +42,9 @@ pub trait RunSettings: Settings + Send + 'static {
 
     /// Where it is computed.
     fn device(&self) -> &DeviceSettings;
+
+    /// The same, to settle what was left open.
+    fn device_mut(&mut self) -> &mut DeviceSettings;
 
     /// Whether sums are made in the same order as with `earlier` settings, to the last bit.
     fn rounds_like(&self, earlier: &Self) -> bool;
@@ -163,6 +166,8 @@ pub enum Ended<D> {
 pub struct Session<S, J> {
     job: J,
     resolved: Resolved<S>,
+    /// What was resolved, with a device and a precision that are settled.
+    settings: S,
     directory: RunDirectory,
     stop: StopRequests,
     machine: Machine,
@@ -194,10 +199,14 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
         command: &[String],
         allow_schedule_change: bool,
     ) -> Result<Self, SessionError> {
-        let settings = &resolved.settings;
-        let machine = machine(settings.device())?;
         let earlier = settings_in::<S>(&out.join(directory::CONFIG));
         let has_begun = directory::has_begun(out);
+        let info = if has_begun { directory::read_info(out)? } else { None };
+        let sessions = info.iter().flat_map(|info| info.sessions.iter().rev());
+        let before = sessions.filter_map(|session| session.machine.as_ref()).next();
+        let mut settings = resolved.settings.clone();
+        settle(settings.device_mut(), before);
+        let machine = machine(settings.device())?;
         let rounds_otherwise = match (&earlier, has_begun) {
             (Some(Err(error)), true) => return Err(error.clone().into()),
             (Some(Ok(earlier)), true) => {
@@ -215,11 +224,11 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
         let directory = RunDirectory::open(out, command)?;
         if !has_begun {
             let earlier = earlier.and_then(Result::ok);
-            job.drop_other_data(&directory.data(), earlier.as_ref(), settings)?;
+            job.drop_other_data(&directory.data(), earlier.as_ref(), &settings)?;
             directory.write_config(&resolved.to_toml())?;
         }
         stop.watch(directory.path().to_path_buf());
-        Ok(Self { job, resolved, directory, stop, machine, rounds_otherwise })
+        Ok(Self { job, resolved, settings, directory, stop, machine, rounds_otherwise })
     }
 
     /// The run directory.
@@ -259,7 +268,7 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
     }
 
     fn work(&mut self, watch: &Watch) -> Result<Ended<J::Data>, SessionError> {
-        let settings = &self.resolved.settings;
+        let settings = &self.settings;
         if let Some(notice) = settings.notice() {
             watch(TrainEvent::Said(notice));
         }
@@ -293,7 +302,7 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
             Finished::Stopped(reason, step) => {
                 let ended = stopped(watch, reason, &format!("step {step} is saved"));
                 // The run is safe by now: a disk without room for a copy to look at is no failure.
-                let published = (&self.resolved.settings, None, &*self.command());
+                let published = (&self.settings, None, &*self.command());
                 let said = match export(&self.job, self.directory.path(), trainer.learner, &data, published) {
                     Ok(model) => format!("the model of step {step} is in {}", model.display()),
                     Err(error) => format!("warning: the model of step {step} was not written: {error}"),
@@ -319,7 +328,7 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
                     let (job, run, metrics) =
                         (self.job.clone(), self.directory.path().to_path_buf(), metrics.clone());
                     let (learner, settings, command) =
-                        (trainer.learner, self.resolved.settings.clone(), self.command());
+                        (trainer.learner, self.settings.clone(), self.command());
                     move || {
                         let published = (&settings, Some(&metrics), &*command);
                         export(&job, &run, learner, &data, published).map(|model| (model, data))
@@ -388,7 +397,7 @@ fn load<S: RunSettings, J: Job<S>>(
     watch: Watch,
 ) -> Result<(Trainer, J::Data), SessionError> {
     let Prepared { mut learner, objective, description } =
-        job.prepare(settings, &data, available_memory())?;
+        job.prepare(settings, &data, available_memory(settings.device()))?;
     let options = job.options(settings, &data);
     let is_continued = !checkpoints.steps()?.is_empty();
     introduce(&mut learner, &options, &description, is_continued, settings.keep(), &watch);
@@ -430,13 +439,16 @@ pub fn rehearse<S: RunSettings, J: Job<S>>(
     folder: &Path,
     watch: &Watch,
 ) -> Result<(), SessionError> {
+    let mut settled = settings.clone();
+    settle(settled.device_mut(), None);
+    let settings = &settled;
     machine(settings.device())?;
     if let Some(notice) = settings.notice() {
         watch(TrainEvent::Said(notice));
     }
     let data = job.gather(settings, folder, false, &|what| watch(TrainEvent::Said(what)))?;
     let Prepared { mut learner, objective, description } =
-        job.prepare(settings, &data, available_memory())?;
+        job.prepare(settings, &data, available_memory(settings.device()))?;
     let options = job.options(settings, &data);
     introduce(&mut learner, &options, &description, false, settings.keep(), watch);
     let estimate =
@@ -471,6 +483,7 @@ fn export<S: RunSettings, J: Job<S>>(
         model::save_from(folder, &albert, &notes, &mut |range, into| {
             runtime.read_range(State::Values, range, into);
         })?;
+        runtime.status()?;
         tokenizer.save_for(folder, Some(albert.config().max_position_embeddings))?;
         job.complete_model(folder, &Published { settings, albert: &albert, metrics, command }, data)
     })

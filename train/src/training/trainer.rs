@@ -361,7 +361,7 @@ impl Trainer {
         let saved = self.learner.with_tensors(|model, optimizer| {
             let best = state.best.as_ref().map(|best| best.step);
             checkpoints.save(&Snapshot { step: state.step, best, state, model, optimizer })
-        })?;
+        })??;
         self.saved = Some(self.state.clone());
         let (step, time) = (self.state.step, start.elapsed());
         self.record(

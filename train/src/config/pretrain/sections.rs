@@ -186,12 +186,25 @@ impl Recompute {
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32 bits.
-    #[default]
     F32,
     /// 16 bits with the exponent of f32.
     Bf16,
     /// f32 on a processor, where a run then gives the same on any; bf16 on a GPU.
+    #[default]
     Auto,
+}
+
+impl std::str::FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            "auto" => Ok(Self::Auto),
+            _ => Err(format!("`{text}` is not a precision: expected f32, bf16 or auto")),
+        }
+    }
 }
 
 /// `[device]`
@@ -226,7 +239,7 @@ impl DeviceSettings {
 
 impl Default for DeviceSettings {
     fn default() -> Self {
-        DeviceSettings { device: Device::Auto, threads: None, isa: None, precision: Precision::F32 }
+        DeviceSettings { device: Device::Auto, threads: None, isa: None, precision: Precision::Auto }
     }
 }
 
