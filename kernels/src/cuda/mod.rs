@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use cache::folder as cache_folder;
 use cudarc::driver::{CudaContext, CudaStream, result, sys};
 pub use detect::{Found, Unavailable, devices, driver_version, libraries, usable};
-pub(crate) use launch::{AsArgument, Blocks, Program, arguments, vector};
+pub(crate) use launch::{Argument, AsArgument, Blocks, Program, arguments, vector};
 pub use memory::{Address, Buffer, Global, Randomness, Slice, SliceMut};
 
 pub use products::Number;

@@ -17,6 +17,11 @@ pub trait Case: Debug + Sized {
     /// The sizes to test: every variant of the operation, every awkward size.
     fn all() -> Vec<Self>;
 
+    /// The sizes to test on a GPU, which is slow where it is emulated.
+    fn on_gpu() -> Vec<Self> {
+        Self::all()
+    }
+
     /// Sizes small enough to differentiate numerically, element by element.
     fn small() -> Vec<Self>;
 
@@ -161,7 +166,7 @@ fn check_precision<C: Case, P: Precision>()
 where
     Cpu: Kernels<P>,
 {
-    check_devices::<C, Cpu, P>(&devices::cpus(2).collect::<Vec<_>>(), |_, _| ());
+    check_devices::<C, Cpu, P>(C::all(), &devices::cpus(2).collect::<Vec<_>>(), |_, _| ());
 }
 
 /// The same on the GPU; the bits of all results.
@@ -172,17 +177,18 @@ pub fn check_gpu<C: Case>() -> String {
     let mut see = |results: &Pool, name: &'static str| {
         results.values(name).iter().for_each(|value| value.to_bits().hash(&mut bits));
     };
-    check_devices::<C, _, F32>(&gpu, &mut see);
-    check_devices::<C, _, Bf16>(&gpu, &mut see);
+    check_devices::<C, _, F32>(C::on_gpu(), &gpu, &mut see);
+    check_devices::<C, _, Bf16>(C::on_gpu(), &gpu, &mut see);
     format!("{:016x}", bits.finish())
 }
 
 /// `see` is shown every result.
 fn check_devices<C: Case, B: Device<P> + Debug, P: Precision>(
+    cases: Vec<C>,
     devices: &[B],
     mut see: impl FnMut(&Pool, &'static str),
 ) {
-    for case in C::all() {
+    for case in cases {
         let mut operands = pool(&case);
         for (oracle, step) in case.steps::<Reference, F64>().into_iter().zip(case.steps::<B, P>()) {
             let results: Vec<Pool> = devices.iter().map(|_| operands.copy()).collect();

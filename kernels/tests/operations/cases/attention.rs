@@ -31,6 +31,19 @@ impl Case for Attention {
         cases
     }
 
+    /// Every kernel, with sequences of three tiles, of whole ones, of a row more or less, of one row and of none.
+    fn on_gpu() -> Vec<Self> {
+        let mut cases = Self::small();
+        let ragged = Packed::new(&[1, 15, 64, 65, 130, 0, 33], 5);
+        cases.extend([None, Some(0.1)].map(|probability| Self::new(ragged.clone(), 2, 64, probability)));
+        cases.push(Self::new(Packed::new(&[300, 7, 128], 3), 1, 64, None));
+        cases.push(Self::new(Packed::new(&[257, 16], 0), 1, 128, None));
+        cases.push(Self::new(Packed::new(&[129, 1, 0, 64], 130), 1, 128, Some(0.1)));
+        cases.push(Self::new(Packed::new(&[30, 1, 0, 65, 32], 5), 3, 26, Some(0.25)));
+        cases.push(Self::new(Packed::new(&[0, 0], 9), 1, 64, None));
+        cases
+    }
+
     fn small() -> Vec<Self> {
         vec![
             Self::new(Packed::new(&[4, 1, 0, 3], 0), 2, 3, None),
