@@ -30,12 +30,12 @@ struct Row {
 
 // The sums of each of N values over the threads of a row, in a fixed order. `slot` alternates: between a call and the next
 // one of the same slot every thread passes a barrier.
-template <int N>
-__device__ __forceinline__ void row_sums(float (&x)[N], int slot) {
+template <typename T, int N>
+__device__ __forceinline__ void row_sums(T (&x)[N], int slot) {
 #pragma unroll
   for (int i = 0; i < N; i++) x[i] = warp_sum(x[i]);
   if constexpr (ROW_WARPS > 1) {
-    __shared__ float of_warps[2][N][BLOCK_WARPS];
+    __shared__ T of_warps[2][N][BLOCK_WARPS];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, first = warp / ROW_WARPS * ROW_WARPS;
 #pragma unroll
     for (int i = 0; i < N; i++) {
@@ -43,7 +43,7 @@ __device__ __forceinline__ void row_sums(float (&x)[N], int slot) {
     }
     __syncthreads();
 #pragma unroll
-    for (int i = 0; i < N; i++) x[i] = warp_sum(lane < ROW_WARPS ? of_warps[slot][i][first + lane] : 0.f);
+    for (int i = 0; i < N; i++) x[i] = warp_sum(lane < ROW_WARPS ? of_warps[slot][i][first + lane] : T(0));
   }
 }
 
@@ -68,7 +68,7 @@ __device__ __forceinline__ void forward(const activation* __restrict__ x, const 
     const size_t start = size_t(row) * WIDTH;
     const size_t coins_of = DROPS ? logical_row(logical_rows, row) : 0;
     Row z, other;
-    float total[1] = {};
+    double total[1] = {};  // keeps its digits where terms cancel
     Row::each([&](int part, int column) { load(z.x[part], x + start + column); });
     if (residual) Row::each([&](int part, int column) { load(other.x[part], residual + start + column); });
     Row::each([&](int part, int column) {
@@ -88,7 +88,7 @@ __device__ __forceinline__ void forward(const activation* __restrict__ x, const 
       for (int i = 0; i < VECTOR; i++) total[0] += values[i];
     });
     row_sums(total, 0);
-    const float mu = total[0] * PER_COLUMN;
+    const float mu = float(total[0] / WIDTH);
     float squares[1] = {};
     Row::each([&](int part, int) {
 #pragma unroll
