@@ -1,6 +1,6 @@
 // Attention backward in bf16 on tensor cores. A block has one head of one sequence, so that everything it adds up is its own:
 // no atomics, and the same sums whatever the order of blocks. It goes over the sequence's keys 128 at a time, and for those
-// over its queries 32 at a time. Everything is transposed, S^T = K Q^T, so that a warp, which has 16 TILES keys, keeps their
+// over its queries 32 at a time. Everything is transposed, S^T = K Q^T, so that a warp, which has 16 TILES keys (1 or 2, as registers have room for), keeps their
 // gradients in registers, and P^T and dS^T are operands as they come out of the products before. Only dS^T goes through
 // shared memory, for dQ = dS K, of which each warp has some rows and columns; what the keys before gave waits for the next
 // keys in `partial`, in f32, where each thread finds its own. Rows past a sequence's end are zeros in shared memory.
@@ -10,7 +10,6 @@
 #define CLEARERS 16
 constexpr int WIDTH = HEAD_WIDTH;
 constexpr int GROUPS = WIDTH / 8;
-constexpr int TILES = WIDTH == 64 ? 2 : 1; // of 16 keys a warp has: what registers have room for
 constexpr int WARPS = KEYS / 16 / TILES;
 constexpr int THREADS = 32 * WARPS;
 // Warps side by side at dQ, and the columns that each has.
@@ -122,7 +121,7 @@ __device__ __forceinline__ void copy_statistics(uint32_t to, const float2* from,
 
 // `scale` is 1 / sqrt(width). `scratch` has 8 bytes for each row of each head, then 4 for each element
 // of q. Shared memory: K, V, dS^T, one or two stages of queries.
-KERNEL(attention_backward, THREADS, WIDTH == 64 ? 2 : 1)
+KERNEL(attention_backward, THREADS, TILES)
 (const activation* __restrict__ qkv, const int* __restrict__ offsets, int sequences, int rows, int heads, float scale,
  Randomness randomness, Dropout dropout, const activation* __restrict__ context,
  const float* __restrict__ log_sum_exp, const activation* __restrict__ d_context, float2* scratch, activation* __restrict__ d_qkv) {

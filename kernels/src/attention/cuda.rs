@@ -26,13 +26,19 @@ pub fn forward<P: CudaPrecision>(cuda: &Cuda, attention: &Attention, operands: F
     let common = shape.arguments(&qkv, &offsets, &randomness);
     let arguments = [&common[..], &arguments![context, log_sum_exp]].concat();
     if on_tensor_cores::<P>(attention, &[qkv.address(), context.address()]) {
-        let width = attention.head_width;
+        let ([width, dropout], head_width) = (shape.defines, attention.head_width);
+        let tiles = match (head_width, attention.dropout.is_some()) {
+            (64, false) => 2,
+            (128, true) => 1,
+            _ => 1 + usize::from(registers_suffice(cuda)),
+        };
         let blocks = Blocks {
             grid: shape.grid(shape.slots(128)),
-            threads: if width == 128 && attention.dropout.is_some() { 256 } else { 128 },
-            shared_bytes: (128 + 2 * 64) * width * 2,
+            threads: threads(tiles),
+            shared_bytes: (128 + 2 * 64) * head_width * 2,
         };
-        cuda.launch::<P>(FORWARD.with(&shape.defines), "attention_forward", blocks, &arguments);
+        let defines = [width, dropout, ("TILES", tiles)];
+        cuda.launch::<P>(FORWARD.with(&defines), "attention_forward", blocks, &arguments);
     } else {
         let program = GENERAL.with(&shape.defines);
         cuda.launch::<P>(program, "attention_general_forward", shape.general_blocks(), &arguments);
@@ -50,14 +56,18 @@ pub fn backward<P: CudaPrecision>(cuda: &Cuda, attention: &Attention, operands: 
         attention,
         &[qkv.address(), context.address(), d_context.address(), d_qkv.address()],
     ) {
-        let layout = BackwardLayout::new(attention.head_width, cuda.shared_memory_limit());
+        let layout = BackwardLayout::new(
+            attention.head_width,
+            if attention.head_width == 64 && registers_suffice(cuda) { 2 } else { 1 },
+            cuda.shared_memory_limit(),
+        );
         let blocks = Blocks {
             grid: shape.grid(shape.sequences as usize + BackwardLayout::CLEARERS),
-            threads: layout.threads,
+            threads: threads(layout.tiles),
             shared_bytes: layout.bytes(),
         };
         let [width, dropout] = shape.defines;
-        let defines = [width, dropout, ("STAGES", layout.stages)];
+        let defines = [width, dropout, ("TILES", layout.tiles), ("STAGES", layout.stages)];
         cuda.launch::<P>(BACKWARD.with(&defines), "attention_backward", blocks, &with_context);
     } else {
         let (program, blocks) = (GENERAL.with(&shape.defines), shape.general_blocks());
@@ -77,6 +87,17 @@ fn on_tensor_cores<P: CudaPrecision>(attention: &Attention, addresses: &[Address
     // They copy 16 bytes at a time.
     let aligned = addresses.iter().all(|address| address % 16 == 0);
     size_of::<P::Activation>() == 2 && matches!(attention.head_width, 64 | 128) && aligned
+}
+
+/// Whether a warp can have two tiles of 16 rows where that takes all registers: for GPUs from compute capability 10 on, the
+/// compiler keeps some of them in memory.
+fn registers_suffice(cuda: &Cuda) -> bool {
+    cuda.capability().0 < 10
+}
+
+/// Threads of a block of 128 rows of which a warp has so many tiles of 16.
+fn threads(tiles: usize) -> u32 {
+    (32 * 128 / 16 / tiles) as u32
 }
 
 /// What all kernels are told.
@@ -133,7 +154,8 @@ impl Shape {
 /// How `backward.cu` uses shared memory.
 struct BackwardLayout {
     head_width: usize,
-    threads: u32,
+    /// Tiles of 16 keys that a warp has, and blocks that share a multiprocessor.
+    tiles: usize,
     /// 2 if queries can be copied while others are worked on.
     stages: usize,
 }
@@ -143,11 +165,10 @@ impl BackwardLayout {
     const CLEARERS: usize = 16;
 
     /// `limit`: bytes that a block may have, which is about what a multiprocessor has.
-    fn new(head_width: usize, limit: usize) -> Self {
-        // Two blocks of the narrower heads share a multiprocessor: more than a second stage would give.
-        let (threads, blocks) = if head_width == 64 { (128, 2) } else { (256, 1) };
-        let mut layout = Self { head_width, threads, stages: 2 };
-        if blocks * layout.bytes() > limit {
+    fn new(head_width: usize, tiles: usize, limit: usize) -> Self {
+        // A second block on a multiprocessor gives more than a second stage would.
+        let mut layout = Self { head_width, tiles, stages: 2 };
+        if tiles * layout.bytes() > limit {
             layout.stages = 1;
         }
         layout
@@ -167,10 +188,10 @@ mod tests {
     #[test]
     fn the_smallest_gpus_have_room_for_one_stage_and_others_for_two() {
         for (kibibytes, stages) in [(99, 1), (163, 2), (227, 2)] {
-            for (head_width, blocks) in [(64, 2), (128, 1)] {
-                let layout = BackwardLayout::new(head_width, kibibytes << 10);
+            for (head_width, tiles) in [(64, 2), (128, 1)] {
+                let layout = BackwardLayout::new(head_width, tiles, kibibytes << 10);
                 assert_eq!(layout.stages, stages, "{head_width}, {kibibytes} KiB");
-                assert!(blocks * layout.bytes() <= kibibytes << 10);
+                assert!(tiles * layout.bytes() <= kibibytes << 10);
             }
         }
     }

@@ -1,12 +1,11 @@
 // Attention forward in bf16 on tensor cores, in the manner of FlashAttention-2 (Dao 2023). A block has 128 queries of one head,
-// 16 TILES of each warp, and goes over their sequence's keys 64 at a time, with the softmax kept up to date as larger scores
-// come. K of the next keys is copied while P V is computed, V while Q K is. The grid depends on the number of rows and
-// sequences alone: (heads, slots), the second over y and z: see `find_tile`.
+// 16 TILES of each warp (1 or 2, as registers have room for), and goes over their sequence's keys 64 at a time, with the
+// softmax kept up to date as larger scores come. K of the next keys is copied while P V is computed, V while Q K is. The grid
+// depends on the number of rows and sequences alone: (heads, slots), the second over y and z: see `find_tile`.
 #define ROWS 128
 #define KEYS 64
 constexpr int WIDTH = HEAD_WIDTH;
 constexpr int GROUPS = WIDTH / 8;
-constexpr int TILES = WIDTH == 128 && DROPOUT ? 1 : 2; // what registers have room for
 constexpr int THREADS = 32 * ROWS / 16 / TILES;
 
 // Scores of a warp's rows and 64 keys: s += q k, q in rows of `q_row`, k in rows of `k_row`.
@@ -70,7 +69,7 @@ __device__ __forceinline__ void drop(float (&p)[KEYS / 8][4], const Coins& coins
 }
 
 // `scale` is 1 / sqrt(width). Shared memory: (ROWS + 2 KEYS) WIDTH elements.
-KERNEL(attention_forward, THREADS, THREADS == 128 ? 2 : 1)
+KERNEL(attention_forward, THREADS, TILES)
 (const activation* __restrict__ qkv, const int* __restrict__ offsets, int sequences, int rows, int heads, float scale,
  Randomness randomness, Dropout dropout, activation* __restrict__ context,
  float* __restrict__ log_sum_exp) {
