@@ -172,13 +172,16 @@ where
 /// The same on the GPU; the bits of all results.
 #[cfg(target_os = "linux")]
 pub fn check_gpu<C: Case>() -> String {
-    let gpu = [crate::gpu::OnHost::new()];
+    check_gpu_in::<C, F32>() + &check_gpu_in::<C, Bf16>()
+}
+
+/// The same in one precision.
+#[cfg(target_os = "linux")]
+pub fn check_gpu_in<C: Case, P: kernels::cuda::CudaPrecision>() -> String {
     let mut bits = std::hash::DefaultHasher::new();
-    let mut see = |results: &Pool, name: &'static str| {
+    check_devices::<C, _, P>(C::on_gpu(), &[crate::gpu::OnHost::new()], |results, name| {
         results.values(name).iter().for_each(|value| value.to_bits().hash(&mut bits));
-    };
-    check_devices::<C, _, F32>(C::on_gpu(), &gpu, &mut see);
-    check_devices::<C, _, Bf16>(C::on_gpu(), &gpu, &mut see);
+    });
     format!("{:016x}", bits.finish())
 }
 

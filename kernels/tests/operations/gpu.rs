@@ -2,6 +2,9 @@
 
 use std::convert::Infallible;
 
+use std::sync::{Mutex, PoisonError};
+
+use emulated_gpu::performance::Launched;
 use kernels::cuda::{self, CudaPrecision, Global};
 use kernels::dropout::Randomness;
 use kernels::memory::{Buffer, Host, Memory, RunScalars, Views};
@@ -26,6 +29,14 @@ impl OnHost {
         self.0.upload(bytemuck::cast_slice(numbers), &mut buffer, 0);
         buffer
     }
+}
+
+/// What the launches of `program` asked of the hardware, one test at a time: they are counted for the whole process. Nothing
+/// on a real GPU.
+pub fn counted(program: impl FnOnce()) -> Vec<Launched> {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    emulated_gpu::performance::counted(program)
 }
 
 impl Backend for OnHost {

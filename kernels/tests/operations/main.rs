@@ -8,6 +8,8 @@ mod devices;
 mod extremes;
 #[cfg(target_os = "linux")]
 mod gpu;
+#[cfg(target_os = "linux")]
+mod gpu_attention;
 mod pool;
 mod tolerance;
 mod weightless;

@@ -13,7 +13,7 @@ pub struct Attention {
 }
 
 impl Attention {
-    fn new(batch: Packed, heads: usize, head_width: usize, probability: Option<f32>) -> Self {
+    pub fn new(batch: Packed, heads: usize, head_width: usize, probability: Option<f32>) -> Self {
         let dropout = probability.map(|probability| Dropout { probability, stream: 3 });
         Self { attention: attention::Attention { heads, head_width, dropout }, batch }
     }
