@@ -5,6 +5,8 @@
 //! | activations, their gradients, the weights that products read | f64 | f32 | bf16 |
 //! | masters of parameters, their gradients and moments, biases, γ, β, look-up tables, statistics, losses | f64 | f32 | f32 |
 //!
+//! On a GPU, products in bf16 read biases rounded to it, as they do weights.
+//!
 //! A kernel computes in f32 (the reference in f64) whatever is stored, and rounds once, to nearest, where it stores.
 
 use half::bf16;

@@ -131,7 +131,6 @@ impl AsArgument for Dropout {
 }
 
 /// `arguments![x, n, …]`: what a kernel is given, in the order of its parameters.
-#[allow(unused_macros, reason = "until all operations are there")]
 macro_rules! arguments {
     ($($argument:expr),* $(,)?) => {
         [$($crate::cuda::AsArgument::as_argument(&$argument)),*]

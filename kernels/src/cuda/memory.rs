@@ -88,13 +88,6 @@ impl<T> Length for SliceMut<'_, T> {
     }
 }
 
-impl<T> SliceMut<'_, T> {
-    /// The same, to be read.
-    pub(crate) fn as_slice(&self) -> Slice<'_, T> {
-        Slice { address: self.address, length: self.length, lifetime: PhantomData }
-    }
-}
-
 impl<T> Slice<'_, T> {
     /// Where they begin.
     pub(crate) fn address(&self) -> Address {

@@ -8,8 +8,6 @@
 //! for after it is left undone, and [`Backend::status`] reports it. How a kernel is cut into blocks depends on shapes
 //! alone and no two blocks write the same element, so that results are the same bits every time.
 
-#![allow(dead_code, unused_imports, reason = "until all operations are there")]
-
 mod cache;
 mod compile;
 pub mod detect;
@@ -18,6 +16,8 @@ mod memory;
 mod products;
 mod record;
 pub(crate) mod sums;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

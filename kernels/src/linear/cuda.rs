@@ -1,5 +1,5 @@
 //! See the parent module: products by cuBLASLt, with bias and activation in them where the library has that, else by
-//! kernels of our own.
+//! kernels of our own. In bf16 the library adds biases in bf16 too, as it does weights: they are rounded for it.
 
 use super::{Forward, InputGradient, Linear, WeightGradient};
 use crate::cuda::{
@@ -81,12 +81,16 @@ pub fn forward<P: CudaPrecision>(cuda: &Cuda, linear: &Linear, operands: Forward
     }
 }
 
-/// What the library asks of the matrix beside the result: columns that begin at multiples of 16 bytes.
+/// What the library asks of the bias and of the matrix beside the result: that they, and its columns, begin at multiples of 16
+/// bytes.
 fn fits(epilogue: Epilogue, columns: usize) -> bool {
-    match epilogue {
-        Epilogue::BiasGelu { sum: Some(sum), .. } => columns.is_multiple_of(8) && sum.is_multiple_of(16),
-        Epilogue::BiasGelu { .. } | Epilogue::Bias(_) | Epilogue::Nothing => true,
-    }
+    let (bias, sum) = match epilogue {
+        Epilogue::BiasGelu { bias, sum } => (bias, sum),
+        Epilogue::Bias(bias) => (Some(bias), None),
+        Epilogue::Nothing => (None, None),
+    };
+    let aligned = |address: Option<Address>| address.is_none_or(|address| address.is_multiple_of(16));
+    aligned(bias) && aligned(sum) && (sum.is_none() || columns.is_multiple_of(8))
 }
 
 /// The bias in the numbers of the result, as the library wants it.

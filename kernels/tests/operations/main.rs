@@ -66,3 +66,25 @@ cases! {
     sequence_sum: crate::cases::sequence_sum::SequenceSum;
     squared_error: crate::cases::squared_error::SquaredError;
 }
+
+/// Where cuBLASLt refuses what it may refuse, kernels of our own do the work.
+#[cfg(target_os = "linux")]
+mod refused_products {
+    use emulated_gpu::blas::mode::BLAS;
+    use emulated_gpu::process::same_under;
+
+    macro_rules! refused {
+        ($($name:ident: $setting:literal;)*) => {
+            $(#[test] fn $name() {
+                let test = concat!("refused_products::", stringify!($name));
+                same_under(test, &[&[(BLAS, $setting)]], crate::case::check_gpu::<crate::cases::linear::Linear>);
+            })*
+        };
+    }
+    refused! {
+        no_epilogues: "no-epilogues";
+        no_auxiliary_matrix: "no-auxiliary";
+        nothing_unaligned: "no-unaligned";
+        nothing_unproven: "strict";
+    }
+}
