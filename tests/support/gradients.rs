@@ -8,7 +8,7 @@ use crate::support::assert_close;
 pub fn tolerance(device: &Device) -> f64 {
     match device {
         Device::Reference => 1e-5,
-        Device::Cpu(_) => 1e-4,
+        Device::Cpu(_) | Device::Cuda(_) => 1e-4,
     }
 }
 

@@ -50,13 +50,24 @@ pub fn recorded(path: &Path) -> BTreeMap<String, Recorded> {
         .collect()
 }
 
-/// Every device of this machine with the name it has in messages: the reference, and the CPU with each instruction set.
+/// Every device of this machine with the name it has in messages: the reference, the CPU with each instruction set, and a GPU,
+/// emulated unless a real one is asked for.
 pub fn devices() -> Vec<(String, Device)> {
     let cpus = Isa::available().map(|isa| {
         let cpu = Cpu::new(Some(2), Some(isa)).expect("an instruction set that the machine has");
         (format!("cpu {isa:?}"), Device::Cpu(cpu))
     });
-    std::iter::once(("reference".to_owned(), Device::Reference)).chain(cpus).collect()
+    let gpu = gpu().map(|gpu| ("gpu".to_owned(), gpu));
+    std::iter::once(("reference".to_owned(), Device::Reference)).chain(cpus).chain(gpu).collect()
+}
+
+/// A GPU, if tests can have one here.
+pub fn gpu() -> Option<Device> {
+    #[cfg(target_os = "linux")]
+    if emulated_gpu::setup::available() {
+        return Some(Device::Cuda(Box::new(kernels::Cuda::new(0).expect("a GPU, emulated or real"))));
+    }
+    None
 }
 
 /// ‖found − expected‖ / ‖expected‖.

@@ -31,7 +31,7 @@ pub enum Device {
     Reference,
     /// SIMD, threads; in f32 unless [`Runtime::in_precision`] says otherwise.
     Cpu(Cpu),
-    /// A GPU; in bf16 unless [`Runtime::in_precision`] says otherwise.
+    /// A GPU; in f32 unless [`Runtime::in_precision`] says otherwise.
     Cuda(Box<Cuda>),
 }
 
@@ -40,8 +40,7 @@ impl Device {
     pub fn precision(&self) -> Precision {
         match self {
             Self::Reference => Precision::F64,
-            Self::Cpu(_) => Precision::F32,
-            Self::Cuda(_) => Precision::Bf16,
+            Self::Cpu(_) | Self::Cuda(_) => Precision::F32,
         }
     }
 }
