@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use engine::Device;
-use kernels::Cpu;
 use kernels::cpu::Isa;
 use model::{Origin, Report};
-use train::config::{ConfigError, Layers, Pretrain, most_threads};
+use train::config::{self, ConfigError, Layers, Pretrain, most_threads};
 use train::data::{DataError, Format, Reading};
 use train::inference::Inference;
 use train::run::directory::model_in;
 use train::tokenizer::{LoadOptions, Tokenizer};
+use train::training;
 use train::visible::visible;
 
 use crate::output::tell;
@@ -32,15 +32,23 @@ pub struct ModelArguments {
     cpu: CpuArguments,
 }
 
-/// The processor.
+/// What computes.
 #[derive(Args)]
 pub struct CpuArguments {
+    /// Where to compute: cpu, cuda, cuda:1 or auto (a GPU if there is one)
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device)]
+    pub device: config::Device,
     /// Processor threads; not given: all cores. Results do not depend on it
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
     /// Instruction set: avx512bf16, avx512, avx2 or scalar; not given: the best there is
     #[arg(long, value_name = "NAME", value_parser = isa)]
     pub isa: Option<Isa>,
+}
+
+/// Reads the name of a device.
+fn device(text: &str) -> Result<config::Device, String> {
+    text.parse()
 }
 
 /// Reads the name of an instruction set.
@@ -59,9 +67,18 @@ pub fn threads(text: &str) -> Result<usize, String> {
 }
 
 impl CpuArguments {
-    /// The device.
+    /// The device, which computes in f32 unless something else is asked of it.
     pub fn device(&self) -> Result<Device> {
-        Ok(Device::Cpu(Cpu::new(self.threads, self.isa)?))
+        let mut settings = config::DeviceSettings {
+            device: self.device,
+            threads: self.threads,
+            isa: self.isa.map(|isa| isa.to_string()),
+            precision: config::Precision::F32,
+        };
+        if let Some(said) = training::settle(&mut settings, None) {
+            tell(format_args!("{said}"));
+        }
+        Ok(training::device(&settings)?)
     }
 }
 

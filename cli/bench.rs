@@ -5,16 +5,18 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use engine::Precision;
+use kernels::Cpu;
 use kernels::cpu::Peak;
 use kernels::cpu::clock::ProcessorTime;
 use serde_json::json;
-use train::config::Pretrain;
+use train::config::{Device, Pretrain};
 use train::exit::ExitCode;
 use train::pretraining::{self, RandomBatch, Timing, time_steps};
+use train::run::info::Machine;
 use train::training::{self, bytes};
 
 use crate::arguments::{CpuArguments, few_settings};
-use crate::output::say;
+use crate::output::{say, tell};
 
 /// The share of the wanted processor time that other work may take before a share of the peak means nothing.
 const MOST_DISTURBANCE: f64 = 0.1;
@@ -55,8 +57,8 @@ struct StepArguments {
     /// Whether the last layer is computed only for the tokens that are read
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     gather_last_layer: bool,
-    /// f32, bf16 or auto (f32 on a processor)
-    #[arg(long, default_value = "f32")]
+    /// f32, bf16 or auto (f32 on a processor, bf16 on a GPU)
+    #[arg(long, default_value = "auto")]
     precision: String,
     /// lamb or adamw
     #[arg(long, default_value = "lamb")]
@@ -77,7 +79,10 @@ struct StepArguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let What::Step(arguments) = &arguments.what;
-    let settings = settings(arguments)?;
+    let mut settings = settings(arguments)?;
+    if let Some(said) = training::settle(&mut settings.device, None) {
+        tell(format_args!("{said}"));
+    }
     let measured = measure(arguments, &settings)?;
     if arguments.json {
         measured.print_json(arguments, &settings)?;
@@ -98,6 +103,7 @@ fn settings(arguments: &StepArguments) -> Result<Pretrain> {
         ("training.micro_batch", "--micro-batch", number(*micro_batch)),
         ("training.recompute", "--recompute", Some(recompute.clone())),
         ("training.gather_last_layer", "--gather-last-layer", Some(arguments.gather_last_layer.to_string())),
+        ("device.device", "--device", Some(cpu.device.to_string())),
         ("device.precision", "--precision", Some(precision.clone())),
         ("optimizer.optimizer", "--optimizer", Some(optimizer.clone())),
         ("device.threads", "--threads", number(cpu.threads)),
@@ -107,10 +113,9 @@ fn settings(arguments: &StepArguments) -> Result<Pretrain> {
 
 /// What was found out.
 struct Measured {
-    isa: String,
-    threads: usize,
-    /// The larger of what was measured before and after the steps.
-    peak: Peak,
+    machine: Machine,
+    /// The larger of what was measured before and after the steps; of a processor.
+    peak: Option<Peak>,
     /// What products multiply.
     precision: Precision,
     timing: Timing,
@@ -124,8 +129,12 @@ struct Measured {
 }
 
 fn measure(arguments: &StepArguments, settings: &Pretrain) -> Result<Measured> {
-    let cpu = training::cpu(&settings.device)?;
-    let (isa, threads, before) = (cpu.isa().to_string(), cpu.threads(), cpu.peak());
+    let machine = training::machine(&settings.device)?;
+    let cpu = match settings.device.device {
+        Device::Cuda(_) => None,
+        Device::Auto | Device::Cpu => Some(training::cpu(&settings.device)?),
+    };
+    let before = cpu.as_ref().map(Cpu::peak);
     let config = settings.model.albert_config(VOCABULARY_SIZE);
     let mut learner = pretraining::learner(settings, config, training::available_memory(&settings.device))?;
     let (length, micro_batch) = (arguments.seq, pretraining::micro_batch(settings));
@@ -150,17 +159,18 @@ fn measure(arguments: &StepArguments, settings: &Pretrain) -> Result<Measured> {
     let [model_flops, executed_flops] =
         [plan.cost().model_flops, plan.cost().executed_flops].map(|flops| flops as f64 * share);
     let memory = plan.arena_size() + plan.parameter_size();
-    let peak = cpu.peak().larger(before);
-    Ok(Measured { isa, threads, peak, precision, timing, model_flops, executed_flops, memory, profile })
+    let peak = cpu.zip(before).map(|(cpu, before)| cpu.peak().larger(before));
+    Ok(Measured { machine, peak, precision, timing, model_flops, executed_flops, memory, profile })
 }
 
 impl Measured {
     /// The most operations a second, all threads together, in the precision of the steps.
-    fn peak_flops(&self) -> f64 {
-        match self.precision {
-            Precision::Bf16 => self.peak.bf16_flops_per_second,
-            Precision::F32 | Precision::F64 => self.peak.flops_per_second,
-        }
+    fn peak_flops(&self) -> Option<f64> {
+        let peak = self.peak.as_ref()?;
+        Some(match self.precision {
+            Precision::Bf16 => peak.bf16_flops_per_second,
+            Precision::F32 | Precision::F64 => peak.flops_per_second,
+        })
     }
 
     /// The share of the wanted processor time that other work took, if the system tells.
@@ -170,7 +180,7 @@ impl Measured {
 
     /// The share of the machine's peak at which a step runs; `None` where other work makes it meaningless.
     fn share_of_peak(&self) -> Option<f64> {
-        let share = self.executed_flops / self.timing.median() / self.peak_flops();
+        let share = self.executed_flops / self.timing.median() / self.peak_flops()?;
         let quiet = self.disturbance().is_none_or(|other| other <= MOST_DISTURBANCE);
         (quiet && share <= 1.0).then_some(share)
     }
@@ -178,7 +188,7 @@ impl Measured {
     /// The same while the processors compute: without the time that they wait for each other or give to other work.
     fn share_while_computing(&self) -> Option<f64> {
         let seconds = self.timing.processor?.computed / self.timing.seconds.len() as f64;
-        let share = self.executed_flops * self.threads as f64 / seconds / self.peak_flops();
+        let share = self.executed_flops * self.machine.threads as f64 / seconds / self.peak_flops()?;
         (share <= 1.0).then_some(share)
     }
 
@@ -195,20 +205,21 @@ impl Measured {
     }
 
     fn print_json(&self, arguments: &StepArguments, settings: &Pretrain) -> Result<()> {
-        let StepArguments { preset, seq, batch, precision, optimizer, steps, .. } = arguments;
+        let StepArguments { preset, seq, batch, optimizer, steps, .. } = arguments;
         let mut object = json!({
             "preset": preset,
             "sequence_length": seq,
             "batch": batch,
             "micro_batch": pretraining::micro_batch(settings),
-            "precision": precision,
+            "precision": self.precision.to_string(),
             "recompute": arguments.recompute,
             "gather_last_layer": arguments.gather_last_layer,
             "optimizer": optimizer,
             "steps": steps,
-            "device": "cpu",
-            "isa": self.isa,
-            "threads": self.threads,
+            "device": self.machine.device,
+            "processor": self.machine.processor,
+            "isa": self.machine.isa,
+            "threads": self.machine.threads,
             "seconds_per_step": self.timing.median(),
             "fastest_seconds_per_step": self.timing.seconds[0],
             "processor_seconds_per_step": self.timing.processor.map(|time| time.computed / *steps as f64),
@@ -221,7 +232,7 @@ impl Measured {
             "peak_flops_per_second": self.peak_flops(),
             "share_of_peak": self.share_of_peak(),
             "share_of_peak_while_computing": self.share_while_computing(),
-            "copy_bytes_per_second": self.peak.copy_bytes_per_second,
+            "copy_bytes_per_second": self.peak.as_ref().map(|peak| peak.copy_bytes_per_second),
             "memory_bytes": self.memory,
         });
         if arguments.profile {
@@ -232,13 +243,14 @@ impl Measured {
     }
 
     fn print(&self, arguments: &StepArguments, settings: &Pretrain) -> Result<()> {
-        let StepArguments { preset, seq, batch, precision, optimizer, .. } = arguments;
+        let StepArguments { preset, seq, batch, optimizer, .. } = arguments;
         let (median, giga) = (self.timing.median(), 1e-9);
         say!(
-            "{preset}, {batch} sequences of {seq} tokens ({} at a time), {precision}, {optimizer}, {} threads, {}",
+            "{preset}, {batch} sequences of {seq} tokens ({} at a time), {}, {optimizer}, {} threads, {}",
             pretraining::micro_batch(settings),
-            self.threads,
-            self.isa
+            self.precision,
+            self.machine.threads,
+            self.machine.isa
         );
         let seconds = &self.timing.seconds;
         let (fastest, slowest) = (seconds[0], seconds[seconds.len() - 1]);
@@ -258,12 +270,14 @@ impl Measured {
             Some(share) => format!("{:.1}%", 100.0 * share),
             None => "unknown".into(),
         };
-        say!(
-            "peak        {:.1} GFLOP/s measured; reached {}, while computing {}",
-            self.peak_flops() * giga,
-            percent(self.share_of_peak()),
-            percent(self.share_while_computing())
-        );
+        if let Some(peak) = self.peak_flops() {
+            say!(
+                "peak        {:.1} GFLOP/s measured; reached {}, while computing {}",
+                peak * giga,
+                percent(self.share_of_peak()),
+                percent(self.share_while_computing())
+            );
+        }
         if let Some(other) = self.disturbance().filter(|&other| other > MOST_DISTURBANCE) {
             say!(
                 "disturbed   other work took {:.0}% of the processor time that the steps wanted: speeds are too low, and \

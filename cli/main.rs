@@ -5,6 +5,7 @@ mod arguments;
 mod bar;
 mod bench;
 mod convert;
+mod doctor;
 mod encode;
 mod estimate;
 mod evaluate;
@@ -68,6 +69,7 @@ enum Command {
     Plan(plan::Arguments),
     Inspect(inspect::Arguments),
     Bench(bench::Arguments),
+    Doctor(doctor::Arguments),
 }
 
 #[global_allocator]
@@ -104,6 +106,7 @@ fn main() -> ExitCode {
         Command::Plan(arguments) => stop::or_leave(move || plan::run(&arguments)),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Bench(arguments) => stop::or_leave(move || bench::run(&arguments)),
+        Command::Doctor(arguments) => doctor::run(&arguments),
     });
     match result {
         Ok(code) => code.into(),

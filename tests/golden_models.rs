@@ -13,7 +13,6 @@ use std::path::Path;
 use engine::{Bindings, Device, PlanOptions, Precision, Recompute, Runtime, State};
 use golden_folders::golden_folders;
 use gradients::{assert_gradient, tolerance};
-use kernels::Real;
 use model::{Capacity, Head, LoadedModel, Mode};
 use nudged::nudged;
 use support::{assert_close, devices, recorded};

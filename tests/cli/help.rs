@@ -4,7 +4,7 @@ use crate::program::run;
 
 #[test]
 fn help_of_every_command() {
-    let commands: [&[&str]; 25] = [
+    let commands: [&[&str]; 26] = [
         &[],
         &["pretrain"],
         &["prepare"],
@@ -30,6 +30,7 @@ fn help_of_every_command() {
         &["inspect", "batches"],
         &["bench"],
         &["bench", "step"],
+        &["doctor"],
     ];
     for command in commands {
         let help = run(&[command, &["--help"]].concat()).done();

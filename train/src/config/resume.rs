@@ -43,6 +43,9 @@ impl<S: Settings> Resolved<S> {
                 "give the earlier value, or start another run".into()
             }),
         };
-        self.differences(begun).into_iter().filter(|(key, ..)| !is_free(key)).map(problem).collect()
+        // What a run was begun in is what `auto` means when it goes on.
+        let is_left = |key: &str, value: &str| key == "device.precision" && value.trim_matches('"') == "auto";
+        let differences = self.differences(begun).into_iter();
+        differences.filter(|(key, value, _)| !is_free(key) && !is_left(key, value)).map(problem).collect()
     }
 }

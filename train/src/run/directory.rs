@@ -357,7 +357,7 @@ fn is_of_model(name: &OsStr) -> bool {
 const MOST_INFO: u64 = 1 << 30;
 
 /// Bytes that can still be written to the file system of `path`, where the system tells.
-fn free_space(path: &Path) -> Option<u64> {
+pub fn free_space(path: &Path) -> Option<u64> {
     #[cfg(unix)]
     {
         let space = rustix::fs::statvfs(path).ok()?;

@@ -2,6 +2,7 @@
 
 use engine::{Device, Precision, Recompute};
 use kernels::cpu::{CpuError, Isa};
+use kernels::cuda::Unavailable;
 use kernels::{Cpu, Cuda, cuda};
 
 use super::error::SessionError;
@@ -17,18 +18,14 @@ pub fn bytes(count: usize) -> String {
     }
 }
 
-/// Says what `auto` means: what the session before this one, if there is one, computed on and in; else the first GPU in bf16 if
-/// there is one that can be used, or the processor in f32. Also why, where the device was open.
+/// Settles what `auto` means: what the session before this one, if there is one, computed on and in; else the first GPU in bf16 if
+/// it can be used, or the processor in f32. Gives what a person is to be told of it.
 pub fn settle(settings: &mut config::DeviceSettings, before: Option<&Machine>) -> Option<String> {
-    let was_open = settings.device == config::Device::Auto;
-    let mut reason = None;
-    if was_open {
-        (settings.device, reason) = match before.and_then(|before| before.device.parse().ok()) {
+    let mut said = None;
+    if settings.device == config::Device::Auto {
+        (settings.device, said) = match before.and_then(|before| before.device.parse().ok()) {
             Some(device) => (device, None),
-            None => match usable_gpu() {
-                Ok(gpu) => (config::Device::Cuda(0), Some(format!("device: {}", gpu.name))),
-                Err(_) => (config::Device::Cpu, None),
-            },
+            None => automatic(),
         };
     }
     if settings.precision == config::Precision::Auto {
@@ -38,13 +35,21 @@ pub fn settle(settings: &mut config::DeviceSettings, before: Option<&Machine>) -
             config::Device::Auto | config::Device::Cpu => config::Precision::F32,
         });
     }
-    reason
+    said
 }
 
-/// The first GPU, if it can be used.
-fn usable_gpu() -> Result<cuda::Found, cuda::Unavailable> {
-    cuda::libraries()?;
-    cuda::usable(0)
+/// The first GPU if it can be used, else the processor; and what a person is told of it.
+fn automatic() -> (config::Device, Option<String>) {
+    match cuda::usable(0).and_then(|gpu| cuda::libraries().map(|()| gpu)) {
+        Ok(gpu) => {
+            let said = format!("computing on {} (on the processor: --device cpu)", gpu.name);
+            (config::Device::Cuda(0), Some(said))
+        }
+        Err(Unavailable::NoDriver | Unavailable::NoDevice { .. }) => (config::Device::Cpu, None),
+        Err(reason) => {
+            (config::Device::Cpu, Some(format!("computing on the processor, not on the GPU: {reason}")))
+        }
+    }
 }
 
 /// What the settings ask to compute with, looked at before anything is begun.
@@ -54,8 +59,8 @@ fn usable_gpu() -> Result<cuda::Found, cuda::Unavailable> {
 pub fn machine(settings: &config::DeviceSettings) -> Result<Machine, SessionError> {
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     if let config::Device::Cuda(ordinal) = settings.device {
-        cuda::libraries().map_err(gpu(ordinal))?;
         let found = cuda::usable(ordinal).map_err(gpu(ordinal))?;
+        cuda::libraries().map_err(gpu(ordinal))?;
         let (major, minor) = found.capability;
         return Ok(Machine {
             processor: found.name,
@@ -94,8 +99,8 @@ pub fn available_memory(settings: &config::DeviceSettings) -> Option<usize> {
     }
 }
 
-fn gpu(ordinal: usize) -> impl Fn(cuda::Unavailable) -> SessionError {
-    move |reason| SessionError::Gpu { device: config::Device::Cuda(ordinal).to_string(), reason }
+fn gpu(ordinal: usize) -> impl Fn(Unavailable) -> SessionError {
+    move |reason: Unavailable| SessionError::Gpu { device: config::Device::Cuda(ordinal).to_string(), reason }
 }
 
 /// The CPU that the settings ask for.

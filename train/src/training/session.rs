@@ -17,7 +17,7 @@ use super::metrics::Metrics;
 use super::objective::Objective;
 use super::state::TrainingState;
 use super::trainer::{Finished, Trainer, TrainerOptions};
-use crate::config::{ConfigError, DeviceSettings, Interval, Layers, Resolved, Settings, Span};
+use crate::config::{ConfigError, DeviceSettings, Interval, Layers, Precision, Resolved, Settings, Span};
 use crate::run::checkpoint::{Checkpoints, MIN_KEEP};
 use crate::run::clock::format_duration;
 use crate::run::directory::{self, RunDirectory, publish_model};
@@ -171,6 +171,8 @@ pub struct Session<S, J> {
     directory: RunDirectory,
     stop: StopRequests,
     machine: Machine,
+    /// What is said of a device that was chosen.
+    chosen: Option<String>,
     /// Whether sums are rounded otherwise than in the session before this one.
     rounds_otherwise: bool,
 }
@@ -205,7 +207,12 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
         let sessions = info.iter().flat_map(|info| info.sessions.iter().rev());
         let before = sessions.filter_map(|session| session.machine.as_ref()).next();
         let mut settings = resolved.settings.clone();
-        settle(settings.device_mut(), before);
+        if let (Some(Ok(earlier)), true) = (&earlier, has_begun)
+            && settings.device().precision == Precision::Auto
+        {
+            settings.device_mut().precision = earlier.device().precision;
+        }
+        let chosen = settle(settings.device_mut(), before);
         let machine = machine(settings.device())?;
         let rounds_otherwise = match (&earlier, has_begun) {
             (Some(Err(error)), true) => return Err(error.clone().into()),
@@ -228,7 +235,7 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
             directory.write_config(&resolved.to_toml())?;
         }
         stop.watch(directory.path().to_path_buf());
-        Ok(Self { job, resolved, settings, directory, stop, machine, rounds_otherwise })
+        Ok(Self { job, resolved, settings, directory, stop, machine, chosen, rounds_otherwise })
     }
 
     /// The run directory.
@@ -248,6 +255,9 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
                 "note: computing with {} from here on, before it was {before}: results may differ in the last bits",
                 self.machine.isa
             )));
+        }
+        if let Some(chosen) = &self.chosen {
+            watch(TrainEvent::Said(chosen));
         }
         if self.rounds_otherwise {
             let note = "note: micro-batches of another size (or another --recompute, in bf16) from here on: results may differ in the last bits";
@@ -440,7 +450,9 @@ pub fn rehearse<S: RunSettings, J: Job<S>>(
     watch: &Watch,
 ) -> Result<(), SessionError> {
     let mut settled = settings.clone();
-    settle(settled.device_mut(), None);
+    if let Some(chosen) = settle(settled.device_mut(), None) {
+        watch(TrainEvent::Said(&chosen));
+    }
     let settings = &settled;
     machine(settings.device())?;
     if let Some(notice) = settings.notice() {

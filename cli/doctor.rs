@@ -1,0 +1,153 @@
+//! `albert-train doctor`: what this machine has to train with, what it lacks, and what to do about it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use console::Style;
+use kernels::cpu::Isa;
+use kernels::cuda::{self, Cuda};
+use train::exit::ExitCode;
+use train::run::{directory::free_space, info::Machine, lock::Lock};
+use train::training::bytes;
+use train::visible::visible;
+
+use crate::output::say;
+
+/// Look at the machine: processor, GPU, libraries, memory, disk. What is missing is shown with what to do about it.
+#[derive(Args)]
+pub struct Arguments {
+    /// Folder that runs are to be written to
+    #[arg(value_name = "DIR", default_value = ".")]
+    folder: PathBuf,
+    /// End with exit code 4 if anything is missing
+    #[arg(long)]
+    strict: bool,
+}
+
+/// What was found about one thing: good, or a defect with its remedy.
+struct Finding {
+    what: &'static str,
+    found: Result<String, String>,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let mut findings = vec![processor(), memory()];
+    findings.extend(gpu());
+    findings.push(kernel_cache());
+    findings.extend(working_folder(&arguments.folder));
+    let width = findings.iter().map(|finding| finding.what.len()).max().unwrap_or(0);
+    for Finding { what, found } in &findings {
+        let (style, mark, text) = match found {
+            Ok(text) => (Style::new().green(), "ok", text),
+            Err(text) => (Style::new().red(), "missing", text),
+        };
+        say!("{} {what:width$}  {}", style.apply_to(format_args!("{mark:7}")), visible(text));
+    }
+    let missing = findings.iter().filter(|finding| finding.found.is_err()).count();
+    Ok(if arguments.strict && missing > 0 { ExitCode::Device } else { ExitCode::Done })
+}
+
+fn processor() -> Finding {
+    let best = Isa::available().last().unwrap_or(Isa::Scalar);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let Machine { processor, .. } = Machine::new(best.to_string(), cores);
+    let lacking: Vec<_> =
+        Isa::ALL.into_iter().filter(|isa| !isa.is_available()).map(|isa| isa.to_string()).collect();
+    let without =
+        if lacking.is_empty() { String::new() } else { format!(", without {}", lacking.join(", ")) };
+    let found = match best {
+        Isa::Scalar => Err(format!(
+            "{processor}: no AVX2, so that training takes many times as long; use another machine"
+        )),
+        _ => Ok(format!("{processor}, {cores} cores; {best}{without}")),
+    };
+    Finding { what: "processor", found }
+}
+
+fn memory() -> Finding {
+    let settings = train::config::DeviceSettings { device: train::config::Device::Cpu, ..Default::default() };
+    let available = train::training::available_memory(&settings);
+    let found = Ok(available
+        .map_or("the system does not say how much is free".into(), |free| format!("{} free", bytes(free))));
+    Finding { what: "memory", found }
+}
+
+/// The driver, its devices, and the libraries that are needed beside it.
+fn gpu() -> Vec<Finding> {
+    let version = match cuda::driver_version() {
+        Ok(version) => version,
+        Err(reason) => return vec![Finding { what: "GPU", found: Err(reason.to_string()) }],
+    };
+    let driver = format!("for CUDA {}.{}", version / 1000, version % 1000 / 10);
+    let mut findings = vec![Finding { what: "GPU driver", found: Ok(driver) }];
+    match cuda::devices() {
+        Err(reason) => findings.push(Finding { what: "GPU", found: Err(reason.to_string()) }),
+        Ok(devices) => findings.extend(devices.into_iter().map(|device| {
+            let found = cuda::usable(device.ordinal).map_err(|reason| reason.to_string());
+            let (major, minor) = device.capability;
+            Finding {
+                what: "GPU",
+                found: found.map(|found| {
+                    format!(
+                        "cuda:{}, {}, compute capability {major}.{minor}, {} multiprocessors, {}",
+                        found.ordinal,
+                        found.name,
+                        found.multiprocessors,
+                        bytes(found.memory)
+                    )
+                }),
+            }
+        })),
+    }
+    let libraries = cuda::libraries();
+    let usable = libraries.is_ok();
+    let found = libraries.map(|()| "NVRTC and cuBLASLt".to_owned()).map_err(|reason| reason.to_string());
+    findings.push(Finding { what: "GPU libraries", found });
+    if usable && let Ok(device) = cuda::usable(0) {
+        // What only shows when the device is used: a library that does not fit the driver, memory that others hold.
+        let found = Cuda::new(device.ordinal).map_err(|reason| reason.to_string()).and_then(|gpu| {
+            let (free, total) = gpu.free_memory().map_err(|error| error.to_string())?;
+            Ok(format!("{} of {} free on cuda:0", bytes(free), bytes(total)))
+        });
+        findings.push(Finding { what: "GPU memory", found });
+    }
+    findings
+}
+
+fn kernel_cache() -> Finding {
+    let found = match cuda::cache_folder() {
+        None => {
+            Err("neither HOME nor XDG_CACHE_HOME is set: kernels of a GPU are compiled anew at each start"
+                .into())
+        }
+        Some(folder) => match std::fs::create_dir_all(&folder) {
+            Ok(()) => Ok(folder.display().to_string()),
+            Err(error) => Err(format!(
+                "{}: {error}; kernels of a GPU are compiled anew at each start: make it writable, or set XDG_CACHE_HOME",
+                folder.display()
+            )),
+        },
+    };
+    Finding { what: "kernel cache", found }
+}
+
+/// Whether runs can be written and locked there.
+fn working_folder(folder: &Path) -> Vec<Finding> {
+    let shown = folder.display();
+    let space = match free_space(folder) {
+        Some(free) => Ok(format!("{} free in {shown}", bytes(free as usize))),
+        None => Err(format!(
+            "{shown} is not there, or cannot be looked at: name the folder that runs are to be written to"
+        )),
+    };
+    let locks = tempfile::tempdir_in(folder)
+        .map_err(|error| format!("nothing can be written to {shown}: {error}"))
+        .and_then(|run| {
+            Lock::acquire(run.path()).map(|_| "runs can be written and locked".to_owned()).map_err(|error| {
+                format!("{error}; use a file system with locks, or two processes may write to one run")
+            })
+        });
+    vec![Finding { what: "disk", found: space }, Finding { what: "locks", found: locks }]
+}
