@@ -41,4 +41,5 @@ pub use import::{
     CONFIG_FILE, Fresh, LoadedModel, Origin, Report, WEIGHTS_FILE, config_in, heads_in, load, load_head,
     load_with,
 };
+pub use names::DECODER_BIAS;
 pub use presets::{PRESETS, preset};

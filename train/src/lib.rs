@@ -12,8 +12,10 @@
 //!    signals.
 //! 5. [`inference`] loads a finished model and fills masks, encodes and evaluates.
 //!
+//! [`report`] shows a run, or several side by side, as a page for people.
+//!
 //! [`tables`] reads rows of examples, [`finetuning`] has the tasks that they make: GLUE, SQuAD, RACE, tables of one's own.
-//! [`stories`] makes up a small corpus where there is none, [`scores`] has the metrics of GLUE, SQuAD and RACE, [`exit`] says how a program ends because of an error, and
+//! [`hub`] finds models that were fetched before, [`stories`] makes up a small corpus where there is none, [`scores`] has the metrics of GLUE, SQuAD and RACE, [`exit`] says how a program ends because of an error, and
 //! [`files`] writes files whole or not at all.
 //!
 //! One gradient from three sentences of text, without a run:
@@ -53,10 +55,12 @@ mod draws;
 pub mod exit;
 pub mod files;
 pub mod finetuning;
+pub mod hub;
 pub mod inference;
 pub mod optimization;
 mod permutation;
 pub mod pretraining;
+pub mod report;
 pub mod run;
 pub mod scores;
 pub mod stories;

@@ -2,12 +2,13 @@
 //!
 //! Third axis: masked tokens. Inputs: `first_rows`, `masked_rows`; with labels `masked_labels`, `masked_weights`,
 //! `sentence_order_labels`, `sentence_order_weights`. Outputs with labels: [`LOSSES`], the first of which is the sum of the
-//! others, `masked_lm_row_losses`, `masked_lm_predictions`, `sentence_order_row_losses`, `sentence_order_predictions`; in
-//! prediction `prediction_logits` `[masked, vocab_size]` and `sop_logits` `[sequences, 2]`.
+//! others, `masked_lm_row_losses`, `masked_lm_predictions`, `sentence_order_row_losses`, `sentence_order_predictions`, and in
+//! evaluation `masked_states`, the last layer's rows of the masked tokens `[masked, hidden_size]`; in prediction `prediction_logits` `[masked, vocab_size]` and `sop_logits` `[sequences, 2]`.
 
 use engine::{Activation, Graph, Indices, Initializer, ParameterId, Tensor};
 
 use super::{Outputs, Recording};
+use crate::Mode;
 use crate::albert::Albert;
 use crate::config::AlbertConfig;
 use crate::declare::{Declarer, Dense, NormParameters};
@@ -55,10 +56,11 @@ pub(super) fn record<'g>(on: &Recording<'_, 'g>, most_masked: usize) -> Outputs<
             ("sop_logits", albert.sentence_order_logits(graph, pooled)),
         ];
     }
-    let masked_lm = graph.scope("masked_lm", || {
+    let (masked_states, masked_lm) = graph.scope("masked_lm", || {
         let labels = on.labels("masked_labels", masked, albert.config().vocab_size);
         let weights = on.numbers("masked_weights", masked);
-        albert.masked_lm_logits(graph, last.gather(masked_rows)).cross_entropy(labels, weights)
+        let states = last.gather(masked_rows);
+        (states, albert.masked_lm_logits(graph, states).cross_entropy(labels, weights))
     });
     let sentence_order = graph.scope("sentence_order", || {
         let labels = on.labels("sentence_order_labels", axes.sequences, 2);
@@ -66,7 +68,7 @@ pub(super) fn record<'g>(on: &Recording<'_, 'g>, most_masked: usize) -> Outputs<
         let pooled = albert.pooled(graph, last, first_rows);
         albert.sentence_order_logits(graph, pooled).cross_entropy(labels, weights)
     });
-    vec![
+    let mut outputs = vec![
         (LOSSES[0], masked_lm.loss.weighted_add(1.0, sentence_order.loss, 1.0)),
         (LOSSES[1], masked_lm.loss),
         (LOSSES[2], sentence_order.loss),
@@ -74,7 +76,11 @@ pub(super) fn record<'g>(on: &Recording<'_, 'g>, most_masked: usize) -> Outputs<
         ("masked_lm_predictions", masked_lm.predictions),
         ("sentence_order_row_losses", sentence_order.row_losses),
         ("sentence_order_predictions", sentence_order.predictions),
-    ]
+    ];
+    if on.mode == Mode::Evaluation {
+        outputs.push(("masked_states", masked_states));
+    }
+    outputs
 }
 
 impl Albert {

@@ -114,11 +114,64 @@ impl<'a> Iterator for Message<'a> {
     }
 }
 
+/// A message that is being written, field by field.
+#[derive(Clone, Debug, Default)]
+pub struct MessageWriter(Vec<u8>);
+
+impl MessageWriter {
+    /// Adds the field `number`.
+    #[must_use]
+    pub fn with(mut self, number: u64, value: Value<'_>) -> Self {
+        let (wire, content): (u64, &[u8]) = match &value {
+            Value::Varint(_) => (0, &[]),
+            Value::Fixed64(value) => (1, &value.to_le_bytes()),
+            Value::Bytes(bytes) => (2, bytes),
+            Value::Fixed32(value) => (5, &value.to_le_bytes()),
+        };
+        self.varint(number << 3 | wire);
+        match value {
+            Value::Varint(value) => self.varint(value),
+            Value::Bytes(bytes) => self.varint(bytes.len() as u64),
+            _ => {}
+        }
+        self.0.extend(content);
+        self
+    }
+
+    /// The bytes of the message.
+    pub fn finish(self) -> Vec<u8> {
+        self.0
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let fields = [
+            (1, Value::Varint(u64::MAX)),
+            (2, Value::Bytes(b"ab")),
+            (300, Value::Fixed32(7)),
+            (4, Value::Fixed64(1 << 40)),
+            (5, Value::Varint(0)),
+        ];
+        let written =
+            fields.iter().fold(MessageWriter::default(), |message, &(n, value)| message.with(n, value));
+        let bytes = written.finish();
+        assert_eq!(Message::new(&bytes).collect::<Result<Vec<_>, _>>(), Ok(fields.to_vec()));
+    }
 
     #[test]
     fn fields_are_read_in_order() {

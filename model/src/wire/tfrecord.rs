@@ -42,6 +42,15 @@ pub enum RecordError {
     },
 }
 
+/// Adds a record to `file`, with its length and checksums.
+pub fn append(file: &mut Vec<u8>, record: &[u8]) {
+    let length = (record.len() as u64).to_le_bytes();
+    file.extend(length);
+    file.extend(checksum::of(&length).to_le_bytes());
+    file.extend(record);
+    file.extend(checksum::of(record).to_le_bytes());
+}
+
 /// The records of a file, one after the other. Ends after the first error.
 #[derive(Debug)]
 pub struct Records<R> {
@@ -121,13 +130,7 @@ mod tests {
 
     fn file(records: &[Vec<u8>]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for record in records {
-            let length = (record.len() as u64).to_le_bytes();
-            bytes.extend(length);
-            bytes.extend(checksum::of(&length).to_le_bytes());
-            bytes.extend(record);
-            bytes.extend(checksum::of(record).to_le_bytes());
-        }
+        records.iter().for_each(|record| append(&mut bytes, record));
         bytes
     }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::pretrain::{check_device, check_moments, check_saving};
+use super::pretrain::{LOG_EVERY, check_device, check_moments, check_saving};
 use super::recipe::{Recipe, Size};
 use super::{
     DeviceSettings, Implied, Interval, KeyHelp, LearningSettings, Objections, Recompute, Settings, Span,
 };
+use crate::hub::is_of_hub;
 use crate::optimization::{OptimizerKind, Schedule};
 
 /// Everything a fine-tuning run can be told.
@@ -202,6 +203,10 @@ pub struct FinetuneTraining {
     pub eval_every: Option<u64>,
     /// Evaluations without a better one after which the run ends; `None` to do all steps.
     pub patience: Option<u64>,
+    /// Steps that a line of the journal is the mean of.
+    pub log_every: u64,
+    /// Keep TensorBoard's event files too.
+    pub tensorboard: bool,
     /// Steps or time between checkpoints.
     pub save_every: Interval,
     /// Checkpoints kept besides the best.
@@ -223,6 +228,8 @@ impl Default for FinetuneTraining {
             recompute: Recompute::None,
             eval_every: None,
             patience: None,
+            log_every: LOG_EVERY,
+            tensorboard: true,
             save_every: Interval::Time(Duration::from_secs(30 * 60)),
             keep: 2,
             seed: 1,
@@ -338,8 +345,16 @@ impl Settings for Finetune {
             ("training.warmup_share", "share of the steps over which the learning rate rises"),
             ("training.micro_tokens", "tokens computed at a time: the same result up to rounding"),
             Recompute::KEY,
-            ("training.eval_every", "steps between evaluations; not set: about twenty in all"),
+            (
+                "training.eval_every",
+                "steps between evaluations; 0: only one at the end; not set: about twenty in all",
+            ),
             ("training.patience", "end the run after so many evaluations without a better one"),
+            ("training.log_every", "steps that a line of metrics.jsonl is the mean of"),
+            (
+                "training.tensorboard",
+                "keep the same for TensorBoard, as events.out.tfevents files in the run directory",
+            ),
             ("training.save_every", "steps (1000) or time (30m) between checkpoints"),
             ("training.keep", "number of newest checkpoints to keep (at least 2), besides the best"),
             ("training.seed", "seed of the head's initial weights, order and dropout"),
@@ -389,7 +404,8 @@ impl Settings for Finetune {
         let TaskSettings { data, train, dev, .. } = &mut self.task;
         let StartSettings { model, tokenizer, .. } = &mut self.start;
         for path in [data, train, dev, model, tokenizer].into_iter().flatten() {
-            if let Ok(absolute) = std::path::absolute(&path)
+            if !is_of_hub(path)
+                && let Ok(absolute) = std::path::absolute(&path)
                 && absolute.to_str().is_some()
             {
                 *path = absolute;
@@ -423,7 +439,7 @@ impl Settings for Finetune {
             ("training.steps", training.steps),
             ("training.batch", training.batch.map(|batch| batch as u64)),
             ("training.micro_tokens", Some(training.micro_tokens as u64)),
-            ("training.eval_every", training.eval_every),
+            ("training.log_every", Some(training.log_every)),
             ("training.patience", training.patience),
             ("task.train_examples", self.task.train_examples.map(|examples| examples as u64)),
             ("task.eval_examples", self.task.eval_examples.map(|examples| examples as u64)),

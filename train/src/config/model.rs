@@ -46,6 +46,8 @@ pub struct ModelSettings {
     pub type_vocab_size: usize,
     /// Standard deviation of the initial weights.
     pub initializer_range: f64,
+    /// Begin the bias of the predicted pieces with the logarithm of their frequencies.
+    pub frequency_bias: bool,
 }
 
 impl Default for ModelSettings {
@@ -68,6 +70,7 @@ impl Default for ModelSettings {
             max_position_embeddings: base.max_position_embeddings,
             type_vocab_size: base.type_vocab_size,
             initializer_range: base.initializer_range,
+            frequency_bias: false,
         }
     }
 }

@@ -5,6 +5,8 @@ use super::{Problem, Resolved, Settings};
 /// What the learning rate at a given moment depends on.
 const SCHEDULE_KEYS: &[&str] = &[
     "training.steps",
+    "training.epochs",
+    "training.tokens",
     "training.batch",
     "optimizer.learning_rate",
     "optimizer.warmup_steps",
@@ -15,6 +17,8 @@ const SCHEDULE_KEYS: &[&str] = &[
 /// What no result depends on, whatever is learnt: what is looked at and kept, and, but for the last bits, where it is computed.
 const FREE_KEYS: &[&str] = &[
     "training.eval_every",
+    "training.log_every",
+    "training.tensorboard",
     "training.save_every",
     "training.keep",
     "training.max_time",

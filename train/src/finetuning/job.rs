@@ -19,7 +19,7 @@ use crate::config::{AnswerHead, DeviceSettings, Finetune, RaceLevel, Span, Table
 use crate::run::directory::model_in;
 use crate::tokenizer::{LoadOptions, Tokenizer};
 use crate::training::{
-    Job, LOG_EVERY, Learner, Measure, Metrics, Objective, Plans, Prepared, Publish, Published, RunSettings,
+    Job, Learner, Measure, Metrics, Objective, Plans, Prepared, Publish, Published, RunSettings,
     SessionError, TrainerOptions, device, most_fitting, precision, recompute, recompute_that_fits,
 };
 
@@ -49,6 +49,10 @@ impl RunSettings for Finetune {
 
     fn device_mut(&mut self) -> &mut DeviceSettings {
         &mut self.device
+    }
+
+    fn tensorboard(&self) -> bool {
+        self.training.tensorboard
     }
 
     fn rounds_like(&self, earlier: &Self) -> bool {
@@ -350,7 +354,7 @@ impl Job<Finetune> for FinetuningJob {
             evaluate_every: settings.evaluate_every(steps),
             patience: settings.training.patience,
             save_every: settings.training.save_every,
-            log_every: LOG_EVERY,
+            log_every: settings.training.log_every,
             schedule: settings.schedule(steps),
             optimizer: settings.optimizer.optimizer(),
         }

@@ -65,6 +65,45 @@ impl Dataset {
         }
     }
 
+    /// About how many tokens a pass over it has.
+    pub fn tokens(&self) -> u64 {
+        /// Samples that are looked at where they are what there is.
+        const SAMPLES: u64 = 1000;
+        match &self.0 {
+            Source::Text(sampler, _) => sampler.tokens(),
+            Source::Recorded(recorded) => {
+                let epoch = recorded.epoch(0);
+                let seen = epoch.samples().min(SAMPLES);
+                let tokens: usize =
+                    (0..seen).map(|index| recorded.example(&epoch, index).token_ids.len()).sum();
+                (tokens as f64 / seen as f64 * epoch.samples() as f64) as u64
+            }
+        }
+    }
+
+    /// How often each of `vocabulary_size` pieces is in its text; of samples that were made before, in those that are masked
+    /// first.
+    pub fn piece_counts(&self, vocabulary_size: usize) -> Vec<u64> {
+        /// Records that are looked at: enough for the pieces that are common.
+        const RECORDS: u64 = 20_000;
+        let mut counts = vec![0; vocabulary_size];
+        let mut add = |id: usize| {
+            if let Some(count) = counts.get_mut(id) {
+                *count += 1;
+            }
+        };
+        match &self.0 {
+            Source::Text(sampler, _) => sampler.for_each_piece(|id| add(id.into())),
+            Source::Recorded(recorded) => {
+                let epoch = recorded.epoch(0);
+                for index in 0..epoch.samples().min(RECORDS) {
+                    recorded.example(&epoch, index).masking.labels.iter().for_each(|&id| add(id as usize));
+                }
+            }
+        }
+        counts
+    }
+
     /// Prepares an epoch; see [`Sampler::epoch`].
     pub fn epoch(&self, number: u32) -> Epoch {
         match &self.0 {

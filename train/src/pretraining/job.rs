@@ -13,8 +13,8 @@ use crate::data::DataError;
 use crate::run::directory::model_in;
 use crate::tokenizer::Tokenizer;
 use crate::training::{
-    Job, LOG_EVERY, Learner, Objective, Plans, Prepared, Publish, SessionError, TrainerOptions, device,
-    most_fitting, precision, recompute, recompute_that_fits,
+    Job, Learner, Objective, Plans, Prepared, Publish, SessionError, TrainerOptions, device, most_fitting,
+    precision, recompute, recompute_that_fits,
 };
 
 /// Pre-training, as a session runs it.
@@ -57,7 +57,8 @@ impl Job<Pretrain> for PretrainingJob {
         data.identity.clone()
     }
 
-    fn options(&self, settings: &Pretrain, _data: &RunData) -> TrainerOptions {
+    fn options(&self, settings: &Pretrain, data: &RunData) -> TrainerOptions {
+        let settings = settings.of_length(data.training.epoch(0).samples(), data.training.tokens());
         let training = &settings.training;
         TrainerOptions {
             steps: training.steps,
@@ -65,7 +66,7 @@ impl Job<Pretrain> for PretrainingJob {
             evaluate_every: training.eval_every,
             patience: None,
             save_every: training.save_every,
-            log_every: LOG_EVERY,
+            log_every: training.log_every,
             schedule: settings.schedule(),
             optimizer: settings.optimizer.optimizer(),
         }
@@ -80,7 +81,13 @@ impl Job<Pretrain> for PretrainingJob {
         let config = albert_config(&settings.model, &data.tokenizer)?;
         let vocabulary_size = config.vocab_size;
         let (learner, begun_with) = match &settings.model.init {
-            None => (learner(settings, config, available)?, None),
+            None => {
+                let mut learner = learner(settings, config, available)?;
+                if settings.model.frequency_bias {
+                    begin_with_frequencies(&mut learner, &data.training.piece_counts(vocabulary_size));
+                }
+                (learner, None)
+            }
             Some(init) => {
                 let (learner, report) = begun_with(init, settings, available)?;
                 (learner, Some(report))
@@ -155,6 +162,19 @@ pub fn plans(albert: &Albert, capacity: Capacity, options: PlanOptions) -> Plans
         plan.expect("pre-training reaches every parameter")
     };
     Plans { training: plan(Mode::Training), evaluation: plan(Mode::Evaluation) }
+}
+
+/// Sets the bias of the predicted pieces to the logarithm of their frequencies, each counted once more than it is there.
+fn begin_with_frequencies(learner: &mut Learner, counts: &[u64]) {
+    let all = (counts.iter().sum::<u64>() + counts.len() as u64) as f64;
+    let parameters = learner.albert().parameters();
+    let place = parameters.placed_parts().find(|(part, _)| part.name == model::DECODER_BIAS);
+    let (_, range) = place.expect("a model that is pre-trained predicts pieces");
+    let mut values = learner.values().into_owned();
+    for (value, count) in values[range].iter_mut().zip(counts) {
+        *value = (((count + 1) as f64) / all).ln() as f32;
+    }
+    learner.set_values(&values);
 }
 
 /// What needs less memory for the same step, the fastest that fits: first what computes more, then fewer sequences.

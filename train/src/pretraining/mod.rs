@@ -32,11 +32,13 @@
 mod batch;
 mod benchmark;
 mod dataset;
+mod diagnosis;
 mod example;
 mod job;
 mod masking;
 mod objective;
 mod preparation;
+pub mod recipes;
 mod recorded;
 #[cfg(test)]
 mod reference_tests;

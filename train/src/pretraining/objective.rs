@@ -6,8 +6,11 @@ use engine::RunError;
 
 use super::batch::{Batch, Normalizers};
 use super::dataset::{Dataset, Reader};
+use super::diagnosis::{self, Baselines, Sameness};
 use crate::run::progress::{Figure, Form};
-use crate::training::{Evaluator, Finding, Inputs, Metrics, Objective, Outputs, Position, Step, Sums, Terms};
+use crate::training::{
+    Alarm, Evaluator, Finding, Inputs, Metrics, Objective, Outputs, Position, Step, Sums, Terms,
+};
 
 /// The two tasks: the outputs of a plan, the input with the labels, and the names of the sums.
 const TASKS: [Task; 2] = [
@@ -39,6 +42,8 @@ pub struct Pretraining {
     training: Option<Arc<Dataset>>,
     held_out: Vec<Inputs>,
     vocabulary_size: usize,
+    /// What needs no model, on the held-out text.
+    baselines: Baselines,
     batch: usize,
     micro_batch: usize,
     scratch: Mutex<(Vec<f32>, Vec<i32>)>,
@@ -59,7 +64,9 @@ impl Pretraining {
     ) -> Self {
         assert!(batch > 0 && micro_batch > 0, "a batch has sequences");
         let measured = Self::measure(held_out.0, held_out.1, vocabulary_size, micro_batch);
-        Self { training: Some(training), batch, ..measured }
+        let baselines =
+            measured.baselines.knowing(&training.piece_counts(vocabulary_size), &measured.held_out);
+        Self { training: Some(training), batch, baselines, ..measured }
     }
 
     /// Only measures.
@@ -75,8 +82,9 @@ impl Pretraining {
         let within_epoch = held_out.epoch(0).samples().min(sequences as u64) as usize;
         let examples = Reader::new(held_out, Position::default()).examples(within_epoch);
         let pack = |part| Batch::pack(part, Normalizers::of(part)).into_inputs();
-        let held_out = examples.chunks(micro_batch).map(pack).collect();
-        Self { training: None, held_out, vocabulary_size, batch: 1, micro_batch, scratch: Mutex::default() }
+        let held_out: Vec<Inputs> = examples.chunks(micro_batch).map(pack).collect();
+        let (baselines, scratch) = (Baselines::of(&held_out, vocabulary_size), Mutex::default());
+        Self { training: None, held_out, vocabulary_size, baselines, batch: 1, micro_batch, scratch }
     }
 
     /// The most that a plan must hold to measure: members of each axis.
@@ -87,15 +95,6 @@ impl Pretraining {
 
     fn training(&self) -> &Arc<Dataset> {
         self.training.as_ref().expect("only a run that trains has steps")
-    }
-
-    /// The share of the commonest masked token.
-    fn majority(&self) -> f64 {
-        let mut counts = vec![0_u64; self.vocabulary_size];
-        let labels = self.held_out.iter().flat_map(|inputs| inputs.integer("masked_labels"));
-        labels.for_each(|&label| counts[label as usize] += 1);
-        let most = counts.iter().max().copied().unwrap_or(0);
-        most as f64 / counts.iter().sum::<u64>() as f64
     }
 }
 
@@ -164,25 +163,28 @@ impl Objective for Pretraining {
         ]
     }
 
-    /// Figures under the names of the reference's `eval_results.txt` (`model/ALBERT.md`, Evaluation), and
-    /// `majority_masked_lm_accuracy`: what always guessing the commonest masked token would reach.
+    /// Figures under the names of the reference's `eval_results.txt` (`model/ALBERT.md`, Evaluation); beside them what needs
+    /// no model ([`Baselines`]), and what shows that a model answers always the same ([`Sameness`]).
     fn evaluate(&self, model: &mut Evaluator<'_>) -> Result<Option<Metrics>, RunError> {
         let mut sums = Sums::default();
+        let mut sameness = Sameness::new(self.vocabulary_size);
         for inputs in &self.held_out {
             let Some(outputs) = model.run(inputs)? else { return Ok(None) };
             self.tally(inputs, outputs, &mut sums);
+            sameness.add(inputs, outputs);
         }
         let [words, order] = TASKS.map(|Task { sums: [loss, correct, count], .. }| {
             (sums.mean(loss, count), sums.mean(correct, count))
         });
+        let metrics = Metrics::default()
+            .with("loss", words.0 + order.0)
+            .with("masked_lm_accuracy", words.1)
+            .with("masked_lm_loss", words.0)
+            .with("sentence_order_accuracy", order.1)
+            .with("sentence_order_loss", order.0);
         Ok(Some(
-            Metrics::default()
-                .with("loss", words.0 + order.0)
-                .with("masked_lm_accuracy", words.1)
-                .with("masked_lm_loss", words.0)
-                .with("sentence_order_accuracy", order.1)
-                .with("sentence_order_loss", order.0)
-                .with("majority_masked_lm_accuracy", self.majority())
+            sameness
+                .record(self.baselines.record(metrics))
                 .with_count("sequences", sums.get("sequences") as u64)
                 .with_count("masked_tokens", sums.get("masked_tokens") as u64),
         ))
@@ -207,11 +209,13 @@ impl Objective for Pretraining {
 
     fn in_words(&self, evaluation: &Metrics) -> String {
         let value = |name| evaluation.value(name);
+        let unigram = evaluation.get(diagnosis::UNIGRAM_LOSS);
         format!(
-            "masked words {:.3} right (always guessing the commonest: {:.3}), loss {:.3}; sentence order {:.3} right, loss {:.3}",
+            "masked words {:.3} right (always guessing the commonest: {:.3}), loss {:.3}{}; sentence order {:.3} right, loss {:.3}",
             value("masked_lm_accuracy"),
             value("majority_masked_lm_accuracy"),
             value("masked_lm_loss"),
+            unigram.map_or(String::new(), |loss| format!(" (knowing frequencies alone: {loss:.3})")),
             value("sentence_order_accuracy"),
             value("sentence_order_loss"),
         )
@@ -227,6 +231,10 @@ impl Objective for Pretraining {
             )
         };
         (!beats_frequency(evaluation)).then(|| Finding { event: "no_better_than_frequency", words: words() })
+    }
+
+    fn alarms(&self, evaluation: &Metrics, best: Option<f64>, is_late: bool) -> Vec<Alarm> {
+        diagnosis::alarms(evaluation, best, is_late)
     }
 
     fn useless(&self, evaluation: &Metrics) -> Option<String> {

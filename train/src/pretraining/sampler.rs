@@ -232,6 +232,23 @@ impl Sampler {
         &self.corpus
     }
 
+    /// Tokens of the selected documents, and those between segments, of which each sample has three.
+    pub(crate) fn tokens(&self) -> u64 {
+        let lengths = (0..self.documents()).map(|index| {
+            let (_, document, _) = self.selection.document(&self.corpus, index);
+            document.length(0..document.sentences()) as u64
+        });
+        lengths.sum::<u64>() + SPECIAL_TOKENS as u64 * self.epoch(0).samples()
+    }
+
+    /// Visits every piece of the selected documents.
+    pub(crate) fn for_each_piece(&self, mut visit: impl FnMut(u16)) {
+        for index in 0..self.documents() {
+            let (_, document, _) = self.selection.document(&self.corpus, index);
+            document.tokens(0..document.sentences()).iter().for_each(|&id| visit(id));
+        }
+    }
+
     pub(crate) fn seed(&self) -> u64 {
         self.seed
     }

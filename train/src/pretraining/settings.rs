@@ -35,6 +35,10 @@ impl RunSettings for Pretrain {
         &mut self.device
     }
 
+    fn tensorboard(&self) -> bool {
+        self.training.tensorboard
+    }
+
     fn rounds_like(&self, earlier: &Self) -> bool {
         // What is computed again in bf16 begins from a number that was rounded.
         let [now, before] = [self, earlier].map(|settings| settings.training.recompute);

@@ -27,6 +27,7 @@ use super::journal::Journal;
 use super::lock::{self, Lock, LockError};
 use crate::exit::{Classify, ExitCode};
 use crate::files::{self, Disk};
+use crate::hub::{self, HubError};
 
 /// Why a run directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +85,17 @@ pub enum DirectoryError {
         /// Its folder.
         run: PathBuf,
     },
+    /// A model of the Hub that is not on this machine.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// Nothing that is to be shown.
+    #[error(
+        "there is no run in {places}\n  help: name the directory that pretrain or finetune was given as --out"
+    )]
+    NoRun {
+        /// Where one was looked for.
+        places: String,
+    },
     /// The file system refused something.
     #[error("{action} {}: {source}", .path.display())]
     Io {
@@ -101,7 +113,9 @@ impl Classify for DirectoryError {
         match self {
             DirectoryError::Foreign { .. }
             | DirectoryError::OtherData { .. }
-            | DirectoryError::NoModelYet { .. } => ExitCode::Usage,
+            | DirectoryError::NoModelYet { .. }
+            | DirectoryError::NoRun { .. } => ExitCode::Usage,
+            DirectoryError::Hub(error) => error.exit_code(),
             DirectoryError::Lock(error) => error.exit_code(),
             DirectoryError::RunInfo { .. } => ExitCode::Checkpoint,
             DirectoryError::InTheWay { .. } => ExitCode::Io,
@@ -288,11 +302,15 @@ pub fn publish_model<E: From<DirectoryError>>(
     Ok(model)
 }
 
-/// What is meant by a path to a model: the path itself, or where that is a run, its `model/`.
+/// What is meant by a path to a model: the path itself, or where that is a run, its `model/`; of `hf:owner/name` the Hub's
+/// cache.
 ///
 /// # Errors
-/// If it is a run that has none yet.
+/// If it is a run that has none yet, or a model that is not in the cache.
 pub fn model_in(path: &Path) -> Result<PathBuf, DirectoryError> {
+    if let Some(cached) = hub::cached(path)? {
+        return Ok(cached);
+    }
     if !path.is_dir() || path.join(model::CONFIG_FILE).exists() || read_info(path)?.is_none() {
         return Ok(path.to_path_buf());
     }
@@ -322,7 +340,8 @@ pub const CONFIG: &str = "config.toml";
 /// Where it keeps the held-out figures of its model.
 pub const EVAL_RESULTS: &str = "eval_results.json";
 const LOG: &str = "train.log";
-const JOURNAL: &str = "metrics.jsonl";
+/// Where it keeps what happened.
+pub const JOURNAL: &str = "metrics.jsonl";
 const DATA: &str = "data";
 /// Folders that a run makes, each before those in it.
 const FOLDERS: [&str; 9] = [

@@ -48,6 +48,26 @@ impl Event {
         self
     }
 
+    /// What happened.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// After how many optimizer steps.
+    pub fn step(&self) -> Option<u64> {
+        self.step
+    }
+
+    /// When it happened, in seconds since 1970.
+    pub fn time(&self) -> f64 {
+        self.time
+    }
+
+    /// The fields that are numbers, finite or not.
+    pub fn numbers(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.fields.iter().filter_map(|(name, value)| Some((name.as_str(), number(value)?)))
+    }
+
     /// Adds a field.
     pub fn with(mut self, name: &str, value: impl Into<Field>) -> Self {
         self.fields.push((name.into(), value.into().0));
@@ -177,10 +197,21 @@ impl Recorded {
 
     /// A field that is a number, finite or not.
     pub fn number(&self, name: &str) -> Option<f64> {
-        match self.fields.get(name)? {
-            Value::String(text) if matches!(text.as_str(), "NaN" | "inf" | "-inf") => text.parse().ok(),
-            value => value.as_f64(),
-        }
+        number(self.fields.get(name)?)
+    }
+
+    /// The fields that are numbers, finite or not, but for those that every event has.
+    pub fn numbers(&self) -> impl Iterator<Item = (&str, f64)> {
+        let own = self.fields.iter().filter(|(name, _)| !matches!(name.as_str(), "schema" | "time" | "step"));
+        own.filter_map(|(name, value)| Some((name.as_str(), number(value)?)))
+    }
+}
+
+/// A value that is a number, finite or not.
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::String(text) if matches!(text.as_str(), "NaN" | "inf" | "-inf") => text.parse().ok(),
+        value => value.as_f64(),
     }
 }
 

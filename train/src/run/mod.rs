@@ -11,3 +11,4 @@ pub mod save_schedule;
 pub mod signals;
 #[cfg(test)]
 mod simulated_disk;
+pub mod tensorboard;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::estimate::Estimate;
 use super::metrics::Metrics;
-use super::objective::Terms;
+use super::objective::{Alarm, Terms};
 use super::trainer::TrainerOptions;
 use crate::run::checkpoint::CheckpointError;
+use crate::run::journal::Event;
 use crate::run::progress::{Figure, Pace, Remaining};
 
 /// Something a person may want to see, or that is worth noting.
@@ -65,6 +66,13 @@ pub enum TrainEvent<'a> {
         /// The highest learning rate of the run.
         learning_rate: f64,
     },
+    /// Something was found that should not be.
+    Alarm {
+        /// Steps done.
+        step: u64,
+        /// What.
+        alarm: &'a Alarm,
+    },
     /// Evaluations have not become better for as long as `patience` says: the run ends here.
     OutOfPatience {
         /// Steps done.
@@ -112,6 +120,8 @@ pub enum TrainEvent<'a> {
         /// To this one.
         to: u64,
     },
+    /// An event of the journal; it is told whether or not the journal can be written.
+    Recorded(&'a Event),
     /// The journal cannot be written from now on; told once.
     JournalFailed(&'a std::io::Error),
     /// It can again, and nothing is missing.

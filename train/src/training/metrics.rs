@@ -17,6 +17,11 @@ impl Sums {
         }
     }
 
+    /// Adds other sums to these.
+    pub fn merge(&mut self, other: &Sums) {
+        other.0.iter().for_each(|&(name, value)| self.add(name, value));
+    }
+
     /// The sum `name`; 0 where nothing was added.
     pub fn get(&self, name: &str) -> f64 {
         self.0.iter().find(|(known, _)| *known == name).map_or(0.0, |(_, sum)| *sum)

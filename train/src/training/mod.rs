@@ -4,11 +4,13 @@
 //! says what their predictions are worth, and a [`Job`], which gathers data and makes a model for a [`Session`].
 
 mod best;
+mod companions;
 mod device;
 mod error;
 mod estimate;
 mod event;
 mod inputs;
+mod interval;
 mod learner;
 mod memory;
 mod metrics;
@@ -27,11 +29,12 @@ pub use error::{SessionError, TrainError};
 pub use estimate::Estimate;
 pub use event::TrainEvent;
 pub use inputs::{Evaluator, Inputs, Outputs};
+pub use interval::{Interval, Outlier, StepTime};
 pub use learner::{Learner, Outcome, Plans};
 pub use memory::resident_memory;
 pub use metrics::{Measure, Metrics, Sums};
-pub use objective::{Finding, Objective, Position, Step, Terms};
+pub use objective::{Alarm, Finding, Objective, Position, Step, Terms};
 pub use session::{Ended, Job, Prepared, Publish, Published, RunSettings, Session, Watch, rehearse};
 pub use state::TrainingState;
 pub use stream::BatchStream;
-pub use trainer::{Finished, LOG_EVERY, Trainer, TrainerOptions};
+pub use trainer::{Finished, Trainer, TrainerOptions};

@@ -52,6 +52,17 @@ pub struct Terms {
     pub batch: &'static str,
 }
 
+/// Something in the figures that a person should know of: told once in a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alarm {
+    /// The event of the journal.
+    pub event: &'static str,
+    /// What the figures show, as the end of a sentence that begins with the step.
+    pub words: String,
+    /// What can be done about it.
+    pub help: String,
+}
+
 /// A kind of work. What it gives is a pure function of (settings, seed, position), so that a run can be continued anywhere.
 pub trait Objective: Send + Sync + 'static {
     /// What the line of progress calls it.
@@ -95,6 +106,12 @@ pub trait Objective: Send + Sync + 'static {
 
     /// What shows that nothing was learnt beyond what needs no model; `None` where something was.
     fn not_learnt(&self, evaluation: &Metrics) -> Option<Finding>;
+
+    /// What else an evaluation shows that should not be, the best value so far by which evaluations are compared being `best`.
+    /// `is_late` says that a good part of the run is over.
+    fn alarms(&self, _evaluation: &Metrics, _best: Option<f64>, _is_late: bool) -> Vec<Alarm> {
+        Vec::new()
+    }
 
     /// What shows that the model is worse than none, as the end of a sentence that begins with the step; `None` where it is
     /// not.

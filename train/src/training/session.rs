@@ -7,6 +7,7 @@ use engine::State;
 use model::Albert;
 use serde::Serialize;
 
+use super::companions::Companions;
 use super::device::{available_memory, bytes, machine, settle};
 use super::error::{SessionError, TrainError};
 use super::estimate::Estimate;
@@ -45,6 +46,9 @@ pub trait RunSettings: Settings + Send + 'static {
 
     /// The same, to settle what was left open.
     fn device_mut(&mut self) -> &mut DeviceSettings;
+
+    /// Whether the run keeps TensorBoard's event files too.
+    fn tensorboard(&self) -> bool;
 
     /// Whether sums are made in the same order as with `earlier` settings, to the last bit.
     fn rounds_like(&self, earlier: &Self) -> bool;
@@ -249,6 +253,9 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
     /// # Errors
     /// Whatever ends a session but a request to stop.
     pub fn run(mut self, watch: &Watch) -> Result<Ended<J::Data>, SessionError> {
+        let tensorboard = self.resolved.settings.tensorboard();
+        let companions = Arc::new(Companions::new(self.directory.path(), tensorboard, watch.clone()));
+        let watch = &Companions::watch(&companions);
         let other_isa = self.directory.last_isa().filter(|isa| *isa != self.machine.isa).map(str::to_owned);
         if let Some(before) = other_isa {
             watch(TrainEvent::Said(&format!(
@@ -272,6 +279,7 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
         };
         watch(TrainEvent::Noted(&reason));
         let noted = self.directory.finish(status, &reason);
+        companions.end();
         let ended = result?; // what ended the run is told first
         noted?;
         Ok(ended)
@@ -419,6 +427,8 @@ fn load<S: RunSettings, J: Job<S>>(
         checkpoints,
         journal,
         journal_fails: false,
+        interval: Default::default(),
+        alarms: Vec::new(),
         saved: None,
         stop,
         observe: watch.clone(),

@@ -1,17 +1,18 @@
 //! The loop: batch, gradient, guard, update; evaluations, checkpoints and the journal around it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::best::Best;
 use super::error::TrainError;
 use super::event::TrainEvent;
+use super::interval::{Interval, Outlier, StepTime};
 use super::learner::{Learner, Outcome};
 use super::metrics::Metrics;
-use super::objective::Objective;
+use super::objective::{Alarm, Objective};
 use super::state::TrainingState;
 use super::stream::BatchStream;
-use crate::config::Interval;
+use crate::config;
 use crate::optimization::{Action, OptimizerSettings, Schedule};
 use crate::run::checkpoint::{CheckpointError, Checkpoints, Saved, Snapshot};
 use crate::run::journal::{Event, Journal, RESUME};
@@ -23,8 +24,9 @@ use crate::threads::ThreadsError;
 /// The part of a run, one in so many steps, after which it should have learnt more than frequencies.
 const WARNING_SHARE: u64 = 4;
 
-/// Steps between `train` events of the journal of a run.
-pub const LOG_EVERY: u64 = 10;
+/// A share of the time beyond which waiting for data is worth a word, and the time in which it must have been so.
+const MUCH_WAITING: f64 = 0.05;
+const LONG_ENOUGH: Duration = Duration::from_secs(10);
 
 /// How a run goes.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +40,7 @@ pub struct TrainerOptions {
     /// Evaluations without a better one after which the run ends before its steps are done.
     pub patience: Option<u64>,
     /// Steps or time between checkpoints; there is always one at the end.
-    pub save_every: Interval,
+    pub save_every: config::Interval,
     /// Steps between `train` events of the journal.
     pub log_every: u64,
     /// Learning rate by step.
@@ -72,6 +74,10 @@ pub struct Trainer {
     pub journal: Journal,
     /// Whether the last event could not be recorded.
     pub journal_fails: bool,
+    /// The steps since the journal's last line.
+    pub interval: Interval,
+    /// Alarms of this session.
+    pub alarms: Vec<&'static str>,
     /// What the newest checkpoint holds.
     pub saved: Option<TrainingState>,
     /// Who may ask it to stop.
@@ -179,8 +185,9 @@ impl Trainer {
                         self.learner.update(&update);
                         self.state.updates = self.state.updates.map(|updates| updates + 1);
                         self.state.tokens += outcome.tokens;
-                        pace.step(start.elapsed(), waited, outcome.tokens);
-                        self.report(&outcome, learning_rate, &pace);
+                        let time = StepTime { whole: start.elapsed(), waiting: waited };
+                        pace.step(time.whole, waited, outcome.tokens);
+                        self.report(&outcome, learning_rate, time, &pace);
                     }
                     Action::Skip => self.skip(&outcome),
                     Action::RollBack { refused } => {
@@ -275,12 +282,17 @@ impl Trainer {
         let Schedule { steps, warmup_steps, learning_rate, .. } = self.options.schedule;
         let step = self.state.step;
         let is_soon_over = steps - step <= self.options.evaluate_every;
-        let is_late = step >= warmup_steps.max(steps / WARNING_SHARE) && !is_soon_over && !has_warned;
+        let is_late = step >= warmup_steps.max(steps / WARNING_SHARE);
+        let best = self.state.best.as_ref().map(|best| best.value);
+        for alarm in self.objective.alarms(evaluation, best, is_late && (!is_soon_over || step == steps)) {
+            self.alarm(step, alarm);
+        }
+        let is_late = is_late && !is_soon_over && !has_warned;
         // Of a run that is going to be refused at its end the error says what to do.
         let is_last = step == steps && self.expect_learnt(evaluation).is_ok();
         let finding = self.objective.not_learnt(evaluation).filter(|_| is_late || is_last);
         if let Some(finding) = &finding {
-            self.record(Event::new(finding.event).at(step));
+            self.record(Event::new(finding.event).at(step).with("words", finding.words.as_str()));
             (self.observe)(TrainEvent::NotLearnt { step, steps, finding: &finding.words, learning_rate });
         }
         finding.is_some()
@@ -416,24 +428,20 @@ impl Trainer {
         Ok(())
     }
 
-    fn report(&mut self, outcome: &Outcome, learning_rate: f64, pace: &Pace) {
+    fn report(&mut self, outcome: &Outcome, learning_rate: f64, time: StepTime, pace: &Pace) {
         let step = self.state.step + 1;
-        let metrics = self.objective.metrics(&outcome.sums);
-        if step.is_multiple_of(self.options.log_every.max(1)) || step == 1 {
-            let mut event = metrics
-                .record(Event::new("train").at(step).with("loss", outcome.loss))
-                .with("learning_rate", learning_rate)
-                .with("gradient_norm", outcome.gradient_norm)
-                .with("tokens", self.state.tokens);
-            // Not known before the second step.
-            for (name, value) in
-                [("tokens_per_second", pace.tokens_per_second()), ("waiting_share", pace.waiting_share())]
+        if let Some(outlier) = self.interval.add(outcome, time) {
+            self.alarm(step, outlier.into());
+        }
+        if step.is_multiple_of(self.options.log_every.max(1)) || step == 1 || step == self.options.steps {
+            let (event, waited) = self.interval.take(step, &*self.objective);
+            self.record(event.with("learning_rate", learning_rate).with("tokens", self.state.tokens));
+            if let Some((whole, share)) = waited
+                && whole > LONG_ENOUGH
+                && share > MUCH_WAITING
             {
-                if let Some(value) = value {
-                    event = event.with(name, value);
-                }
+                self.alarm(step, waiting(share));
             }
-            self.record(event);
         }
         let left = self.options.steps - step;
         let due = |every: u64| left.checked_div(every).unwrap_or(0);
@@ -441,20 +449,31 @@ impl Trainer {
             steps: left,
             evaluations: due(self.options.evaluate_every) + 1,
             saves: match self.options.save_every {
-                Interval::Steps(every) => due(every) + 1,
-                Interval::Time(_) => 1,
+                config::Interval::Steps(every) => due(every) + 1,
+                config::Interval::Time(_) => 1,
             },
         };
         let figure = |name, value, form| Figure { name, value, form };
         let mut figures = vec![figure("loss", outcome.loss, Form::Loss)];
-        figures.extend(self.objective.figures(&metrics));
+        figures.extend(self.objective.figures(&self.objective.metrics(&outcome.sums)));
         figures.push(figure("lr", learning_rate, Form::Rate));
         figures.push(figure("gradient", outcome.gradient_norm, Form::Norm));
         (self.observe)(TrainEvent::Step { step, figures: &figures, pace, remaining });
     }
 
+    /// Tells of something that should not be; of an outlier each time, of everything else once.
+    fn alarm(&mut self, step: u64, alarm: Alarm) {
+        if alarm.event != Outlier::EVENT && self.alarms.contains(&alarm.event) {
+            return;
+        }
+        self.alarms.push(alarm.event);
+        self.record(Event::new(alarm.event).at(step).with("words", alarm.words.as_str()));
+        (self.observe)(TrainEvent::Alarm { step, alarm: &alarm });
+    }
+
     fn record(&mut self, event: Event) {
         let recorded = self.journal.record(&event);
+        (self.observe)(TrainEvent::Recorded(&event));
         let synced = if self.journal_fails { self.journal.sync() } else { Ok(()) };
         self.tell_of_journal(recorded.and(synced));
     }
@@ -468,6 +487,33 @@ impl Trainer {
                 Ok(()) => TrainEvent::JournalGoesOn,
             });
         }
+    }
+}
+
+impl Outlier {
+    /// The event of the journal.
+    const EVENT: &'static str = "outlier";
+}
+
+impl From<Outlier> for Alarm {
+    fn from(outlier: Outlier) -> Self {
+        let Outlier { figure, value, mean, zscore } = outlier;
+        let name = figure.replace('_', " ");
+        Alarm {
+            event: Outlier::EVENT,
+            words: format!(
+                "the {name} is {value:.3}, {zscore:.1} standard deviations above its mean of late ({mean:.3})"
+            ),
+            help: "one such batch does no harm; if they become frequent, begin a run with a lower --learning-rate".into(),
+        }
+    }
+}
+
+fn waiting(share: f64) -> Alarm {
+    Alarm {
+        event: "waiting",
+        words: format!("{:.0}% of the time is spent waiting for data", 100.0 * share),
+        help: "give the run a processor more, or a faster disk: batches are made while the one before is learnt from".into(),
     }
 }
 

@@ -6,7 +6,7 @@ use kernels::cpu::Isa;
 
 use super::super::nearest::abridged;
 use super::super::{Interval, Objections, Settings, Span, most_threads};
-use super::{DeviceSettings, LearningSettings, Pretrain, TrainingSettings};
+use super::{BUILT_IN_STEPS, DeviceSettings, LearningSettings, Pretrain, TrainingSettings};
 use crate::data::DataError;
 use crate::run::checkpoint::MIN_KEEP;
 
@@ -80,6 +80,7 @@ impl Pretrain {
         }
         if let Some(warmup) = warmup_steps
             && warmup > self.training.steps
+            && !self.has_length_of_data()
         {
             objections.add(
                 "optimizer.warmup_steps",
@@ -93,12 +94,16 @@ impl Pretrain {
     fn check_training(&self, objections: &mut Objections) {
         let TrainingSettings {
             steps,
+            epochs,
+            tokens,
             batch,
             micro_batch,
             recompute: _,
             gather_last_layer: _,
-            eval_every,
+            eval_every: _,
             eval_sequences,
+            log_every,
+            tensorboard: _,
             save_every,
             keep,
             seed: _,
@@ -108,10 +113,22 @@ impl Pretrain {
             ("training.steps", steps),
             ("training.batch", batch as u64),
             ("training.micro_batch", micro_batch.unwrap_or(1) as u64),
-            ("training.eval_every", eval_every),
+            ("training.log_every", log_every),
             ("training.eval_sequences", eval_sequences as u64),
         ] {
             objections.require(value > 0, key, value, "at least 1");
+        }
+        let passes = epochs.unwrap_or(1.0);
+        objections.require(passes > 0.0 && passes <= 1e6, "training.epochs", passes, "more than 0");
+        objections.require(tokens != Some(0), "training.tokens", 0, "at least 1");
+        let is_usual = [TrainingSettings::default().steps, BUILT_IN_STEPS].contains(&steps);
+        let lengths = [epochs.is_some(), tokens.is_some(), !is_usual];
+        if lengths.iter().filter(|&&is_given| is_given).count() > 1 {
+            objections.add(
+                if tokens.is_some() { "training.tokens" } else { "training.epochs" },
+                "the length of the run is said more than once",
+                "give one of --steps, --epochs and --tokens",
+            );
         }
         objections.require(
             batch <= MOST_SEQUENCES,

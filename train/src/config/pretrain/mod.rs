@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub(super) use check::{check_device, check_moments, check_saving};
+pub(super) use sections::LOG_EVERY;
 pub use sections::{DataSettings, DeviceSettings, LearningSettings, Precision, Recompute, TrainingSettings};
 
 use super::{Implied, KeyHelp, ModelSettings, Objections, Settings};
 use crate::data::STANDARD_INPUT;
+use crate::hub::is_of_hub;
 use crate::optimization::{OptimizerKind, Schedule, schedule};
 use crate::pretraining::{MaskingOptions, SampleOptions};
 use crate::run::directory::model_in;
@@ -45,6 +47,24 @@ impl Pretrain {
             start_warmup_step: self.optimizer.start_warmup_step,
             poly_power: self.optimizer.poly_power,
         }
+    }
+
+    /// The same settings with the steps of a run whose data have so many samples and tokens in a pass.
+    pub fn of_length(&self, samples: u64, tokens: u64) -> Self {
+        let mut settings = self.clone();
+        let passes = match (self.training.epochs, self.training.tokens) {
+            (None, None) => return settings,
+            (Some(epochs), _) => epochs,
+            (None, Some(wanted)) => wanted as f64 / tokens.max(1) as f64,
+        };
+        let steps = (passes * samples as f64 / self.training.batch as f64).ceil();
+        settings.training.steps = (steps as u64).max(1);
+        settings
+    }
+
+    /// Whether the data say how many steps there are.
+    fn has_length_of_data(&self) -> bool {
+        self.training.epochs.is_some() || self.training.tokens.is_some()
     }
 
     fn ruled_learning_rate(&self) -> f64 {
@@ -84,6 +104,11 @@ impl Settings for Pretrain {
             ("model.max_position_embeddings", "longest sequence the model can take"),
             ("model.type_vocab_size", "number of segments; pre-training needs 2"),
             ("model.initializer_range", "standard deviation of the initial weights"),
+            (
+                "model.frequency_bias",
+                "begin the bias of the predicted pieces with the logarithm of their frequencies; a new model then begins at the loss \
+             of knowing these, which is what a small one learns first",
+            ),
             (
                 "data.train",
                 "text: files, folders of them, - for standard input; or a prepared folder; or the reference's TFRecord files; not given: built-in stories",
@@ -141,6 +166,8 @@ impl Settings for Pretrain {
         LearningSettings::KEYS,
         &[
             ("training.steps", "optimizer steps of the whole run"),
+            ("training.epochs", "passes over the training data, in place of --steps"),
+            ("training.tokens", "tokens to learn from, as in 1e9, in place of --steps"),
             ("training.batch", "sequences per optimizer step"),
             (
                 "training.micro_batch",
@@ -151,8 +178,13 @@ impl Settings for Pretrain {
                 "training.gather_last_layer",
                 "compute the last layer only for the tokens that are read: those to predict, and the first of each sequence",
             ),
-            ("training.eval_every", "steps between held-out evaluations"),
+            ("training.eval_every", "steps between held-out evaluations; 0: only one at the end"),
             ("training.eval_sequences", "sequences per evaluation"),
+            ("training.log_every", "steps that a line of metrics.jsonl is the mean of"),
+            (
+                "training.tensorboard",
+                "keep the same for TensorBoard, as events.out.tfevents files in the run directory",
+            ),
             ("training.save_every", "steps (1000) or time (30m) between checkpoints"),
             ("training.keep", "number of newest checkpoints to keep (at least 2), besides the best"),
             ("training.seed", "seed of initial weights, order, masks and dropout"),
@@ -165,24 +197,25 @@ impl Settings for Pretrain {
 
     fn implied(&self) -> Vec<Implied> {
         let batch = self.training.batch;
-        let mut implied = vec![
-            Implied {
-                key: "optimizer.learning_rate",
-                value: json!(self.ruled_learning_rate()),
-                reason: match (self.optimizer.kind, self.ruled_learning_rate()) {
-                    (_, rate @ (schedule::LAMB_FLOOR | schedule::ADAMW_FLOOR)) => {
-                        format!("rule: {rate:e} for batch {batch}, the least for a small one")
-                    }
-                    (OptimizerKind::Lamb, _) => format!("rule 0.00176·√(batch {batch}/4096)"),
-                    (OptimizerKind::Adamw, _) => format!("rule 1e-4·√(batch {batch}/256)"),
-                },
+        let mut implied = vec![Implied {
+            key: "optimizer.learning_rate",
+            value: json!(self.ruled_learning_rate()),
+            reason: match (self.optimizer.kind, self.ruled_learning_rate()) {
+                (_, rate @ (schedule::LAMB_FLOOR | schedule::ADAMW_FLOOR)) => {
+                    format!("rule: {rate:e} for batch {batch}, the least for a small one")
+                }
+                (OptimizerKind::Lamb, _) => format!("rule 0.00176·√(batch {batch}/4096)"),
+                (OptimizerKind::Adamw, _) => format!("rule 1e-4·√(batch {batch}/256)"),
             },
-            Implied {
-                key: "optimizer.warmup_steps",
-                value: json!(self.ruled_warmup()),
-                reason: format!("rule: share of the steps for batch {batch}"),
-            },
-        ];
+        }];
+        let warmup = |value: u64, reason: String| Implied {
+            key: "optimizer.warmup_steps",
+            value: value.into(),
+            reason,
+        };
+        if !self.has_length_of_data() {
+            implied.push(warmup(self.ruled_warmup(), format!("rule: share of the steps for batch {batch}")));
+        }
         let is_built_in = self.data.train.is_empty();
         if is_built_in {
             implied.extend(BUILT_IN.iter().map(|&(key, value)| Implied {
@@ -190,11 +223,10 @@ impl Settings for Pretrain {
                 value: value.into(),
                 reason: "built-in stories".into(),
             }));
-            implied.push(Implied {
-                key: "optimizer.warmup_steps",
-                value: (self.training.steps / 25).into(),
-                reason: "built-in stories: a 25th of the steps".into(),
-            });
+            if !self.has_length_of_data() {
+                implied
+                    .push(warmup(self.training.steps / 25, "built-in stories: a 25th of the steps".into()));
+            }
         }
         implied.extend(self.model.implied());
         if let Some(init) = &self.model.init {
@@ -217,7 +249,7 @@ impl Settings for Pretrain {
     fn normalize(&mut self) {
         let DataSettings { train, held_out, tokenizer, .. } = &mut self.data;
         for path in train.iter_mut().chain(held_out).chain(tokenizer).chain(&mut self.model.init) {
-            if path.as_os_str() == STANDARD_INPUT {
+            if path.as_os_str() == STANDARD_INPUT || is_of_hub(path) {
                 continue;
             }
             // A path that is not Unicode cannot be written into the file; it stays as it was given.
@@ -244,12 +276,14 @@ const BUILT_IN: &[(&str, BuiltIn)] = &[
     ("optimizer.learning_rate", BuiltIn::Real(5e-3)),
     ("optimizer.beta2", BuiltIn::Real(0.98)),
     ("optimizer.bias_correction", BuiltIn::Switch(true)),
-    ("training.steps", BuiltIn::Count(4000)),
+    ("training.steps", BuiltIn::Count(BUILT_IN_STEPS)),
     ("training.batch", BuiltIn::Count(16)),
     ("training.eval_every", BuiltIn::Count(400)),
     ("training.eval_sequences", BuiltIn::Count(512)),
 ];
 
+/// Steps of the built-in run.
+const BUILT_IN_STEPS: u64 = 4000;
 /// Most tokens of a sequence of the built-in run.
 const BUILT_IN_LENGTH: usize = 64;
 

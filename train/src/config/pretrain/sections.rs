@@ -113,12 +113,19 @@ impl Default for LearningSettings {
     }
 }
 
+/// Steps that a line of the journal is the mean of where nobody says.
+pub(in crate::config) const LOG_EVERY: u64 = 10;
+
 /// `[training]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainingSettings {
-    /// Optimizer steps of the whole run.
+    /// Optimizer steps of the whole run, where neither `epochs` nor `tokens` says how long it is.
     pub steps: u64,
+    /// Passes over the training data.
+    pub epochs: Option<f64>,
+    /// Tokens to learn from, in as many passes as it takes.
+    pub tokens: Option<u64>,
     /// Sequences per optimizer step.
     pub batch: usize,
     /// Sequences computed at a time; `None` for as many as fit.
@@ -131,6 +138,10 @@ pub struct TrainingSettings {
     pub eval_every: u64,
     /// Sequences per evaluation.
     pub eval_sequences: usize,
+    /// Steps that a line of the journal is the mean of.
+    pub log_every: u64,
+    /// Keep TensorBoard's event files too.
+    pub tensorboard: bool,
     /// Steps or time between checkpoints.
     pub save_every: Interval,
     /// Checkpoints kept besides the best.
@@ -145,12 +156,16 @@ impl Default for TrainingSettings {
     fn default() -> Self {
         TrainingSettings {
             steps: 125_000,
+            epochs: None,
+            tokens: None,
             batch: 256,
             micro_batch: None,
             recompute: Recompute::None,
             gather_last_layer: true,
             eval_every: 1000,
             eval_sequences: 1024,
+            log_every: LOG_EVERY,
+            tensorboard: true,
             save_every: Interval::Time(Duration::from_secs(30 * 60)),
             keep: 3,
             seed: 1,

@@ -1,0 +1,257 @@
+//! Curves as inline SVG. Colours and text sizes are the page's, by classes.
+
+use std::fmt::Write;
+
+/// Size of a chart in its own units; the page scales it to the width it has. So narrow that its letters can be read on a phone.
+const SIZE: (f64, f64) = (460.0, 250.0);
+/// Room beside the curves: left, right, top, bottom.
+const MARGINS: (f64, f64, f64, f64) = (54.0, 12.0, 10.0, 26.0);
+/// Points that a curve is drawn with. Of more, each is the mean of its neighbours, within their lowest and highest.
+const MOST_POINTS: usize = 230;
+/// About so many lines of the grid each way.
+const TICKS: f64 = 7.0;
+/// Colours that the page has.
+pub(super) const COLOURS: usize = 8;
+
+/// How a line is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Many values, thin.
+    Training,
+    /// Few values, each a dot that says what it is.
+    HeldOut,
+    /// A level across the whole chart, dashed.
+    Baseline,
+}
+
+/// A line of a chart.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    /// What the legend calls it.
+    pub label: String,
+    /// Its colour, by number.
+    pub colour: usize,
+    /// How it is drawn.
+    pub kind: Kind,
+    /// Steps and values, in order; of a baseline the last value counts.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// Lines over the steps of a run.
+#[derive(Clone, Debug)]
+pub(super) struct Chart {
+    /// What it shows.
+    pub title: String,
+    /// Its lines; later ones lie on top.
+    pub lines: Vec<Line>,
+    /// Writes a value beside the grid.
+    pub write: fn(f64) -> String,
+}
+
+/// Where values lie on a chart.
+struct Scale {
+    /// Lowest, highest.
+    x: (f64, f64),
+    y: (f64, f64),
+}
+
+impl Scale {
+    /// Around all finite values of `lines`; `None` where there are none.
+    fn of(lines: &[Line]) -> Option<Self> {
+        let points = || lines.iter().flat_map(|line| &line.points).filter(|(_, value)| value.is_finite());
+        let last = points().map(|(step, _)| *step).fold(1.0, f64::max);
+        let (low, high) = points()
+            .fold((f64::MAX, f64::MIN), |(low, high), (_, value)| (low.min(*value), high.max(*value)));
+        let room = if high > low { (high - low) * 0.05 } else { high.abs().max(1.0) * 0.1 };
+        // What is never negative has no room below zero.
+        let bottom = if low >= 0.0 { (low - room).max(0.0) } else { low - room };
+        (low <= high).then(|| Scale { x: (0.0, last), y: (bottom, high + room) })
+    }
+
+    fn x(&self, step: f64) -> f64 {
+        let (left, right, ..) = MARGINS;
+        left + (step - self.x.0) / (self.x.1 - self.x.0) * (SIZE.0 - left - right)
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        let (.., top, bottom) = MARGINS;
+        SIZE.1 - bottom - (value - self.y.0) / (self.y.1 - self.y.0) * (SIZE.1 - top - bottom)
+    }
+}
+
+impl Chart {
+    /// The chart as an `svg` element; `None` of no finite value.
+    pub fn svg(&self) -> Option<String> {
+        let scale = Scale::of(&self.lines)?;
+        let (width, height) = SIZE;
+        let mut svg = format!(
+            "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{}\">",
+            super::page::escape(&self.title)
+        );
+        self.grid(&scale, &mut svg);
+        for line in &self.lines {
+            line.draw(&scale, &mut svg);
+        }
+        svg += "</svg>";
+        Some(svg)
+    }
+
+    fn grid(&self, scale: &Scale, svg: &mut String) {
+        let (left, right, top, bottom) = MARGINS;
+        let (width, height) = SIZE;
+        for value in ticks(scale.y.0, scale.y.1) {
+            let y = scale.y(value);
+            let text = (self.write)(value);
+            let _ = write!(
+                svg,
+                "<path class=\"grid\" d=\"M{left} {y:.1}H{}\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>",
+                width - right,
+                left - 6.0,
+                y + 4.0,
+            );
+        }
+        for step in ticks(scale.x.0, scale.x.1) {
+            let x = scale.x(step);
+            let text = crate::run::progress::format_count(step).replace(".0", "");
+            let _ = write!(
+                svg,
+                "<path class=\"grid\" d=\"M{x:.1} {top}V{}\"/><text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{text}</text>",
+                height - bottom,
+                height - 8.0,
+            );
+        }
+    }
+}
+
+impl Line {
+    fn draw(&self, scale: &Scale, svg: &mut String) {
+        let colour = self.colour % COLOURS;
+        match self.kind {
+            Kind::Baseline => {
+                let Some((_, value)) = self.points.last().filter(|(_, value)| value.is_finite()) else {
+                    return;
+                };
+                let (from, to, y) = (scale.x(scale.x.0), scale.x(scale.x.1), scale.y(*value));
+                let _ = write!(svg, "<path class=\"base c{colour}\" d=\"M{from:.1} {y:.1}H{to:.1}\"/>");
+            }
+            Kind::Training => {
+                let parts = parts(&self.points);
+                if parts.iter().any(|part| part.high > part.low) {
+                    let edge =
+                        |part: &Part, value| format!("{:.1} {:.1}", scale.x(part.step), scale.y(value));
+                    let above = parts.iter().map(|part| edge(part, part.high));
+                    let below = parts.iter().rev().map(|part| edge(part, part.low));
+                    let edges: Vec<String> = above.chain(below).collect();
+                    let _ = write!(svg, "<path class=\"band c{colour}\" d=\"M{}Z\"/>", edges.join("L"));
+                }
+                let means: Vec<_> = parts.iter().map(|part| (part.step, part.mean)).collect();
+                let _ = write!(svg, "<path class=\"train c{colour}\" d=\"{}\"/>", path(&means, scale));
+            }
+            Kind::HeldOut => {
+                let _ = write!(svg, "<path class=\"held c{colour}\" d=\"{}\"/>", path(&self.points, scale));
+                for &(step, value) in self.points.iter().filter(|(_, value)| value.is_finite()) {
+                    let (x, y) = (scale.x(step), scale.y(value));
+                    let label = super::page::escape(&self.label);
+                    let _ = write!(
+                        svg,
+                        "<circle class=\"c{colour}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.5\"><title>{label}, step {step}: {value}</title></circle>"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The way along points; where one is not finite the line is broken.
+fn path(points: &[(f64, f64)], scale: &Scale) -> String {
+    let (mut path, mut is_broken) = (String::new(), true);
+    for &(step, value) in points {
+        if value.is_finite() {
+            let (command, x, y) = (if is_broken { 'M' } else { 'L' }, scale.x(step), scale.y(value));
+            let _ = write!(path, "{command}{x:.1} {y:.1}");
+        }
+        is_broken = !value.is_finite();
+    }
+    path
+}
+
+/// Neighbouring points drawn as one.
+struct Part {
+    step: f64,
+    mean: f64,
+    low: f64,
+    high: f64,
+}
+
+fn parts(points: &[(f64, f64)]) -> Vec<Part> {
+    let finite: Vec<(f64, f64)> = points.iter().copied().filter(|(_, value)| value.is_finite()).collect();
+    let count = finite.len().min(MOST_POINTS);
+    (0..count)
+        .map(|part| &finite[part * finite.len() / count..(part + 1) * finite.len() / count])
+        .map(|part| {
+            let sum = |of: fn(&(f64, f64)) -> f64| part.iter().map(of).sum::<f64>() / part.len() as f64;
+            Part {
+                step: sum(|point| point.0),
+                mean: sum(|point| point.1),
+                low: part.iter().map(|point| point.1).fold(f64::MAX, f64::min),
+                high: part.iter().map(|point| point.1).fold(f64::MIN, f64::max),
+            }
+        })
+        .collect()
+}
+
+/// Round numbers from `low` to `high`: multiples of 1, 2 or 5 of a power of ten.
+fn ticks(low: f64, high: f64) -> Vec<f64> {
+    let rough = (high - low) / TICKS;
+    if !(rough.is_finite() && rough > 0.0) {
+        return Vec::new();
+    }
+    let power = 10_f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].map(|n| n * power).into_iter().find(|step| *step >= rough);
+    let step = step.unwrap_or(10.0 * power);
+    let first = (low / step).ceil();
+    (0..=2 * TICKS as usize).map(|n| (first + n as f64) * step).take_while(|tick| *tick <= high).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chart(kind: Kind, points: &[(f64, f64)]) -> Chart {
+        let line = Line { label: "<b>".into(), colour: 9, kind, points: points.to_vec() };
+        Chart { title: "\"loss\" <script>".into(), lines: vec![line], write: |value| value.to_string() }
+    }
+
+    #[test]
+    fn ticks_are_round_and_within() {
+        assert_eq!(ticks(0.0, 4000.0), [0.0, 1000.0, 2000.0, 3000.0, 4000.0]);
+        assert_eq!(ticks(2.3, 9.1), [3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
+        assert_eq!(ticks(0.9, 1.0).len(), 6);
+        assert!(ticks(1.0, 1.0).is_empty() && ticks(0.0, f64::NAN).is_empty());
+    }
+
+    #[test]
+    fn a_line_is_broken_where_a_value_is_not_finite() {
+        let svg = chart(Kind::HeldOut, &[(0.0, 1.0), (1.0, 2.0), (2.0, f64::NAN), (3.0, 1.5)]).svg().unwrap();
+        let path =
+            svg.split("class=\"held c1\" d=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        assert_eq!((path.matches('M').count(), path.matches('L').count()), (2, 1), "{path}");
+        assert!(svg.contains("step 1: 2</title>") && svg.contains("&lt;b&gt;"), "{svg}");
+        assert!(!svg.contains("NaN") && !svg.contains("<script"), "{svg}");
+        assert_eq!(chart(Kind::HeldOut, &[(0.0, f64::NAN)]).svg(), None);
+    }
+
+    #[test]
+    fn many_points_are_drawn_by_their_means() {
+        let points: Vec<(f64, f64)> = (0..1000).map(|n| (n as f64, (n % 2) as f64)).collect();
+        let parts = parts(&points);
+        assert_eq!(parts.len(), MOST_POINTS);
+        assert!(
+            parts.iter().all(|part| (part.low, part.high) == (0.0, 1.0) && (part.mean - 0.5).abs() < 0.2)
+        );
+        let svg = chart(Kind::Training, &points).svg().unwrap();
+        assert!(svg.contains("class=\"band c1\""), "{svg}");
+        let few = chart(Kind::Training, &points[..50]).svg().unwrap();
+        assert!(!few.contains("band"), "each point is itself: {few}");
+    }
+}

@@ -1,0 +1,351 @@
+//! What the files of a run say of it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::run::directory::{self, CONFIG, EVAL_RESULTS, JOURNAL};
+use crate::run::info::RunInfo;
+use crate::run::journal::{self, RESUME, Recorded};
+
+/// A value at a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// Steps done.
+    pub step: u64,
+    /// The value, finite or not.
+    pub value: f64,
+}
+
+/// Figures by name, in the order of the journal.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evaluation {
+    /// Steps done.
+    pub step: u64,
+    /// The figures.
+    pub figures: Vec<(String, f64)>,
+}
+
+impl Evaluation {
+    /// The figure `name`.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.figures.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
+    }
+
+    /// The figure by which runs of this kind are compared, with what is reached without a model: the one that a
+    /// baseline is given for.
+    pub fn compared(&self) -> Option<(&str, f64, f64)> {
+        let baselines = self.figures.iter().filter_map(|(name, value)| {
+            let of = name.strip_prefix("baseline_").or_else(|| name.strip_prefix("majority_"))?;
+            Some((of, self.get(of)?, *value))
+        });
+        baselines.into_iter().next()
+    }
+}
+
+/// Something that happened which a person should know of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Note {
+    /// Steps done.
+    pub step: Option<u64>,
+    /// What happened: the event of the journal.
+    pub event: String,
+    /// In words, where the journal has some.
+    pub words: String,
+}
+
+/// A line of the run's settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// `section.name`
+    pub key: String,
+    /// The value, as TOML.
+    pub value: String,
+    /// Where it comes from.
+    pub source: String,
+}
+
+/// A run as its files have it.
+#[derive(Clone, Debug)]
+pub struct RunRecord {
+    /// What it is called: the last parts of its path.
+    pub name: String,
+    /// Where it is.
+    pub folder: PathBuf,
+    /// `run.json`
+    pub info: RunInfo,
+    /// `config.toml`
+    pub settings: Vec<Setting>,
+    /// The `train` events: values by name.
+    pub training: BTreeMap<String, Vec<Point>>,
+    /// The evaluations, in order; of a step the last.
+    pub evaluations: Vec<Evaluation>,
+    /// The figures of the finished model.
+    pub results: Option<Evaluation>,
+    /// Warnings, in order.
+    pub notes: Vec<Note>,
+    /// How often it was continued.
+    pub resumes: usize,
+    /// Batches that were passed over.
+    pub skipped: usize,
+    /// Times that it went back to a checkpoint.
+    pub rolled_back: usize,
+    /// Seconds between the first and the last event of each session, added up.
+    pub seconds: f64,
+}
+
+/// Events that need no word: they are what a run is made of.
+const ORDINARY: [&str; 4] = ["train", "evaluation", "save", RESUME];
+
+impl RunRecord {
+    /// Reads the run in `folder`. A journal that is not there yet, or has damaged lines, is no error.
+    ///
+    /// # Errors
+    /// If it is no run, or a file cannot be read.
+    pub fn read(folder: &Path) -> io::Result<Self> {
+        let info = directory::read_info(folder).map_err(io::Error::other)?;
+        let info = info.ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("{} is no run: it has no run.json", folder.display()),
+            )
+        })?;
+        let history = match journal::read(&folder.join(JOURNAL)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Default::default(),
+            history => history?,
+        };
+        let mut record = Self {
+            name: name_of(folder),
+            folder: folder.into(),
+            info,
+            settings: settings(&fs::read_to_string(folder.join(CONFIG)).unwrap_or_default()),
+            training: BTreeMap::new(),
+            evaluations: Vec::new(),
+            results: results(folder),
+            notes: Vec::new(),
+            resumes: 0,
+            skipped: 0,
+            rolled_back: 0,
+            seconds: 0.0,
+        };
+        history.events.iter().for_each(|event| record.add(event));
+        record.seconds = working_time(&history.events);
+        record.evaluations.sort_by_key(|evaluation| evaluation.step);
+        Ok(record)
+    }
+
+    fn add(&mut self, event: &Recorded) {
+        let (kind, step) = (event.kind(), event.step());
+        match kind {
+            RESUME if event.number("rolled_back_from").is_some() => self.rolled_back += 1,
+            RESUME => self.resumes += 1,
+            "skip" => self.skipped += 1,
+            _ => {}
+        }
+        if event.superseded {
+            return;
+        }
+        match (kind, step) {
+            ("train", Some(step)) => {
+                for (name, value) in event.numbers() {
+                    self.training.entry(name.into()).or_default().push(Point { step, value });
+                }
+            }
+            ("evaluation", Some(step)) => {
+                let figures = event.numbers().map(|(name, value)| (name.into(), value)).collect();
+                self.evaluations.retain(|earlier| earlier.step != step);
+                self.evaluations.push(Evaluation { step, figures });
+            }
+            _ if ORDINARY.contains(&kind) => {}
+            _ => {
+                let text = |name: &str| event.fields.get(name).and_then(Value::as_str).map(str::to_owned);
+                let numbers = || {
+                    event
+                        .numbers()
+                        .map(|(name, value)| format!("{name} {value}"))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                };
+                let words = ["words", "reason", "error", "bad_steps"].into_iter().find_map(text);
+                self.notes.push(Note { step, event: kind.into(), words: words.unwrap_or_else(numbers) });
+            }
+        }
+    }
+
+    /// The training values `name`, in order.
+    pub fn curve(&self, name: &str) -> &[Point] {
+        self.training.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The held-out values `name`, in order.
+    pub fn held_out(&self, name: &str) -> Vec<Point> {
+        let points = self.evaluations.iter();
+        points.filter_map(|of| Some(Point { step: of.step, value: of.get(name)? })).collect()
+    }
+
+    /// The value of a setting, without quotes.
+    pub fn setting(&self, key: &str) -> Option<&str> {
+        let setting = self.settings.iter().find(|setting| setting.key == key)?;
+        Some(setting.value.trim_matches('"'))
+    }
+
+    /// What it is trained for: the task, or `pretrain`.
+    pub fn task(&self) -> &str {
+        self.setting("task.task").unwrap_or("pretrain")
+    }
+
+    /// The model that it begins with, or the size of a new one.
+    pub fn model(&self) -> String {
+        let begun_with = self.setting("start.model").or_else(|| self.setting("model.init"));
+        match begun_with {
+            Some(path) => name_of(Path::new(path.trim_end_matches("/model"))),
+            None => self.setting("model.preset").unwrap_or_default().into(),
+        }
+    }
+
+    /// Steps that it is to have, where the settings say; not where its data say.
+    pub fn steps_planned(&self) -> Option<&str> {
+        let is_of_data = ["training.epochs", "training.tokens"].iter().any(|key| self.setting(key).is_some());
+        self.setting("training.steps").filter(|_| !is_of_data || self.task() != "pretrain")
+    }
+
+    /// Steps done.
+    pub fn steps_done(&self) -> u64 {
+        let trained = self.curve("loss").last().map_or(0, |point| point.step);
+        trained.max(self.evaluations.last().map_or(0, |evaluation| evaluation.step))
+    }
+
+    /// The figures that it has come to: those of its model, or its last.
+    pub fn came_to(&self) -> Option<&Evaluation> {
+        self.results.as_ref().or(self.evaluations.last())
+    }
+}
+
+/// The runs among `paths`, and those in and below folders that are none.
+pub fn find_runs(paths: &[PathBuf]) -> Vec<PathBuf> {
+    /// `runs/glue/mrpc/seed-1`
+    const DEPTH: usize = 4;
+    fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+        if folder.join(CONFIG).is_file() && matches!(directory::read_info(folder), Ok(Some(_))) {
+            found.push(folder.into());
+        } else if depth > 0
+            && let Ok(names) = crate::files::names(folder)
+        {
+            let mut folders: Vec<_> = names.into_iter().map(|name| folder.join(name)).collect();
+            folders.retain(|path| path.is_dir());
+            folders.sort();
+            folders.iter().for_each(|folder| collect(folder, depth - 1, found));
+        }
+    }
+    let mut found = Vec::new();
+    paths.iter().for_each(|path| collect(path, DEPTH, &mut found));
+    found
+}
+
+/// The last part of a path; the last two of a seed's run, which are all called alike.
+fn name_of(folder: &Path) -> String {
+    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.into());
+    let mut parts: Vec<_> = whole.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    let last = parts.pop().unwrap_or_default();
+    match parts.pop() {
+        Some(before) if last.starts_with("seed-") => format!("{before}/{last}"),
+        _ => last.into_owned(),
+    }
+}
+
+/// The lines of `config.toml`, as a run writes it: `key = value # source`.
+fn settings(toml: &str) -> Vec<Setting> {
+    let (mut settings, mut section) = (Vec::new(), "");
+    for line in toml.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = name;
+        } else if let Some((name, rest)) = line.split_once(" = ") {
+            let (value, source) = rest.rsplit_once(" # ").unwrap_or((rest, ""));
+            settings.push(Setting {
+                key: format!("{section}.{name}"),
+                value: value.trim_end().into(),
+                source: source.into(),
+            });
+        }
+    }
+    settings
+}
+
+fn results(folder: &Path) -> Option<Evaluation> {
+    let results: Value = serde_json::from_slice(&fs::read(folder.join(EVAL_RESULTS)).ok()?).ok()?;
+    let results = results.as_object()?;
+    let figures = results.iter().filter(|(name, _)| *name != "global_step");
+    Some(Evaluation {
+        step: results.get("global_step")?.as_u64()?,
+        figures: figures.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect(),
+    })
+}
+
+/// Seconds between the first and the last event of each session, added up.
+fn working_time(events: &[Recorded]) -> f64 {
+    let mut all = 0.0;
+    for session in events.split(|event| event.kind() == RESUME) {
+        let mut times = session.iter().filter_map(|event| event.number("time"));
+        if let Some(first) = times.next() {
+            all += times.last().map_or(0.0, |last| (last - first).max(0.0));
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::run::directory::RunDirectory;
+    use crate::run::info::Status;
+    use crate::run::journal::Event;
+
+    /// A run of 20 steps that was continued at step 10, in a folder whose name and settings are hostile.
+    pub fn run(folder: &Path, loss: f64) {
+        let command = ["albert-train".into(), "pretrain".into(), "<script>alert(1)</script>".into()];
+        let mut directory = RunDirectory::open(folder, &command).unwrap();
+        directory
+            .write_config("[model]\npreset = \"<script>\\u001b[31m\"  # --preset \u{1b}[31m\n[training]\nsteps = 20 # x\n")
+            .unwrap();
+        let mut journal = directory.journal().unwrap();
+        let mut record = |event: Event| journal.record(&event).unwrap();
+        for step in [1, 10, 15] {
+            record(Event::new("train").at(step).with("loss", loss / step as f64).with("learning_rate", 1e-3));
+        }
+        record(Event::new(RESUME).at(10));
+        record(Event::new("skip").at(14).with("loss", f64::NAN));
+        record(Event::new("order_not_learnt").at(20).with("words", "<script>\u{1b}]0;x\u{7}"));
+        record(Event::new("train").at(20).with("loss", loss / 20.0).with("learning_rate", 0.0));
+        let evaluation = Event::new("evaluation").at(20).with("loss", 0.123_456_789);
+        record(
+            evaluation
+                .with("masked_lm_loss", 4.5)
+                .with("masked_lm_accuracy", 0.25)
+                .with("majority_masked_lm_accuracy", 0.06)
+                .with("unigram_masked_lm_loss", 6.0),
+        );
+        directory.finish(Status::Finished, "all steps are done").unwrap();
+    }
+
+    #[test]
+    fn the_files_of_a_run_are_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        run(&folder.path().join("mine"), 8.0);
+        let record = RunRecord::read(&folder.path().join("mine")).unwrap();
+        assert_eq!((record.name.as_str(), record.task(), record.steps_done()), ("mine", "pretrain", 20));
+        assert_eq!((record.resumes, record.skipped, record.rolled_back), (1, 1, 0));
+        let steps: Vec<_> = record.curve("loss").iter().map(|point| (point.step, point.value)).collect();
+        assert_eq!(steps, [(1, 8.0), (10, 0.8), (20, 0.4)], "what was done again counts once");
+        assert_eq!(record.came_to().unwrap().compared(), Some(("masked_lm_accuracy", 0.25, 0.06)));
+        assert_eq!(
+            record.notes.iter().map(|note| note.event.as_str()).collect::<Vec<_>>(),
+            ["skip", "order_not_learnt"]
+        );
+        assert_eq!(record.setting("training.steps"), Some("20"));
+        assert_eq!(find_runs(&[folder.path().into()]), [folder.path().join("mine")]);
+        assert!(RunRecord::read(folder.path()).unwrap_err().to_string().contains("is no run"));
+    }
+}

@@ -1,0 +1,205 @@
+//! What became of a run, in words: how it stands, what it has come to, what to try next.
+
+use std::f64::consts::LN_2;
+use std::time::Duration;
+
+use super::record::{Evaluation, Point, RunRecord};
+use crate::run::clock::format_duration;
+use crate::run::info::Status;
+use crate::run::progress::format_count;
+
+/// What became of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// How it stands, in a line.
+    pub headline: String,
+    /// What it has come to, and how it went there.
+    pub sentences: Vec<String>,
+    /// What to try next.
+    pub next: Vec<String>,
+}
+
+/// A held-out loss that has changed by less than this part is where it was.
+const CHANGED: f64 = 0.02;
+/// Waiting for data beyond this share is worth a word.
+const MUCH_WAITING: f64 = 0.05;
+
+impl RunRecord {
+    /// What became of it.
+    pub fn verdict(&self) -> Verdict {
+        let mut sentences = vec![self.losses()];
+        sentences.extend(self.came_to().map(figures).unwrap_or_default());
+        sentences.push(self.incidents());
+        sentences.push(self.speed());
+        sentences.retain(|sentence| !sentence.is_empty());
+        Verdict { headline: self.headline(), sentences, next: self.next() }
+    }
+
+    fn headline(&self) -> String {
+        let done = self.steps_done();
+        let planned = self.steps_planned().map_or(String::new(), |steps| format!(" of {steps}"));
+        let reason = self.info.last().and_then(|session| session.exit_reason.as_deref()).unwrap_or("unknown");
+        match self.info.status {
+            Status::Finished => format!("Finished after {done} steps"),
+            Status::Interrupted => format!("Stopped at step {done}{planned}: {reason}"),
+            Status::Failed => format!("Failed at step {done}{planned}: {reason}"),
+            Status::Running => format!("Under way, or killed: step {done}{planned}"),
+        }
+    }
+
+    fn losses(&self) -> String {
+        let went = |what: &str, points: &[Point]| match points {
+            [first, .., last] => format!("{what} from {:.3} to {:.3}", first.value, last.value),
+            [only] => format!("{what} {:.3}", only.value),
+            [] => String::new(),
+        };
+        let parts =
+            [went("Training loss", self.curve("loss")), went("held-out loss", &self.held_out("loss"))];
+        let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        if parts.is_empty() { String::new() } else { parts.join(", ") + "." }
+    }
+
+    fn incidents(&self) -> String {
+        let times = |count: usize| if count == 1 { "once".to_owned() } else { format!("{count} times") };
+        let skipped = match self.skipped {
+            0 => "No batch was skipped".to_owned(),
+            1 => "1 batch was skipped for a loss or gradient that is not finite".to_owned(),
+            many => format!("{many} batches were skipped for a loss or gradient that is not finite"),
+        };
+        let back = match self.rolled_back {
+            0 => String::new(),
+            count => format!("; it went back to a checkpoint {}", times(count)),
+        };
+        let resumed = match self.resumes {
+            0 => String::new(),
+            count => format!("; it was continued {}", times(count)),
+        };
+        format!("{skipped}{back}{resumed}.")
+    }
+
+    fn speed(&self) -> String {
+        let Some(Point { value, .. }) = self.curve("tokens_per_second").last() else { return String::new() };
+        let machine = self.info.sessions.iter().rev().find_map(|session| session.machine.as_ref());
+        let on = machine.map_or(String::new(), |machine| {
+            format!(" on {} ({}, {} threads)", machine.processor, machine.isa, machine.threads)
+        });
+        let time = format_duration(Duration::try_from_secs_f64(self.seconds).unwrap_or_default());
+        format!("{time} of work, {} tokens a second{on}.", format_count(*value))
+    }
+
+    fn next(&self) -> Vec<String> {
+        let mut next = Vec::new();
+        let has = |event: &str| self.notes.iter().any(|note| note.event == event);
+        let mut say = |condition: bool, words: &str| {
+            if condition {
+                next.push(words.to_owned());
+            }
+        };
+        let is_over = self.info.status == Status::Finished;
+        say(
+            !is_over && !has("diverged"),
+            "Run the same command again to continue it: the result is the same as if nothing had happened.",
+        );
+        say(
+            has("diverged") || has("collapse") || self.skipped > 2,
+            "Begin a run with a lower --learning-rate, or a longer warm-up (--warmup-steps).",
+        );
+        let compared = self.came_to().and_then(Evaluation::compared);
+        let is_useless = compared.is_some_and(|(_, value, baseline)| value <= baseline * 1.02);
+        say(
+            is_over && is_useless,
+            "Nothing was learnt that needs a model: try a higher --learning-rate, or more --steps.",
+        );
+        let losses = self.held_out("loss");
+        let value = |point: Option<&Point>| point.map_or(f64::NAN, |point| point.value);
+        let (last, before) =
+            (value(losses.last()), value(losses.get(losses.len() * 3 / 4).filter(|_| losses.len() > 3)));
+        let best = losses.iter().min_by(|a, b| a.value.total_cmp(&b.value));
+        say(
+            is_over && last < before * (1.0 - CHANGED),
+            "The held-out loss was still falling at the end: more --steps will lower it further.",
+        );
+        if let Some(best) = best.filter(|best| last > best.value * (1.0 + CHANGED)) {
+            say(
+                true,
+                &format!(
+                    "The held-out loss was lowest at step {} ({:.3}) and has risen since: more text, or fewer --steps.",
+                    best.step, best.value
+                ),
+            );
+        }
+        say(
+            value(self.curve("waiting_share").last()) > MUCH_WAITING,
+            "Part of the time was spent waiting for data: give it a faster disk, or a processor more.",
+        );
+        let run = self.folder.display();
+        if is_over && self.task() == "pretrain" {
+            say(true, &format!("albert-train fill-mask --model {run} \"a sentence with a [MASK] in it\""));
+            say(true, &format!("albert-train finetune stories --model {run} --out runs/stories"));
+        } else if is_over {
+            say(true, &format!("albert-train predict {} --model {run}", self.task()));
+        }
+        next
+    }
+}
+
+/// What the figures of an evaluation mean, a sentence for each task.
+fn figures(evaluation: &Evaluation) -> Vec<String> {
+    let value = |name: &str| evaluation.get(name);
+    let mut sentences = Vec::new();
+    if let Some((right, loss)) = value("masked_lm_accuracy").zip(value("masked_lm_loss")) {
+        let commonest = value("majority_masked_lm_accuracy");
+        let commonest = commonest
+            .map_or(String::new(), |share| format!(" (always the commonest: {:.1}%)", 100.0 * share));
+        let unigram = value("unigram_masked_lm_loss");
+        let unigram =
+            unigram.map_or(String::new(), |loss| format!(" (knowing frequencies alone: {loss:.3})"));
+        sentences.push(format!(
+            "Of the held-out masked words {:.1}% are told{commonest}, loss {loss:.3}{unigram}.",
+            100.0 * right
+        ));
+    }
+    if let Some((right, loss)) = value("sentence_order_accuracy").zip(value("sentence_order_loss")) {
+        sentences.push(format!(
+            "Of the sentence orders {:.1}% are told (a coin: 50%), loss {loss:.3} (a coin: {LN_2:.3}).",
+            100.0 * right
+        ));
+    }
+    if let Some((name, value, baseline)) =
+        evaluation.compared().filter(|(name, ..)| *name != "masked_lm_accuracy")
+    {
+        sentences.push(format!("Held out, {name} is {value:.4} (one and the same answer: {baseline:.4})."));
+    }
+    sentences
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::tests::run;
+    use super::*;
+
+    #[test]
+    fn a_run_is_told_of_in_words() {
+        let folder = tempfile::tempdir().unwrap();
+        run(&folder.path().join("run"), 8.0);
+        let record = RunRecord::read(&folder.path().join("run")).unwrap();
+        let verdict = record.verdict();
+        assert_eq!(verdict.headline, "Finished after 20 steps");
+        assert_eq!(
+            verdict.sentences[..3],
+            [
+                "Training loss from 8.000 to 0.400, held-out loss 0.123.",
+                "Of the held-out masked words 25.0% are told (always the commonest: 6.0%), loss 4.500 (knowing frequencies \
+                 alone: 6.000).",
+                "1 batch was skipped for a loss or gradient that is not finite; it was continued once.",
+            ]
+        );
+        assert!(verdict.next[0].starts_with("albert-train fill-mask --model "), "{:?}", verdict.next);
+        let killed = RunRecord {
+            info: crate::run::info::RunInfo { status: Status::Running, ..record.info.clone() },
+            ..record
+        };
+        assert_eq!(killed.verdict().headline, "Under way, or killed: step 20 of 20");
+        assert!(killed.verdict().next[0].starts_with("Run the same command again"));
+    }
+}
