@@ -21,8 +21,8 @@ use crate::output::tell;
 /// A model, finished or not.
 #[derive(Args)]
 pub struct ModelArguments {
-    /// Model directory: config.json, model.safetensors and tokenizer files; a run, whose model/ is meant; or a checkpoint of
-    /// TensorFlow, its .tar.gz too
+    /// Model directory: config.json, model.safetensors and tokenizer files; a run, whose model/ is meant; a checkpoint of
+    /// TensorFlow, its .tar.gz too; or hf:owner/name, from the Hub's cache on this machine
     #[arg(short, long, value_name = "DIR")]
     model: PathBuf,
     /// Tokenizer file or folder; not given: the one in the model directory

@@ -7,7 +7,7 @@ use std::time::Duration;
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::output::tell_above;
+use crate::output::{is_quiet, tell_above};
 
 /// Time between redrawings.
 pub const FRAME: Duration = Duration::from_millis(200);
@@ -26,7 +26,7 @@ pub struct Bar {
 impl Bar {
     /// A bar of `length` steps, if standard error is a terminal.
     pub fn new(length: u64) -> Option<Self> {
-        std::io::stderr().is_terminal().then(|| {
+        (std::io::stderr().is_terminal() && !is_quiet()).then(|| {
             let bar = ProgressBar::new(length);
             tell_above(Some(bar.clone()));
             Self { bar, terminal: Term::stderr(), drawn: Mutex::new((0, 0)) }

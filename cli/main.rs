@@ -23,6 +23,7 @@ mod pretrain;
 mod progress;
 mod recipes;
 mod refusals;
+mod report;
 mod runs;
 mod session;
 mod settings;
@@ -48,12 +49,25 @@ use train::visible::visible_lines;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    loudness: Loudness,
+}
+
+/// How much is told.
+#[derive(clap::Args)]
+struct Loudness {
+    /// Tell of warnings and errors alone; results are printed as ever
+    #[arg(short, long, global = true, hide_short_help = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Tell of checkpoints and other things that are only noted otherwise
+    #[arg(short, long, global = true, hide_short_help = true)]
+    verbose: bool,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Pre-train a model: masked words and sentence order.
-    #[command(after_help = progress::LEGEND)]
+    #[command(after_help = "All settings, and what the words of the progress line mean: --help", after_long_help = progress::LEGEND)]
     Pretrain(pretrain::Arguments),
     Finetune(finetune::Arguments),
     Prepare(prepare::Arguments),
@@ -65,6 +79,7 @@ enum Command {
     Encode(encode::Arguments),
     Recipes(recipes::Arguments),
     Runs(runs::Arguments),
+    Report(report::Arguments),
     Convert(convert::Arguments),
     Plan(plan::Arguments),
     Inspect(inspect::Arguments),
@@ -87,7 +102,10 @@ fn main() -> ExitCode {
         .with_target(false)
         .init();
     let command = match Cli::try_parse_from(with_word(std::env::args_os().collect())) {
-        Ok(cli) => cli.command,
+        Ok(cli) => {
+            output::set_loudness(cli.loudness.quiet, cli.loudness.verbose);
+            cli.command
+        }
         Err(error) => return refuse(&error),
     };
     let result = train::threads::start_pool().map_err(Into::into).and_then(|()| match command {
@@ -102,6 +120,7 @@ fn main() -> ExitCode {
         Command::Encode(arguments) => encode::run(&arguments),
         Command::Recipes(arguments) => recipes::run(&arguments),
         Command::Runs(arguments) => runs::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Convert(arguments) => stop::or_leave(move || convert::run(&arguments)),
         Command::Plan(arguments) => stop::or_leave(move || plan::run(&arguments)),
         Command::Inspect(arguments) => inspect::run(arguments),

@@ -2,6 +2,7 @@
 
 use std::fmt::{Arguments, Display};
 use std::io::{ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
@@ -15,6 +16,26 @@ static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 /// From now on everything is told above `bar`; `None` when it is gone.
 pub fn tell_above(bar: Option<ProgressBar>) {
     *BAR.lock().unwrap_or_else(PoisonError::into_inner) = bar;
+}
+
+/// How much is told on standard error.
+static QUIET: AtomicBool = AtomicBool::new(false);
+static VERBOSE: AtomicBool = AtomicBool::new(false);
+
+/// What the command line says about how much is told.
+pub fn set_loudness(quiet: bool, verbose: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+    VERBOSE.store(verbose, Ordering::Relaxed);
+}
+
+/// Whether only warnings and errors are told.
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Whether what is only noted is told too.
+pub fn is_verbose() -> bool {
+    VERBOSE.load(Ordering::Relaxed)
 }
 
 /// Prints a line of a result and goes on, or returns the error of a function that may fail: `println!` would panic when
@@ -76,6 +97,11 @@ pub fn line(line: Arguments<'_>) -> Result<()> {
 /// Most of what is told names something from outside: it is shown in a form that commands no terminal.
 pub fn tell(text: impl Display) {
     let text = visible_lines(&text.to_string());
+    if is_quiet()
+        && !["warning", "error", "WARN", "ERROR"].iter().any(|word| text.trim_start().starts_with(word))
+    {
+        return;
+    }
     let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match bar {
         Some(bar) => bar.println(text),

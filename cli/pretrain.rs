@@ -44,9 +44,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     match session::run(PretrainingJob, resolved, &arguments.out, &arguments.session)? {
         Outcome::Shown => Ok(ExitCode::Done),
         Outcome::Stopped => Ok(ExitCode::Interrupted),
-        Outcome::Finished { model, data, watch, stop, .. } => {
+        Outcome::Finished { model, metrics, data, watch, stop } => {
             // The run is finished, whatever becomes of this.
-            let summary = Summary { model, data, settings };
+            let summary = Summary { model, data, settings, run: arguments.out.clone(), metrics };
             if let Ok(Err(error)) = stop.unless_stopped(move || summary.show())?
                 && !is_unread(&error)
             {

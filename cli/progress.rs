@@ -10,7 +10,7 @@ use train::training::TrainEvent;
 use crate::bar::{Bar, FRAME};
 use crate::estimate;
 use crate::log::Log;
-use crate::output::tell;
+use crate::output::{is_verbose, tell};
 
 /// What the words of the progress line mean.
 pub const LEGEND: &str = "\
@@ -62,7 +62,7 @@ impl Display {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             TrainEvent::Said(text) => self.say(text),
-            TrainEvent::Noted(text) => self.note(text),
+            TrainEvent::Noted(text) => self.mention(text),
             TrainEvent::Estimated { estimate, options, step, terms } => {
                 self.say(&estimate::words(estimate, options, *step, terms));
             }
@@ -98,11 +98,15 @@ impl Display {
                  than {learning_rate:.1e}, or more --steps; with a lower one if the loss has risen",
                 if step == steps { "begin a run" } else { "if this lasts, begin a run" },
             )),
+            TrainEvent::Alarm { step, alarm } => {
+                self.say(&format!("warning: after {step} steps {}\n  help: {}", alarm.words, alarm.help));
+            }
+            TrainEvent::Recorded(_) => {}
             TrainEvent::OutOfPatience { step, best } => self.say(&format!(
                 "step {step}: no evaluation since step {best} was better, and no more are waited for (--patience)"
             )),
             TrainEvent::Saved { step, time } => {
-                self.note(&format!("checkpoint of step {step} saved in {}", format_duration(*time)));
+                self.mention(&format!("checkpoint of step {step} saved in {}", format_duration(*time)));
             }
             TrainEvent::NotSaved { error, retry } => self.say(&format!(
                 "warning: {error}\n  training goes on from memory; the next try is in {}",
@@ -133,6 +137,14 @@ impl Display {
     /// Prints a line of its own, and notes it.
     fn say(&self, text: &str) {
         tell(text);
+        self.note(text);
+    }
+
+    /// Notes it, and prints it where more is to be told than usual.
+    fn mention(&self, text: &str) {
+        if is_verbose() {
+            tell(text);
+        }
         self.note(text);
     }
 

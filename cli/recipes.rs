@@ -1,4 +1,4 @@
-//! `albert-train recipes`: how each task is learnt where nothing else is said.
+//! `albert-train recipes`: settings for usual purposes of pre-training, and how each task is learnt where nothing else is said.
 
 use std::path::PathBuf;
 
@@ -8,10 +8,11 @@ use train::config::recipe::{self, Recipe};
 use train::config::{Finetune, Layers, Source};
 use train::exit::ExitCode;
 use train::files::{Disk, replace};
+use train::pretraining::recipes::{PretrainRecipe, RECIPES};
 
 use crate::output::{say, tell};
 
-/// Look at the recipes of finetune, and copy them to change them.
+/// Look at the recipes of pretrain and finetune, and copy them to change them.
 #[derive(Args)]
 #[command(arg_required_else_help = true)]
 pub struct Arguments {
@@ -25,7 +26,7 @@ enum What {
     Ls,
     /// Print a recipe as settings
     Show(Named),
-    /// Write a recipe as a file for finetune's --config
+    /// Write a recipe as a file for --config of pretrain or finetune
     Copy {
         #[command(flatten)]
         recipe: Named,
@@ -37,10 +38,10 @@ enum What {
 
 #[derive(Args)]
 struct Named {
-    /// The task
-    #[arg(value_name = "TASK")]
-    task: String,
-    /// Of a model of this size: micro, tiny, small, base, large, xlarge, xxlarge
+    /// The recipe: a purpose of pretrain, or a task of finetune
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// For finetune, of a model of this size: micro, tiny, small, base, large, xlarge, xxlarge
     #[arg(long, default_value = "base", value_name = "SIZE")]
     size: String,
 }
@@ -49,6 +50,11 @@ struct Named {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.what {
         What::Ls => {
+            say!("for pretrain:");
+            for recipe in &RECIPES {
+                say!("{:14} {}", recipe.name, recipe.purpose);
+            }
+            say!("\nfor finetune:");
             say!(
                 "{:10} {:>8} {:>6} {:>12} {:>8} {:>7}",
                 "task",
@@ -80,20 +86,29 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             }
             replace(&Disk, to, recipe.toml()?.as_bytes())
                 .with_context(|| format!("cannot write {}", to.display()))?;
-            tell(format_args!("written: {}; change it and give it to finetune as --config", to.display()));
+            let command = if recipe.of_pretraining().is_some() { "pretrain" } else { "finetune" };
+            tell(format_args!("written: {}; change it and give it to {command} as --config", to.display()));
         }
     }
     Ok(ExitCode::Done)
 }
 
 impl Named {
+    fn of_pretraining(&self) -> Option<&'static PretrainRecipe> {
+        RECIPES.iter().find(|recipe| recipe.name == self.name)
+    }
+
     /// What the recipe says, as TOML.
     fn toml(&self) -> Result<String> {
-        if !recipe::names().contains(&self.task.as_str()) {
-            bail!("there is no recipe `{}`; the recipes are {}", self.task, recipe::names().join(", "));
+        if let Some(recipe) = self.of_pretraining() {
+            return Ok(recipe.toml.into());
+        }
+        if !recipe::names().contains(&self.name.as_str()) {
+            let names: Vec<_> = RECIPES.iter().map(|recipe| recipe.name).chain(recipe::names()).collect();
+            bail!("there is no recipe `{}`; the recipes are {}", self.name, names.join(", "));
         }
         let mut layers = Layers::<Finetune>::new();
-        layers.flag("task.task", "TASK", &[&self.task]);
+        layers.flag("task.task", "TASK", &[&self.name]);
         layers.flag("start.size", "--size", &[&self.size]);
         let resolved = layers.resolve()?;
         let is_said = |key: &str| matches!(resolved.source(key), Source::Implied(_));

@@ -2,13 +2,20 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use train::exit::ExitCode;
 use train::finetuning::{find_results, tables};
+use train::report::{RunRecord, csv, sparkline};
+use train::run::info::Status;
+use train::visible::visible;
 
-use crate::output::{json_line, say, tell};
+use crate::output::{indented, json_line, say, tell};
+use crate::report;
+
+/// Columns of a curve in text.
+const CURVE: usize = 32;
 
 /// Look at runs.
 #[derive(Args)]
@@ -20,7 +27,26 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum What {
+    /// List runs: how each stands, its held-out figure, the curve of its loss
+    Ls(Runs),
+    /// Tell what became of runs, in words
+    Show(Runs),
+    /// Show the settings in which runs differ, beside what they came to
+    Compare(Runs),
+    /// Print the figures of a run's journal as CSV
+    Export {
+        /// The run
+        #[arg(value_name = "RUN")]
+        run: PathBuf,
+    },
     Table(Table),
+}
+
+#[derive(Args)]
+struct Runs {
+    /// Runs, and folders of them
+    #[arg(default_value = "runs", value_name = "DIR")]
+    runs: Vec<PathBuf>,
 }
 
 /// Tables of what fine-tuning runs came to: GLUE; SQuAD and RACE.
@@ -42,18 +68,87 @@ struct Table {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let What::Table(Table { folders, published, json }) = &arguments.what;
+    match &arguments.what {
+        What::Ls(Runs { runs }) => list(&report::read(runs)?)?,
+        What::Show(Runs { runs }) => report::read(runs)?.iter().try_for_each(show)?,
+        What::Compare(Runs { runs }) => compare(&report::read(runs)?)?,
+        What::Export { run } => {
+            let table = csv(run).with_context(|| format!("cannot read the journal of {}", run.display()))?;
+            say!("{}", table.trim_end());
+        }
+        What::Table(table) => print(table)?,
+    }
+    Ok(ExitCode::Done)
+}
+
+fn print(Table { folders, published, json }: &Table) -> Result<()> {
     let results = find_results(folders);
     if results.is_empty() {
         tell("there is no finished fine-tuning run; `albert-train finetune` makes one, or name its folder");
     }
     let [glue, reading] = tables(&results, *published);
     if *json {
-        json_line(&json!({ "glue": glue, "reading": reading, "runs": results }))?;
-        return Ok(ExitCode::Done);
+        return json_line(&json!({ "glue": glue, "reading": reading, "runs": results }));
     }
     for table in [glue, reading].iter().filter(|table| !table.rows.is_empty()) {
         say!("{}", table.markdown());
     }
-    Ok(ExitCode::Done)
+    Ok(())
+}
+
+fn list(runs: &[RunRecord]) -> Result<()> {
+    for run in runs {
+        let status = match run.info.status {
+            Status::Running => "running",
+            Status::Interrupted => "stopped",
+            Status::Finished => "finished",
+            Status::Failed => "failed",
+        };
+        let name = visible(&run.name);
+        let planned = run.steps_planned().unwrap_or("?");
+        let steps = format!("{}/{}", run.steps_done(), visible(planned));
+        let curve = sparkline(run.curve("loss"), CURVE);
+        say!("{name:24} {status:9} {steps:>15}  {:34} {curve}", figure(run));
+    }
+    Ok(())
+}
+
+/// The figure by which a run is compared with others.
+fn figure(run: &RunRecord) -> String {
+    let compared = run.came_to().and_then(|figures| figures.compared());
+    compared.map_or(String::new(), |(name, value, _)| format!("{} {value:.4}", visible(name)))
+}
+
+fn show(run: &RunRecord) -> Result<()> {
+    let verdict = run.verdict();
+    say!("{}: {}", visible(&run.folder.to_string_lossy()), visible(&verdict.headline));
+    if let [first, .., last] = run.curve("loss") {
+        say!("  loss {:.3} {} {:.3}", first.value, sparkline(run.curve("loss"), CURVE), last.value);
+    }
+    for sentence in &verdict.sentences {
+        say!("{}", indented(&visible(sentence), 2));
+    }
+    for note in &run.notes {
+        let step = note.step.map_or(String::new(), |step| format!("step {step}: "));
+        say!("{}", indented(&format!("warning: {step}{}", visible(&note.words)), 2));
+    }
+    for next in &verdict.next {
+        say!("{}", indented(&format!("next: {}", visible(next)), 2));
+    }
+    Ok(())
+}
+
+fn compare(runs: &[RunRecord]) -> Result<()> {
+    let mut keys: Vec<&str> =
+        runs.iter().flat_map(|run| &run.settings).map(|setting| setting.key.as_str()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys.retain(|key| runs.iter().any(|run| run.setting(key) != runs[0].setting(key)));
+    for run in runs {
+        say!("{}  {}", visible(&run.name), figure(run));
+        for key in &keys {
+            say!("  {key:36} {}", visible(run.setting(key).unwrap_or("not set")));
+        }
+    }
+    Ok(())
 }

@@ -19,13 +19,15 @@ use crate::settings::SettingsArguments;
 #[derive(Args)]
 pub struct SessionArguments {
     /// Print all settings, each with where it comes from, and stop
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     print_config: bool,
-    /// Do all that comes before the first step: settings, data, plan, memory, an estimate; train nothing, leave nothing
+    /// Do all that comes before the first step, and nothing more
+    ///
+    /// Settings, data, plan, memory, an estimate of the time: nothing is trained, nothing is left behind.
     #[arg(long)]
     dry_run: bool,
     /// Continue even if the learning rate's schedule has changed
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     allow_schedule_change: bool,
 }
 

@@ -15,6 +15,45 @@ pub struct SettingsArguments<S> {
     settings: PhantomData<S>,
 }
 
+/// The keys that `-h` shows: what most runs are told. `--help` shows all.
+const COMMON: [&str; 13] = [
+    "model.preset",
+    "model.init",
+    "data.train",
+    "data.tokenizer",
+    "task.data",
+    "start.model",
+    "optimizer.learning_rate",
+    "training.steps",
+    "training.epochs",
+    "training.batch",
+    "training.eval_every",
+    "training.seed",
+    "training.max_time",
+];
+
+/// What stands for the value of a key in help.
+fn value_name(key: &Key) -> &'static str {
+    match key.name {
+        "train" | "held_out" | "tokenizer" | "init" | "data" | "model" => "PATH",
+        "preset" | "size" => "SIZE",
+        "text" | "pair" | "label" => "COLUMN",
+        "save_every" => "STEPS|TIME",
+        "max_time" => "TIME",
+        "learning_rate" => "RATE",
+        "warmup_steps" | "steps" | "epochs" | "tokens" | "micro_batch" | "batch" | "threads"
+        | "vocab_size" => "N",
+        _ if key.is_switch => "true|false",
+        _ if key.default.as_ref().is_some_and(|default| default.parse::<f64>().is_ok()) => "N",
+        _ => "NAME",
+    }
+}
+
+/// A line of help without what is only said where there is room.
+fn short(help: &str) -> String {
+    help.split(';').next().unwrap_or(help).to_owned()
+}
+
 fn flag(key: &Key) -> String {
     key.name.replace('_', "-")
 }
@@ -27,15 +66,19 @@ impl<S: Settings> Args for SettingsArguments<S> {
             .value_name("FILE")
             .help("Settings in TOML; - for standard input");
         let set = Arg::new("set").long("set").value_name("KEY=VALUE").action(ArgAction::Append);
-        let set = set.help("Set one key, as in training.steps=500; may be given several times");
+        let set = set
+            .help("Set one key, as in training.steps=500; may be given several times")
+            .hide_short_help(true);
         let command = command.arg(config.value_parser(clap::value_parser!(PathBuf))).arg(set);
         keys::<S>().into_iter().fold(command, |command, key| {
             let default =
                 key.default.as_ref().map_or(String::new(), |default| format!(" [default: {default}]"));
             let arg = Arg::new(key.path)
                 .long(flag(&key))
-                .value_name("VALUE")
-                .help(format!("{}{default}", key.help))
+                .value_name(value_name(&key))
+                .help(short(key.help))
+                .long_help(format!("{}{default}", key.help))
+                .hide_short_help(!COMMON.contains(&key.path))
                 .help_heading(format!("[{}]", key.section))
                 .allow_negative_numbers(true)
                 .action(if key.is_list { ArgAction::Append } else { ArgAction::Set });

@@ -6,8 +6,9 @@ use anyhow::Result;
 use train::config::Pretrain;
 use train::inference::{Inference, MASK, SEPARATOR, fill_mask};
 use train::pretraining::{Dataset, Epoch, RunData};
+use train::report::{self, RunRecord, sparkline};
 use train::tokenizer::Tokenizer;
-use train::training;
+use train::training::{self, Metrics};
 use train::visible::visible;
 
 use crate::output::{indented, say};
@@ -20,6 +21,8 @@ const SENTENCES: usize = 3;
 const LETTERS: usize = 4;
 /// Candidates shown for each.
 const CANDIDATES: usize = 3;
+/// Columns of the curve of the loss.
+const CURVE: usize = 40;
 /// Samples looked at in search of each passage.
 const TRIES: u64 = 100;
 
@@ -31,6 +34,10 @@ pub struct Summary {
     pub data: RunData,
     /// How.
     pub settings: Pretrain,
+    /// Its run directory.
+    pub run: PathBuf,
+    /// Its held-out figures.
+    pub metrics: Metrics,
 }
 
 impl Summary {
@@ -42,7 +49,7 @@ impl Summary {
         let RunData { held_out, tokenizer, .. } = &self.data;
         let mut model = Inference::load(&self.model, training::device(&self.settings.device)?)?;
         say!("\nheld-out text with a word masked, and what the model puts there:");
-        for passage in passages(held_out, tokenizer) {
+        for passage in &passages(held_out, tokenizer) {
             // Text of a kind that does not read back into its own tokens is no example, and no failure of the run.
             let Ok(filled) = fill_mask(&mut model, tokenizer, &passage.text(), CANDIDATES) else { continue };
             let guesses: Vec<_> = (filled.iter().flat_map(|mask| &mask.candidates))
@@ -55,6 +62,7 @@ impl Summary {
             }
             say!("      {} (it was: {})\n", visible(&guesses.join(", ")), visible(&passage.word));
         }
+        self.compare()?;
         let model = visible(&self.model.to_string_lossy());
         say!("the model is in {model}\ntry next:");
         if self.settings.data.train.is_empty() {
@@ -67,6 +75,27 @@ impl Summary {
             say!("  albert-train evaluate --model {model} --data other-text.txt");
             say!("  albert-train encode --model {model} --input sentences.txt --output vectors.safetensors");
         }
+        Ok(())
+    }
+}
+
+impl Summary {
+    /// What the model has come to beside what is reached without one, and the way there.
+    fn compare(&self) -> Result<()> {
+        let value = |name| self.metrics.value(name);
+        say!(
+            "on all of the held-out text: {:.1}% of the masked words right, where always the commonest has {:.1}%; {:.1}% of the \
+             sentence orders, where a coin has 50%",
+            100.0 * value("masked_lm_accuracy"),
+            100.0 * value("majority_masked_lm_accuracy"),
+            100.0 * value("sentence_order_accuracy")
+        );
+        // A journal that cannot be read costs the curve.
+        let Ok(record) = RunRecord::read(&self.run) else { return Ok(()) };
+        if let [first, .., last] = record.curve("loss") {
+            say!("loss {:.3} {} {:.3}", first.value, sparkline(record.curve("loss"), CURVE), last.value);
+        }
+        say!("its curves are in {}", visible(&self.run.join(report::FILE).to_string_lossy()));
         Ok(())
     }
 }
@@ -88,30 +117,33 @@ impl Passage {
     }
 }
 
-/// Passages from all over the held-out text. Neither they nor the words depend on what a model makes of them.
+/// Passages from all over the held-out text, with words that differ as far as there are any. Neither they nor the words depend on what a model makes of them.
 fn passages(held_out: &Dataset, tokenizer: &Tokenizer) -> Vec<Passage> {
     let epoch = held_out.epoch(0);
     let stride = (epoch.samples() / EXAMPLES).max(1);
-    (0..epoch.samples())
-        .step_by(stride as usize)
-        .take(EXAMPLES as usize)
-        .filter_map(|first| {
-            let samples = first..epoch.samples().min(first + stride.min(TRIES));
-            let with =
-                |least| samples.clone().find_map(|index| passage(held_out, &epoch, index, least, tokenizer));
-            with(2).or_else(|| with(1))
-        })
-        .collect()
+    let mut passages: Vec<Passage> = Vec::new();
+    for first in (0..epoch.samples()).step_by(stride as usize).take(EXAMPLES as usize) {
+        let samples = first..epoch.samples().min(first + stride.min(TRIES));
+        let words: Vec<&str> = passages.iter().map(|passage| passage.word.as_str()).collect();
+        let with = |least, but: &[&str]| {
+            samples.clone().find_map(|index| passage(held_out, &epoch, index, least, tokenizer, but))
+        };
+        let next = with(2, &words).or_else(|| with(1, &words)).or_else(|| with(1, &[]));
+        passages.extend(next);
+    }
+    passages
 }
 
 /// The first whole sentences of a sample's text, at least `least`, as many as fit where the sample does, with the commonest
-/// of their words masked (vocabularies begin with the commonest): few steps of training teach those first.
+/// of their words masked that is none of `but` (vocabularies begin with the commonest): few steps of training teach those
+/// first.
 fn passage(
     held_out: &Dataset,
     epoch: &Epoch,
     index: u64,
     least: usize,
     tokenizer: &Tokenizer,
+    but: &[&str],
 ) -> Option<Passage> {
     let sampler = held_out.sampler()?;
     let pair = sampler.pair(epoch, index);
@@ -126,6 +158,7 @@ fn passage(
     let words = (0..count).flat_map(|number| (0..sentences[number].len()).map(move |at| (number, at)));
     let (masked, at) = words
         .filter(|&(number, at)| is_word(&sentences[number], at, tokenizer))
+        .filter(|&(number, at)| !but.contains(&&*tokenizer.decode(&sentences[number][at..=at])))
         .min_by_key(|&(number, at)| sentences[number][at])?;
     let mut texts: Vec<String> = sentences.iter().map(|sentence| tokenizer.decode(sentence)).collect();
     let sentence = &sentences[masked];

@@ -148,9 +148,11 @@ impl Scene {
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
                 let name = path.strip_prefix(&root).unwrap().to_owned();
-                let is_told = [".lock", "run.json", "train.log", "metrics.jsonl", "config.toml"];
+                let is_told =
+                    [".lock", "run.json", "train.log", "metrics.jsonl", "config.toml", "report.html"];
                 match path.is_dir() {
                     true => folders.push(path),
+                    false if name.to_string_lossy().starts_with("events.out.tfevents.") => {}
                     false if is_told.iter().any(|told| name == Path::new(told)) => {}
                     false => drop(found.insert(name, fs::read(path).unwrap())),
                 }

@@ -4,7 +4,7 @@ use crate::program::run;
 
 #[test]
 fn help_of_every_command() {
-    let commands: [&[&str]; 26] = [
+    let commands: [&[&str]; 32] = [
         &[],
         &["pretrain"],
         &["prepare"],
@@ -21,7 +21,13 @@ fn help_of_every_command() {
         &["predict"],
         &["predict", "text"],
         &["recipes"],
+        &["runs"],
+        &["runs", "ls"],
+        &["runs", "show"],
+        &["runs", "compare"],
+        &["runs", "export"],
         &["runs", "table"],
+        &["report"],
         &["fill-mask"],
         &["encode"],
         &["convert"],
@@ -35,6 +41,17 @@ fn help_of_every_command() {
     for command in commands {
         let help = run(&[command, &["--help"]].concat()).done();
         insta::assert_snapshot!(["help"].iter().chain(command).copied().collect::<Vec<_>>().join("-"), help);
+    }
+}
+
+/// What fits a screen; `--help` tells all.
+#[test]
+fn short_help_fits_a_screen() {
+    for command in [&["pretrain"][..], &["finetune", "table"], &["evaluate", "text"], &["prepare"]] {
+        let help = run(&[command, &["-h"]].concat()).done();
+        let lines = help.lines().count();
+        assert!(lines <= 30, "{command:?}: {lines} lines\n{help}");
+        insta::assert_snapshot!(["short"].iter().chain(command).copied().collect::<Vec<_>>().join("-"), help);
     }
 }
 

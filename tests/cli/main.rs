@@ -13,6 +13,7 @@ mod machine;
 mod pretrain;
 mod program;
 mod readme;
+mod report;
 mod settings;
 #[cfg(unix)]
 mod strangers;
