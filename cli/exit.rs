@@ -18,6 +18,8 @@ use train::threads::ThreadsError;
 use train::tokenizer::TokenizerError;
 use train::training::{SessionError, TrainError};
 
+use crate::compat::CompatError;
+
 /// The exit code for an error with its causes: the outermost one that is known decides.
 pub fn code_of(error: &anyhow::Error) -> ExitCode {
     let known = |cause| KNOWN.iter().find_map(|classify| classify(cause));
@@ -42,6 +44,7 @@ const KNOWN: &[fn(&(dyn Error + 'static)) -> Option<ExitCode>] = &[
     classify::<ModelError>,
     classify::<TokenizerError>,
     classify::<CpuError>,
+    classify::<CompatError>,
     classify::<io::Error>,
 ];
 

@@ -4,6 +4,8 @@ mod allocation;
 mod arguments;
 mod bar;
 mod bench;
+mod compat;
+mod completions;
 mod convert;
 mod doctor;
 mod encode;
@@ -14,6 +16,7 @@ mod fill_mask;
 mod finetune;
 mod inspect;
 mod log;
+mod man;
 mod meter;
 mod output;
 mod plan;
@@ -37,7 +40,7 @@ mod tokenizer;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use train::visible::visible_lines;
 
 /// Pre-train ALBERT on your own text, from scratch, on the machine at hand.
@@ -85,6 +88,9 @@ enum Command {
     Inspect(inspect::Arguments),
     Bench(bench::Arguments),
     Doctor(doctor::Arguments),
+    Compat(compat::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 #[global_allocator]
@@ -126,6 +132,9 @@ fn main() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Bench(arguments) => stop::or_leave(move || bench::run(&arguments)),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Compat(arguments) => compat::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments, Cli::command()),
+        Command::Man(arguments) => man::run(&arguments, Cli::command()),
     });
     match result {
         Ok(code) => code.into(),

@@ -4,7 +4,7 @@ use crate::program::run;
 
 #[test]
 fn help_of_every_command() {
-    let commands: [&[&str]; 32] = [
+    let commands: [&[&str]; 35] = [
         &[],
         &["pretrain"],
         &["prepare"],
@@ -28,6 +28,9 @@ fn help_of_every_command() {
         &["runs", "export"],
         &["runs", "table"],
         &["report"],
+        &["compat"],
+        &["completions"],
+        &["man"],
         &["fill-mask"],
         &["encode"],
         &["convert"],
@@ -53,6 +56,65 @@ fn short_help_fits_a_screen() {
         assert!(lines <= 30, "{command:?}: {lines} lines\n{help}");
         insta::assert_snapshot!(["short"].iter().chain(command).copied().collect::<Vec<_>>().join("-"), help);
     }
+}
+
+/// A shell takes the script, and completes commands and flags by it.
+#[test]
+fn completions_load_in_bash() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("completions");
+    std::fs::write(&script, run(&["completions", "bash"]).done()).unwrap();
+    let asks = "source \"$0\"; COMP_WORDS=(albert-train $1); COMP_CWORD=$2; _albert__train albert-train \"${COMP_WORDS[$2]}\" x; \
+                echo \"${COMPREPLY[@]}\"";
+    let completed = |words: &str, place: &str| {
+        let shell =
+            std::process::Command::new("bash").args(["-c", asks]).arg(&script).args([words, place]).output();
+        let shell = shell.unwrap();
+        assert!(shell.stderr.is_empty(), "{}", String::from_utf8_lossy(&shell.stderr));
+        String::from_utf8(shell.stdout).unwrap()
+    };
+    assert!(completed("pret", "1").trim() == "pretrain");
+    assert!(completed("pretrain --learning", "2").trim() == "--learning-rate");
+    for shell in ["zsh", "fish"] {
+        assert!(run(&["completions", shell]).done().contains("frequency-bias"), "{shell}");
+    }
+}
+
+/// A page for each command; what it says of flags is their help.
+#[test]
+fn every_command_has_a_manual_page() {
+    let folder = tempfile::tempdir().unwrap();
+    run(&["man", folder.path().to_str().unwrap()]).done();
+    let page = |name: &str| std::fs::read_to_string(folder.path().join(format!("{name}.1"))).unwrap();
+    assert!(page("albert-train").starts_with(".TH ALBERT\\-TRAIN 1 "), "{}", page("albert-train"));
+    assert!(page("albert-train-finetune-glue").contains("\\-\\-learning\\-rate <RATE>"));
+    let requests = page("albert-train-pretrain").lines().filter(|line| line.starts_with('.')).count();
+    assert_eq!(requests, 5, "no line of help is taken for a request");
+}
+
+/// What the reference's command lines are here; the whole table is walked where it is (`cli/compat`).
+#[test]
+fn the_references_command_lines_are_translated() {
+    let line = [
+        "compat",
+        "run_squad_v1",
+        "--train_file=squad/train-v1.1.json",
+        "--output_dir=o",
+        "--init_checkpoint=m",
+        "--do_train",
+    ];
+    let said = run(&line).done();
+    assert!(
+        said.starts_with("albert-train finetune squad --version 1.1 --data squad --model m --out o "),
+        "{said}"
+    );
+    // What is said is understood: settings are all there and in range.
+    let words: Vec<&str> = said.split_whitespace().skip(1).chain(["--print-config"]).collect();
+    assert!(run(&words).done().contains("task = \"squad-1.1\""));
+    let listed = run(&["compat", "run_race"]).done();
+    assert_eq!(listed.lines().count(), 35, "{listed}");
+    run(&["compat", "run_race", "--n_best_size=3"])
+        .complains(train::exit::ExitCode::Usage, &["run_race has no flag"]);
 }
 
 #[test]
