@@ -164,7 +164,7 @@ impl Objective for Pretraining {
     }
 
     /// Figures under the names of the reference's `eval_results.txt` (`model/ALBERT.md`, Evaluation); beside them what needs
-    /// no model ([`Baselines`]), and what shows that a model answers always the same ([`Sameness`]).
+    /// no model (`Baselines`), and what shows that a model answers always the same (`Sameness`).
     fn evaluate(&self, model: &mut Evaluator<'_>) -> Result<Option<Metrics>, RunError> {
         let mut sums = Sums::default();
         let mut sameness = Sameness::new(self.vocabulary_size);

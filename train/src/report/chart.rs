@@ -65,7 +65,7 @@ impl Scale {
         let room = if high > low { (high - low) * 0.05 } else { high.abs().max(1.0) * 0.1 };
         // What is never negative has no room below zero.
         let bottom = if low >= 0.0 { (low - room).max(0.0) } else { low - room };
-        (low <= high).then(|| Scale { x: (0.0, last), y: (bottom, high + room) })
+        (low <= high).then_some(Scale { x: (0.0, last), y: (bottom, high + room) })
     }
 
     fn x(&self, step: f64) -> f64 {

@@ -1,8 +1,8 @@
 //! A run as a page for people: what became of it in words, its curves, its figures, how it was made. One HTML file that needs
 //! nothing else: no script, no font, nothing from a network.
 //!
-//! [`RunRecord`] is what the files of a run say, read once; [`verdict`](RunRecord::verdict) puts it into words, [`chart`] draws
-//! it, [`page`] lays it out. Nothing of a run is believed to be harmless text: all of it is escaped.
+//! [`RunRecord`] is what the files of a run say, read once; [`verdict`](RunRecord::verdict) puts it into words, `chart` draws
+//! it, [`page()`] lays it out. Nothing of a run is believed to be harmless text: all of it is escaped.
 
 mod chart;
 mod export;

@@ -290,7 +290,7 @@ fn working_time(events: &[Recorded]) -> f64 {
     for session in events.split(|event| event.kind() == RESUME) {
         let mut times = session.iter().filter_map(|event| event.number("time"));
         if let Some(first) = times.next() {
-            all += times.last().map_or(0.0, |last| (last - first).max(0.0));
+            all += times.next_back().map_or(0.0, |last| (last - first).max(0.0));
         }
     }
     all

@@ -16,6 +16,11 @@ const FEWEST: usize = 50;
 /// A step so many standard deviations above the mean of those before it is told of. Of normally distributed losses one in
 /// 10⁹ is; those of small batches have longer tails.
 const OUTLIER: f64 = 6.0;
+/// A loss must also have risen by so much, in nats: where it is nearly nothing a single hard example stands out, and is no
+/// trouble.
+const LEAST_RISE: f64 = 1.0;
+/// And a gradient must be so many times as long as usual.
+const LEAST_RATIO: f64 = 5.0;
 
 /// How long a step took, and how much of that without a batch to work on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,7 +90,8 @@ impl Interval {
             self.usual[index].add(value);
             let Some((mean, zscore)) = compared else { continue };
             sum.zscores[index] = Some(sum.zscores[index].map_or(zscore, |highest| highest.max(zscore)));
-            if zscore > worst.map_or(OUTLIER, |worst| worst.zscore) {
+            let is_trouble = if index == 0 { value - mean > LEAST_RISE } else { value > LEAST_RATIO * mean };
+            if is_trouble && zscore > worst.map_or(OUTLIER, |worst| worst.zscore) {
                 worst = Some(Outlier { figure: COMPARED_FIGURES[index], value, mean, zscore });
             }
         }
@@ -171,6 +177,11 @@ mod tests {
         let found = interval.add(&outcome(8.5, 0.5), TIME).expect("6.5 standard deviations");
         assert_eq!((found.figure, found.value, found.mean, found.zscore), ("loss", 8.5, 2.0, 6.5));
         assert_eq!(interval.add(&outcome(80.0, 0.5), TIME), None, "it was told of a moment ago");
+        // A loss near nothing, of which one example is hard.
+        let mut interval = Interval::default();
+        let small = |n: usize| outcome(if n.is_multiple_of(2) { 0.01 } else { 0.03 }, 0.5);
+        (0..FEWEST).for_each(|n| assert_eq!(interval.add(&small(n), TIME), None));
+        assert_eq!(interval.add(&outcome(0.9, 0.5), TIME), None, "88 standard deviations");
         // A gradient that never changed has no standard deviation; a loss that falls is no outlier.
         let mut interval = Interval::default();
         usual_steps(&mut interval);

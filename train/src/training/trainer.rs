@@ -463,10 +463,12 @@ impl Trainer {
 
     /// Tells of something that should not be; of an outlier each time, of everything else once.
     fn alarm(&mut self, step: u64, alarm: Alarm) {
-        if alarm.event != Outlier::EVENT && self.alarms.contains(&alarm.event) {
-            return;
+        if alarm.event != Outlier::EVENT {
+            if self.alarms.contains(&alarm.event) {
+                return;
+            }
+            self.alarms.push(alarm.event);
         }
-        self.alarms.push(alarm.event);
         self.record(Event::new(alarm.event).at(step).with("words", alarm.words.as_str()));
         (self.observe)(TrainEvent::Alarm { step, alarm: &alarm });
     }
