@@ -23,6 +23,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, mut program: Command) -> Result<ExitCode> {
     let mut script = Vec::new();
     generate(arguments.shell, &mut program, "albert-train", &mut script);
-    say!("{}", String::from_utf8_lossy(&script).trim_end());
+    // The names that the script gives to commands are made in two ways, which differ where a program has a hyphen in its own.
+    let script = String::from_utf8_lossy(&script).replace("albert__subcmd__train", "albert__train");
+    say!("{}", script.trim_end());
     Ok(ExitCode::Done)
 }
