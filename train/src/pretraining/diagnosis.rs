@@ -121,7 +121,8 @@ pub(super) fn alarms(evaluation: &Metrics, best: Option<f64>, is_late: bool) -> 
     let value = |name| evaluation.value(name);
     let mut found = Vec::new();
     let mut alarm = |event, words: String, help: &str| found.push(Alarm { event, words, help: help.into() });
-    if value(DEVIATION) < COLLAPSED {
+    // Small models at a high rate go through this on their way to the frequencies; those that learn have left it by then.
+    if is_late && value(DEVIATION) < COLLAPSED {
         alarm(
             "collapse",
             format!(
@@ -129,7 +130,8 @@ pub(super) fn alarms(evaluation: &Metrics, best: Option<f64>, is_late: bool) -> 
                  cannot tell one word from another",
                 value(DEVIATION)
             ),
-            "models seldom come back from this; begin a run with a lower --learning-rate or a longer warm-up (--warmup-steps)",
+            "if this lasts, the model does not come back; begin a run with a lower --learning-rate or a longer warm-up \
+             (--warmup-steps)",
         );
     }
     if let Some(best) = best
@@ -214,7 +216,7 @@ mod tests {
             .with("sentence_order_loss", 0.693)
             .with(COMMONEST_PREDICTION, 1.0)
             .with(DEVIATION, 0.0099);
-        assert_eq!(events(&sick, None, false), ["collapse"], "the rest may still come");
+        assert!(events(&sick, None, false).is_empty(), "all of it may still come");
         assert_eq!(events(&sick, None, true), ["collapse", "constant_predictions", "order_not_learnt"]);
         assert!(events(&Metrics::default(), None, true).is_empty(), "what was not measured is no alarm");
     }

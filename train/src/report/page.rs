@@ -148,7 +148,7 @@ fn scores(runs: &[RunRecord]) -> String {
 }
 
 /// What is drawn: the title, the value of training and of evaluations, and what is reached without a model.
-const CHARTS: [(&str, &str, Baseline); 9] = [
+const CHARTS: [(&str, &str, Baseline); 11] = [
     ("Loss", "loss", Baseline::None),
     (
         "Masked words: loss",
@@ -162,6 +162,8 @@ const CHARTS: [(&str, &str, Baseline); 9] = [
     ),
     ("Sentence order: loss", "sentence_order_loss", Baseline::Level(LN_2, "a coin")),
     ("Sentence order: share that is told", "sentence_order_accuracy", Baseline::Level(0.5, "a coin")),
+    ("Share of the commonest prediction", "commonest_prediction_share", Baseline::None),
+    ("Deviation of the last layer within a sequence", "last_layer_deviation", Baseline::None),
     ("Learning rate", "learning_rate", Baseline::None),
     ("Gradient norm", "gradient_norm", Baseline::None),
     ("Tokens a second", "tokens_per_second", Baseline::None),

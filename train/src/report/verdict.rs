@@ -21,6 +21,8 @@ pub struct Verdict {
 
 /// A held-out loss that has changed by less than this part is where it was.
 const CHANGED: f64 = 0.02;
+/// States of the last layer that deviate less within a sequence are one and the same.
+const COLLAPSED: f64 = 0.01;
 /// Waiting for data beyond this share is worth a word.
 const MUCH_WAITING: f64 = 0.05;
 
@@ -100,8 +102,10 @@ impl RunRecord {
             !is_over && !has("diverged"),
             "Run the same command again to continue it: the result is the same as if nothing had happened.",
         );
+        let deviation = self.came_to().and_then(|figures| figures.get("last_layer_deviation"));
+        let has_collapsed = deviation.is_some_and(|deviation| deviation < COLLAPSED);
         say(
-            has("diverged") || has("collapse") || self.skipped > 2,
+            has("diverged") || has_collapsed || self.skipped > 2,
             "Begin a run with a lower --learning-rate, or a longer warm-up (--warmup-steps).",
         );
         let compared = self.came_to().and_then(Evaluation::compared);
