@@ -71,6 +71,8 @@ mod tests {
         let resolve = |toml: &str| {
             let mut layers = Layers::<Pretrain>::new();
             layers.toml(toml, "base".as_ref());
+            // Without text it would be the built-in run.
+            layers.flag("data.train", "--train", &["text.txt"]);
             layers.resolve().unwrap().settings.schedule()
         };
         assert_eq!(resolve(base.toml), resolve(&without));
