@@ -95,6 +95,14 @@ pub enum Unavailable {
         /// Its capability.
         capability: (i32, i32),
     },
+    /// A library that does not work here.
+    #[error("{name} does not start: {error}; is it of a CUDA version that the driver is too old for?")]
+    Library {
+        /// What it is.
+        name: &'static str,
+        /// What it said.
+        error: String,
+    },
     /// A library of the toolkit.
     #[error(
         "{name} is not found: install CUDA's libraries of version 12 or 13 (`{file}`; from PyPI: `pip install {package}`) and \
@@ -211,7 +219,14 @@ pub fn libraries() -> Result<(), Unavailable> {
     // SAFETY: opening NVIDIA's libraries runs their start-up code, which is sound to run at any time.
     let (nvrtc, products) =
         unsafe { (cudarc::nvrtc::sys::is_culib_present(), cudarc::cublaslt::sys::is_culib_present()) };
-    if !nvrtc {
+    // SAFETY: as above; symbols are looked for, not called, and only where there is a library.
+    let knows_gpus = || unsafe {
+        let library = cudarc::nvrtc::sys::culib();
+        ["nvrtcGetCUBIN", "nvrtcGetSupportedArchs"]
+            .iter()
+            .all(|call| library.get::<*const ()>(call.as_bytes()).is_ok())
+    };
+    if !nvrtc || !knows_gpus() {
         let (name, file, package) = ("NVRTC", "libnvrtc.so", "nvidia-cuda-nvrtc");
         return Err(Unavailable::NoLibrary { name, file, package });
     }

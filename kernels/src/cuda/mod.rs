@@ -19,6 +19,7 @@ pub(crate) mod sums;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use cache::folder as cache_folder;
@@ -77,6 +78,8 @@ pub struct Cuda {
     scratch: Mutex<Vec<Buffer>>,
     products: Products,
     failure: Mutex<Option<DeviceError>>,
+    /// Whether recording was tried and is not possible.
+    records_nothing: AtomicBool,
 }
 
 /// Work space of the kernels of one call: what lies there is gone with the next call that asks for some.
@@ -112,8 +115,8 @@ impl Cuda {
             let address = result::malloc_sync(products::WORKSPACE).map_err(failed)?;
             Buffer::new(address, products::WORKSPACE, stream.clone())
         };
-        let products =
-            Products::new(workspace).map_err(|error| Unavailable::Start { error: error.to_string() })?;
+        let products = Products::new(workspace)
+            .map_err(|error| Unavailable::Library { name: "cuBLASLt", error: error.to_string() })?;
         Ok(Self {
             found,
             context,
@@ -123,6 +126,7 @@ impl Cuda {
             kernels: Mutex::default(),
             scratch: Mutex::default(),
             failure: Mutex::default(),
+            records_nothing: AtomicBool::new(false),
         })
     }
 

@@ -1,11 +1,12 @@
 //! A list of calls that is made once and repeated as one: a CUDA graph.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use cudarc::driver::{CudaStream, result, sys};
 
 use super::Cuda;
-use crate::memory::DeviceError;
+use crate::backend::Backend;
 
 /// A recorded list of calls.
 pub struct Recording {
@@ -31,28 +32,36 @@ impl Drop for Recording {
 }
 
 impl Cuda {
-    /// Records what `work` asks for instead of doing it.
+    /// Records what `work` asks for instead of doing it. Where the driver or a library cannot, nothing has happened, and nothing is
+    /// recorded from then on: calls are made one by one, which is slower and no failure.
     pub(super) fn recording(&self, work: impl FnOnce()) -> Option<Recording> {
+        if self.records_nothing.load(Ordering::Relaxed) || self.status().is_err() {
+            return None;
+        }
+        let recording = self.try_recording(work);
+        // Calls that were to be recorded have not been made: what they complained of is no failure of the device.
+        let complaint = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let recording = recording.ok().filter(|_| complaint.is_none());
+        self.records_nothing.store(recording.is_none(), Ordering::Relaxed);
+        recording
+    }
+
+    fn try_recording(&self, work: impl FnOnce()) -> Result<Recording, result::DriverError> {
         let stream = self.stream.cu_stream();
-        let failed = |error| self.driver_failed("recording a step", error);
+        self.context.bind_to_thread()?;
         // Other threads may use CUDA meanwhile.
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream is alive and is not being recorded.
-        self.attempt(|| unsafe { result::stream::begin_capture(stream, mode) }.map_err(failed))?;
+        unsafe { result::stream::begin_capture(stream, mode) }?;
         work();
-        // SAFETY: begun above, by this thread. Whatever has failed in between, the stream must leave that state.
-        let graph = unsafe { result::stream::end_capture(stream) };
-        self.attempt(|| {
-            let graph = graph.map_err(failed)?;
-            // SAFETY: the graph was recorded just now; it is destroyed once, after what is made of it.
-            let executable = unsafe {
-                let mut executable = std::ptr::null_mut();
-                let made = sys::cuGraphInstantiateWithFlags(&mut executable, graph, 0).result();
-                let _ = result::graph::destroy(graph);
-                made.map(|()| executable).map_err(failed)?
-            };
-            Ok::<_, DeviceError>(Recording { executable, stream: self.stream.clone() })
-        })
+        // SAFETY: begun above, by this thread. The graph is destroyed once, after what is made of it.
+        unsafe {
+            let graph = result::stream::end_capture(stream)?;
+            let mut executable = std::ptr::null_mut();
+            let made = sys::cuGraphInstantiateWithFlags(&mut executable, graph, 0).result();
+            let _ = result::graph::destroy(graph);
+            made.map(|()| Recording { executable, stream: self.stream.clone() })
+        }
     }
 
     pub(super) fn repeat(&self, recording: &Recording) {

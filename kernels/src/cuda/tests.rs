@@ -91,6 +91,23 @@ fn a_gpu_that_there_is_not_is_refused() {
     });
 }
 
+/// What waits for the device cannot be recorded: that is no failure, and the calls can still be made.
+#[test]
+fn what_cannot_be_recorded_is_no_failure() {
+    alone("what_cannot_be_recorded_is_no_failure", |gpu| {
+        let mut x = gpu.allocate(400).expect("memory");
+        add_one(gpu, &mut x, 100);
+        let recording = gpu.record(|| {
+            add_one(gpu, &mut x, 100);
+            first(gpu, &x);
+        });
+        assert!(recording.is_none() && gpu.status().is_ok());
+        assert!(gpu.record(|| add_one(gpu, &mut x, 100)).is_none(), "it is not tried again");
+        add_one(gpu, &mut x, 100);
+        assert_eq!((first(gpu, &x), gpu.status()), (2.0, Ok(())));
+    });
+}
+
 /// What is recorded is done when it is repeated, and not before.
 #[test]
 fn recorded_calls_are_made_again() {
