@@ -63,7 +63,8 @@ fn result(folder: &Path, run: &str) -> [Vec<u8>; 3] {
     })
 }
 
-/// In both precisions, and with blocks in another order the second time; kernels are read from the disk then.
+/// In both precisions; the second time with blocks in another order and work done as late as may be, and kernels read from the
+/// disk.
 #[test]
 fn a_run_that_is_killed_ends_with_the_bytes_of_one_that_was_left_alone() {
     for precision in ["f32", "bf16"] {
@@ -78,7 +79,7 @@ fn a_run_that_is_killed_ends_with_the_bytes_of_one_that_was_left_alone() {
         ended(whole.output().expect("the program starts"), ExitCode::Done);
         let begin = || {
             let mut command = start("killed").expect("as above");
-            command.env("EMULATED_GPU_SEED", "1");
+            command.env("EMULATED_GPU_SEED", "1").env("EMULATED_GPU_STREAMS", "late");
             command
         };
         let mut child =
