@@ -62,6 +62,8 @@ pub(crate) enum Epilogue {
         bias: Option<Address>,
         sum: Option<Address>,
     },
+    /// Beside the product, stores the sums of the rows of its left factor as that is taken: one f32 for each.
+    SumsOfLeft(Address),
 }
 
 impl Epilogue {
@@ -69,6 +71,8 @@ impl Epilogue {
         match self {
             Self::Nothing => Kind::CUBLASLT_EPILOGUE_DEFAULT,
             Self::Bias(_) => Kind::CUBLASLT_EPILOGUE_BIAS,
+            // The library's second factor.
+            Self::SumsOfLeft(_) => Kind::CUBLASLT_EPILOGUE_BGRADB,
             Self::BiasGelu { bias: Some(_), sum: Some(_) } => Kind::CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
             Self::BiasGelu { bias: Some(_), sum: None } => Kind::CUBLASLT_EPILOGUE_GELU_BIAS,
             Self::BiasGelu { bias: None, sum: Some(_) } => Kind::CUBLASLT_EPILOGUE_GELU_AUX,
@@ -80,7 +84,7 @@ impl Epilogue {
     fn addresses(self) -> [Address; 2] {
         match self {
             Self::Nothing => [0, 0],
-            Self::Bias(bias) => [bias, 0],
+            Self::Bias(vector) | Self::SumsOfLeft(vector) => [vector, 0],
             Self::BiasGelu { bias, sum } => [bias.unwrap_or(0), sum.unwrap_or(0)],
         }
     }

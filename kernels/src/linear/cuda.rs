@@ -2,6 +2,7 @@
 //! kernels of our own. In bf16 the library adds biases in bf16 too, as it does weights: they are rounded for it.
 
 use super::{Forward, InputGradient, Linear, WeightGradient};
+use crate::cuda::sums::add_column_sums;
 use crate::cuda::{
     Address, Blocks, Cuda, CudaPrecision, Epilogue, Factor, Global, Number, Product, Program, Slice,
     arguments,
@@ -86,7 +87,7 @@ pub fn forward<P: CudaPrecision>(cuda: &Cuda, linear: &Linear, operands: Forward
 fn fits(epilogue: Epilogue, columns: usize) -> bool {
     let (bias, sum) = match epilogue {
         Epilogue::BiasGelu { bias, sum } => (bias, sum),
-        Epilogue::Bias(bias) => (Some(bias), None),
+        Epilogue::Bias(vector) | Epilogue::SumsOfLeft(vector) => (Some(vector), None),
         Epilogue::Nothing => (None, None),
     };
     let aligned = |address: Option<Address>| address.is_none_or(|address| address.is_multiple_of(16));
@@ -142,25 +143,28 @@ pub fn weight_gradient<P: CudaPrecision>(
 ) {
     let Linear { inputs, outputs, .. } = *linear;
     let WeightGradient { x, du, d_weight, d_bias } = operands;
-    let rows = x.length() / inputs;
-    multiply::<P>(
-        cuda,
-        &Product {
-            rows: outputs,
-            columns: inputs,
-            depth: rows,
-            factors: P::NUMBER,
-            left: Factor { address: du.address(), transposed: true },
-            right: Factor { address: x.address(), transposed: false },
-            number: Number::F32,
-            result: d_weight.address(),
-            store: Store::Add,
-            epilogue: Epilogue::Nothing,
-        },
-    );
-    if let Some(d_bias) = d_bias {
-        super::cuda_bias::add_column_sums::<P>(cuda, du, d_bias);
+    let product = Product {
+        rows: outputs,
+        columns: inputs,
+        depth: x.length() / inputs,
+        factors: P::NUMBER,
+        left: Factor { address: du.address(), transposed: true },
+        right: Factor { address: x.address(), transposed: false },
+        number: Number::F32,
+        result: d_weight.address(),
+        store: Store::Add,
+        epilogue: Epilogue::Nothing,
+    };
+    let Some(d_bias) = d_bias else { return multiply::<P>(cuda, &product) };
+    // In bf16 the product brings the sums of du along where the library knows how; in f32 they are summed more exactly.
+    if P::NUMBER == Number::Bf16 && product.depth > 0 {
+        let sums = cuda.scratch(outputs * size_of::<f32>());
+        if cuda.product(&Product { epilogue: Epilogue::SumsOfLeft(sums.address()), ..product }) {
+            return add_column_sums(cuda, sums, 1, &d_bias, None);
+        }
     }
+    multiply::<P>(cuda, &product);
+    super::cuda_bias::add_column_sums::<P>(cuda, du, d_bias);
 }
 
 /// A product without an epilogue, by the library or by a kernel of our own; nothing where there is nothing to multiply.
