@@ -16,6 +16,8 @@ __device__ __forceinline__ void each_of_row(const activation* row, int classes, 
   if (tail + int(threadIdx.x) < classes) body(tail + int(threadIdx.x), Count<1>());
 }
 
+constexpr int NOWHERE = 0x7fffffff;
+
 // The largest logit, the first place where it is, and the sum of exp(logit - largest).
 struct Softmax {
   float largest;
@@ -39,21 +41,26 @@ KERNEL(cross_entropy_forward, THREADS)
 (const activation* __restrict__ logits, const int* __restrict__ labels, float* __restrict__ row_loss,
  float* __restrict__ log_sum_exp, int* __restrict__ prediction, int classes) {
   const activation* row = logits + int64_t(blockIdx.x) * classes;
-  Softmax mine = {-INFINITY, 0x7fffffff, 0.f};
+  Softmax mine = {-INFINITY, NOWHERE, 0.f};
   each_of_row(row, classes, [&](int first, auto count) {
     float x[count.value];
     load(x, row + first);
     float largest = x[0];
-    int place = first;
 #pragma unroll
-    for (int i = 1; i < count.value; i++) {
-      if (x[i] > largest) largest = x[i], place = first + i;
+    for (int i = 1; i < count.value; i++) largest = fmaxf(largest, x[i]);
+    if (largest > mine.largest || mine.place == NOWHERE) {
+      int place = first;
+#pragma unroll
+      for (int i = count.value - 1; i > 0; i--) place = x[i] == largest ? first + i : place;
+      mine.place = x[0] == largest ? first : place;
+      mine.sum *= expf(mine.largest - largest);
+      mine.largest = largest;
+      // Nothing yet but columns that fill up a row.
+      if (largest == -INFINITY) mine.sum = 0.f;
     }
-    const float shift = largest == -INFINITY ? 0.f : largest;  // columns that fill up a row
-    float sum = 0.f;
+    const float shift = mine.largest == -INFINITY ? 0.f : mine.largest;
 #pragma unroll
-    for (int i = 0; i < count.value; i++) sum += expf(x[i] - shift);
-    mine.join(largest, place, sum);
+    for (int i = 0; i < count.value; i++) mine.sum += expf(x[i] - shift);
   });
 #pragma unroll
   for (int offset = 16; offset > 0; offset >>= 1)

@@ -103,7 +103,8 @@ __device__ __forceinline__ void store(bf16* to, const float (&x)[N]) {
       *reinterpret_cast<uint4*>(to + i) = make_uint4(pack_bf16(x[i], x[i + 1]), pack_bf16(x[i + 2], x[i + 3]),
                                                      pack_bf16(x[i + 4], x[i + 5]), pack_bf16(x[i + 6], x[i + 7]));
   } else if constexpr (N == 4) {
-    *reinterpret_cast<uint2*>(to) = make_uint2(pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]));
+    // One number, which the compiler cannot store in two parts.
+    *reinterpret_cast<uint64_t*>(to) = pack_bf16(x[0], x[1]) | uint64_t(pack_bf16(x[2], x[3])) << 32;
   } else {
 #pragma unroll
     for (int i = 0; i < N; i++) round_to(to + i, x[i]);

@@ -40,7 +40,7 @@ KERNEL(embedding_words_backward, 256)
   const bool live = column < width;
   const int before = token_at(tokens, order, rows, first - 1), after = token_at(tokens, order, rows, end);
   float sum[VECTOR] = {};
-  bool began = true;  // whether the token at hand began in this chunk
+  int began = 1;  // whether the token at hand began in this chunk
   int token = -1;
   for (int64_t start = first; start < end; start += 32) {
     const int count = end - start < 32 ? int(end - start) : 32;
@@ -50,10 +50,8 @@ KERNEL(embedding_words_backward, 256)
     for (int i = 0; i < count; i++) {
       const int row = __shfl_sync(0xffffffffu, row_of_lane, i), next = __shfl_sync(0xffffffffu, token_of_lane, i);
       if (next != token) {
-        if (token >= 0 && live) {
-          if (began) put(d_words + token * width + column, sum, 1);
-          else store(partials + chunk * 2 * width + column, sum);
-        }
+        if (token >= 0 && live)
+          put((began ? d_words + token * width : partials + chunk * 2 * width) + column, sum, began);
         token = next;
         began = start + i > first || token != before;
 #pragma unroll
@@ -68,9 +66,8 @@ KERNEL(embedding_words_backward, 256)
     }
   }
   if (!live) return;
-  if (!began) store(partials + chunk * 2 * width + column, sum);
-  else if (token == after) store(partials + (chunk * 2 + 1) * width + column, sum);
-  else put(d_words + token * width + column, sum, 1);
+  const int done = began && token != after;
+  put((done ? d_words + token * width : partials + (chunk * 2 + began) * width) + column, sum, done);
 }
 
 // Tokens of several chunks: a warp for the chunk where one begins adds up the sums of the chunks, in order.

@@ -15,9 +15,8 @@ const MOST_WARPS: usize = 16;
 const BLOCK_WARPS: usize = 8;
 /// Blocks of the backward pass, each of which leaves a row of sums: two for every multiprocessor of an H100.
 const BLOCKS: usize = 264;
-/// Blocks of the forward pass from which on a block gets more rows, and how many times more at most.
-const FORWARD_BLOCKS: usize = 2048;
-const MOST_TURNS: usize = 8;
+/// Rows that the threads of one row have in the forward pass, one after the other, with γ and β in registers.
+const TURNS: usize = 4;
 
 /// How rows of some width are laid out.
 struct Layout {
@@ -39,10 +38,9 @@ impl Layout {
 pub fn forward<P: CudaPrecision>(cuda: &Cuda, layer_norm: &LayerNorm, operands: Forward<'_, Global, P>) {
     let Forward { x, residual, gamma, beta, randomness, logical_rows, sum, mean, rstd, y } = operands;
     let (rows, layout) = (mean.length(), Layout::new(layer_norm.width));
-    let turns = rows.div_ceil(FORWARD_BLOCKS * layout.together).clamp(1, MOST_TURNS);
-    let blocks = Blocks::grid([rows.div_ceil(turns * layout.together), 1, 1]).with_threads(layout.threads);
+    let blocks = Blocks::grid([rows.div_ceil(TURNS * layout.together), 1, 1]).with_threads(layout.threads);
     let defines = [("WIDTH", layer_norm.width), ("ROW_WARPS", layout.row_warps)];
-    let (turns, epsilon) = (turns as i32, layer_norm.epsilon as f32);
+    let (turns, epsilon) = (TURNS as i32, layer_norm.epsilon as f32);
     match &layer_norm.dropout {
         None => cuda.launch::<P>(
             PROGRAM.with(&defines),
