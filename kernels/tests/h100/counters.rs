@@ -1,0 +1,131 @@
+//! Traffic of each kernel against what its operands fill, on shapes of several tiles with a ragged last one.
+
+use emulated_gpu::performance::Launched;
+use kernels::Store;
+
+use crate::{calls, counting};
+
+/// What no kernel may do: more sectors than its bytes fill, bank conflicts, spills.
+fn check(launches: &[Launched]) {
+    assert!(!launches.is_empty());
+    for launched in launches {
+        launched.assert_resources(128);
+        launched.assert_no_bank_conflicts();
+    }
+}
+
+/// The launch of the kernel of this name.
+fn launch<'a>(launches: &'a [Launched], kernel: &str) -> &'a Launched {
+    let names = || launches.iter().map(|it| &it.kernel).collect::<Vec<_>>();
+    launches.iter().find(|it| it.kernel == kernel).unwrap_or_else(|| panic!("no {kernel} in {:?}", names()))
+}
+
+#[test]
+fn layer_norm_moves_its_operands_once() {
+    counting("counters::layer_norm_moves_its_operands_once", |cuda| {
+        for (rows, width) in [(203, 768), (101, 1024), (203, 128), (37, 4096)] {
+            let (matrix, row, statistics) = (2 * rows * width, 4 * width, 8 * rows);
+            let forward = calls::layer_norm_forward(cuda, rows, width, true);
+            check(&forward);
+            let it = launch(&forward, "layer_norm_forward_bf16");
+            it.assert_distinct_bytes([(2 * matrix + 2 * row) as u64, (2 * matrix + statistics) as u64]);
+            // The statistics of a row of 128 are two sectors among its 16.
+            it.assert_sectors(if width > 128 { 1.05 } else { 1.2 });
+            let backward = calls::layer_norm_backward(cuda, rows, width);
+            check(&backward);
+            let it = launch(&backward, "layer_norm_backward_bf16");
+            let partials = 2 * row * it.blocks as usize;
+            it.assert_distinct_bytes([(2 * matrix + statistics + row) as u64, (matrix + partials) as u64]);
+            it.assert_sectors(if width > 128 { 1.05 } else { 1.2 });
+        }
+    });
+}
+
+/// The sums of the blocks are little beside 33 792 rows: gpu.md's 6 H bytes of a row.
+#[test]
+fn layer_norm_of_a_whole_batch_moves_six_bytes_a_column() {
+    counting("counters::layer_norm_of_a_whole_batch_moves_six_bytes_a_column", |cuda| {
+        let (rows, width, batch) = (1203, 768, 33_792);
+        let backward = calls::layer_norm_backward(cuda, rows, width);
+        let blocks = launch(&backward, "layer_norm_backward_bf16").blocks as usize;
+        assert_eq!(blocks, 264, "more rows have no more blocks");
+        let bytes = 3 * 2 * batch * width + 8 * batch + 2 * (2 * 4 * width * blocks);
+        assert!(bytes as f64 <= 1.05 * (6 * batch * width) as f64, "{bytes}");
+    });
+}
+
+#[test]
+fn cross_entropy_reads_the_logits_once_and_overwrites_them_once() {
+    counting("counters::cross_entropy_reads_the_logits_once_and_overwrites_them_once", |cuda| {
+        for (rows, classes) in [(3, 30_000), (5, 1001)] {
+            let logits = 2 * rows * classes;
+            let forward = calls::cross_entropy_forward(cuda, rows, classes);
+            check(&forward);
+            let it = launch(&forward, "cross_entropy_forward_bf16");
+            it.assert_distinct_bytes([(logits + 8 * rows) as u64, 12 * rows as u64]);
+            let backward = calls::cross_entropy_backward(cuda, rows, classes);
+            check(&backward);
+            let it = launch(&backward, "cross_entropy_backward_bf16");
+            it.assert_distinct_bytes([(logits + 12 * rows + 4) as u64, logits as u64]);
+            if classes.is_multiple_of(16) {
+                it.assert_sectors(1.05);
+            }
+        }
+    });
+}
+
+#[test]
+fn gather_moves_the_rows_that_are_wanted() {
+    counting("counters::gather_moves_the_rows_that_are_wanted", |cuda| {
+        let (selected, apart, width) = (77, 7, 768);
+        let row = 2 * width;
+        let forward = calls::gather_forward(cuda, selected, apart, width);
+        check(&forward);
+        forward[0].assert_distinct_bytes([(selected * (row + 4)) as u64, (selected * row) as u64]);
+        forward[0].assert_sectors(1.05);
+        for (store, written) in [(Store::Assign, selected * apart), (Store::Add, selected)] {
+            let backward = calls::gather_backward(cuda, selected, apart, width, store);
+            check(&backward);
+            let it = launch(&backward, "gather_backward_bf16");
+            let old = if store == Store::Add { selected * row } else { 0 };
+            it.assert_distinct_bytes([(selected * row + written * 8 + old) as u64, (written * row) as u64]);
+            it.assert_sectors(1.05);
+        }
+    });
+}
+
+/// 4 + 24 + 16 + 6 bytes a parameter: the norm, both moments, the parameters, what products read.
+#[test]
+fn the_optimizer_moves_fifty_bytes_a_parameter() {
+    counting("counters::the_optimizer_moves_fifty_bytes_a_parameter", |cuda| {
+        let parameters = 4 * 8192 + 1000;
+        let launches = calls::update(cuda, parameters);
+        check(&launches);
+        let count = parameters as u64;
+        for (kernel, read, written) in [
+            ("gradient_norm_chunks_f32", 4, 0),
+            ("optimizer_moments_f32", 16, 8),
+            ("optimizer_apply_f32", 12, 4),
+            ("prepare_weights_bf16", 4, 2),
+        ] {
+            let it = launch(&launches, kernel);
+            it.assert_distinct_bytes([read * count + 64, written * count + 128]);
+            // Each block stores a sum or two, alone in its sector.
+            let [loads, stores, _] = it.summary.global;
+            let most = |bytes: u64| (1.05 * bytes as f64 / 32.0) as u64 + it.blocks;
+            assert!(loads.sectors <= most(loads.bytes) && stores.sectors <= most(stores.bytes), "{it}");
+        }
+    });
+}
+
+#[test]
+fn gelu_and_embedding_waste_no_sectors() {
+    counting("counters::gelu_and_embedding_waste_no_sectors", |cuda| {
+        let gelu = calls::gelu_backward(cuda, 33, 3072);
+        check(&gelu);
+        gelu[0].assert_distinct_bytes([4 * 33 * 3072, 2 * 33 * 3072]);
+        gelu[0].assert_sectors(1.05);
+        check(&calls::embedding_forward(cuda, 300, 128, 1000));
+        check(&calls::embedding_backward(cuda, 700, 128, 1000));
+    });
+}
