@@ -1,4 +1,5 @@
-//! The event files of a run as TensorBoard's own reader sees them.
+//! What a run leaves to look at, as other programs see it: event files by TensorBoard's own reader, the report by a parser of
+//! HTML.
 
 #![allow(clippy::unwrap_used)] // a panic is how a test fails, in its helper functions too
 
@@ -101,4 +102,17 @@ fn neither_event_files_nor_report_stop_a_run() {
     assert_eq!(told.matches("warning: report.html cannot be written and is given up").count(), 1, "{told}");
     assert_eq!(fs::read_to_string(run.join("report.html")).unwrap(), "my own page");
     assert!(fs::read_to_string(run.join("eval_results.json")).unwrap().contains("\"global_step\": 8"));
+}
+
+#[test]
+fn the_report_is_a_page_that_needs_nothing_else() {
+    let Some(python) = python::python() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    // A name that would be markup, were it believed.
+    let (text, run) = (text(scratch.path()), scratch.path().join("<script>alert(1)"));
+    pretrain(&text, &run, "6");
+    let counts = python.run("report_page.py", &[&run.join("report.html")]);
+    let counts: Vec<usize> = counts.split_whitespace().map(|count| count.parse().unwrap()).collect();
+    // Loss, and loss and share of both tasks; two of sameness; rate, norm, speed, memory. Two evaluations, settings, a session.
+    assert!(counts[0] >= 11 && counts[1] > 60, "{counts:?}");
 }
