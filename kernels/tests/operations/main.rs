@@ -11,6 +11,8 @@ mod gpu;
 #[cfg(target_os = "linux")]
 mod gpu_attention;
 mod pool;
+#[cfg(target_os = "linux")]
+mod programs;
 mod tolerance;
 mod weightless;
 

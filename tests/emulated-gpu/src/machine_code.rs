@@ -26,10 +26,38 @@ pub enum CodeError {
     Refused(String),
 }
 
-/// The instructions of an image's kernels: how often each opcode with its modifiers comes.
+/// The instructions of an image's kernels: opcodes with their modifiers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MachineCode {
-    kernels: BTreeMap<String, BTreeMap<String, usize>>,
+    kernels: BTreeMap<String, Kernel>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Kernel {
+    opcodes: Vec<String>,
+    /// Which instruction is next behind a label.
+    labels: BTreeMap<String, usize>,
+    /// Instructions that branch, and where to.
+    branches: Vec<(usize, String)>,
+}
+
+/// Some of a kernel's instructions.
+#[derive(Clone, Copy, Debug)]
+pub struct Instructions<'a>(&'a [String]);
+
+impl Instructions<'_> {
+    /// How many begin with `opcode`: `HMMA`, `LDL`, `STG.E.128`.
+    pub fn count(&self, opcode: &str) -> usize {
+        let wanted = |name: &&String| {
+            name.strip_prefix(opcode).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.0.iter().filter(wanted).count()
+    }
+
+    /// How many there are.
+    pub fn total(&self) -> usize {
+        self.0.len()
+    }
 }
 
 impl MachineCode {
@@ -51,13 +79,24 @@ impl MachineCode {
         Ok(MachineCode::parse(&String::from_utf8_lossy(&output.stdout)))
     }
 
-    /// How many instructions of a kernel begin with `opcode`: `HMMA`, `LDL`, `STG.E.128`.
+    /// All instructions of a kernel.
+    pub fn of_kernel(&self, kernel: &str) -> Instructions<'_> {
+        Instructions(self.kernels.get(kernel).map_or(&[], |kernel| &kernel.opcodes))
+    }
+
+    /// How many instructions of a kernel begin with `opcode`.
     pub fn count(&self, kernel: &str, opcode: &str) -> usize {
-        let instructions = self.kernels.get(kernel).into_iter().flatten();
-        let wanted = |name: &str| {
-            name.strip_prefix(opcode).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        instructions.filter(|(name, _)| wanted(name)).map(|(_, count)| count).sum()
+        self.of_kernel(kernel).count(opcode)
+    }
+
+    /// The smallest loop of a kernel with `least` instructions `opcode` or more.
+    pub fn smallest_loop(&self, kernel: &str, opcode: &str, least: usize) -> Option<Instructions<'_>> {
+        let kernel = self.kernels.get(kernel)?;
+        let bodies = kernel.branches.iter().filter_map(|(end, label)| {
+            let body = kernel.opcodes.get(*kernel.labels.get(label)?..=*end)?;
+            Some(Instructions(body)).filter(|body| body.count(opcode) >= least)
+        });
+        bodies.min_by_key(Instructions::total)
     }
 
     /// The kernels and device functions of the image.
@@ -74,18 +113,28 @@ impl MachineCode {
 
     fn parse(text: &str) -> MachineCode {
         let mut code = MachineCode::default();
-        let mut current = None;
+        let mut current: Option<&mut Kernel> = None;
         for line in text.lines() {
             let line = line.trim();
             if let Some(name) = line.strip_prefix(".text.").and_then(|rest| rest.strip_suffix(':')) {
                 current = Some(code.kernels.entry(name.to_owned()).or_default());
+                continue;
+            }
+            let Some(kernel) = &mut current else { continue };
+            if let Some(label) = line.strip_suffix(':') {
+                kernel.labels.insert(label.to_owned(), kernel.opcodes.len());
             } else if let Some((_, instruction)) =
                 line.strip_prefix("/*").and_then(|rest| rest.split_once("*/"))
-                && let Some(kernel) = &mut current
             {
                 let mut words = instruction.split_whitespace().skip_while(|word| word.starts_with('@'));
                 let opcode = words.next().unwrap_or_default().trim_end_matches(';');
-                *kernel.entry(opcode.to_owned()).or_default() += 1;
+                if opcode.starts_with("BRA")
+                    && let Some((label, _)) =
+                        instruction.split_once("`(").and_then(|(_, rest)| rest.split_once(')'))
+                {
+                    kernel.branches.push((kernel.opcodes.len(), label.to_owned()));
+                }
+                kernel.opcodes.push(opcode.to_owned());
             }
         }
         code
@@ -110,6 +159,19 @@ mod tests {
         );
         assert_eq!((code.count("b", "STL"), code.count("b", "EXIT"), code.count("c", "EXIT")), (1, 1, 0));
         code.assert_no_spills("a");
+    }
+
+    #[test]
+    fn loops_are_found() {
+        let code = MachineCode::parse(
+            ".text.a:\n /*0000*/ IADD3 R1, R1, R2 ;\n.L_x_0:\n /*0010*/ HMMA.16816 R4, R8, R12, R4 ;\n.L_x_1:\n\
+             /*0020*/ HMMA.16816 R4, R8, R12, R4 ;\n /*0030*/ @P0 BRA `(.L_x_1) ;\n /*0040*/ STL [R1], R2 ;\n\
+             /*0050*/ @!P1 BRA `(.L_x_0) ;\n /*0060*/ @P2 BRA `(.L_x_2) ;\n.L_x_2:\n /*0070*/ EXIT ;\n",
+        );
+        let sizes =
+            |least| code.smallest_loop("a", "HMMA", least).map(|body| (body.total(), body.count("STL")));
+        assert_eq!([sizes(1), sizes(2), sizes(3)], [Some((2, 0)), Some((5, 1)), None]);
+        assert_eq!(code.of_kernel("a").total(), 8);
     }
 
     #[test]
