@@ -4,8 +4,9 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use super::document::Document;
 use super::manifest::{MANIFEST, Manifest, TokenizerIdentity};
-use super::shard::{Document, Shard};
+use super::shard::Shard;
 use crate::data::error::DataError;
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 

@@ -1,15 +1,17 @@
 //! Text as token ids: made once, mapped into memory, seen as one sequence of documents.
 
 mod corpus;
+mod document;
 mod in_memory;
 mod manifest;
 mod prepare;
 mod shard;
 
 pub use corpus::{Corpus, Selection};
+pub use document::Document;
 pub use manifest::{Counts, MANIFEST, Manifest, ShardEntry, Source, TokenizerIdentity};
 pub use prepare::{
     BytesDone, Preparation, Prepared, REPORT, TOKENIZER_FOLDER, is_prepared, remove_prepared,
     remove_tokenizer, tokenizer_in,
 };
-pub use shard::{Document, Shard, ShardBuilder};
+pub use shard::{Shard, ShardBuilder};

@@ -19,6 +19,7 @@ use std::path::Path;
 
 use bytemuck::{Pod, Zeroable};
 
+use super::document::Document;
 use crate::data::error::DataError;
 use crate::files::{Disk, replace};
 
@@ -313,7 +314,7 @@ impl Shard {
     pub fn document(&self, index: usize) -> Document<'_> {
         let offsets = self.document_offsets();
         let (first, last) = (offsets[index] as usize, offsets[index + 1] as usize);
-        Document { ids: self.ids(), offsets: &self.sentence_offsets()[first..=last] }
+        Document::new(self.ids(), &self.sentence_offsets()[first..=last])
     }
 
     /// Every id is below this.
@@ -334,54 +335,6 @@ impl Shard {
     /// The length of the file in bytes.
     pub fn file_size(&self) -> u64 {
         self.layout.ids.end.next_multiple_of(4) as u64
-    }
-}
-
-/// The sentences of one document.
-#[derive(Clone, Copy, Debug)]
-pub struct Document<'a> {
-    /// The ids of the whole shard.
-    ids: &'a [u16],
-    /// Where the document's sentences begin in `ids`, and where the last one ends.
-    offsets: &'a [u32],
-}
-
-impl<'a> Document<'a> {
-    /// The number of sentences.
-    pub fn sentences(&self) -> usize {
-        self.offsets.len() - 1
-    }
-
-    /// Some of its sentences as a document.
-    ///
-    /// # Panics
-    /// If it has no such sentences.
-    pub(in crate::data) fn part(&self, sentences: Range<usize>) -> Self {
-        Self { ids: self.ids, offsets: &self.offsets[sentences.start..=sentences.end] }
-    }
-
-    /// The tokens of a run of sentences.
-    ///
-    /// # Panics
-    /// If the document has no such sentences.
-    pub fn tokens(&self, sentences: Range<usize>) -> &'a [u16] {
-        &self.ids[self.offsets[sentences.start] as usize..self.offsets[sentences.end] as usize]
-    }
-
-    /// The number of tokens of a run of sentences.
-    ///
-    /// # Panics
-    /// If the document has no such sentences.
-    pub fn length(&self, sentences: Range<usize>) -> usize {
-        (self.offsets[sentences.end] - self.offsets[sentences.start]) as usize
-    }
-
-    /// The end of the shortest run of sentences from `start` that has at least `target` tokens; the document's end
-    /// where no run is that long.
-    pub fn end_of_run(&self, start: usize, target: usize) -> usize {
-        let goal = u64::from(self.offsets[start]) + target as u64;
-        let run = self.offsets[start + 1..].partition_point(|&end| u64::from(end) < goal);
-        (start + 1 + run).min(self.sentences())
     }
 }
 
@@ -482,16 +435,6 @@ mod tests {
             let error = forge(word, value).unwrap_err();
             assert!(error.contains(complaint), "word {word}: {error}");
         }
-    }
-
-    #[test]
-    fn runs_of_sentences_reach_the_target() {
-        let shard = build(&[vec![vec![1; 5], vec![2; 5], vec![3; 5]]]).into_shard();
-        let document = shard.document(0);
-        assert_eq!(document.end_of_run(0, 1), 1);
-        assert_eq!(document.end_of_run(0, 5), 1);
-        assert_eq!(document.end_of_run(0, 6), 2);
-        assert_eq!(document.end_of_run(1, 100), 3);
     }
 
     #[test]
