@@ -9,6 +9,7 @@ use model::{
 };
 
 use super::answering::{Answering, head};
+use super::error::TaskError;
 use super::features::{self, Feature, Limits};
 use super::objective::{Examined, Finetuning, identity};
 use super::squad::{Squad, SquadHead, Version};
@@ -90,11 +91,11 @@ pub struct FinetuningJob {
 
 impl FinetuningJob {
     fn read(&self, settings: &Finetune, say: &dyn Fn(&str)) -> Result<TaskData, SessionError> {
-        let model = model_in(settings.start.model.as_deref().ok_or(SessionError::NoModel)?)?;
+        let model = model_in(settings.start.model.as_deref().ok_or(TaskError::NoModel)?)?;
         let origin = Origin::of(&model)?;
         let no_files = STORIES.contains(&settings.task.task.as_str()).then_some(Path::new(""));
         let [training, held_out] = settings.task.sources().map(|source| source.or(no_files));
-        let sources = [training.ok_or(SessionError::NoData)?, held_out.ok_or(SessionError::NoData)?];
+        let sources = [training.ok_or(TaskError::NoData)?, held_out.ok_or(TaskError::NoData)?];
         let tokenizer = Arc::new(Tokenizer::load(
             settings.start.tokenizer.as_deref().unwrap_or(origin.folder()),
             &LoadOptions::default(),
@@ -126,7 +127,7 @@ impl FinetuningJob {
             let can_be_measured = examined.examples.iter().any(|example| example.target.is_some());
             if examined.features.is_empty() || *split == "train" && !can_be_learnt || !can_be_measured {
                 let source_path = sources[usize::from(*split == "dev")].to_path_buf();
-                return Err(SessionError::NothingToLearn { split, source_path });
+                return Err(TaskError::NothingToLearn { split, source_path }.into());
             }
         }
         let config = config_in(origin.path())?;
@@ -143,7 +144,7 @@ pub fn the_task(settings: &Finetune, labels: Option<Vec<String>>) -> Result<Arc<
     let of = &settings.task;
     Ok(match of.task.as_str() {
         "table" => {
-            let source = of.sources()[0].ok_or(SessionError::NoData)?;
+            let source = of.sources()[0].ok_or(TaskError::NoData)?;
             let columns =
                 Columns { first: of.text.clone(), second: of.pair.clone(), label: of.label.clone() };
             let wanted = match of.kind {
@@ -217,7 +218,7 @@ fn part_of_file(
 ) -> Result<Vec<Example>, SessionError> {
     let all = task.read(file, split)?.examples;
     if all.len() < HELD_OUT_EVERY {
-        return Err(SessionError::TooFewToDivide { file: file.to_path_buf(), examples: all.len() });
+        return Err(TaskError::TooFewToDivide { file: file.to_path_buf(), examples: all.len() }.into());
     }
     let is_held_out = |index: usize| index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1;
     let of_split = |index: usize| is_held_out(index) == (split == Split::Dev);

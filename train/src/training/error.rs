@@ -12,7 +12,6 @@ use super::objective::Terms;
 use crate::config::ConfigError;
 use crate::data::DataError;
 use crate::exit::{Classify, ExitCode};
-use crate::finetuning::UnknownTask;
 use crate::run::checkpoint::{CheckpointError, TensorError, way_back};
 use crate::run::directory::DirectoryError;
 use crate::tables::InputError;
@@ -146,40 +145,13 @@ pub enum SessionError {
     /// Files of a task.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// A task that there is not.
-    #[error(transparent)]
-    UnknownTask(#[from] UnknownTask),
-    /// Nothing to begin with.
-    #[error(
-        "no model was given to begin with\n  help: --model names a model directory, or a run of pretrain"
-    )]
-    NoModel,
-    /// Nothing to learn from.
-    #[error(
-        "no data were given\n  help: --data names the folder with the task's files, or a file; --train and --dev name one file each"
-    )]
-    NoData,
-    /// A split that cannot be used.
-    #[error(
-        "the {split} set in {} has no examples with labels\n  help: {split} needs labels; test sets of GLUE have none",
-        .source_path.display()
-    )]
-    NothingToLearn {
-        /// Which.
-        split: &'static str,
-        /// Where it comes from.
-        source_path: PathBuf,
-    },
-    /// A file that is too short to be divided into what is learnt from and what is measured on.
-    #[error(
-        "{} has {examples} examples: every tenth is kept to measure on, which takes ten at least\n  help: give more, or name \
-         a file to measure on (--dev)", .file.display()
-    )]
-    TooFewToDivide {
-        /// The file.
-        file: PathBuf,
-        /// How many it has.
-        examples: usize,
+    /// What is wrong with the work itself, such as a task or its data.
+    #[error("{error}")]
+    Work {
+        /// What it is.
+        error: Box<dyn std::error::Error + Send + Sync>,
+        /// How the program ends because of it.
+        code: ExitCode,
     },
     /// The device refused or failed.
     #[error("{0}{help}", help = advice(.0))]
@@ -227,6 +199,13 @@ pub enum SessionError {
     },
 }
 
+impl SessionError {
+    /// An error that only one kind of work knows.
+    pub fn of_work(error: impl std::error::Error + Classify + Send + Sync + 'static) -> Self {
+        Self::Work { code: error.exit_code(), error: Box::new(error) }
+    }
+}
+
 impl From<CheckpointError> for SessionError {
     fn from(error: CheckpointError) -> Self {
         Self::Checkpoint(Box::new(error))
@@ -247,11 +226,8 @@ impl Classify for SessionError {
             Self::Tokenizer(error) => error.exit_code(),
             Self::Model(error) => error.exit_code(),
             Self::Input(error) => error.exit_code(),
-            Self::UnknownTask(error) => error.exit_code(),
-            Self::NothingToLearn { .. } | Self::TooFewToDivide { .. } => ExitCode::Data,
-            Self::MixedSources { .. } | Self::Vocabulary { .. } | Self::NoModel | Self::NoData => {
-                ExitCode::Usage
-            }
+            Self::Work { code, .. } => *code,
+            Self::MixedSources { .. } | Self::Vocabulary { .. } => ExitCode::Usage,
             Self::Directory(error) => error.exit_code(),
             Self::Checkpoint(error) => error.exit_code(),
             Self::Train(error) => error.exit_code(),
