@@ -101,8 +101,9 @@ KERNEL(cross_entropy_backward, THREADS)
       load(x, row + first);
 #pragma unroll
       for (int i = 0; i < count.value; i++) {
-        const float softmax = power(x[i] - shift);
-        x[i] = factor * (first + i == label ? softmax - 1.f : softmax);
+        const float logit = x[i] - shift;
+        // Not softmax - 1, which loses the digits of a sure guess.
+        x[i] = factor * (first + i == label ? expm1f(logit) : power(logit));
       }
     }
     store(d_logits + start + first, x);

@@ -55,8 +55,9 @@ KERNEL(sequence_cross_entropy_backward, THREADS)
   for (int row = first + threadIdx.x; row < end; row += THREADS) {
     float gradient = 0.f;
     if (weight != 0.f) {
-      const float softmax = expf(to_float(logits[row]) - shift);
-      gradient = factor * (row == label ? softmax - 1.f : softmax);
+      const float logit = to_float(logits[row]) - shift;
+      // Not softmax - 1, which loses the digits of a sure guess.
+      gradient = factor * (row == label ? expm1f(logit) : expf(logit));
     }
     round_to(d_logits + row, gradient);
   }
