@@ -26,9 +26,41 @@ pub fn code_of(error: &anyhow::Error) -> ExitCode {
     error.chain().find_map(known).unwrap_or(ExitCode::Internal)
 }
 
+/// What was asked for in a way that cannot be followed, where no other part of the program is asked.
+#[derive(Debug)]
+pub struct Misuse(String);
+
+impl std::fmt::Display for Misuse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Misuse {}
+
+impl Classify for Misuse {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Usage
+    }
+}
+
+/// An error that ends the program with the code of misuse.
+pub fn misuse(what: impl Into<String>) -> anyhow::Error {
+    Misuse(what.into()).into()
+}
+
+/// Ends a function with such an error: `bail!`, but with the code of misuse.
+macro_rules! refuse {
+    ($($message:tt)*) => {
+        return Err($crate::exit::misuse(format!($($message)*)))
+    };
+}
+pub(crate) use refuse;
+
 /// One line for every error type that says how the program ends. An error that wraps another comes here as well only if
 /// it knows better than what it wraps.
 const KNOWN: &[fn(&(dyn Error + 'static)) -> Option<ExitCode>] = &[
+    classify::<Misuse>,
     classify::<ConfigError>,
     classify::<SessionError>,
     classify::<TrainError>,
@@ -69,6 +101,7 @@ mod tests {
             (anyhow::Error::from(disk_full()).context("saving").context("working"), ExitCode::Io),
             (anyhow::Error::from(missing).context("resuming"), ExitCode::Checkpoint),
             (held.into(), ExitCode::Usage),
+            (misuse("which?"), ExitCode::Usage),
             (unread.into(), ExitCode::Memory),
             (unlocked.into(), ExitCode::Memory),
             (anyhow::anyhow!("something odd").context("working"), ExitCode::Internal),

@@ -13,6 +13,7 @@ use train::finetuning::{FinetuningJob, SeedSummary, Split, Task, look_at, task};
 use train::training::Metrics;
 use train::visible::visible;
 
+use crate::exit::refuse;
 use crate::output::{say, tell};
 use crate::session::{self, Outcome, SessionArguments};
 use crate::settings::SettingsArguments;
@@ -140,7 +141,9 @@ fn all(common: &Common) -> Result<ExitCode> {
 /// All tasks about the built-in stories.
 fn stories(common: &Common) -> Result<ExitCode> {
     if common.seeds != 1 {
-        bail!("finetune stories has one run of each task: leave out --seeds, or give --seed another number");
+        refuse!(
+            "finetune stories has one run of each task: leave out --seeds, or give --seed another number"
+        );
     }
     let out = common.out_of("stories");
     let mut results = Map::new();
@@ -234,6 +237,15 @@ fn show(settings: &Finetune, task: &dyn Task, model: &Path, metrics: &Metrics) -
     let usual = settings.recipe().max_seq_length.min(settings.start.positions.unwrap_or(usize::MAX));
     if let Some(length) = settings.sequences.max_seq_length.filter(|&length| length != usual) {
         on += &format!(" --max-seq-length {length}");
+    }
+    let of_squad = settings.task.task.starts_with("squad-");
+    for (flag, value) in [
+        ("--max-question-length", settings.sequences.max_question_length),
+        ("--doc-stride", settings.sequences.doc_stride),
+    ] {
+        if let Some(value) = value.filter(|_| of_squad) {
+            on += &format!(" {flag} {value}");
+        }
     }
     // A folder need not have a test set.
     let split = if task.read(data, Split::Test).is_ok() { "" } else { " --split dev" };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use train::exit::ExitCode;
@@ -11,7 +11,10 @@ use train::finetuning::tasks::{Columns, Table, Wanted};
 use train::finetuning::{Answer, Examined, Example, Input, Kind, Limits, Predictor, Purpose, Task, features};
 use train::inference::SEPARATOR;
 
+use train::visible::visible;
+
 use crate::arguments::{CpuArguments, TextArguments};
+use crate::exit::refuse;
 use crate::output::json_line;
 use crate::task::{OnTask, predict_task};
 
@@ -58,10 +61,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn on_texts(arguments: &OnTexts) -> Result<ExitCode> {
     let Purpose { labels, kind } = Purpose::of(&arguments.model)?;
     let Some(kind) = kind else {
-        bail!(
+        refuse!(
             "{} answers no texts: it has no head for classes, values, tags or questions (`finetune` gives it one; models for \
              choices answer with `albert-train predict race`)",
-            arguments.model.display()
+            visible(&arguments.model.to_string_lossy())
         );
     };
     let labels = match kind {
@@ -109,7 +112,7 @@ fn input(kind: Kind, text: &str) -> Result<Input> {
             Input::Question { question: question.into(), passage: passage.into() }
         }
         (Kind::Span | Kind::AnswerableSpan, None) => {
-            bail!("this model answers questions about passages: write `QUESTION {SEPARATOR} PASSAGE`")
+            refuse!("this model answers questions about passages: write `QUESTION {SEPARATOR} PASSAGE`")
         }
         (_, Some((first, second))) => Input::Texts { first: first.into(), second: Some(second.into()) },
         (_, None) => Input::Texts { first: text.into(), second: None },

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use train::config::recipe::{self, Recipe};
 use train::config::{Finetune, Layers, Source};
@@ -10,6 +10,9 @@ use train::exit::ExitCode;
 use train::files::{Disk, replace};
 use train::pretraining::recipes::{PretrainRecipe, RECIPES};
 
+use train::visible::visible;
+
+use crate::exit::refuse;
 use crate::output::{say, tell};
 
 /// Look at the recipes of pretrain and finetune, and copy them to change them.
@@ -82,7 +85,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         What::Show(named) => say!("{}", named.toml()?.trim_end()),
         What::Copy { recipe, to } => {
             if to.exists() {
-                bail!("{} is there already: nothing was written", to.display());
+                refuse!("{} is there already: nothing was written", visible(&to.to_string_lossy()));
             }
             replace(&Disk, to, recipe.toml()?.as_bytes())
                 .with_context(|| format!("cannot write {}", to.display()))?;
@@ -105,7 +108,7 @@ impl Named {
         }
         if !recipe::names().contains(&self.name.as_str()) {
             let names: Vec<_> = RECIPES.iter().map(|recipe| recipe.name).chain(recipe::names()).collect();
-            bail!("there is no recipe `{}`; the recipes are {}", self.name, names.join(", "));
+            refuse!("there is no recipe `{}`; the recipes are {}", visible(&self.name), names.join(", "));
         }
         let mut layers = Layers::<Finetune>::new();
         layers.flag("task.task", "TASK", &[&self.name]);

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use train::config::{AnswerHead, Finetune, RaceLevel, TableKind, TaskSettings};
@@ -17,6 +18,7 @@ use train::finetuning::{
 use train::visible::visible;
 
 use crate::arguments::CpuArguments;
+use crate::exit::{misuse, refuse};
 use crate::output::{json_line, say, tell};
 use crate::shell::quoted;
 
@@ -41,6 +43,12 @@ pub enum OnTask {
         /// Of 2.0: the largest null score of an answered question; not given: the best one where answers are known, else 0
         #[arg(long, value_name = "X", allow_negative_numbers = true)]
         null_threshold: Option<f64>,
+        /// Most tokens of a question, of which the end is cut off
+        #[arg(long, value_name = "N", value_parser = at_least_one())]
+        max_question_length: Option<usize>,
+        /// Tokens from one window of a long passage to the next
+        #[arg(long, value_name = "N", value_parser = at_least_one())]
+        doc_stride: Option<usize>,
         /// Score this file of predictions, {question: answer}, as the official programs do; no model is needed
         #[arg(long, value_name = "FILE")]
         predictions: Option<PathBuf>,
@@ -111,7 +119,25 @@ pub struct OnData {
     json: bool,
 }
 
+fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}
+
 impl OnTask {
+    /// The limits of its sequences: the reference's, but for what is given.
+    fn limits(&self, length: usize) -> Result<Limits> {
+        let usual = Limits::new(length);
+        let Self::Squad { max_question_length, doc_stride, .. } = self else { return Ok(usual) };
+        let question = max_question_length.unwrap_or(usual.question);
+        if max_question_length.is_some() && question.saturating_add(3) >= length {
+            refuse!(
+                "--max-question-length {question} leaves no place for a passage in sequences of {length} tokens: at most {}",
+                length.saturating_sub(4)
+            );
+        }
+        Ok(Limits { question, stride: doc_stride.unwrap_or(usual.stride), ..usual })
+    }
+
     fn parts(&self) -> (TaskSettings, &OnData) {
         let named = |task: String| TaskSettings { task, ..TaskSettings::default() };
         match self {
@@ -191,7 +217,8 @@ struct Answered {
 fn answer(of: &OnTask, usual: Split) -> Result<Answered> {
     let (mut settings, on) = of.parts();
     settings.data = Some(on.data.clone());
-    let on_model = on.model.as_ref().context("by which model? --model names its directory, or a run")?;
+    let on_model =
+        on.model.as_ref().ok_or_else(|| misuse("by which model? --model names its directory, or a run"))?;
     let purpose = Purpose::of(on_model)?;
     let labels = (!purpose.labels.is_empty()).then(|| purpose.labels.clone());
     let mut all = Finetune { task: settings, ..Finetune::default() };
@@ -199,7 +226,7 @@ fn answer(of: &OnTask, usual: Split) -> Result<Answered> {
     all.start.size = Some(look_at(on_model)?.0);
     let mut model = Predictor::load(on_model, task.kind(), on.cpu.device()?)?;
     let longest = all.recipe().max_seq_length.min(model.positions());
-    let limits = Limits::new(on.max_seq_length.unwrap_or(longest).min(model.positions()));
+    let limits = of.limits(on.max_seq_length.unwrap_or(longest).min(model.positions()))?;
     let split = match on.split.as_deref() {
         Some("train") => Split::Train,
         Some("dev") => Split::Dev,
@@ -281,7 +308,7 @@ pub fn evaluate_task(of: &OnTask) -> Result<ExitCode> {
     let Answered { task, examined: Examined { examples, .. }, answers, .. } = &answered;
     let figures = task.score(examples, answers);
     if figures.is_empty() {
-        bail!(
+        refuse!(
             "nothing is known of what is right for these {} examples: `predict` writes the answers to such a set",
             examples.len()
         );
@@ -334,7 +361,8 @@ fn score_predictions(
 
 /// Writes what a model answers as the task's official prediction files.
 pub fn predict_task(of: &OnTask) -> Result<ExitCode> {
-    let out = of.parts().1.out.clone().context("where to? --out names a folder for the prediction files")?;
+    let out = of.parts().1.out.clone();
+    let out = out.ok_or_else(|| misuse("where to? --out names a folder for the prediction files"))?;
     answer(of, Split::Test)?.write(&out)?;
     Ok(ExitCode::Done)
 }

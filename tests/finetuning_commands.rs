@@ -43,7 +43,15 @@ fn what_a_run_proposes_works_as_it_stands() {
     let questions = questions(folder.path(), true);
     let choices = choices(folder.path());
     let kinds: [(&[&str], &Path, &str); 4] = [
-        (&["squad", "--version", "2.0", "--head", "span", "--null-threshold", "-1.5"], &questions, "f1"),
+        (
+            &[
+                &["squad", "--version", "2.0", "--head", "span", "--null-threshold", "-1.5"][..],
+                &["--max-question-length", "6", "--doc-stride", "4"],
+            ]
+            .concat(),
+            &questions,
+            "f1",
+        ),
         (&["race", "--level", "middle"], &choices, "accuracy"),
         (
             &["table", "--text", "text", "--pair", "label", "--label", "value", "--kind", "value"],

@@ -141,8 +141,7 @@ fn recipes_for_small_machines_run() {
         run(&[&data[..], &few].concat()).done();
         assert_eq!(train_events(&scene, name, "loss").last().unwrap().0, 20);
     }
-    run(&["recipes", "show", "no-such"])
-        .complains(ExitCode::Internal, &["there is no recipe", "small-machine"]);
+    run(&["recipes", "show", "no-such"]).complains(ExitCode::Usage, &["there is no recipe", "small-machine"]);
 }
 
 /// A model of the Hub's cache, where huggingface_hub put it: links to files that are called by their hashes.
