@@ -76,7 +76,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::Done);
     }
     let given = Given::parse(arguments.program, &arguments.flags)?;
-    for (flag, reason) in given.explained() {
+    for (flag, reason) in given.explained().chain(given.notes()) {
         tell(format_args!("--{flag}: {reason}"));
     }
     for command in given.commands()? {
@@ -160,6 +160,18 @@ impl Given {
             Fate::Explained(reason) if self.values.contains_key(name) => Some((name, reason)),
             _ => None,
         })
+    }
+
+    /// What a command needs beside what the flags say.
+    fn notes(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let records = "record files want --tokenizer too, the vocabulary that they were made with; or give the text itself";
+        let text = "a model is evaluated on text, or on what prepare made of it: name some that was held out";
+        let is_pretraining = self.program == Program::RunPretraining;
+        let notes = [
+            ("input_file", records, is_pretraining),
+            ("do_eval", text, is_pretraining && self.is("do_eval")),
+        ];
+        notes.into_iter().filter(|note| note.2).map(|(flag, words, _)| (flag, words))
     }
 
     /// What was given; the default where nothing was; `None` where there is none.
@@ -468,6 +480,11 @@ mod tests {
             commands(Program::RunRace, race),
             "albert-train evaluate race --data RACE --level high --model r\n"
         );
+        let words: Vec<String> =
+            ["--input_file=x.tf_record", "--output_dir=o", "--do_eval"].map(String::from).to_vec();
+        let given = Given::parse(Program::RunPretraining, &words).unwrap();
+        assert_eq!(given.notes().map(|(flag, _)| flag).collect::<Vec<_>>(), ["input_file", "do_eval"]);
+        assert_eq!(given.commands().unwrap().len(), 2);
         let data = "--input_file=a.txt,b.txt --output_file=o --vocab_file=v.txt --nodo_whole_word_mask --random_seed=1";
         let expected = commands(Program::CreatePretrainingData, data);
         assert!(
