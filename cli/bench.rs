@@ -246,10 +246,14 @@ impl Measured {
         let StepArguments { preset, seq, batch, optimizer, .. } = arguments;
         let (median, giga) = (self.timing.median(), 1e-9);
         say!(
-            "{preset}, {batch} sequences of {seq} tokens ({} at a time), {}, {optimizer}, {} threads, {}",
+            "{preset}, {batch} sequences of {seq} tokens ({} at a time), {}, {optimizer}, {}, {}",
             pretraining::micro_batch(settings),
             self.precision,
-            self.machine.threads,
+            if self.machine.device == "cpu" {
+                format!("{} threads", self.machine.threads)
+            } else {
+                self.machine.processor.clone()
+            },
             self.machine.isa
         );
         let seconds = &self.timing.seconds;

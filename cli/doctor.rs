@@ -122,13 +122,15 @@ fn kernel_cache() -> Finding {
             Err("neither HOME nor XDG_CACHE_HOME is set: kernels of a GPU are compiled anew at each start"
                 .into())
         }
-        Some(folder) => match std::fs::create_dir_all(&folder) {
-            Ok(()) => Ok(folder.display().to_string()),
-            Err(error) => Err(format!(
-                "{}: {error}; kernels of a GPU are compiled anew at each start: make it writable, or set XDG_CACHE_HOME",
-                folder.display()
-            )),
-        },
+        Some(folder) => {
+            match std::fs::create_dir_all(&folder).and_then(|()| tempfile::tempfile_in(&folder)) {
+                Ok(_) => Ok(folder.display().to_string()),
+                Err(error) => Err(format!(
+                    "{}: {error}; kernels of a GPU are compiled anew at each start: make it writable, or set XDG_CACHE_HOME",
+                    folder.display()
+                )),
+            }
+        }
     };
     Finding { what: "kernel cache", found }
 }

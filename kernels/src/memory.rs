@@ -37,7 +37,7 @@ pub enum DeviceError {
         log: String,
     },
     /// A device that does not work any more.
-    #[error("{device} failed at {what}: {error}; what was computed since the last checkpoint is lost")]
+    #[error("{device} failed at {what}: {error}")]
     Failed {
         /// Which.
         device: String,

@@ -114,20 +114,78 @@ impl Drop for Program {
     }
 }
 
+/// Why an image is not loaded.
+pub(super) struct Refusal {
+    /// What the driver said of the code, if then of the text.
+    of_code: Option<result::DriverError>,
+    /// What it said last.
+    pub error: result::DriverError,
+}
+
+impl Refusal {
+    /// Whether the image is none for this driver, rather than that it cannot load any.
+    pub fn is_of_the_image(&self) -> bool {
+        use driver::CUresult as Said;
+        matches!(
+            self.error.0,
+            Said::CUDA_ERROR_NO_BINARY_FOR_GPU
+                | Said::CUDA_ERROR_INVALID_IMAGE
+                | Said::CUDA_ERROR_INVALID_PTX
+                | Said::CUDA_ERROR_UNSUPPORTED_PTX_VERSION
+        )
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the driver does not load it: {}", self.error)?;
+        if let Some(of_code) = &self.of_code {
+            write!(f, " (as text; as code: {of_code})")?;
+        }
+        if self.error.0 != driver::CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION {
+            return Ok(());
+        }
+        let (mut major, mut minor, mut version) = (0, 0, 0);
+        // SAFETY: the calls write integers.
+        unsafe {
+            let _ = sys::nvrtcVersion(&mut major, &mut minor);
+            let _ = driver::cuDriverGetVersion(&mut version);
+        }
+        let (of_driver, part) = (version / 1000, version % 1000 / 10);
+        write!(
+            f,
+            "; NVRTC {major}.{minor} is newer than the driver's CUDA {of_driver}.{part}: install a newer driver, or \
+             NVRTC {of_driver}"
+        )
+    }
+}
+
 impl Image {
-    /// Loads it into the current context: the code if the driver takes it, else the text.
+    /// Bytes of the longer form.
+    pub fn bytes(&self) -> usize {
+        self.cubin.len().max(self.ptx.len())
+    }
+
+    /// Loads it into the current context: the code, or the text where the driver says that the code is none for it.
     ///
     /// # Errors
-    /// What the driver said of the text.
-    pub fn load(&self) -> Result<driver::CUmodule, result::DriverError> {
+    /// What the driver said of the code, where it takes neither, and of the text.
+    pub fn load(&self) -> Result<driver::CUmodule, Refusal> {
+        use driver::CUresult::{
+            CUDA_ERROR_INVALID_IMAGE, CUDA_ERROR_NO_BINARY_FOR_GPU, CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
+        };
+        let none_for_it =
+            [CUDA_ERROR_NO_BINARY_FOR_GPU, CUDA_ERROR_INVALID_IMAGE, CUDA_ERROR_UNSUPPORTED_PTX_VERSION];
         // SAFETY: both are complete images, as the compiler wrote them.
-        unsafe {
-            if !self.cubin.is_empty()
-                && let Ok(module) = result::module::load_data(self.cubin.as_ptr().cast())
-            {
-                return Ok(module);
-            }
-            result::module::load_data(self.ptx.as_ptr().cast())
-        }
+        let load = |image: &[u8]| unsafe { result::module::load_data(image.as_ptr().cast()) };
+        let of_code = match self.cubin.as_slice() {
+            [] => None,
+            code => match load(code) {
+                Ok(module) => return Ok(module),
+                Err(error) if none_for_it.contains(&error.0) => Some(error),
+                Err(error) => return Err(Refusal { of_code: None, error }),
+            },
+        };
+        load(&self.ptx).map_err(|error| Refusal { of_code, error })
     }
 }

@@ -73,6 +73,21 @@ pub enum Unavailable {
         /// What it said.
         error: String,
     },
+    /// Memory that is not there for what every run needs.
+    #[error(
+        "{name} has no {} MiB of memory left ({} of its {} MiB are free): end what else runs on it (`nvidia-smi` lists it)",
+        needed >> 20, free >> 20, total >> 20
+    )]
+    Memory {
+        /// The GPU.
+        name: String,
+        /// Bytes needed.
+        needed: usize,
+        /// Bytes free.
+        free: usize,
+        /// Bytes it has.
+        total: usize,
+    },
     /// A driver and no device.
     #[error("the NVIDIA driver finds no GPU (CUDA_VISIBLE_DEVICES is {visible})")]
     NoDevice {

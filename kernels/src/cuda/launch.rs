@@ -281,9 +281,20 @@ fn load(program: Program<'_>, precision: &str, capability: (i32, i32)) -> Result
     let mut defines = vec![format!("ACTIVATION_BF16={}", i32::from(precision == "bf16"))];
     defines.extend(program.defines.iter().map(|(name, value)| format!("{name}={value}")));
     let source = Source { name: program.name, text: program.source, defines, capability };
-    source.image()?.load().map_err(|error| DeviceError::Compile {
-        program: program.name.to_owned(),
-        log: format!("the driver does not load it: {error}"),
+    let image = source.image()?;
+    image.load().map_err(|refusal| match refusal.error.0 {
+        sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
+            let (free, total) = result::mem_get_info().unwrap_or_default();
+            DeviceError::OutOfDeviceMemory { bytes: image.bytes(), free, total }
+        }
+        _ if refusal.is_of_the_image() => {
+            DeviceError::Compile { program: program.name.to_owned(), log: refusal.to_string() }
+        }
+        _ => DeviceError::Failed {
+            device: "the GPU".into(),
+            what: format!("loading the kernels of `{}`", program.name),
+            error: refusal.error.to_string(),
+        },
     })
 }
 

@@ -112,7 +112,14 @@ impl Cuda {
         let shared_memory = context.attribute(optional).map_err(failed)? as usize;
         // SAFETY: so many bytes are allocated, by the context that was just made current.
         let workspace = unsafe {
-            let address = result::malloc_sync(products::WORKSPACE).map_err(failed)?;
+            let address = result::malloc_sync(products::WORKSPACE).map_err(|error| match error.0 {
+                sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
+                    let (free, total) = result::mem_get_info().unwrap_or_default();
+                    let name = found.name.clone();
+                    Unavailable::Memory { name, needed: products::WORKSPACE, free, total }
+                }
+                _ => failed(error),
+            })?;
             Buffer::new(address, products::WORKSPACE, stream.clone())
         };
         let products = Products::new(workspace)

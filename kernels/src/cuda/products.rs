@@ -134,6 +134,18 @@ impl Product {
     }
 }
 
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [rows, columns, depth] = self.sizes;
+        let [factors, result] = self.numbers;
+        write!(
+            f,
+            "{rows} x {columns}, sums of {depth}, {factors:?} to {result:?}, epilogue {}",
+            self.epilogue
+        )
+    }
+}
+
 /// What an address is a multiple of, up to what the library asks about; of nothing, that.
 fn alignment(address: Address) -> u32 {
     const MOST: u32 = 256;
@@ -249,10 +261,9 @@ impl Products {
     }
 }
 
-/// Whether the library says that it cannot, rather than that something is broken.
+/// Whether the library says that it cannot, rather than that something is broken or asked for wrongly.
 fn refused<T>(result: &Result<T, result::CublasError>) -> bool {
-    let cannot = [Status::CUBLAS_STATUS_NOT_SUPPORTED, Status::CUBLAS_STATUS_INVALID_VALUE];
-    result.as_ref().err().is_some_and(|error| cannot.contains(&error.0))
+    result.as_ref().err().is_some_and(|error| error.0 == Status::CUBLAS_STATUS_NOT_SUPPORTED)
 }
 
 impl Drop for Products {
@@ -338,6 +349,16 @@ impl Drop for Wish {
 }
 
 impl Cuda {
+    /// The products for which the library had no way, in words: kernels of our own did them, and are slower. Those that had a
+    /// way without an epilogue are among them.
+    pub fn refused_products(&self) -> Vec<String> {
+        let ways = self.products.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = ways.iter().filter(|(_, way)| way.is_none());
+        let mut refused: Vec<_> = refused.map(|(shape, _)| shape.to_string()).collect();
+        refused.sort();
+        refused
+    }
+
     /// Does a product, if the library has a way; whether it had one. What goes wrong besides is kept, and reported by
     /// [`Backend::status`](crate::Backend::status).
     pub(crate) fn product(&self, product: &Product) -> bool {

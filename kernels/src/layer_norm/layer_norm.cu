@@ -214,7 +214,7 @@ __device__ __forceinline__ void backward(const activation* __restrict__ sum, con
   }
   if constexpr (SHARES) {
     __syncthreads();
-    for (int i = threadIdx.x; i < 2 * WIDTH; i += THREADS) partial[i] = columns[0][i];
+    for (int i = threadIdx.x; i < 2 * WIDTH; i += THREADS) partial[i] = columns[i / WIDTH][i % WIDTH];
   }
 }
 

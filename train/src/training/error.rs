@@ -28,7 +28,7 @@ pub enum TrainError {
     #[error(transparent)]
     Run(#[from] RunError),
     /// The device failed.
-    #[error(transparent)]
+    #[error("{0}; what was computed since the last checkpoint is lost")]
     Device(#[from] DeviceError),
     /// A checkpoint could not be saved or loaded.
     #[error(transparent)]
@@ -158,7 +158,7 @@ pub enum SessionError {
     Refused(#[from] DeviceError),
     /// A GPU that cannot be used.
     #[error(
-        "device {device} was asked for: {reason}\n  help: --device cpu computes on the processor; `albert-train doctor` looks at the whole machine"
+        "{device} cannot be used: {reason}\n  help: --device cpu computes on the processor; `albert-train doctor` looks at the whole machine"
     )]
     Gpu {
         /// What was asked for.
