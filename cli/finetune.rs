@@ -10,6 +10,7 @@ use train::exit::ExitCode;
 use train::files::{Disk, replace};
 use train::finetuning::tasks::{GLUE, STORIES};
 use train::finetuning::{FinetuningJob, SeedSummary, Split, Task, look_at, task};
+use train::hub::is_of_hub;
 use train::training::Metrics;
 use train::visible::visible;
 
@@ -118,11 +119,11 @@ impl Common {
     }
 }
 
-/// Whether there is a model to look at: a path, or the beginning of the names of a checkpoint's files.
+/// Whether there is a model to look at: one of the Hub, a path, or the beginning of the names of a checkpoint's files.
 fn is_there(model: &Path) -> bool {
     let mut index = model.as_os_str().to_owned();
     index.push(".index");
-    model.exists() || Path::new(&index).exists()
+    is_of_hub(model) || model.exists() || Path::new(&index).exists()
 }
 
 /// All of GLUE's tasks that are trained, one after the other.

@@ -175,6 +175,17 @@ fn a_model_of_the_hubs_cache_is_read_in_place() {
         "{}",
         String::from_utf8_lossy(&found.stderr)
     );
+    let recipe = |model: &str| {
+        let mut command = crate::program::program();
+        let shown = ["finetune", "stories", "--print-config", "--model", model];
+        command.args(shown).env("HF_HUB_CACHE", scene.path("cache"));
+        let shown = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let is_path = |line: &&str| line.starts_with("model = ");
+        shown.lines().filter(|line| !is_path(line)).map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let expected = recipe(&scene.arg("model"));
+    assert!(expected.contains("the model's width"), "{expected}");
+    assert_eq!(recipe("hf:me/mine"), expected);
     let missing = of("hf:me/other");
     assert_eq!(missing.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("hf download me/other"));

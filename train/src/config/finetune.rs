@@ -363,6 +363,9 @@ impl Settings for Finetune {
         DeviceSettings::KEYS,
     ];
 
+    const LENGTHS: &'static [(&'static str, &'static [u64])] =
+        &[("training.steps", &[]), ("training.epochs", &[])];
+
     fn implied(&self) -> Vec<Implied> {
         let recipe = self.recipe();
         let reason = || format!("recipe {}", recipe.name);

@@ -70,6 +70,10 @@ pub trait Settings: Clone + Default + PartialEq + Serialize + DeserializeOwned {
     /// Every key with a line of help, in the order in which they are shown, in pieces that kinds of settings share.
     const KEYS: &'static [&'static [KeyHelp]];
 
+    /// Keys that each say how long a run is, of which the highest layer's counts; and the values that a file which was saved
+    /// with all keys has where nobody chose them.
+    const LENGTHS: &'static [(&'static str, &'static [u64])];
+
     /// Keys that came with a later version, and what a run was begun with whose saved settings do not say: it goes on so.
     const BEFORE: &'static [(&'static str, bool)] = &[];
 

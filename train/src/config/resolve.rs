@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::mem::discriminant;
 
 use serde_json::Value;
 
@@ -37,7 +38,10 @@ impl<S: Settings> Layers<S> {
             let (key, source) = (assignment.key, assignment.source.clone());
             match read::<S>(&defaults, assignment) {
                 Ok(Value::Null) => drop(chosen.remove(key)),
-                Ok(value) => drop(chosen.insert(key, (value, source))),
+                Ok(value) => {
+                    problems.extend(take_back_lengths::<S>(&mut chosen, key, &value, &source));
+                    chosen.insert(key, (value, source));
+                }
                 Err(problem) => problems.push(problem),
             }
         }
@@ -102,6 +106,43 @@ impl<S: Settings> Resolved<S> {
             .map(|(key, _)| (*key, to_toml_value(&ours[*key]), to_toml_value(&theirs[*key])))
             .collect()
     }
+}
+
+/// Takes back what lower layers said of the length of the run by other keys than `key`; a problem if its own layer did.
+fn take_back_lengths<S: Settings>(
+    chosen: &mut BTreeMap<&'static str, (Value, Source)>,
+    key: &str,
+    value: &Value,
+    source: &Source,
+) -> Option<Problem> {
+    let usual = S::LENGTHS.iter().find(|(length, _)| *length == key)?.1;
+    let is_among = |value: &Value, usual: &[u64]| value.as_u64().is_some_and(|value| usual.contains(&value));
+    let mut problem = None;
+    for (other, usual_of_other) in S::LENGTHS.iter().filter(|(length, _)| *length != key) {
+        let Some((before, from)) = chosen.get(other) else { continue };
+        if discriminant(from) == discriminant(source) {
+            // A file that was saved has a value for every key.
+            let is_of_all = match source {
+                Source::File { noted, .. } => {
+                    noted.is_some() || is_among(value, usual) || is_among(before, usual_of_other)
+                }
+                _ => false,
+            };
+            if is_of_all {
+                continue;
+            }
+            let flags =
+                S::LENGTHS.iter().map(|(key, _)| format!("--{}", key.trim_start_matches("training.")));
+            problem = Some(Problem {
+                code: "value",
+                message: format!("`{key}`: the length of the run is said more than once, by `{other}` too"),
+                source: Some(source.clone()),
+                help: Some(format!("give one of {}", flags.collect::<Vec<_>>().join(", "))),
+            });
+        }
+        chosen.remove(other);
+    }
+    problem
 }
 
 /// Fills in what the values imply until nothing more follows.

@@ -159,6 +159,32 @@ fn numbers_and_switches_are_read_as_people_write_them() {
 }
 
 #[test]
+fn the_highest_layer_that_says_a_length_says_all_of_it() {
+    let of = |file: &str, flags: &[&str]| {
+        let mut layers = Layers::<Pretrain>::new();
+        layers.toml(&format!("data.train = 'x'\n{file}"), "run.toml".as_ref());
+        flags.iter().for_each(|name| layers.flag(&format!("training.{name}"), &format!("--{name}"), &["2"]));
+        layers.resolve().map(|resolved| {
+            let TrainingSettings { steps, epochs, tokens, .. } = resolved.settings.training;
+            (steps, epochs, tokens)
+        })
+    };
+    assert_eq!(of("training.steps = 800", &["epochs"]), Ok((125_000, Some(2.0), None)));
+    assert_eq!(of("training.epochs = 3", &["tokens"]), Ok((125_000, None, Some(2))));
+    assert_eq!(of("training.epochs = 3", &["steps"]), Ok((2, None, None)));
+    assert_eq!(of("training.steps = 125000\ntraining.epochs = 3", &[]), Ok((125_000, Some(3.0), None)));
+    for twice in [of("", &["steps", "epochs"]), of("training.steps = 8\ntraining.epochs = 3", &[])] {
+        let error = twice.unwrap_err().to_string();
+        assert!(error.contains("more than once") && error.contains("--epochs, --tokens"), "{error}");
+    }
+    let mut layers = Layers::<Finetune>::new();
+    layers.toml("task.task = 'mrpc'\ntraining.steps = 800", "mrpc.toml".as_ref());
+    layers.flag("training.epochs", "--epochs", &["2"]);
+    let resolved = layers.resolve().unwrap();
+    assert_eq!((resolved.settings.training.steps, resolved.settings.training.epochs), (None, Some(2.0)));
+}
+
+#[test]
 fn sequences_are_as_long_as_the_model_allows() {
     let length = |toml: &str| {
         let resolved = resolve(toml).unwrap();

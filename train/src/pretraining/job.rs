@@ -58,7 +58,7 @@ impl Job<Pretrain> for PretrainingJob {
     }
 
     fn options(&self, settings: &Pretrain, data: &RunData) -> TrainerOptions {
-        let settings = settings.of_length(data.training.epoch(0).samples(), data.training.tokens());
+        let settings = settings.of_length(|| data.training.epoch(0).samples(), || data.training.tokens());
         let training = &settings.training;
         TrainerOptions {
             steps: training.steps,

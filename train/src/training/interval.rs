@@ -100,6 +100,11 @@ impl Interval {
         worst.filter(|_| !is_silent)
     }
 
+    /// Forgets all steps: they are done again from an earlier one.
+    pub fn begin_again(&mut self) {
+        *self = Self { is_warm: self.is_warm, ..Self::default() };
+    }
+
     /// The steps since the last time as a `train` event of `step`, and how much of their time was spent waiting for data:
     /// all of it and the share.
     ///
@@ -177,6 +182,10 @@ mod tests {
         let found = interval.add(&outcome(8.5, 0.5), TIME).expect("6.5 standard deviations");
         assert_eq!((found.figure, found.value, found.mean, found.zscore), ("loss", 8.5, 2.0, 6.5));
         assert_eq!(interval.add(&outcome(80.0, 0.5), TIME), None, "it was told of a moment ago");
+        // Steps that were given up are compared with nothing.
+        interval.begin_again();
+        assert_eq!((interval.sum.steps, interval.is_warm), (0, true));
+        assert_eq!(interval.add(&outcome(80.0, 0.5), TIME), None);
         // A loss near nothing, of which one example is hard.
         let mut interval = Interval::default();
         let small = |n: usize| outcome(if n.is_multiple_of(2) { 0.01 } else { 0.03 }, 0.5);

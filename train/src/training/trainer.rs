@@ -422,6 +422,7 @@ impl Trainer {
         let from = self.state.step;
         let guard = std::mem::take(&mut self.state.guard);
         self.state = TrainingState { guard, ..checkpoint.state };
+        self.interval.begin_again();
         self.record(Event::new(RESUME).at(to).with("rolled_back_from", from));
         (self.observe)(TrainEvent::RolledBack { from, to });
         self.take_up_best()?;

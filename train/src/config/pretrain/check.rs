@@ -6,7 +6,7 @@ use kernels::cpu::Isa;
 
 use super::super::nearest::abridged;
 use super::super::{Interval, Objections, Settings, Span, most_threads};
-use super::{BUILT_IN_STEPS, DeviceSettings, LearningSettings, Pretrain, TrainingSettings};
+use super::{DeviceSettings, LearningSettings, Pretrain, TrainingSettings};
 use crate::data::DataError;
 use crate::run::checkpoint::MIN_KEEP;
 
@@ -121,15 +121,6 @@ impl Pretrain {
         let passes = epochs.unwrap_or(1.0);
         objections.require(passes > 0.0 && passes <= 1e6, "training.epochs", passes, "more than 0");
         objections.require(tokens != Some(0), "training.tokens", 0, "at least 1");
-        let is_usual = [TrainingSettings::default().steps, BUILT_IN_STEPS].contains(&steps);
-        let lengths = [epochs.is_some(), tokens.is_some(), !is_usual];
-        if lengths.iter().filter(|&&is_given| is_given).count() > 1 {
-            objections.add(
-                if tokens.is_some() { "training.tokens" } else { "training.epochs" },
-                "the length of the run is said more than once",
-                "give one of --steps, --epochs and --tokens",
-            );
-        }
         objections.require(
             batch <= MOST_SEQUENCES,
             "training.batch",

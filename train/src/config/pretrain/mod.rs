@@ -49,15 +49,16 @@ impl Pretrain {
         }
     }
 
-    /// The same settings with the steps of a run whose data have so many samples and tokens in a pass.
-    pub fn of_length(&self, samples: u64, tokens: u64) -> Self {
+    /// The same settings with the steps of a run whose data have so many samples and tokens in a pass. Both are counted only
+    /// where they are needed: all of the data are looked at for it.
+    pub fn of_length(&self, samples: impl FnOnce() -> u64, tokens: impl FnOnce() -> u64) -> Self {
         let mut settings = self.clone();
         let passes = match (self.training.epochs, self.training.tokens) {
             (None, None) => return settings,
             (Some(epochs), _) => epochs,
-            (None, Some(wanted)) => wanted as f64 / tokens.max(1) as f64,
+            (None, Some(wanted)) => wanted as f64 / tokens().max(1) as f64,
         };
-        let steps = (passes * samples as f64 / self.training.batch as f64).ceil();
+        let steps = (passes * samples() as f64 / self.training.batch as f64).ceil();
         settings.training.steps = (steps as u64).max(1);
         settings
     }
@@ -193,6 +194,12 @@ impl Settings for Pretrain {
         DeviceSettings::KEYS,
     ];
 
+    const LENGTHS: &'static [(&'static str, &'static [u64])] = &[
+        ("training.steps", &[DEFAULT_STEPS, BUILT_IN_STEPS]),
+        ("training.epochs", &[]),
+        ("training.tokens", &[]),
+    ];
+
     const BEFORE: &'static [(&'static str, bool)] = &[("training.gather_last_layer", false)];
 
     fn implied(&self) -> Vec<Implied> {
@@ -282,6 +289,8 @@ const BUILT_IN: &[(&str, BuiltIn)] = &[
     ("training.eval_sequences", BuiltIn::Count(512)),
 ];
 
+/// Steps of a run that nobody gave a length.
+const DEFAULT_STEPS: u64 = 125_000;
 /// Steps of the built-in run.
 const BUILT_IN_STEPS: u64 = 4000;
 /// Most tokens of a sequence of the built-in run.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::super::{Device, Interval, KeyHelp, Span};
+use super::DEFAULT_STEPS;
 use crate::data::{Format, Reading};
 use crate::optimization::{OptimizerKind, OptimizerSettings};
 
@@ -155,7 +156,7 @@ pub struct TrainingSettings {
 impl Default for TrainingSettings {
     fn default() -> Self {
         TrainingSettings {
-            steps: 125_000,
+            steps: DEFAULT_STEPS,
             epochs: None,
             tokens: None,
             batch: 256,
