@@ -35,7 +35,7 @@ fn step(criterion: &mut Criterion) {
             bencher.iter(|| {
                 learner.gradient(&batch, number).expect("a batch that fits");
                 number += 1;
-                learner.update(&optimizer.update(number, 1e-5));
+                learner.update(&optimizer.update(number, 1e-5)).expect("a device that works");
             });
         });
     }

@@ -91,6 +91,7 @@ fn allocates_nothing(albert: &Albert, capacity: Capacity, batch: &Batch, precisi
             clip_norm: 1.0,
             bias_correction: None,
         });
+        let applied = applied.expect("a device that works");
         assert!(applied.applied && applied.gradient_norm > 0.0);
     };
     (0..3).for_each(&mut step);

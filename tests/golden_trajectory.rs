@@ -146,7 +146,8 @@ impl Trajectory {
             let lr = schedule.at(expected.step);
             assert!((lr - expected.lr).abs() <= 1e-15, "{}: learning rate", expected.step);
             let losses = LOSSES.map(|output| runtime.output(plan, output)[0]);
-            let applied = runtime.update(&optimizer.update(expected.step + 1, lr));
+            let applied =
+                runtime.update(&optimizer.update(expected.step + 1, lr)).expect("a device that works");
             assert!(applied.applied);
             watch(expected, losses, applied.gradient_norm);
         }

@@ -85,7 +85,7 @@ fn state_after_training(threads: usize, precision: Precision) -> Vec<Vec<f32>> {
     let mut learner = learner(config(|_| {}), threads, precision);
     for step in 0..5 {
         learner.gradient(&[batch(&LENGTHS, &LENGTHS, step).into_inputs()], step).expect("a batch that fits");
-        learner.update(&update(0.01));
+        learner.update(&update(0.01)).expect("a device that works");
     }
     let states = [State::Values, State::Gradients, State::FirstMoments, State::SecondMoments];
     states.map(|state| learner.runtime().read(state)).to_vec()
@@ -202,13 +202,13 @@ fn what_is_not_finite_changes_nothing() {
         let batch = [batch(&LENGTHS, &LENGTHS, 3).into_inputs()];
         let states = [State::Values, State::FirstMoments, State::SecondMoments];
         learner.gradient(&batch, 0).expect("a batch that fits");
-        let applied = learner.update(&update(0.01));
+        let applied = learner.update(&update(0.01)).expect("a device that works");
         assert!(applied.applied && applied.gradient_norm > 0.0, "{applied:?}");
         let before = states.map(|state| learner.runtime().read::<f32>(state));
         let mut gradients = learner.runtime().read::<f32>(State::Gradients);
         gradients[7] = f32::NAN;
         learner.runtime().write(State::Gradients, &gradients);
-        assert!(!learner.update(&update(0.01)).applied);
+        assert!(!learner.update(&update(0.01)).expect("a device that works").applied);
         assert!(before == states.map(|state| learner.runtime().read::<f32>(state)), "{precision}");
         // The loss alone, with gradients that are fine.
         let mut poisoned = before[0].clone();
@@ -218,7 +218,7 @@ fn what_is_not_finite_changes_nothing() {
         gradients[7] = 0.0;
         learner.runtime().write(State::Gradients, &gradients);
         learner.set_values(&before[0]);
-        let applied = learner.update(&update(0.01));
+        let applied = learner.update(&update(0.01)).expect("a device that works");
         assert!(!applied.applied && applied.gradient_norm.is_finite(), "{applied:?}");
         assert!(before == states.map(|state| learner.runtime().read::<f32>(state)), "{precision}");
     }
@@ -240,7 +240,9 @@ fn learn_by_heart(precision: Precision) {
     let mut last = first;
     for step in 0..300 {
         let outcome = learner.gradient(&batch, step).expect("a batch that fits");
-        learner.update(&Update { rule: Rule::AdamW, bias_correction: Some(step + 1), ..update(3e-3) });
+        learner
+            .update(&Update { rule: Rule::AdamW, bias_correction: Some(step + 1), ..update(3e-3) })
+            .expect("a device that works");
         last = outcome.loss;
     }
     assert!(first > 5.0 && last < 0.3, "{precision}: {first} to {last}");

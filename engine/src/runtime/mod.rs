@@ -141,7 +141,8 @@ impl Runtime {
     /// Takes a plan and makes room for it. All plans of a runtime share one arena.
     ///
     /// # Errors
-    /// If the plan does not fit into the device's memory; the runtime stays as it was.
+    /// If the plan does not fit into the device's memory; then it is as if it had not been asked for, but what the last run computed
+    /// is gone.
     ///
     /// # Panics
     /// If the plan was made in another precision or over other parameters.
@@ -195,6 +196,14 @@ impl Runtime {
     /// As [`Self::output`], and if the output is none of integers.
     pub fn read_indices(&self, plan: PlanId, name: &str, into: &mut Vec<i32>) {
         on_device!(&self.0, on => on.read_indices(plan, name, into));
+    }
+
+    /// Whether runs like an earlier one are recorded and repeated, which makes the first two of them slower than others.
+    pub fn records(&self) -> bool {
+        fn records<B: Backend, P: kernels::Precision>(_: &On<B, P>) -> bool {
+            B::RECORDS
+        }
+        on_device!(&self.0, on => records(on))
     }
 
     /// Whether the device has done all that it was asked for: after a first failure it does nothing any more, and what is read
@@ -265,7 +274,10 @@ impl Runtime {
     /// One optimizer step with the gradients as they are: their norm is taken, they are clipped, and parameters and moments
     /// change, unless the norm or the loss, summed over the runs since [`Self::zero_gradients`], is not finite: then nothing
     /// does.
-    pub fn update(&mut self, update: &Update) -> Applied {
+    ///
+    /// # Errors
+    /// If the device has failed: what it holds is worth nothing then.
+    pub fn update(&mut self, update: &Update) -> Result<Applied, DeviceError> {
         on_device!(&mut self.0, on => on.update(update))
     }
 

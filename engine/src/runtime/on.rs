@@ -55,7 +55,6 @@ impl<R> Loaded<R> {
 
 /// A runtime on one backend, in one precision.
 pub(super) struct On<B: Backend, P: kernels::Precision> {
-    pub backend: B,
     pub parameters: Arc<Parameters>,
     pub segments: Vec<Segment>,
     pub masters: Buffer<B>,
@@ -83,6 +82,8 @@ pub(super) struct On<B: Backend, P: kernels::Precision> {
     /// Whether activations are rounded to bf16 where they are stored: see `Runtime::in_precision`.
     pub rounds: bool,
     pub precision: std::marker::PhantomData<P>,
+    /// Last, so that it is dropped last: recordings call its kernels, and buffers are its memory.
+    pub backend: B,
 }
 
 impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
@@ -116,7 +117,8 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
 
     pub(super) fn load(&mut self, plan: Plan) -> Result<PlanId, DeviceError> {
         assert!(Arc::ptr_eq(&plan.parameters, &self.parameters), "a plan works on its runtime's parameters");
-        if plan.trains && B::Memory::bytes(&self.gradients) == 0 {
+        let begins_to_train = plan.trains && B::Memory::bytes(&self.gradients) == 0;
+        if begins_to_train {
             let size = self.parameters.buffer_length() * size_of::<P::Master>();
             let [gradients, first, second] = [(); 3].map(|()| self.backend.allocate(size));
             (self.gradients, self.first_moments, self.second_moments) = (gradients?, first?, second?);
@@ -130,7 +132,12 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
             match self.backend.allocate(plan.arena_size) {
                 Ok(arena) => self.arena = arena,
                 Err(refused) => {
-                    self.arena = self.backend.allocate(present)?;
+                    if begins_to_train {
+                        let nothing = [(); 3].map(|()| Buffer::<B>::default());
+                        [self.gradients, self.first_moments, self.second_moments] = nothing;
+                    }
+                    // Should even this be refused, the next run asks again.
+                    self.arena = self.backend.allocate(present).unwrap_or_default();
                     return Err(refused);
                 }
             }
@@ -168,6 +175,10 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
 
     pub(super) fn run(&mut self, id: PlanId, bindings: &Bindings<'_>) -> Result<(), RunError> {
         self.ran = None;
+        let size = self.plans[id.0].plan.arena_size;
+        if size > B::Memory::bytes(&self.arena) {
+            self.arena = self.backend.allocate(size)?;
+        }
         let loaded = &mut self.plans[id.0];
         let Loaded { plan, lengths, .. } = loaded;
         take_lengths(plan, bindings, lengths)?;

@@ -2,7 +2,7 @@
 
 use kernels::memory::Memory;
 use kernels::optimizer::{Norm, Operands, Update};
-use kernels::{Kernels, Real};
+use kernels::{DeviceError, Kernels, Real};
 
 use super::on::On;
 
@@ -42,7 +42,7 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
         }
     }
 
-    pub(super) fn update(&mut self, update: &Update) -> Applied {
+    pub(super) fn update(&mut self, update: &Update) -> Result<Applied, DeviceError> {
         self.take_norm();
         let (backend, gradients) = (&self.backend, &self.gradients);
         let (norm, loss) = (&self.norm, &self.loss);
@@ -67,6 +67,8 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
         let loss: &mut [u8] = &mut bytemuck::cast_slice_mut(&mut loss)[..size_of::<P::Master>()];
         self.backend.download(&self.loss, 0, loss);
         let loss: &[P::Master] = bytemuck::cast_slice(loss);
-        Applied { gradient_norm, applied: update.gradient_scale(gradient_norm, loss[0].to_f64()).is_some() }
+        self.backend.status()?;
+        let applied = update.gradient_scale(gradient_norm, loss[0].to_f64()).is_some();
+        Ok(Applied { gradient_norm, applied })
     }
 }

@@ -250,9 +250,10 @@ impl Backend for Cuda {
         }
         let address = to.address(at, from.len());
         self.attempt(|| {
-            // SAFETY: the bytes lie inside the buffer; memory that is not pinned is read before the call returns.
+            // SAFETY: the bytes lie inside the buffer, and `from` is borrowed until the copy has been waited for.
             unsafe { result::memcpy_htod_async(address, from, self.stream.cu_stream()) }
-                .map_err(|error| self.driver_failed("a copy to the GPU", error))
+                .map_err(|error| self.driver_failed("a copy to the GPU", error))?;
+            self.wait()
         });
     }
 

@@ -109,7 +109,7 @@ pub fn time_steps(
         }
         let start = Instant::now();
         learner.gradient(micro_batches, step)?;
-        learner.update(&optimizer.update(step + 1, LEARNING_RATE));
+        learner.update(&optimizer.update(step + 1, LEARNING_RATE))?;
         if step >= WARM_UP {
             seconds.push(start.elapsed().as_secs_f64());
         }

@@ -143,7 +143,10 @@ impl Learner {
     }
 
     /// Changes the parameters along the gradient that was computed last, unless that or its loss is not finite.
-    pub fn update(&mut self, update: &Update) -> Applied {
+    ///
+    /// # Errors
+    /// If the device has failed.
+    pub fn update(&mut self, update: &Update) -> Result<Applied, DeviceError> {
         self.runtime.update(update)
     }
 

@@ -148,7 +148,6 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
             let note = "note: micro-batches of another size (or another --recompute, in bf16) from here on: results may differ in the last bits";
             watch(TrainEvent::Said(note));
         }
-        self.directory.note_machine(self.machine.clone())?;
         let result = self.work(watch);
         let (status, reason) = match &result {
             Ok(Ended::Finished { .. }) => (Status::Finished, "all steps are done".to_owned()),
@@ -190,6 +189,8 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
             Ok(loaded) => loaded?,
             Err(reason) => return Ok(stopped(watch, reason, "nothing was changed")),
         };
+        // Only now: what a session computes on that ends before is nothing that the next has to go on with.
+        self.directory.note_machine(self.machine.clone())?;
         self.warn_of_little_room(&trainer, watch)?;
         watch(TrainEvent::Begun { task: trainer.objective.name(), steps: trainer.options.steps });
         let finished = trainer.run();

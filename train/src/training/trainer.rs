@@ -181,8 +181,8 @@ impl Trainer {
                 let scale = update.gradient_scale(outcome.gradient_norm, outcome.loss).unwrap_or(1.0);
                 let clipped_norm = scale * outcome.gradient_norm;
                 match self.state.guard.judge(step, outcome.loss, clipped_norm) {
+                    Action::Apply if !self.learner.update(&update)?.applied => self.skip(&outcome),
                     Action::Apply => {
-                        self.learner.update(&update);
                         self.state.updates = self.state.updates.map(|updates| updates + 1);
                         self.state.tokens += outcome.tokens;
                         let time = StepTime { whole: start.elapsed(), waiting: waited };
