@@ -1,11 +1,11 @@
 //! `albert-train report`: runs as a page to look at.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
 use train::exit::ExitCode;
-use train::report::{FILE, RunRecord, find_runs, write_to};
+use train::report::{FILE, RunRecord, find_runs, page, write_to};
 use train::run::directory::DirectoryError;
 
 use crate::output::{say, tell};
@@ -32,6 +32,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         [run] => run.folder.join(FILE),
         _ => FILE.into(),
     });
+    if out == Path::new("/dev/stdout") {
+        say!("{}", page(&records).trim_end());
+        return Ok(ExitCode::Done);
+    }
     write_to(&out, &records).with_context(|| format!("cannot write {}", out.display()))?;
     tell(format_args!("written: the report of {}", count(records.len())));
     say!("{}", train::visible::visible(&out.to_string_lossy()));

@@ -105,12 +105,24 @@ impl Write for Writer<'_> {
 /// Replaces a small file as one indivisible, durable act: written beside, synced, renamed, directory synced.
 /// Readers see the old content or the new, never a part.
 pub fn replace(files: &dyn Files, path: &Path, content: &[u8]) -> io::Result<()> {
-    let beside = beside(path);
+    replace_by(files, path, path, content)
+}
+
+/// [`replace`] for a file that several processes may replace at once: each writes beside it under a name of its own.
+pub fn replace_shared(files: &dyn Files, path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    replace_by(files, path, &path.with_file_name(name), content)
+}
+
+/// Replaces `path` by a file that is written [`beside`] `own`.
+fn replace_by(files: &dyn Files, path: &Path, own: &Path, content: &[u8]) -> io::Result<()> {
+    let beside = beside(own);
     let write = || -> io::Result<()> {
-        let mut file = create_beside(files, path)?;
+        let mut file = create_beside(files, own)?;
         files.write(&mut file, content)?;
         files.sync(&file, &beside)?;
-        put_in_place(files, path)
+        rename_for_good(files, &beside, path)
     };
     if let Err(error) = write() {
         // A full disk must not stay full of our remains; if this fails too, the first error is the one to tell.
@@ -122,7 +134,11 @@ pub fn replace(files: &dyn Files, path: &Path, content: &[u8]) -> io::Result<()>
 
 /// Lets the file [`beside`] `path`, written and synced, take its place, for good.
 pub fn put_in_place(files: &dyn Files, path: &Path) -> io::Result<()> {
-    files.rename(&beside(path), path)?;
+    rename_for_good(files, &beside(path), path)
+}
+
+fn rename_for_good(files: &dyn Files, from: &Path, path: &Path) -> io::Result<()> {
+    files.rename(from, path)?;
     files.sync_dir(match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),

@@ -11,8 +11,8 @@ mod record;
 mod sparkline;
 mod verdict;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::Path;
 
 pub use export::csv;
 pub use page::page;
@@ -35,17 +35,59 @@ pub fn write(folder: &Path) -> io::Result<()> {
 /// Writes a report of several runs, whole or not at all. A file that is there is replaced if it is a report.
 ///
 /// # Errors
-/// If the file cannot be written, or is something else.
-pub fn write_to(path: &PathBuf, runs: &[RunRecord]) -> io::Result<()> {
-    /// A report begins with its mark.
-    const BEGINNING: usize = 1 << 10;
-    if let Ok(before) = std::fs::read(path)
-        && !String::from_utf8_lossy(&before[..before.len().min(BEGINNING)]).contains(page::MARK)
-    {
+/// If the file cannot be written, or is something else; a link or a pipe is.
+pub fn write_to(path: &Path, runs: &[RunRecord]) -> io::Result<()> {
+    if files::exists(path)? && !is_report(path)? {
         return Err(io::Error::new(
             io::ErrorKind::AlreadyExists,
             "it is no report of this program, and stays",
         ));
     }
-    files::replace(&Disk, path, page(runs).as_bytes())
+    files::replace_shared(&Disk, path, page(runs).as_bytes())
+}
+
+/// Whether a plain file begins with the mark of a report. Of a long file only that much is read, and nothing is waited for.
+fn is_report(path: &Path) -> io::Result<bool> {
+    /// A report has its mark within so many bytes.
+    const BEGINNING: u64 = 1 << 10;
+    if !std::fs::symlink_metadata(path)?.is_file() {
+        return Ok(false);
+    }
+    let mut beginning = Vec::new();
+    files::open_plain(path)?.take(BEGINNING).read_to_end(&mut beginning)?;
+    Ok(String::from_utf8_lossy(&beginning).contains(page::MARK))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::record::tests::run;
+    use super::*;
+
+    #[test]
+    fn only_a_report_is_replaced_and_nothing_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let run_folder = folder.path().join("run");
+        run(&run_folder, 8.0);
+        let path = run_folder.join(FILE);
+        write(&run_folder).unwrap();
+        write(&run_folder).unwrap();
+        assert!(is_report(&path).unwrap());
+        let elsewhere = folder.path().join("report.html");
+        std::fs::rename(&path, &elsewhere).unwrap();
+        let refused = |what: &str| {
+            let error = write(&run_folder).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{what}: {error}");
+        };
+        std::fs::write(&path, "a letter").unwrap();
+        refused("another file");
+        std::fs::remove_file(&path).unwrap();
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+            refused("a link, even to a report");
+            std::fs::remove_file(&path).unwrap();
+            assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+            refused("a pipe that nobody writes to");
+        }
+    }
 }

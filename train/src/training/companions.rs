@@ -1,5 +1,5 @@
 //! What a run keeps for people to look at: TensorBoard's event files, and the report. The journal has all of it; where one of
-//! them cannot be written it is given up with a warning, and training goes on.
+//! them cannot be written that is warned of, and training goes on: event files are given up, the report is tried again.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,11 +31,11 @@ enum Events {
     Closed,
 }
 
-/// When the report was written last, and how long that took; whether it is given up.
+/// When the report was written last, or tried to be, and how long that took; whether a failure was told of.
 #[derive(Default)]
 struct ReportClock {
     last: Option<(Instant, Duration)>,
-    is_given_up: bool,
+    has_warned: bool,
 }
 
 impl Companions {
@@ -89,30 +89,58 @@ impl Companions {
         }
         if let Err(error) = written {
             *events = Events::Closed;
-            self.warn("TensorBoard's event file", &error);
+            self.warn("TensorBoard's event file cannot be written and is given up", &error);
         }
     }
 
     fn report(&self, is_last: bool) {
         let mut clock = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         let is_early = clock.last.is_some_and(|(when, took)| when.elapsed() < took * RARITY);
-        if clock.is_given_up || is_early && !is_last {
+        if is_early && !is_last {
             return;
         }
         let start = Instant::now();
-        match report::write(&self.folder) {
-            Ok(()) => clock.last = Some((Instant::now(), start.elapsed())),
-            Err(error) => {
-                clock.is_given_up = true;
-                self.warn(report::FILE, &error);
-            }
+        let written = report::write(&self.folder);
+        clock.last = Some((Instant::now(), start.elapsed()));
+        if let Err(error) = written
+            && !std::mem::replace(&mut clock.has_warned, true)
+        {
+            self.warn(&format!("{} cannot be written, and will be tried again", report::FILE), &error);
         }
     }
 
     fn warn(&self, what: &str, error: &std::io::Error) {
-        let words = format!(
-            "warning: {what} cannot be written and is given up: {error}\n  training goes on, and metrics.jsonl has the same"
-        );
+        let words = format!("warning: {what}: {error}\n  training goes on, and metrics.jsonl has the same");
         (self.tell)(TrainEvent::Said(&words));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::directory::RunDirectory;
+
+    #[test]
+    fn a_report_that_cannot_be_written_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let _run = RunDirectory::open(folder.path(), &["albert-train".into()]).unwrap();
+        let path = folder.path().join(report::FILE);
+        std::fs::write(&path, "a letter").unwrap();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let tell = {
+            let told = told.clone();
+            move |event: TrainEvent<'_>| {
+                if let TrainEvent::Said(words) = event {
+                    told.lock().unwrap().push(words.to_owned());
+                }
+            }
+        };
+        let companions = Companions::new(folder.path(), false, Arc::new(tell));
+        companions.report(false);
+        companions.end();
+        assert_eq!(told.lock().unwrap().len(), 1, "warned of once: {told:?}");
+        std::fs::remove_file(&path).unwrap();
+        companions.end();
+        assert!(path.is_file(), "nothing was in the way any more");
     }
 }
