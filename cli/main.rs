@@ -30,7 +30,6 @@ mod report;
 mod runs;
 mod session;
 mod settings;
-mod shell;
 mod stop;
 mod submit;
 mod summary;
@@ -41,6 +40,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use train::shell;
 use train::visible::visible_lines;
 
 /// Pre-train ALBERT on your own text, from scratch, on the machine at hand.

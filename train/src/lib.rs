@@ -63,6 +63,7 @@ pub mod pretraining;
 pub mod report;
 pub mod run;
 pub mod scores;
+pub mod shell;
 pub mod stories;
 pub mod tables;
 pub mod threads;

@@ -8,6 +8,7 @@ use super::chart::{Chart, Kind, Line};
 use super::record::{Point, RunRecord};
 use crate::run::info::Status;
 use crate::run::progress::format_count;
+use crate::shell::quoted;
 use crate::visible::visible;
 
 /// What a report begins with, so that it is known as one.
@@ -392,7 +393,9 @@ fn about(run: &RunRecord, is_one_of_several: bool) -> String {
         "Machine",
         &table(&["started", "ended", "why", "host", "processor", "version"], usize::MAX, sessions),
     );
-    let command = run.info.sessions.first().map_or(String::new(), |session| session.command.join(" "));
+    let command = run.info.sessions.first().map_or(String::new(), |session| {
+        session.command.iter().map(|argument| quoted(argument)).collect::<Vec<_>>().join(" ")
+    });
     let data = run.info.data.as_deref().unwrap_or("not known");
     html += &section(
         "How to do it again",

@@ -4,9 +4,11 @@ use std::f64::consts::LN_2;
 use std::time::Duration;
 
 use super::record::{Evaluation, Point, RunRecord};
+use crate::inference::{MASK, SEPARATOR};
 use crate::run::clock::format_duration;
 use crate::run::info::Status;
 use crate::run::progress::format_count;
+use crate::shell::{quoted, quoted_path};
 
 /// What became of a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,7 +101,7 @@ impl RunRecord {
         };
         let is_over = self.info.status == Status::Finished;
         say(
-            !is_over && !has("diverged"),
+            matches!(self.info.status, Status::Interrupted | Status::Running),
             "Run the same command again to continue it: the result is the same as if nothing had happened.",
         );
         let deviation = self.came_to().and_then(|figures| figures.get("last_layer_deviation"));
@@ -136,14 +138,44 @@ impl RunRecord {
             value(self.curve("waiting_share").last()) > MUCH_WAITING,
             "Part of the time was spent waiting for data: give it a faster disk, or a processor more.",
         );
-        let run = self.folder.display();
-        if is_over && self.task() == "pretrain" {
-            say(true, &format!("albert-train fill-mask --model {run} \"a sentence with a [MASK] in it\""));
-            say(true, &format!("albert-train finetune stories --model {run} --out runs/stories"));
-        } else if is_over {
-            say(true, &format!("albert-train predict {} --model {run}", self.task()));
+        if is_over {
+            next.extend(self.commands());
         }
         next
+    }
+
+    /// Commands that make use of its model.
+    fn commands(&self) -> Vec<String> {
+        let run = quoted_path(&self.folder.to_string_lossy());
+        let on_text = |text: &str| vec![format!("albert-train predict text --model {run} \"{text}\"")];
+        match self.task() {
+            "pretrain" => vec![
+                format!("albert-train fill-mask --model {run} \"a sentence with a {MASK} in it\""),
+                format!("albert-train finetune stories --model {run} --out runs/stories"),
+            ],
+            // What chooses between options answers no text alone.
+            "race" => {
+                let Some(data) = self.setting("task.dev").or(self.setting("task.data")) else {
+                    return Vec::new();
+                };
+                let option = |name: &str, usual: &str| {
+                    let value = self.setting(&format!("task.{name}")).filter(|value| *value != usual);
+                    value.map_or(String::new(), |value| format!(" --{name} {}", quoted(value)))
+                };
+                let (level, options) = (option("level", "both"), option("options", "4"));
+                let data = quoted_path(data);
+                vec![format!(
+                    "albert-train predict race{level}{options} --model {run} --data {data} --split dev"
+                )]
+            }
+            "stories-ending" => Vec::new(),
+            "cola" | "sst-2" | "stories-mood" | "stories-people" => on_text("a text of your own"),
+            "table" if self.setting("task.pair").is_none() => on_text("a text of your own"),
+            task if task.starts_with("squad-") || ["stories-name", "stories-question"].contains(&task) => {
+                on_text(&format!("a question? {SEPARATOR} a passage that answers it"))
+            }
+            _ => on_text(&format!("a text of your own {SEPARATOR} another one")),
+        }
     }
 }
 
@@ -179,6 +211,7 @@ fn figures(evaluation: &Evaluation) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::Setting;
     use super::super::record::tests::run;
     use super::*;
 
@@ -205,5 +238,38 @@ mod tests {
         };
         assert_eq!(killed.verdict().headline, "Under way, or killed: step 20 of 20");
         assert!(killed.verdict().next[0].starts_with("Run the same command again"));
+        let failed = RunRecord {
+            info: crate::run::info::RunInfo { status: Status::Failed, ..killed.info.clone() },
+            ..killed
+        };
+        let next = failed.verdict().next;
+        assert!(next.iter().all(|next| !next.contains("same command again")), "{next:?}");
+    }
+
+    #[test]
+    fn commands_that_are_proposed_can_be_run() {
+        let folder = tempfile::tempdir().unwrap();
+        run(&folder.path().join("run"), 8.0);
+        let record = RunRecord::read(&folder.path().join("run")).unwrap();
+        let next = |task: &str, more: &[(&str, &str)]| {
+            let settings = std::iter::once(("task.task", task)).chain(more.iter().copied());
+            let settings = settings
+                .map(|(key, value)| Setting { key: key.into(), value: value.into(), source: String::new() })
+                .collect();
+            RunRecord { settings, folder: "my runs/it's".into(), ..record.clone() }.commands()
+        };
+        let on_text = |text| [format!(r#"albert-train predict text --model 'my runs/it'\''s' "{text}""#)];
+        assert_eq!(next("sst-2", &[]), on_text("a text of your own"));
+        assert_eq!(next("mrpc", &[]), on_text("a text of your own [SEP] another one"));
+        assert_eq!(next("squad-2.0", &[]), on_text("a question? [SEP] a passage that answers it"));
+        assert_eq!(
+            next(
+                "race",
+                &[("task.data", "\"RACE data\""), ("task.options", "5"), ("task.level", "\"both\"")]
+            ),
+            [
+                r"albert-train predict race --options 5 --model 'my runs/it'\''s' --data 'RACE data' --split dev"
+            ]
+        );
     }
 }
