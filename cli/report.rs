@@ -42,7 +42,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
-/// The runs in and below `paths`.
+/// The runs in and below `paths`. Of several, those that cannot be read are warned of and left out.
 pub fn read(paths: &[PathBuf]) -> Result<Vec<RunRecord>> {
     let found = find_runs(paths);
     if found.is_empty() {
@@ -52,7 +52,22 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<RunRecord>> {
     let read = |folder: &PathBuf| {
         RunRecord::read(folder).with_context(|| format!("cannot read the run in {}", folder.display()))
     };
-    found.iter().map(read).collect()
+    let (mut records, mut first_error) = (Vec::new(), None);
+    for folder in &found {
+        match read(folder) {
+            Ok(record) => records.push(record),
+            Err(error) => {
+                if found.len() > 1 {
+                    tell(format_args!("warning: left out: {error:#}"));
+                }
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    match first_error {
+        Some(error) if records.is_empty() => Err(error),
+        _ => Ok(records),
+    }
 }
 
 fn count(runs: usize) -> String {

@@ -10,6 +10,10 @@ const MARGINS: (f64, f64, f64, f64) = (54.0, 12.0, 10.0, 26.0);
 const MOST_POINTS: usize = 230;
 /// About so many lines of the grid each way.
 const TICKS: f64 = 7.0;
+/// Room above and below the curves, as a part of the highest value: labels have digits for no less.
+const LEAST_ROOM: f64 = 1e-4;
+/// Values from the one to the other are written without an exponent.
+const PLAIN: std::ops::Range<f64> = 1e-3..1e6;
 /// Colours that the page has.
 pub(super) const COLOURS: usize = 8;
 
@@ -44,8 +48,8 @@ pub(super) struct Chart {
     pub title: String,
     /// Its lines; later ones lie on top.
     pub lines: Vec<Line>,
-    /// Writes a value beside the grid.
-    pub write: fn(f64) -> String,
+    /// Whether its values are written as counts: 10.5k.
+    pub is_count: bool,
 }
 
 /// Where values lie on a chart.
@@ -62,7 +66,11 @@ impl Scale {
         let last = points().map(|(step, _)| *step).fold(1.0, f64::max);
         let (low, high) = points()
             .fold((f64::MAX, f64::MIN), |(low, high), (_, value)| (low.min(*value), high.max(*value)));
-        let room = if high > low { (high - low) * 0.05 } else { high.abs().max(1.0) * 0.1 };
+        let room = match high {
+            high if high > low => ((high - low) * 0.05).max(high.abs() * LEAST_ROOM),
+            0.0 => 1.0,
+            high => high.abs() * 0.1,
+        };
         // What is never negative has no room below zero.
         let bottom = if low >= 0.0 { (low - room).max(0.0) } else { low - room };
         (low <= high).then_some(Scale { x: (0.0, last), y: (bottom, high + room) })
@@ -99,9 +107,12 @@ impl Chart {
     fn grid(&self, scale: &Scale, svg: &mut String) {
         let (left, right, top, bottom) = MARGINS;
         let (width, height) = SIZE;
+        let largest = scale.y.0.abs().max(scale.y.1.abs());
+        let between = tick_step(scale.y.0, scale.y.1);
         for value in ticks(scale.y.0, scale.y.1) {
             let y = scale.y(value);
-            let text = (self.write)(value);
+            let text =
+                if self.is_count { count_label(value, between) } else { label(value, between, largest) };
             let _ = write!(
                 svg,
                 "<path class=\"grid\" d=\"M{left} {y:.1}H{}\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>",
@@ -110,9 +121,10 @@ impl Chart {
                 y + 4.0,
             );
         }
-        for step in ticks(scale.x.0, scale.x.1) {
+        let between = tick_step(scale.x.0, scale.x.1);
+        for step in ticks(scale.x.0, scale.x.1).into_iter().filter(|step| step.fract() == 0.0) {
             let x = scale.x(step);
-            let text = crate::run::progress::format_count(step).replace(".0", "");
+            let text = count_label(step, between);
             let _ = write!(
                 svg,
                 "<path class=\"grid\" d=\"M{x:.1} {top}V{}\"/><text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{text}</text>",
@@ -143,6 +155,11 @@ impl Line {
                     let below = parts.iter().rev().map(|part| edge(part, part.low));
                     let edges: Vec<String> = above.chain(below).collect();
                     let _ = write!(svg, "<path class=\"band c{colour}\" d=\"M{}Z\"/>", edges.join("L"));
+                }
+                if let [only] = parts.as_slice() {
+                    let (x, y) = (scale.x(only.step), scale.y(only.mean));
+                    let _ =
+                        write!(svg, "<circle class=\"c{colour}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.5\"/>");
                 }
                 let means: Vec<_> = parts.iter().map(|part| (part.step, part.mean)).collect();
                 let _ = write!(svg, "<path class=\"train c{colour}\" d=\"{}\"/>", path(&means, scale));
@@ -202,15 +219,48 @@ fn parts(points: &[(f64, f64)]) -> Vec<Part> {
 
 /// Round numbers from `low` to `high`: multiples of 1, 2 or 5 of a power of ten.
 fn ticks(low: f64, high: f64) -> Vec<f64> {
+    let Some(step) = tick_step(low, high) else { return Vec::new() };
+    let first = (low / step).ceil();
+    (0..=2 * TICKS as usize).map(|n| (first + n as f64) * step).take_while(|tick| *tick <= high).collect()
+}
+
+/// From one of them to the next.
+fn tick_step(low: f64, high: f64) -> Option<f64> {
     let rough = (high - low) / TICKS;
     if !(rough.is_finite() && rough > 0.0) {
-        return Vec::new();
+        return None;
     }
     let power = 10_f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].map(|n| n * power).into_iter().find(|step| *step >= rough);
-    let step = step.unwrap_or(10.0 * power);
-    let first = (low / step).ceil();
-    (0..=2 * TICKS as usize).map(|n| (first + n as f64) * step).take_while(|tick| *tick <= high).collect()
+    Some(step.unwrap_or(10.0 * power))
+}
+
+/// The power of ten of a number's first digit, in spite of rounding errors.
+fn power_of_ten(number: f64) -> i32 {
+    (number.abs().log10() + 1e-9).floor() as i32
+}
+
+/// A value of an axis, with as many digits as tell it from the next one; `largest` is the largest one of the axis.
+fn label(value: f64, between: Option<f64>, largest: f64) -> String {
+    let last_digit = power_of_ten(between.unwrap_or(largest));
+    let digits = |from: i32| usize::try_from(from - last_digit).unwrap_or(0);
+    // The tick at zero may be as far from it as a sum is rounded.
+    if between.is_some_and(|between| value.abs() < between / 2.0) {
+        "0".into()
+    } else if PLAIN.contains(&largest) {
+        format!("{value:.*}", digits(0))
+    } else {
+        format!("{value:.*e}", digits(power_of_ten(value)))
+    }
+}
+
+/// A count of an axis: `0`, `500`, `10.5k`, `2M`.
+fn count_label(value: f64, between: Option<f64>) -> String {
+    let units = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+    let (unit, suffix) = units.into_iter().find(|(unit, _)| value.abs() >= *unit).unwrap_or((1.0, ""));
+    let text = label(value / unit, between.map(|between| between / unit), 1.0);
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text}{suffix}")
 }
 
 #[cfg(test)]
@@ -219,7 +269,7 @@ mod tests {
 
     fn chart(kind: Kind, points: &[(f64, f64)]) -> Chart {
         let line = Line { label: "<b>".into(), colour: 9, kind, points: points.to_vec() };
-        Chart { title: "\"loss\" <script>".into(), lines: vec![line], write: |value| value.to_string() }
+        Chart { title: "\"loss\" <script>".into(), lines: vec![line], is_count: false }
     }
 
     #[test]
@@ -228,6 +278,33 @@ mod tests {
         assert_eq!(ticks(2.3, 9.1), [3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
         assert_eq!(ticks(0.9, 1.0).len(), 6);
         assert!(ticks(1.0, 1.0).is_empty() && ticks(0.0, f64::NAN).is_empty());
+    }
+
+    #[test]
+    fn labels_tell_neighbours_apart() {
+        let axis = |low: f64, high: f64| {
+            let (between, largest) = (tick_step(low, high), low.abs().max(high.abs()));
+            ticks(low, high).into_iter().map(|value| label(value, between, largest)).collect::<Vec<_>>()
+        };
+        assert_eq!(axis(0.0, 2e-4), ["0", "5e-5", "1.0e-4", "1.5e-4", "2.0e-4"]);
+        assert_eq!(axis(0.7931, 0.7932)[..2], ["0.79310", "0.79312"]);
+        assert_eq!(axis(2.0, 9.0)[0], "2");
+        assert_eq!(axis(0.0, 6e12)[1], "1e12");
+        let counts = |low: f64, high: f64| {
+            let between = tick_step(low, high);
+            ticks(low, high).into_iter().map(|value| count_label(value, between)).collect::<Vec<_>>()
+        };
+        assert_eq!(counts(10e3, 12e3), ["10k", "10.5k", "11k", "11.5k", "12k"]);
+        assert_eq!(counts(0.0, 2000.0), ["0", "500", "1k", "1.5k", "2k"]);
+        assert_eq!(counts(0.0, 100.0)[1], "20");
+    }
+
+    #[test]
+    fn small_values_fill_the_chart() {
+        let flat = Scale::of(&chart(Kind::Training, &[(1.0, 1e-5), (2.0, 1e-5)]).lines).unwrap();
+        assert!(flat.y.0 > 0.8e-5 && flat.y.1 < 1.2e-5, "{:?}", flat.y);
+        let one = chart(Kind::Training, &[(1.0, 1e-5)]).svg().unwrap();
+        assert_eq!(one.matches("<circle").count(), 1, "a path of one point is not seen: {one}");
     }
 
     #[test]

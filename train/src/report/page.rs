@@ -7,7 +7,6 @@ use std::fmt::Write;
 use super::chart::{Chart, Kind, Line};
 use super::record::{Point, RunRecord};
 use crate::run::info::Status;
-use crate::run::progress::format_count;
 use crate::shell::quoted;
 use crate::visible::visible;
 
@@ -111,18 +110,21 @@ fn verdicts(runs: &[RunRecord]) -> String {
 /// What runs that are compared have come to: a row for each task and model, with mean and standard deviation over the runs of
 /// it, seeds most of the time.
 fn scores(runs: &[RunRecord]) -> String {
-    let mut groups: BTreeMap<(&str, String, &str), (Vec<f64>, f64)> = BTreeMap::new();
+    /// Task, model, figure, and what else must be the same.
+    type Key<'a> = (&'a str, String, &'a str, String);
+    let mut groups: BTreeMap<Key<'_>, (Vec<f64>, f64)> = BTreeMap::new();
     for run in runs {
         let model = run.model();
         if let Some((name, value, baseline)) = run.came_to().and_then(|figures| figures.compared()) {
-            let group = groups.entry((run.task(), model, name)).or_insert((Vec::new(), baseline));
+            let group =
+                groups.entry((run.task(), model, name, run.but_for_seed())).or_insert((Vec::new(), baseline));
             group.0.push(value);
         }
     }
     if runs.len() < 2 || groups.is_empty() {
         return String::new();
     }
-    let rows = groups.iter().map(|((task, model, name), (values, baseline))| {
+    let rows = groups.iter().map(|((task, model, name, _), (values, baseline))| {
         let count = values.len() as f64;
         let mean = values.iter().sum::<f64>() / count;
         let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
@@ -249,12 +251,8 @@ fn chart(runs: &[RunRecord], title: &str, name: &str) -> Chart {
     }
     // What is held out lies on top.
     lines.sort_by_key(|line| line.kind == Kind::HeldOut);
-    let write = match name {
-        "learning_rate" => |value: f64| if value == 0.0 { "0".into() } else { format!("{value:.0e}") },
-        "tokens_per_second" | "resident_bytes" => format_count,
-        _ => |value: f64| format!("{}", (value * 1e6).round() / 1e6),
-    };
-    Chart { title: title.into(), lines, write }
+    let is_count = matches!(name, "tokens_per_second" | "resident_bytes");
+    Chart { title: title.into(), lines, is_count }
 }
 
 /// A grey level, as what is reached without a model.
@@ -493,5 +491,9 @@ mod tests {
         let html = page(&records);
         // (0.7 − 0.5) / √2
         assert!(html.contains("<td class=\"n\">0.6000 ± 0.1414</td><td class=\"n\">0.7000</td>"), "{html}");
+        let mut records = records;
+        let steps = records[1].settings.iter_mut().filter(|setting| setting.key == "training.steps");
+        steps.for_each(|setting| setting.value = "40".into());
+        assert!(!page(&records).contains("0.6000 ± "), "runs of other settings are no seeds of one another");
     }
 }

@@ -1,6 +1,6 @@
 //! What the files of a run say of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::run::directory::{self, CONFIG, EVAL_RESULTS, JOURNAL};
-use crate::run::info::RunInfo;
+use crate::run::info::{RunInfo, Status};
 use crate::run::journal::{self, RESUME, Recorded};
 
 /// A value at a step.
@@ -142,12 +142,12 @@ impl RunRecord {
         match kind {
             RESUME if event.number("rolled_back_from").is_some() => self.rolled_back += 1,
             RESUME => self.resumes += 1,
-            "skip" => self.skipped += 1,
             _ => {}
         }
         if event.superseded {
             return;
         }
+        self.skipped += usize::from(kind == "skip");
         match (kind, step) {
             ("train", Some(step)) => {
                 for (name, value) in event.numbers() {
@@ -206,6 +206,13 @@ impl RunRecord {
         }
     }
 
+    /// Of pre-training all settings but the seed: runs in which they are the same differ by chance alone.
+    pub(super) fn but_for_seed(&self) -> String {
+        let settings =
+            self.settings.iter().filter(|of| self.task() == "pretrain" && !of.key.ends_with(".seed"));
+        settings.map(|of| format!("{} = {}\n", of.key, of.value)).collect()
+    }
+
     /// Steps that it is to have, where the settings say; not where its data say.
     pub fn steps_planned(&self) -> Option<&str> {
         let is_of_data = ["training.epochs", "training.tokens"].iter().any(|key| self.setting(key).is_some());
@@ -218,13 +225,16 @@ impl RunRecord {
         trained.max(self.evaluations.last().map_or(0, |evaluation| evaluation.step))
     }
 
-    /// The figures that it has come to: those of its model, or its last.
+    /// The figures that it has come to: those of its model, or its last where it has gone on since.
     pub fn came_to(&self) -> Option<&Evaluation> {
-        self.results.as_ref().or(self.evaluations.last())
+        let last = self.evaluations.last();
+        let has_gone_on = |results: &Evaluation| last.is_some_and(|last| last.step > results.step);
+        let is_over = self.info.status == Status::Finished;
+        self.results.as_ref().filter(|results| is_over || !has_gone_on(results)).or(last)
     }
 }
 
-/// The runs among `paths`, and those in and below folders that are none.
+/// The runs among `paths`, and those in and below folders that are none; each once, whatever leads to it.
 pub fn find_runs(paths: &[PathBuf]) -> Vec<PathBuf> {
     /// `runs/glue/mrpc/seed-1`
     const DEPTH: usize = 4;
@@ -242,6 +252,8 @@ pub fn find_runs(paths: &[PathBuf]) -> Vec<PathBuf> {
     }
     let mut found = Vec::new();
     paths.iter().for_each(|path| collect(path, DEPTH, &mut found));
+    let mut seen = BTreeSet::new();
+    found.retain(|run| seen.insert(fs::canonicalize(run).unwrap_or_else(|_| run.clone())));
     found
 }
 
@@ -300,7 +312,6 @@ fn working_time(events: &[Recorded]) -> f64 {
 pub(super) mod tests {
     use super::*;
     use crate::run::directory::RunDirectory;
-    use crate::run::info::Status;
     use crate::run::journal::Event;
 
     /// A run of 20 steps that was continued at step 10, in a folder whose name and settings are hostile.
@@ -315,6 +326,7 @@ pub(super) mod tests {
         for step in [1, 10, 15] {
             record(Event::new("train").at(step).with("loss", loss / step as f64).with("learning_rate", 1e-3));
         }
+        record(Event::new("skip").at(13).with("loss", f64::NAN));
         record(Event::new(RESUME).at(10));
         record(Event::new("skip").at(14).with("loss", f64::NAN));
         record(Event::new("order_not_learnt").at(20).with("words", "<script>\u{1b}]0;x\u{7}"));
@@ -346,6 +358,23 @@ pub(super) mod tests {
         );
         assert_eq!(record.setting("training.steps"), Some("20"));
         assert_eq!(find_runs(&[folder.path().into()]), [folder.path().join("mine")]);
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(folder.path().join("mine"), folder.path().join("other")).unwrap();
+            let paths = [folder.path().join("mine"), folder.path().into()];
+            assert_eq!(find_runs(&paths), [folder.path().join("mine")], "one run has one place");
+        }
         assert!(RunRecord::read(folder.path()).unwrap_err().to_string().contains("is no run"));
+    }
+
+    #[test]
+    fn a_run_that_goes_on_has_come_to_its_last_evaluation() {
+        let folder = tempfile::tempdir().unwrap();
+        run(&folder.path().join("mine"), 8.0);
+        let mut record = RunRecord::read(&folder.path().join("mine")).unwrap();
+        record.results = Some(Evaluation { step: 10, figures: Vec::new() });
+        assert_eq!(record.came_to().unwrap().step, 10, "it is over, and its best model was that of step 10");
+        record.info.status = Status::Running;
+        assert_eq!(record.came_to().unwrap().step, 20);
     }
 }
