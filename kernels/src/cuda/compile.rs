@@ -31,16 +31,28 @@ pub(super) struct Source<'a> {
 impl Source<'_> {
     /// The compiled program, from the disk if it is there.
     pub fn image(&self) -> Result<Image, DeviceError> {
-        let failed = |log: String| DeviceError::Compile { program: self.name.to_owned(), log };
-        let text = format!("{PRELUDE}\n#line 1 \"{}.cu\"\n{}", self.name, self.text);
-        let (options, version) = self.options().map_err(|error| failed(error.to_string()))?;
-        let key = cache::key(&[&text, &options.join(" "), &version, env!("CARGO_PKG_VERSION")]);
+        let (options, version) = self.options().map_err(|error| self.failed(error.to_string()))?;
+        let key = cache::key(&[&self.whole(), &options.join(" "), &version, env!("CARGO_PKG_VERSION")]);
         if let Some(image) = cache::read(&key) {
             return Ok(image);
         }
-        let image = compile(&text, self.name, &options).map_err(failed)?;
+        let image = self.compiled()?;
         cache::write(&key, &image);
         Ok(image)
+    }
+
+    /// The compiled program, whatever lies on the disk.
+    pub fn compiled(&self) -> Result<Image, DeviceError> {
+        let (options, _) = self.options().map_err(|error| self.failed(error.to_string()))?;
+        compile(&self.whole(), self.name, &options).map_err(|log| self.failed(log))
+    }
+
+    fn whole(&self) -> String {
+        format!("{PRELUDE}\n#line 1 \"{}.cu\"\n{}", self.name, self.text)
+    }
+
+    fn failed(&self, log: String) -> DeviceError {
+        DeviceError::Compile { program: self.name.to_owned(), log }
     }
 
     /// The compiler's options, and its version.

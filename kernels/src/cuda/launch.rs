@@ -227,6 +227,8 @@ struct Kernel {
 pub(super) struct Kernels {
     modules: HashMap<ProgramKey, sys::CUmodule>,
     kernels: HashMap<(ProgramKey, &'static str), Kernel>,
+    /// Whether they are compiled whatever lies on the disk.
+    pub compiled_anew: bool,
 }
 
 type ProgramKey = (&'static str, &'static str, Vec<(&'static str, usize)>);
@@ -257,7 +259,7 @@ impl Kernels {
             let module = match self.modules.get(&key) {
                 Some(&module) => module,
                 None => {
-                    let module = load(program, precision, capability)?;
+                    let module = load(program, precision, capability, self.compiled_anew)?;
                     self.modules.insert(key.clone(), module);
                     module
                 }
@@ -277,11 +279,16 @@ impl Kernels {
     }
 }
 
-fn load(program: Program<'_>, precision: &str, capability: (i32, i32)) -> Result<sys::CUmodule, DeviceError> {
+fn load(
+    program: Program<'_>,
+    precision: &str,
+    capability: (i32, i32),
+    compiled_anew: bool,
+) -> Result<sys::CUmodule, DeviceError> {
     let mut defines = vec![format!("ACTIVATION_BF16={}", i32::from(precision == "bf16"))];
     defines.extend(program.defines.iter().map(|(name, value)| format!("{name}={value}")));
     let source = Source { name: program.name, text: program.source, defines, capability };
-    let image = source.image()?;
+    let image = if compiled_anew { source.compiled() } else { source.image() }?;
     image.load().map_err(|refusal| match refusal.error.0 {
         sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
             let (free, total) = result::mem_get_info().unwrap_or_default();

@@ -137,6 +137,13 @@ impl Cuda {
         })
     }
 
+    /// The same with kernels that are compiled whatever lies on the disk, and not kept there: for those who look at what the
+    /// compiler says.
+    pub fn without_kernel_cache(self) -> Self {
+        self.lock_kernels().compiled_anew = true;
+        self
+    }
+
     /// What is known of the GPU.
     pub fn found(&self) -> &Found {
         &self.found

@@ -16,7 +16,7 @@ fn counting(test: &str, program: impl FnOnce(&Cuda)) {
         return; // which does not count
     }
     same_under(test, &[&[("EMULATED_GPU_SEED", "0")]], || {
-        program(&Cuda::new(0).expect("the emulated GPU"));
+        program(&Cuda::new(0).expect("the emulated GPU").without_kernel_cache());
         String::new()
     });
 }

@@ -21,7 +21,7 @@ pub struct OnHost(Cuda);
 impl OnHost {
     /// The first GPU.
     pub fn new() -> Self {
-        Self(Cuda::new(0).expect("a GPU, emulated or real"))
+        Self(Cuda::new(0).expect("a GPU, emulated or real").without_kernel_cache())
     }
 
     fn send<T: Element>(&self, numbers: &[T]) -> cuda::Buffer {
