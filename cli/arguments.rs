@@ -107,7 +107,7 @@ impl ModelArguments {
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         let options = LoadOptions::default();
         Ok(match &self.tokenizer {
-            Some(path) => Tokenizer::load(path, &options)?,
+            Some(path) => Tokenizer::load(&model_in(path)?, &options)?,
             None => Tokenizer::load(Origin::of(&self.directory()?)?.folder(), &options)?,
         })
     }

@@ -139,8 +139,8 @@ const RUN_CLASSIFIER: &[Row] = &[
 ];
 
 const SQUAD: &[Row] = &[
-    ("train_file", Value, "", Read("--data: the folder that it is in, under its official name")),
-    ("predict_file", Value, "", Read("--data, as train_file")),
+    ("train_file", Value, "", Read("--train")),
+    ("predict_file", Value, "", Read("--dev of finetune; --data of evaluate and predict")),
     ("train_feature_file", Value, "", Explained("features are made in memory, on all cores")),
     ("predict_feature_file", Value, "", Explained("features are made in memory, on all cores")),
     ("predict_feature_left_file", Value, "", Explained("features are made in memory, on all cores")),

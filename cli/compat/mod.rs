@@ -3,7 +3,6 @@
 mod flags;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -223,13 +222,13 @@ impl Given {
                     task => task,
                 }
                 .to_owned();
-                self.finetuning(&["glue", &task], self.needed("data_dir")?.to_owned(), &[])?
+                self.finetuning(&["glue", &task], self.data_folder()?, &[])?
             }
             Program::RunSquadV1 => {
-                self.finetuning(&["squad", "--version", "1.1"], self.squad_folder()?, &[])?
+                self.finetuning(&["squad", "--version", "1.1"], self.squad_files()?, &[])?
             }
             Program::RunSquadV2 => {
-                self.finetuning(&["squad", "--version", "2.0"], self.squad_folder()?, &[])?
+                self.finetuning(&["squad", "--version", "2.0"], self.squad_files()?, &[])?
             }
             Program::RunRace => {
                 let level = match (self.is("high_only"), self.is("middle_only")) {
@@ -237,7 +236,7 @@ impl Given {
                     (_, true) => "middle",
                     _ => "both",
                 };
-                self.finetuning(&["race"], self.needed("data_dir")?.to_owned(), &["--level", level])?
+                self.finetuning(&["race"], self.data_folder()?, &["--level", level])?
             }
         })
     }
@@ -245,7 +244,7 @@ impl Given {
     fn preparation(&self) -> Result<Vec<Vec<String>>, CompatError> {
         let out = quoted(self.needed("output_file")?);
         let mut prepare = words(&["prepare", "--input"]);
-        prepare.extend(self.needed("input_file")?.split(',').map(quoted));
+        prepare.extend(self.needed("input_file")?.split(',').map(quoted_pattern));
         prepare.extend(["--out".into(), out.clone()]);
         prepare.extend(self.tokenizer());
         // Samples are cut and masked while they are learnt from: what says how goes with that command.
@@ -256,9 +255,8 @@ impl Given {
     }
 
     fn pretraining(&self) -> Result<Vec<Vec<String>>> {
-        let input: Vec<String> = self.needed("input_file")?.split(',').map(quoted).collect();
+        let input: Vec<String> = self.needed("input_file")?.split(',').map(quoted_pattern).collect();
         let out = quoted(self.needed("output_dir")?);
-        let sizes = self.value("albert_config_file").map(sizes).transpose()?.unwrap_or_default();
         let number = |name| self.value(name).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
         let sequences = (number("max_eval_steps") * number("eval_batch_size")).max(1).to_string();
         let mut commands = Vec::new();
@@ -267,7 +265,8 @@ impl Given {
             train.extend(input.clone());
             train.extend(self.mapped(&[]));
             train.extend(words(&["--eval-sequences", &sequences]));
-            train.extend(sizes);
+            // The reference asks for it too: without it, the model would be one of other sizes.
+            train.extend(sizes(self.needed("albert_config_file")?)?);
             commands.push(train);
         }
         if self.is("do_eval") {
@@ -279,43 +278,56 @@ impl Given {
         Ok(commands)
     }
 
-    /// `finetune`, `evaluate`, `predict` of a task whose files are in `data`.
+    /// `finetune`, `evaluate`, `predict` of a task; `files` are the words that name those to learn from, and those to work on.
     fn finetuning(
         &self,
         task: &[&str],
-        data: String,
+        files: [Vec<String>; 2],
         more: &[&str],
     ) -> Result<Vec<Vec<String>>, CompatError> {
         let out = quoted(self.needed("output_dir")?);
         let model = self.value("init_checkpoint").or(self.value("albert_hub_module_handle"));
-        let data = quoted(&data);
+        let [learnt, worked_on] =
+            files.each_ref().map(|files| files.iter().map(String::as_str).collect::<Vec<_>>());
         let command =
-            |name: &str, rest: &[&str]| words(&[&[name], task, &["--data", &data], more, rest].concat());
+            |name: &str, files: &[&str], rest: &[&str]| words(&[&[name], task, files, more, rest].concat());
         let mut commands = Vec::new();
         if self.is("do_train") {
             let model = quoted(model.ok_or(CompatError::Missing("init_checkpoint"))?);
-            let mut train = command("finetune", &["--model", &model]);
+            let mut train = command("finetune", &learnt, &["--model", &model]);
             train.extend(self.tokenizer());
             train.extend(self.mapped(&[]));
             commands.push(train);
         }
         if self.is("do_eval") {
-            commands.push(command("evaluate", &["--model", &out]));
+            commands.push(command("evaluate", &worked_on, &["--model", &out]));
         }
         if self.is("do_predict") {
-            commands.push(command("predict", &["--model", &out, "--out", &format!("{out}/predictions")]));
+            let predictions = format!("{out}/predictions");
+            commands.push(command("predict", &worked_on, &["--model", &out, "--out", &predictions]));
         }
         Ok(commands)
     }
 
-    /// The folder that the files of SQuAD are in.
-    fn squad_folder(&self) -> Result<String, CompatError> {
-        let file = self
-            .value("train_file")
-            .or(self.value("predict_file"))
-            .ok_or(CompatError::Missing("train_file"))?;
-        let folder = Path::new(file).parent().filter(|folder| !folder.as_os_str().is_empty());
-        Ok(folder.map_or(".".into(), |folder| folder.to_string_lossy().into_owned()))
+    /// The folder of a task's files.
+    fn data_folder(&self) -> Result<[Vec<String>; 2], CompatError> {
+        let data = vec!["--data".to_owned(), quoted(self.needed("data_dir")?)];
+        Ok([data.clone(), data])
+    }
+
+    /// SQuAD's files, which may be called anything.
+    fn squad_files(&self) -> Result<[Vec<String>; 2], CompatError> {
+        let named = |flag: &str, name| {
+            self.value(name).map_or(Vec::new(), |file| vec![flag.to_owned(), quoted(file)])
+        };
+        if self.is("do_train") {
+            self.needed("train_file")?;
+        }
+        if self.is("do_eval") || self.is("do_predict") {
+            self.needed("predict_file")?;
+        }
+        let learnt = [named("--train", "train_file"), named("--dev", "predict_file")].concat();
+        Ok([learnt, named("--data", "predict_file")])
     }
 }
 
@@ -386,6 +398,17 @@ fn quoted(word: &str) -> String {
     } else {
         format!("'{}'", word.replace('\'', "'\\''"))
     }
+}
+
+/// A pattern of names as a shell takes it: what stands for other characters is left to the shell.
+fn quoted_pattern(pattern: &str) -> String {
+    const WILD: [char; 4] = ['*', '?', '[', ']'];
+    let parts = pattern.split_inclusive(WILD).map(|part| {
+        let literal = part.trim_end_matches(WILD);
+        let quoted = if literal.is_empty() { String::new() } else { quoted(literal) };
+        quoted + &part[literal.len()..]
+    });
+    parts.collect()
 }
 
 #[cfg(test)]
@@ -472,23 +495,29 @@ mod tests {
         let squad = "--train_file=squad/train-v2.0.json --predict_file=squad/dev-v2.0.json --output_dir=o --do_predict=true";
         assert_eq!(
             commands(Program::RunSquadV2, squad),
-            "albert-train predict squad --version 2.0 --data squad --model o --out o/predictions\n"
+            "albert-train predict squad --version 2.0 --data squad/dev-v2.0.json --model o --out o/predictions\n"
         );
+        let own = "--train_file=my/train.json --predict_file=my/dev.json --output_dir=o --init_checkpoint=m --do_train";
+        let expected =
+            "albert-train finetune squad --version 1.1 --train my/train.json --dev my/dev.json --model m ";
+        assert!(commands(Program::RunSquadV1, own).starts_with(expected));
         let race =
             "--data_dir=RACE --output_dir=r --init_checkpoint=m --high_only --nodo_train --dropout_prob=0";
         assert_eq!(
             commands(Program::RunRace, race),
             "albert-train evaluate race --data RACE --level high --model r\n"
         );
-        let words: Vec<String> =
-            ["--input_file=x.tf_record", "--output_dir=o", "--do_eval"].map(String::from).to_vec();
+        let words: Vec<String> = ["--input_file=x.tf_record", "--output_dir=o", "--do_eval", "--nodo_train"]
+            .map(String::from)
+            .to_vec();
         let given = Given::parse(Program::RunPretraining, &words).unwrap();
         assert_eq!(given.notes().map(|(flag, _)| flag).collect::<Vec<_>>(), ["input_file", "do_eval"]);
-        assert_eq!(given.commands().unwrap().len(), 2);
-        let data = "--input_file=a.txt,b.txt --output_file=o --vocab_file=v.txt --nodo_whole_word_mask --random_seed=1";
+        assert_eq!(given.commands().unwrap().len(), 1);
+        assert_eq!(quoted_pattern("my text/part-?.*"), "'my text/part-'?.*");
+        let data = "--input_file=a/*.txt,b.txt --output_file=o --vocab_file=v.txt --nodo_whole_word_mask --random_seed=1";
         let expected = commands(Program::CreatePretrainingData, data);
         assert!(
-            expected.starts_with("albert-train prepare --input a.txt b.txt --out o --tokenizer v.txt\n"),
+            expected.starts_with("albert-train prepare --input a/*.txt b.txt --out o --tokenizer v.txt\n"),
             "{expected}"
         );
         assert!(expected.contains("--whole-word=false") && expected.contains("--seed 1 "), "{expected}");
@@ -502,6 +531,8 @@ mod tests {
             (Program::RunSquadV1, "--do_train=maybe", "is true or false"),
             (Program::RunSquadV1, "--learning_rate", "needs a value"),
             (Program::RunSquadV1, "stray", "is no flag"),
+            (Program::RunPretraining, "--input_file=x --output_dir=o", "--albert_config_file is needed"),
+            (Program::RunSquadV1, "--do_predict --train_file=t --output_dir=o", "--predict_file is needed"),
             (Program::RunRace, "--do_train --output_dir=o --data_dir=d", "--init_checkpoint is needed"),
         ] {
             let refused = refused(program, line);

@@ -105,7 +105,9 @@ fn the_references_command_lines_are_translated() {
     ];
     let said = run(&line).done();
     assert!(
-        said.starts_with("albert-train finetune squad --version 1.1 --data squad --model m --out o "),
+        said.starts_with(
+            "albert-train finetune squad --version 1.1 --train squad/train-v1.1.json --model m --out o "
+        ),
         "{said}"
     );
     // What is said is understood: settings are all there and in range.

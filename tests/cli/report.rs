@@ -186,6 +186,13 @@ fn a_model_of_the_hubs_cache_is_read_in_place() {
     let expected = recipe(&scene.arg("model"));
     assert!(expected.contains("the model's width"), "{expected}");
     assert_eq!(recipe("hf:me/mine"), expected);
+    let encoded = |tokenizer: &str| {
+        let mut command = crate::program::program();
+        command.args(["tokenizer", "encode", "--tokenizer", tokenizer, "--ids", "a story"]);
+        let output = command.env("HF_HUB_CACHE", scene.path("cache")).output().unwrap();
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    assert_eq!(encoded("hf:me/mine"), encoded(&scene.arg("model")));
     let missing = of("hf:me/other");
     assert_eq!(missing.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("hf download me/other"));

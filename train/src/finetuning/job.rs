@@ -17,6 +17,7 @@ use super::task::{Example, Split, Task};
 use super::tasks::{Columns, Level, Race, STORIES, Table, Wanted};
 use crate::config::recipe::Size;
 use crate::config::{AnswerHead, DeviceSettings, Finetune, RaceLevel, Span, TableKind};
+use crate::hub::is_of_hub;
 use crate::run::directory::model_in;
 use crate::tokenizer::{LoadOptions, Tokenizer};
 use crate::training::{
@@ -72,7 +73,7 @@ pub struct TaskData {
     pub splits: [Arc<Examined>; 2],
     /// Text to ids.
     pub tokenizer: Arc<Tokenizer>,
-    /// What the pre-trained model is called: the end of its path.
+    /// What the pre-trained model is called: the end of its path, or its name on the Hub.
     pub model: String,
     /// Where its files are.
     pub origin: Origin,
@@ -91,15 +92,17 @@ pub struct FinetuningJob {
 
 impl FinetuningJob {
     fn read(&self, settings: &Finetune, say: &dyn Fn(&str)) -> Result<TaskData, SessionError> {
-        let model = model_in(settings.start.model.as_deref().ok_or(TaskError::NoModel)?)?;
+        let given = settings.start.model.as_deref().ok_or(TaskError::NoModel)?;
+        let model = model_in(given)?;
         let origin = Origin::of(&model)?;
         let no_files = STORIES.contains(&settings.task.task.as_str()).then_some(Path::new(""));
         let [training, held_out] = settings.task.sources().map(|source| source.or(no_files));
         let sources = [training.ok_or(TaskError::NoData)?, held_out.ok_or(TaskError::NoData)?];
-        let tokenizer = Arc::new(Tokenizer::load(
-            settings.start.tokenizer.as_deref().unwrap_or(origin.folder()),
-            &LoadOptions::default(),
-        )?);
+        let tokenizer = match &settings.start.tokenizer {
+            Some(path) => Tokenizer::load(&model_in(path)?, &LoadOptions::default())?,
+            None => Tokenizer::load(origin.folder(), &LoadOptions::default())?,
+        };
+        let tokenizer = Arc::new(tokenizer);
         let task = the_task(settings, None)?;
         let mut limits = Limits::new(settings.sequences.max_seq_length.unwrap_or(512));
         limits.question = settings.sequences.max_question_length.unwrap_or(limits.question);
@@ -131,9 +134,14 @@ impl FinetuningJob {
             }
         }
         let config = config_in(origin.path())?;
-        let model = model.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        Ok(TaskData { task, splits, tokenizer, model, origin, config, reports })
+        Ok(TaskData { task, splits, tokenizer, model: called(given), origin, config, reports })
     }
+}
+
+/// What the model is called that was given as `model`: as it is on the Hub, or as its folder or run is.
+fn called(model: &Path) -> String {
+    let name = if is_of_hub(model) { Some(model.as_os_str()) } else { model.file_name() };
+    name.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 /// The task that settings name; `labels` are those that a model has already.

@@ -401,7 +401,7 @@ fn given_tokenizer(settings: &Pretrain, path: &Path) -> Result<Tokenizer, Sessio
     let init = settings.model.init.as_deref().map(model_in).transpose()?;
     Ok(match init.filter(|init| init == path) {
         Some(model) => Tokenizer::load(Origin::of(&model)?.folder(), &LoadOptions::default())?,
-        None => Tokenizer::load(path, &LoadOptions::default())?,
+        None => Tokenizer::load(&model_in(path)?, &LoadOptions::default())?,
     })
 }
 
