@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Whole training steps beside PyTorch's, alternating, so that both see the same machine; writes tables of ratios.
 
-usage: side_by_side.py --peer STEP.py [--python PYTHON] [--program target/release/albert-train] [--minutes 12] [--out FILE.md]
+usage: side_by_side.py [--peer STEP.py] [--python PYTHON] [--program target/release/albert-train] [--minutes 12] [--out FILE.md]
 
-STEP.py MODEL SEQ BATCH DTYPE(f32|bf16) [--compile] [--steps N] times the same step in PyTorch and prints one JSON object with
-`median_s`. A round measures everything once, each as the median of its steps; as many rounds are made as fit into the time,
+STEP.py MODEL SEQ BATCH f32|bf16 [--compile] [--steps N] times the same step in PyTorch (`pytorch_step.py`, unless another is named)
+and prints one JSON object with `median_s`. A round measures everything once, each as the median of its steps; as many rounds are made as fit into the time,
 at least one. A figure is the median over the rounds, a ratio the median of the rounds' ratios, so that what disturbs one round
 disturbs both sides of it. Above 1 we are faster; losing rows stay in the table. The second table is the gain of computing the
 last layer only for the rows that are read: predicted by the operations that are left out, and measured.
@@ -67,7 +67,7 @@ def shown(value, form):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer", required=True)
+    parser.add_argument("--peer", default=os.path.join(os.path.dirname(__file__), "pytorch_step.py"))
     parser.add_argument("--program", default="target/release/albert-train")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--minutes", type=float, default=12, help="another round begins only if it is likely to end by then")

@@ -84,6 +84,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         tell(format_args!("{said}"));
     }
     let measured = measure(arguments, &settings)?;
+    for remark in &measured.remarks {
+        tell(format_args!("slower than it could be: {remark}"));
+    }
     if arguments.json {
         measured.print_json(arguments, &settings)?;
     } else {
@@ -126,6 +129,8 @@ struct Measured {
     /// Bytes of all buffers.
     memory: usize,
     profile: Vec<(&'static str, Duration)>,
+    /// What was computed in a slower way than the device has.
+    remarks: Vec<String>,
 }
 
 fn measure(arguments: &StepArguments, settings: &Pretrain) -> Result<Measured> {
@@ -154,13 +159,13 @@ fn measure(arguments: &StepArguments, settings: &Pretrain) -> Result<Measured> {
     let id = learner.training_plan();
     let runtime = learner.runtime();
     let profile = if arguments.profile { runtime.profile_of(id) } else { Vec::new() };
-    let (plan, precision) = (runtime.plan(id), runtime.precision());
+    let (plan, precision, remarks) = (runtime.plan(id), runtime.precision(), runtime.remarks());
     let share = arguments.batch as f64 / micro_batch as f64;
     let [model_flops, executed_flops] =
         [plan.cost().model_flops, plan.cost().executed_flops].map(|flops| flops as f64 * share);
     let memory = plan.arena_size() + plan.parameter_size();
     let peak = cpu.zip(before).map(|(cpu, before)| cpu.peak().larger(before));
-    Ok(Measured { machine, peak, precision, timing, model_flops, executed_flops, memory, profile })
+    Ok(Measured { machine, peak, precision, timing, model_flops, executed_flops, memory, profile, remarks })
 }
 
 impl Measured {
@@ -234,6 +239,7 @@ impl Measured {
             "share_of_peak_while_computing": self.share_while_computing(),
             "copy_bytes_per_second": self.peak.as_ref().map(|peak| peak.copy_bytes_per_second),
             "memory_bytes": self.memory,
+            "remarks": self.remarks,
         });
         if arguments.profile {
             object["profile_milliseconds"] = self.milliseconds().into_iter().collect();

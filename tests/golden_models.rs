@@ -200,11 +200,15 @@ fn with_rounded_biases(golden: &Golden, values: &[f32]) -> Vec<f32> {
     values
 }
 
-/// Simulations of bf16: how far one is off in two or three numbers is now and then nearly 0.
-const SIMULATIONS: u64 = 16;
+/// Simulations of bf16 on a processor, and on a GPU.
+const SIMULATIONS: [u64; 2] = [4, 16];
+
+/// Numbers of an output or a gradient, fewer than which are one draw of a GPU's roundings and no measure of them.
+const FEW: usize = 8;
 
 /// In bf16 every output and every gradient is at most twice as far from the f64 reference as the farthest of some
-/// simulations of it that round once, where they store. What is recorded is nearer to the reference than either.
+/// simulations of it that round once, where they store. What is recorded is nearer to the reference than either. A GPU's
+/// roundings are others from the first bias on: those of its outputs that are a few numbers are so far off in the mean of all of them.
 #[test]
 fn in_bf16_outputs_and_gradients_stray_no_further_than_rounding_explains() {
     let distance = |found: &[f64], exact: &[f64]| -> f64 {
@@ -214,26 +218,32 @@ fn in_bf16_outputs_and_gradients_stray_no_further_than_rounding_explains() {
         let golden = Golden::load(&folder);
         let values = &golden.model.values;
         let exact = everything(&golden, Device::Reference, Precision::F64, values);
-        let simulated: Vec<_> = (0..SIMULATIONS)
+        let [on_a_processor, on_a_gpu] = SIMULATIONS;
+        let simulated: Vec<_> = (0..on_a_processor)
             .map(|seed| everything(&golden, Device::Reference, Precision::Bf16, &nudged(values, seed)))
             .collect();
-        let on_a_gpu: Vec<_> = (0..SIMULATIONS)
+        let on_a_gpu: Vec<_> = (0..on_a_gpu)
             .map(|seed| with_rounded_biases(&golden, &nudged(values, seed)))
             .map(|values| everything(&golden, Device::Reference, Precision::Bf16, &values))
             .collect();
         for (device_name, device) in devices().into_iter().filter(|(name, _)| name != "reference") {
             let simulated = if device_name == "gpu" { &on_a_gpu } else { &simulated };
             let found = everything(&golden, device, Precision::Bf16, values);
-            // The GPU's roundings are others from the first bias on: a few numbers are one draw of them, no measure.
-            let few = if device_name == "gpu" { 8 } else { 0 };
-            for (index, (name, exact)) in
-                exact.iter().enumerate().filter(|(_, (_, exact))| exact.len() >= few)
-            {
+            let mut of_few = Vec::new();
+            for (index, (name, exact)) in exact.iter().enumerate() {
                 let farthest = simulated.iter().map(|way| distance(&way[index].1, exact)).fold(0.0, f64::max);
                 let off = distance(&found[index].1, exact);
                 let context = format!("{} on {device_name}: {name}", folder.display());
-                assert!(off > 0.0 && off <= 2.0 * farthest, "{context}: {off:e}, simulated {farthest:e}");
+                assert!(off > 0.0, "{context}");
+                if device_name == "gpu" && exact.len() < FEW {
+                    of_few.push((off / farthest).powi(2));
+                } else {
+                    assert!(off <= 2.0 * farthest, "{context}: {off:e}, simulated {farthest:e}");
+                }
             }
+            let mean = (of_few.iter().sum::<f64>() / of_few.len().max(1) as f64).sqrt();
+            let context = format!("{} on {device_name}: {} of few numbers", folder.display(), of_few.len());
+            assert!(mean <= 2.0, "{context}: {mean} times the farthest simulation in the mean");
         }
     }
 }

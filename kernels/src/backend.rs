@@ -85,6 +85,11 @@ pub trait Backend: Send + Sync {
         self.status()
     }
 
+    /// What was computed in a slower way than the device has, in words for a person.
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Records the calls that `work` makes instead of doing them, if it can. Every kernel has been called before with operands of these shapes.
     fn record(&self, work: impl FnOnce()) -> Option<Self::Recording>;
 

@@ -2,7 +2,7 @@
 
 /// An argument as a shell takes it.
 pub fn quoted(argument: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,=@%".contains(c);
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:=@%".contains(c);
     match argument.chars().all(is_plain) && !argument.is_empty() {
         true => argument.into(),
         false => format!("'{}'", argument.replace('\'', r"'\''")),

@@ -215,6 +215,11 @@ impl Runtime {
         on_device!(&self.0, on => on.backend.finish())
     }
 
+    /// What was computed in a slower way than the device has, in words for a person.
+    pub fn remarks(&self) -> Vec<String> {
+        on_device!(&self.0, on => on.backend.remarks())
+    }
+
     /// A copy of one of the flat buffers.
     pub fn read<T: Real>(&self, state: State) -> Vec<T> {
         on_device!(&self.0, on => on.read(state))

@@ -26,26 +26,6 @@ __device__ __forceinline__ uint32_t gradient_place(int key, int piece) {
   return key * QUERIES * 2 + ((piece ^ (key >> 1 & 3)) << 4);
 }
 
-// s = a b for 16 TILES rows of a and 32 of b, which both lie as rows.
-__device__ __forceinline__ void score(float (&s)[TILES][QUERIES / 8][4], uint32_t a_row, uint32_t b_row) {
-#pragma unroll
-  for (int piece = 0; piece < GROUPS; piece += 2) {
-    uint32_t a[TILES][4];
-#pragma unroll
-    for (int m = 0; m < TILES; m++) load_matrices(a[m], (a_row ^ piece << 4) + m * 16 * WIDTH * 2);
-#pragma unroll
-    for (int group = 0; group < QUERIES / 16; group++) {
-      uint32_t b[4];
-      load_matrices(b, (b_row ^ piece << 4) + group * 16 * WIDTH * 2);
-#pragma unroll
-      for (int m = 0; m < TILES; m++) {
-        multiply(s[m][2 * group], a[m], b[0], b[1]);
-        multiply(s[m][2 * group + 1], a[m], b[2], b[3]);
-      }
-    }
-  }
-}
-
 // sum += a b for 16 TILES rows of a and 32 rows of b.
 __device__ __forceinline__ void weigh(float (&sum)[TILES][GROUPS][4], const uint32_t (&a)[TILES][QUERIES / 16][4], uint32_t b_row) {
 #pragma unroll
@@ -195,8 +175,8 @@ KERNEL(attention_backward, THREADS, TILES)
       if (STAGES == 2) copy_next();
       if (!idle) {
         float p[TILES][QUERIES / 8][4] = {}, ds[TILES][QUERIES / 8][4] = {};
-        score(p, k_tile + key_row, here + query_row);
-        score(ds, v_tile + key_row, here + QUERY_BYTES + query_row);
+        add_product<WIDTH>(p, k_tile + key_row, here + query_row);
+        add_product<WIDTH>(ds, v_tile + key_row, here + QUERY_BYTES + query_row);
         if (first_key + 16 * TILES > live) {
 #pragma unroll
           for (int m = 0; m < TILES; m++)

@@ -8,26 +8,6 @@ constexpr int WIDTH = HEAD_WIDTH;
 constexpr int GROUPS = WIDTH / 8;
 constexpr int THREADS = 32 * ROWS / 16 / TILES;
 
-// Scores of a warp's rows and 64 keys: s += q k, q in rows of `q_row`, k in rows of `k_row`.
-__device__ __forceinline__ void score(float (&scores)[TILES][KEYS / 8][4], uint32_t q_row, uint32_t k_row) {
-#pragma unroll
-  for (int piece = 0; piece < GROUPS; piece += 2) {
-    uint32_t a[TILES][4];
-#pragma unroll
-    for (int m = 0; m < TILES; m++) load_matrices(a[m], (q_row ^ piece << 4) + m * 16 * WIDTH * 2);
-#pragma unroll
-    for (int group = 0; group < KEYS / 16; group++) {
-      uint32_t b[4];
-      load_matrices(b, (k_row ^ piece << 4) + group * 16 * WIDTH * 2);
-#pragma unroll
-      for (int m = 0; m < TILES; m++) {
-        multiply(scores[m][2 * group], a[m], b[0], b[1]);
-        multiply(scores[m][2 * group + 1], a[m], b[2], b[3]);
-      }
-    }
-  }
-}
-
 // out += p v for a warp's rows and 64 keys.
 __device__ __forceinline__ void weigh(float (&out)[TILES][GROUPS][4], const float (&p)[TILES][KEYS / 8][4], uint32_t v_row) {
 #pragma unroll
@@ -112,7 +92,7 @@ KERNEL(attention_forward, THREADS, TILES)
     copy_rows<WIDTH, KEYS, THREADS>(v_tile, v + key * stride, stride, span.length - key);
     commit_copies();
     float scores[TILES][KEYS / 8][4] = {};
-    if (!idle) score(scores, q_row, k_row);
+    if (!idle) add_product<WIDTH>(scores, q_row, k_row);
     wait_for_copies<0>();
     __syncthreads(); // V has arrived, and K may be overwritten
     if (key + KEYS < span.length)

@@ -20,6 +20,28 @@ __device__ __forceinline__ void load_transposed(uint32_t (&r)[4], uint32_t addre
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(address) : "memory");
 }
 
+// sums += a b^T for 16 COUNT rows of a tile with rows of WIDTH and 8 COLUMNS of another; `a_row` and `b_row` are where the
+// lane's rows of the first matrices are.
+template <int WIDTH, int COUNT, int COLUMNS>
+__device__ __forceinline__ void add_product(float (&sums)[COUNT][COLUMNS][4], uint32_t a_row, uint32_t b_row) {
+#pragma unroll
+  for (int piece = 0; piece < WIDTH / 8; piece += 2) {
+    uint32_t a[COUNT][4];
+#pragma unroll
+    for (int m = 0; m < COUNT; m++) load_matrices(a[m], (a_row ^ piece << 4) + m * 16 * WIDTH * 2);
+#pragma unroll
+    for (int group = 0; group < COLUMNS / 2; group++) {
+      uint32_t b[4];
+      load_matrices(b, (b_row ^ piece << 4) + group * 16 * WIDTH * 2);
+#pragma unroll
+      for (int m = 0; m < COUNT; m++) {
+        multiply(sums[m][2 * group], a[m], b[0], b[1]);
+        multiply(sums[m][2 * group + 1], a[m], b[2], b[3]);
+      }
+    }
+  }
+}
+
 // Begins to copy 16 bytes, or writes zeros where not `inside`.
 __device__ __forceinline__ void copy_async(uint32_t to, const void* from, bool inside) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" : : "r"(to), "l"(from), "r"(inside ? 16 : 0) : "memory");

@@ -299,6 +299,10 @@ impl Backend for Cuda {
         self.status()
     }
 
+    fn remarks(&self) -> Vec<String> {
+        self.refused_products()
+    }
+
     fn record(&self, work: impl FnOnce()) -> Option<Recording> {
         self.recording(work)
     }

@@ -123,6 +123,18 @@ __device__ __forceinline__ void put(T* to, float (&x)[N], int adds) {
   store(to, x);
 }
 
+// sum += the rows of x, `width` apart, that have a bit in `rows`, in order.
+template <int N, typename T>
+__device__ __forceinline__ void add_rows(float (&sum)[N], const T* x, int64_t width, unsigned rows) {
+  while (rows) {
+    float values[N];
+    load(values, x + (__ffs(rows) - 1) * width);
+    rows &= rows - 1;
+#pragma unroll
+    for (int i = 0; i < N; i++) sum[i] += values[i];
+  }
+}
+
 // ---- Elementwise kernels
 
 template <int N>

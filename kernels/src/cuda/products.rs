@@ -349,12 +349,13 @@ impl Drop for Wish {
 }
 
 impl Cuda {
-    /// The products for which the library had no way, in words: kernels of our own did them, and are slower. Those that had a
-    /// way without an epilogue are among them.
-    pub fn refused_products(&self) -> Vec<String> {
+    /// The products for which the library had no way: kernels of our own did them, and are slower. Those that had a way without
+    /// an epilogue are among them.
+    pub(super) fn refused_products(&self) -> Vec<String> {
         let ways = self.products.ways.lock().unwrap_or_else(PoisonError::into_inner);
         let refused = ways.iter().filter(|(_, way)| way.is_none());
-        let mut refused: Vec<_> = refused.map(|(shape, _)| shape.to_string()).collect();
+        let mut refused: Vec<_> =
+            refused.map(|(shape, _)| format!("cuBLASLt has no way for a product of {shape}")).collect();
         refused.sort();
         refused
     }

@@ -105,17 +105,8 @@ KERNEL(embedding_table_backward, 256)
   const int64_t first = blockIdx.y * stretch + warp * part, end = first + part < limit ? first + part : limit;
   float sum[VECTOR] = {};
   for (int64_t start = first; start < end; start += 32) {
-    unsigned found = __ballot_sync(0xffffffffu, start + lane < end && ids[start + lane] == wanted);
-    while (found) {
-      const int64_t row = start + __ffs(found) - 1;
-      found &= found - 1;
-      float values[VECTOR];
-      if (live) {
-        load(values, dy + row * width + column);
-#pragma unroll
-        for (int c = 0; c < VECTOR; c++) sum[c] += values[c];
-      }
-    }
+    const unsigned found = __ballot_sync(0xffffffffu, start + lane < end && ids[start + lane] == wanted);
+    if (live) add_rows(sum, dy + start * width + column, width, found);
   }
   for (int turn = 0; turn < 8; turn++) {
     if (warp == turn) put(sums + lane * VECTOR, sum, turn);

@@ -32,17 +32,8 @@ __device__ __forceinline__ void sum_uses(float (&sum)[VECTOR], const int* rows, 
   if (live) load(sum, dy + use.x * width + column);
   for (int first = use.x + 1; first <= use.y; first += 32) {
     const int mine = first + int(threadIdx.x % 32);
-    unsigned found = __ballot_sync(0xffffffffu, mine <= use.y && rows[mine] == row);
-    while (found) {
-      const int i = first + __ffs(found) - 1;
-      found &= found - 1;
-      float values[VECTOR];
-      if (live) {
-        load(values, dy + i * width + column);
-#pragma unroll
-        for (int c = 0; c < VECTOR; c++) sum[c] += values[c];
-      }
-    }
+    const unsigned found = __ballot_sync(0xffffffffu, mine <= use.y && rows[mine] == row);
+    if (live) add_rows(sum, dy + first * width + column, width, found);
   }
 }
 

@@ -128,10 +128,10 @@ impl MessageWriter {
             Value::Bytes(bytes) => (2, bytes),
             Value::Fixed32(value) => (5, &value.to_le_bytes()),
         };
-        self.varint(number << 3 | wire);
+        put_varint(&mut self.0, number << 3 | wire);
         match value {
-            Value::Varint(value) => self.varint(value),
-            Value::Bytes(bytes) => self.varint(bytes.len() as u64),
+            Value::Varint(value) => put_varint(&mut self.0, value),
+            Value::Bytes(bytes) => put_varint(&mut self.0, bytes.len() as u64),
             _ => {}
         }
         self.0.extend(content);
@@ -142,14 +142,15 @@ impl MessageWriter {
     pub fn finish(self) -> Vec<u8> {
         self.0
     }
+}
 
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
+/// Appends a number, seven bits a byte.
+pub fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
     }
+    bytes.push(value as u8);
 }
 
 #[cfg(test)]

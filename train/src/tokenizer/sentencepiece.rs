@@ -121,31 +121,23 @@ fn check_trainer(bytes: &[u8]) -> Result<(), Invalid> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::normalizer::tests::charsmap;
-    use super::*;
+    use model::wire::protobuf::MessageWriter;
     use proptest::prelude::*;
 
-    fn varint(mut value: u64) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        while value >= 0x80 {
-            bytes.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        bytes.push(value as u8);
-        bytes
-    }
+    use super::super::normalizer::tests::charsmap;
+    use super::*;
 
     fn number(field: u64, value: u64) -> Vec<u8> {
-        [varint(field << 3), varint(value)].concat()
+        MessageWriter::default().with(field, Value::Varint(value)).finish()
     }
 
     fn bytes(field: u64, value: &[u8]) -> Vec<u8> {
-        [varint(field << 3 | 2), varint(value.len() as u64), value.to_vec()].concat()
+        MessageWriter::default().with(field, Value::Bytes(value)).finish()
     }
 
     fn piece(text: &str, score: f32, kind: u64) -> Vec<u8> {
-        let score = [varint(2 << 3 | 5), score.to_le_bytes().to_vec()].concat();
-        bytes(1, &[bytes(1, text.as_bytes()), score, number(3, kind)].concat())
+        let piece = MessageWriter::default().with(1, Value::Bytes(text.as_bytes()));
+        bytes(1, &piece.with(2, Value::Fixed32(score.to_bits())).with(3, Value::Varint(kind)).finish())
     }
 
     fn model() -> Vec<u8> {
@@ -157,7 +149,7 @@ mod tests {
             piece("b", -2.0, 5),
             bytes(2, &[number(3, 1), number(4, 30_000)].concat()),
             bytes(3, &[bytes(1, b"nmt_nfkc"), bytes(2, &charsmap()), number(3, 1)].concat()),
-            [varint(99 << 3 | 1), vec![0; 8]].concat(), // of a kind yet to come
+            MessageWriter::default().with(99, Value::Fixed64(0)).finish(), // of a kind yet to come
         ]
         .concat()
     }

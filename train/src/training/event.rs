@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::alarm::Alarm;
 use super::estimate::Estimate;
 use super::metrics::Metrics;
-use super::objective::{Alarm, Terms};
+use super::objective::Terms;
 use super::trainer::TrainerOptions;
 use crate::run::checkpoint::CheckpointError;
 use crate::run::journal::Event;

@@ -3,6 +3,7 @@
 //! Nothing here knows a task. What differs between pre-training and fine-tuning is an [`Objective`], which gives batches and
 //! says what their predictions are worth, and a [`Job`], which gathers data and makes a model for a [`Session`].
 
+mod alarm;
 mod best;
 mod companions;
 mod device;
@@ -21,6 +22,7 @@ mod state;
 mod stream;
 mod trainer;
 
+pub use alarm::Alarm;
 pub use best::Best;
 pub use device::{
     available_memory, bytes, cpu, device, machine, most_fitting, precision, recompute, recompute_that_fits,
@@ -35,7 +37,7 @@ pub use job::{Job, Prepared, Publish, Published, RunSettings};
 pub use learner::{Learner, Outcome, Plans};
 pub use memory::resident_memory;
 pub use metrics::{Measure, Metrics, Sums};
-pub use objective::{Alarm, Finding, Objective, Position, Step, Terms};
+pub use objective::{Finding, Objective, Position, Step, Terms};
 pub use session::{Ended, Session, Watch, rehearse};
 pub use state::TrainingState;
 pub use stream::BatchStream;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use engine::RunError;
 use serde::{Deserialize, Serialize};
 
+use super::alarm::Alarm;
 use super::inputs::{Evaluator, Inputs, Outputs};
 use super::metrics::{Metrics, Sums};
 use crate::run::progress::Figure;
@@ -50,17 +51,6 @@ pub struct Terms {
     pub model: &'static str,
     /// How the batch of a step can be looked at, as the end of a sentence, where it can.
     pub batch: &'static str,
-}
-
-/// Something in the figures that a person should know of: told once in a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alarm {
-    /// The event of the journal.
-    pub event: &'static str,
-    /// What the figures show, as the end of a sentence that begins with the step.
-    pub words: String,
-    /// What can be done about it.
-    pub help: String,
 }
 
 /// A kind of work. What it gives is a pure function of (settings, seed, position), so that a run can be continued anywhere.

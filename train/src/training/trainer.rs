@@ -1,15 +1,16 @@
 //! The loop: batch, gradient, guard, update; evaluations, checkpoints and the journal around it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::alarm::Alarm;
 use super::best::Best;
 use super::error::TrainError;
 use super::event::TrainEvent;
-use super::interval::{Interval, Outlier, StepTime};
+use super::interval::{Interval, StepTime};
 use super::learner::{Learner, Outcome};
 use super::metrics::Metrics;
-use super::objective::{Alarm, Objective};
+use super::objective::Objective;
 use super::state::TrainingState;
 use super::stream::BatchStream;
 use crate::config;
@@ -23,10 +24,6 @@ use crate::threads::ThreadsError;
 
 /// The part of a run, one in so many steps, after which it should have learnt more than frequencies.
 const WARNING_SHARE: u64 = 4;
-
-/// A share of the time beyond which waiting for data is worth a word, and the time in which it must have been so.
-const MUCH_WAITING: f64 = 0.05;
-const LONG_ENOUGH: Duration = Duration::from_secs(10);
 
 /// How a run goes.
 #[derive(Clone, Debug, PartialEq)]
@@ -437,11 +434,8 @@ impl Trainer {
         if step.is_multiple_of(self.options.log_every.max(1)) || step == 1 || step == self.options.steps {
             let (event, waited) = self.interval.take(step, &*self.objective);
             self.record(event.with("learning_rate", learning_rate).with("tokens", self.state.tokens));
-            if let Some((whole, share)) = waited
-                && whole > LONG_ENOUGH
-                && share > MUCH_WAITING
-            {
-                self.alarm(step, waiting(share));
+            if let Some(alarm) = waited.and_then(|(whole, share)| Alarm::of_waiting(whole, share)) {
+                self.alarm(step, alarm);
             }
         }
         let left = self.options.steps - step;
@@ -464,7 +458,7 @@ impl Trainer {
 
     /// Tells of something that should not be; of an outlier each time, of everything else once.
     fn alarm(&mut self, step: u64, alarm: Alarm) {
-        if alarm.event != Outlier::EVENT {
+        if !alarm.is_told_each_time() {
             if self.alarms.contains(&alarm.event) {
                 return;
             }
@@ -490,33 +484,6 @@ impl Trainer {
                 Ok(()) => TrainEvent::JournalGoesOn,
             });
         }
-    }
-}
-
-impl Outlier {
-    /// The event of the journal.
-    const EVENT: &'static str = "outlier";
-}
-
-impl From<Outlier> for Alarm {
-    fn from(outlier: Outlier) -> Self {
-        let Outlier { figure, value, mean, zscore } = outlier;
-        let name = figure.replace('_', " ");
-        Alarm {
-            event: Outlier::EVENT,
-            words: format!(
-                "the {name} is {value:.3}, {zscore:.1} standard deviations above its mean of late ({mean:.3})"
-            ),
-            help: "one such batch does no harm; if they become frequent, begin a run with a lower --learning-rate".into(),
-        }
-    }
-}
-
-fn waiting(share: f64) -> Alarm {
-    Alarm {
-        event: "waiting",
-        words: format!("{:.0}% of the time is spent waiting for data", 100.0 * share),
-        help: "give the run a processor more, or a faster disk: batches are made while the one before is learnt from".into(),
     }
 }
 

@@ -118,6 +118,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wire::protobuf::put_varint;
 
     /// A block of entries that share nothing, with one restart.
     fn block_of(entries: &[Entry]) -> Vec<u8> {
@@ -154,13 +155,9 @@ mod tests {
         [offset, content.len() as u64].into_iter().flat_map(varint).collect()
     }
 
-    fn varint(mut value: u64) -> Vec<u8> {
+    fn varint(value: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
-        while value >= 0x80 {
-            bytes.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        bytes.push(value as u8);
+        put_varint(&mut bytes, value);
         bytes
     }
 
