@@ -92,7 +92,7 @@ fn a_command_line_is_said_as_it_is_here() {
     let race = "--data_dir=RACE --output_dir=r --init_checkpoint=m --high_only --nodo_train --dropout_prob=0";
     assert_eq!(
         commands(Program::RunRace, race),
-        "albert-train evaluate race --data RACE --level high --model r --max-seq-length 512\n"
+        "albert-train evaluate race --data RACE --level high --model r --max-seq-length 512 --max-question-length 128\n"
     );
     let words: Vec<String> = ["--input_file=x.tf_record", "--output_dir=o", "--do_eval", "--nodo_train"]
         .map(String::from)
