@@ -33,23 +33,30 @@ struct Blocking {
     packing: [usize; 2],
 }
 
-/// Where A is read in place: high blocks, since only B is packed for each. A step of a block's B has a megabyte.
+/// Where A is read in place: high blocks, since only B is packed for each.
 const IN_PLACE: Blocking = Blocking { mc: [64, 1024], nc: [64, 256], kc: 1024, strip: 112, packing: [0, 24] };
 /// Where A, whose columns are far apart in memory, is packed: wide blocks, so that few need the same part of it.
 const PACKED: Blocking = Blocking { mc: [64, 1024], nc: [64, 768], kc: 384, strip: 224, packing: [40, 24] };
-/// Units of packed B that stay in the second-level cache where a step is the whole depth.
-const WHOLE_DEPTH: usize = 192 * 1024;
+/// Units of packed B that stay in a second-level cache of a megabyte beside A and C: all of it is read for each row of tiles.
+const RESIDENT: usize = 192 * 1024;
 
 impl Blocking {
-    fn new(a_is_packed: bool, whole_depth: Option<usize>) -> Self {
-        let blocking = if a_is_packed { PACKED } else { IN_PLACE };
-        match whole_depth {
-            None => blocking,
-            Some(depth) => {
-                let [least, most] = blocking.nc;
-                Self { nc: [least, (WHOLE_DEPTH / depth.max(1)).clamp(least, most)], kc: depth, ..blocking }
-            }
+    /// For a depth of `units`, in one step if C cannot hold the sums of several.
+    fn new(a_is_packed: bool, units: usize, whole_depth: bool) -> Self {
+        let mut blocking = if a_is_packed { PACKED } else { IN_PLACE };
+        if whole_depth {
+            blocking.kc = units;
         }
+        if whole_depth || !a_is_packed {
+            let [least, most] = blocking.nc;
+            blocking.nc[1] = (RESIDENT / blocking.steps(units).range(0).len().max(1)).clamp(least, most);
+        }
+        blocking
+    }
+
+    /// The steps of a depth of `units`.
+    fn steps(&self, units: usize) -> Grid {
+        Grid::equal(units, units.div_ceil(self.kc.max(1)), 1)
     }
 
     /// Rows and columns of C in equal blocks of whole tiles: those with which the busiest thread has the least to do.
@@ -122,13 +129,13 @@ pub(crate) fn gemm<A: Packed, C: Stored>(
         Some(c) => Destination::Grows(Pieces::new(c)),
         None => Destination::Rounded(Pieces::new(c)),
     };
-    let whole_depth = matches!(c, Destination::Rounded(_)).then_some(units);
-    let blocking = Blocking::new(in_place.is_none(), whole_depth);
+    let whole_depth = matches!(c, Destination::Rounded(_));
+    let blocking = Blocking::new(in_place.is_none(), units, whole_depth);
     let (rows, columns) = blocking.blocks(cpu, (m, n), (mr, nr));
-    let steps = Grid::equal(units, units.div_ceil(blocking.kc.max(1)), 1);
+    let steps = blocking.steps(units);
     let strip = blocking.strip.next_multiple_of(mr);
     let block = |rows, columns| Block { token, mr, nr, strip, in_place, a, b, rows, columns };
-    let spaces = block(rows.range(0), columns.range(0)).spaces(steps.range(0).len(), whole_depth.is_some());
+    let spaces = block(rows.range(0), columns.range(0)).spaces(steps.range(0).len(), whole_depth);
     cpu.for_each_with_space(rows.tasks() * columns.tasks(), spaces.iter().sum(), |task, space| {
         let block = block(rows.range(task % rows.tasks()), columns.range(task / rows.tasks()));
         let (a_panels, space) = space.split_at_mut(spaces[0]);
