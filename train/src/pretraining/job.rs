@@ -6,6 +6,7 @@ use std::sync::Arc;
 use engine::{PlanOptions, Recompute};
 use model::{Albert, AlbertConfig, Capacity, Fresh, Head, LoadedModel, Mode, ModelError};
 
+use super::masking::MaskingOptions;
 use super::objective::Pretraining;
 use super::preparation::{DataPreparation, RunData, drop_other_data};
 use crate::config::{ModelSettings, Pretrain};
@@ -105,10 +106,15 @@ impl Job<Pretrain> for PretrainingJob {
             Some(sampler) => format!("{} documents", sampler.documents()),
             None => "masked before".into(),
         };
+        let longest = settings.sampling.max_seq_length;
         let description = format!(
-            "data: {documents}, {} samples an epoch of at most {} tokens{}",
+            "data: {documents}, {} samples an epoch of at most {longest} tokens{}{}",
             data.training.epoch(0).samples(),
-            settings.sampling.max_seq_length,
+            if data.training.sampler().is_some() {
+                predicted(settings.masking, longest)
+            } else {
+                String::new()
+            },
             begun_with.unwrap_or_default(),
         );
         Ok(Prepared { learner, objective, description })
@@ -117,6 +123,20 @@ impl Job<Pretrain> for PretrainingJob {
     fn tokenizer<'a>(&self, data: &'a RunData) -> &'a Tokenizer {
         &data.tokenizer
     }
+}
+
+/// How many of `length` tokens are predicted, and that more were asked for where the limit decides.
+fn predicted(masking: MaskingOptions, length: usize) -> String {
+    let (allowed, asked) = (
+        masking.predictions(length),
+        MaskingOptions { max_predictions_per_seq: length, ..masking }.predictions(length),
+    );
+    let limit = if asked > allowed {
+        format!(" (max_predictions_per_seq; masked_lm_prob asks for {asked})")
+    } else {
+        String::new()
+    };
+    format!(", {allowed} of them predicted{limit}")
 }
 
 /// The configuration of the model that `settings` describe, over a vocabulary of `pieces`.
@@ -273,6 +293,16 @@ fn learner_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_that_takes_predictions_away_is_told() {
+        let masking = MaskingOptions::default();
+        assert_eq!(predicted(masking, 128), ", 19 of them predicted");
+        assert_eq!(
+            predicted(masking, 512),
+            ", 20 of them predicted (max_predictions_per_seq; masked_lm_prob asks for 77)"
+        );
+    }
 
     #[test]
     fn whatever_fits_is_offered() {
