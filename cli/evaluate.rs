@@ -7,13 +7,14 @@ use clap::{Args, Subcommand};
 use train::config::{Layers, Pretrain};
 use train::data::Selection;
 use train::exit::ExitCode;
+use train::finetuning::squad::official::Figures;
 use train::inference::Inference;
-use train::pretraining::{self, Pretraining, beats_frequency, read_corpus};
+use train::pretraining::{self, Pretraining, beats_frequency, is_recorded, read_corpus, read_recorded};
 use train::training::Metrics;
 
 use crate::arguments::{ModelArguments, ReadingArguments};
 use crate::output::say;
-use crate::task::{OnTask, evaluate_task};
+use crate::task::{Answered, OnTask, evaluate_task};
 
 /// Sequences are no longer than this unless asked for.
 const LONGEST_BY_DEFAULT: usize = 512;
@@ -40,7 +41,7 @@ enum What {
 struct OnText {
     #[command(flatten)]
     model: ModelArguments,
-    /// Text: files, packed with gzip or not, folders of them, - for standard input; or a folder made by prepare
+    /// Text: files, packed with gzip or not, folders of them, - for standard input; or a folder made by prepare; or the reference's TFRecord files
     #[arg(short, long, required = true, num_args = 1.., value_name = "PATH")]
     data: Vec<PathBuf>,
     #[command(flatten)]
@@ -68,26 +69,45 @@ struct OnText {
     output: Option<PathBuf>,
 }
 
+/// What an evaluation found.
+pub enum Found {
+    /// Of text: figures.
+    Text(Metrics),
+    /// Of a task: answers.
+    Answers(Answered),
+    /// Of a file of predictions about SQuAD: the official figures.
+    Official(Figures),
+}
+
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    measure(arguments).map(|_| ExitCode::Done)
+}
+
+/// Prints what was found, and gives it back.
+pub fn measure(arguments: &Arguments) -> Result<Found> {
     match &arguments.what {
         What::Task(task) => evaluate_task(task),
-        What::Text(text) => on_text(text),
+        What::Text(text) => on_text(text).map(Found::Text),
     }
 }
 
-fn on_text(arguments: &OnText) -> Result<ExitCode> {
+fn on_text(arguments: &OnText) -> Result<Metrics> {
     let (tokenizer, mut model) = (arguments.model.tokenizer()?, arguments.model.load()?);
     model.expect_tokenizer(&tokenizer)?;
     let settings = settings(arguments, model.albert().config().max_position_embeddings)?;
-    let corpus = read_corpus(&arguments.data, arguments.reading.reading(), &tokenizer)?;
-    let part = match arguments.held_out_every {
-        Some(every) => Selection::of_corpus(&corpus, every as usize)[1],
-        None => Selection::All,
-    };
-    let dataset = pretraining::dataset(&tokenizer, corpus, part, &settings, settings.training.seed)?;
-    let together = Inference::evaluation_batch(settings.sampling.max_seq_length);
     let vocabulary_size = model.albert().config().vocab_size;
+    let length = settings.sampling.max_seq_length;
+    let every = arguments.held_out_every.map(|every| every as usize);
+    let dataset = if arguments.data.iter().any(|path| is_recorded(path)) {
+        let part = every.map_or(Selection::All, |every| Selection::HeldOut { every });
+        read_recorded(&arguments.data, part, &tokenizer, (vocabulary_size, length))?
+    } else {
+        let corpus = read_corpus(&arguments.data, arguments.reading.reading(), &tokenizer)?;
+        let part = every.map_or(Selection::All, |every| Selection::of_corpus(&corpus, every)[1]);
+        pretraining::dataset(&tokenizer, corpus, part, &settings, settings.training.seed)?
+    };
+    let together = Inference::evaluation_batch(length);
     let objective = Pretraining::measure(dataset, arguments.sequences as usize, vocabulary_size, together);
     let evaluation = model.evaluate(&objective)?;
     // Under the reference's names. How many steps the model was trained its files do not say.
@@ -101,7 +121,7 @@ fn on_text(arguments: &OnText) -> Result<ExitCode> {
         std::fs::write(path, format!("{object:#}\n"))
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    Ok(ExitCode::Done)
+    Ok(evaluation)
 }
 
 fn settings(arguments: &OnText, positions: usize) -> Result<Pretrain> {

@@ -240,11 +240,12 @@ fn show(settings: &Finetune, task: &dyn Task, model: &Path, metrics: &Metrics) -
         on += &format!(" --max-seq-length {length}");
     }
     let of_squad = settings.task.task.starts_with("squad-");
-    for (flag, value) in [
-        ("--max-question-length", settings.sequences.max_question_length),
-        ("--doc-stride", settings.sequences.doc_stride),
+    let has_questions = of_squad || settings.task.task == "race";
+    for (flag, value, is_meant) in [
+        ("--max-question-length", settings.sequences.max_question_length, has_questions),
+        ("--doc-stride", settings.sequences.doc_stride, of_squad),
     ] {
-        if let Some(value) = value.filter(|_| of_squad) {
+        if let Some(value) = value.filter(|_| is_meant) {
             on += &format!(" {flag} {value}");
         }
     }

@@ -39,6 +39,7 @@ mod tokenizer;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 use train::shell;
 use train::visible::visible_lines;
@@ -114,7 +115,20 @@ fn main() -> ExitCode {
         }
         Err(error) => return refuse(&error),
     };
-    let result = train::threads::start_pool().map_err(Into::into).and_then(|()| match command {
+    match train::threads::start_pool().map_err(Into::into).and_then(|()| perform(command)) {
+        Ok(code) => code.into(),
+        Err(error) if output::is_unread(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = exit::code_of(&error);
+            output::tell(with_remedies(complaint(&error), code));
+            code.into()
+        }
+    }
+}
+
+/// Does what a command line says.
+fn perform(command: Command) -> Result<train::exit::ExitCode> {
+    match command {
         Command::Pretrain(arguments) => pretrain::run(&arguments),
         Command::Finetune(arguments) => finetune::run(&arguments),
         Command::Prepare(arguments) => prepare::run(&arguments),
@@ -135,16 +149,13 @@ fn main() -> ExitCode {
         Command::Compat(arguments) => compat::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, Cli::command()),
         Command::Man(arguments) => man::run(&arguments, Cli::command()),
-    });
-    match result {
-        Ok(code) => code.into(),
-        Err(error) if output::is_unread(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            let code = exit::code_of(&error);
-            output::tell(with_remedies(complaint(&error), code));
-            code.into()
-        }
     }
+}
+
+/// What words say that the program itself puts together.
+fn parsed(words: &[String]) -> Result<Command> {
+    let refused = |error: clap::Error| exit::misuse(error.render().to_string().trim_end());
+    Ok(Cli::try_parse_from(words).map_err(refused)?.command)
 }
 
 /// `evaluate` and `predict` mean text where options follow at once.

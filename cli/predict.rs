@@ -16,7 +16,7 @@ use train::visible::visible;
 use crate::arguments::{CpuArguments, TextArguments};
 use crate::exit::refuse;
 use crate::output::json_line;
-use crate::task::{OnTask, predict_task};
+use crate::task::{Answered, OnTask, predict_task, softmax};
 
 /// Let a fine-tuned model answer: texts one by one, or a task's examples with the official prediction files.
 ///
@@ -52,13 +52,18 @@ struct OnTexts {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    answer(arguments).map(|_| ExitCode::Done)
+}
+
+/// Prints or writes the answers, and gives back those to a task's examples.
+pub fn answer(arguments: &Arguments) -> Result<Option<Answered>> {
     match &arguments.what {
-        What::Task(task) => predict_task(task),
-        What::Text(texts) => on_texts(texts),
+        What::Task(task) => predict_task(task).map(Some),
+        What::Text(texts) => on_texts(texts).map(|()| None),
     }
 }
 
-fn on_texts(arguments: &OnTexts) -> Result<ExitCode> {
+fn on_texts(arguments: &OnTexts) -> Result<()> {
     let Purpose { labels, kind } = Purpose::of(&arguments.model)?;
     let Some(kind) = kind else {
         refuse!(
@@ -86,8 +91,7 @@ fn on_texts(arguments: &OnTexts) -> Result<ExitCode> {
         object.insert("text".into(), json!(text));
         object.extend(in_words(&answer, kind, &labels, &split.examples[0].input));
         json_line(&Value::Object(object))
-    })?;
-    Ok(ExitCode::Done)
+    })
 }
 
 /// The task that makes features of texts for such a model.
@@ -145,12 +149,4 @@ fn in_words(answer: &Answer, kind: Kind, labels: &[String], input: &Input) -> Ve
             vec![entry("answer", json!(answer)), entry("null_score", json!(null_score))]
         }
     }
-}
-
-/// Probabilities from logits.
-fn softmax(scores: &[f32]) -> Vec<f64> {
-    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let raised: Vec<f64> = scores.iter().map(|score| f64::from(score - largest).exp()).collect();
-    let sum: f64 = raised.iter().sum();
-    raised.into_iter().map(|value| value / sum).collect()
 }

@@ -35,14 +35,30 @@ const COMMON: [&str; 13] = [
 /// What stands for the value of a key in help.
 fn value_name(key: &Key) -> &'static str {
     match key.name {
-        "train" | "held_out" | "tokenizer" | "init" | "data" | "model" => "PATH",
+        "train" | "dev" | "held_out" | "tokenizer" | "init" | "data" | "model" => "PATH",
         "preset" | "size" => "SIZE",
         "text" | "pair" | "label" => "COLUMN",
         "save_every" => "STEPS|TIME",
         "max_time" => "TIME",
         "learning_rate" => "RATE",
-        "warmup_steps" | "steps" | "epochs" | "tokens" | "micro_batch" | "batch" | "threads"
-        | "vocab_size" => "N",
+        "device" => "DEVICE",
+        "warmup_steps"
+        | "steps"
+        | "epochs"
+        | "tokens"
+        | "micro_batch"
+        | "batch"
+        | "threads"
+        | "vocab_size"
+        | "eval_every"
+        | "eval_examples"
+        | "train_examples"
+        | "positions"
+        | "patience"
+        | "max_seq_length"
+        | "max_question_length"
+        | "doc_stride" => "N",
+        "null_threshold" | "warmup_share" | "head_dropout" | "hidden_dropout" | "attention_dropout" => "X",
         _ if key.is_switch => "true|false",
         _ if key.default.as_ref().is_some_and(|default| default.parse::<f64>().is_ok()) => "N",
         _ => "NAME",

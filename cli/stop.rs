@@ -1,10 +1,27 @@
 //! Requests to stop, and what a person is told of them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use anyhow::{Context, Result};
 use train::exit::ExitCode;
 use train::run::signals::{StopReason, StopRequests};
 
 use crate::output::tell;
+
+/// Whose requests are answered: those of what was begun last. Handlers stay for the life of the process.
+static CURRENT: AtomicUsize = AtomicUsize::new(0);
+
+/// What is said on requests, as long as nothing else has been begun.
+fn while_current(
+    say: impl Fn(StopReason) + Send + Sync + 'static,
+) -> impl Fn(StopReason) + Send + Sync + 'static {
+    let own = CURRENT.fetch_add(1, Ordering::Relaxed) + 1;
+    move |reason| {
+        if CURRENT.load(Ordering::Relaxed) == own {
+            say(reason);
+        }
+    }
+}
 
 /// Installs the handlers; each request is answered at once with what happens next.
 pub fn requests(next: &'static str) -> Result<StopRequests> {
@@ -16,14 +33,14 @@ pub fn requests(next: &'static str) -> Result<StopRequests> {
         };
         tell(format_args!("{reason}: {next}{again}"));
     };
-    StopRequests::install(acknowledge).context("cannot install signal handlers")
+    StopRequests::install(while_current(acknowledge)).context("cannot install signal handlers")
 }
 
 /// Runs a command that leaves nothing half done wherever it is left: a request to stop is answered at once, and obeyed.
 pub fn or_leave(work: impl FnOnce() -> Result<ExitCode> + Send + 'static) -> Result<ExitCode> {
-    let acknowledge = |reason| {
+    let acknowledge = |reason: StopReason| {
         tell(format_args!("{reason}: ending, unfinished; run the same command again to begin anew"));
     };
-    let stop = StopRequests::install(acknowledge).context("cannot install signal handlers")?;
+    let stop = StopRequests::install(while_current(acknowledge)).context("cannot install signal handlers")?;
     stop.unless_stopped(work)?.unwrap_or(Ok(ExitCode::Interrupted))
 }

@@ -8,8 +8,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use train::config::{AnswerHead, Finetune, RaceLevel, TableKind, TaskSettings};
-use train::exit::ExitCode;
-use train::finetuning::squad::official::{self, Evaluation, OFFICIAL_THRESHOLD};
+use train::finetuning::squad::official::{self, Evaluation, Figures, OFFICIAL_THRESHOLD};
 use train::finetuning::tasks::GLUE;
 use train::finetuning::{
     Answer, Examined, Limits, Predictor, Purpose, Split, Task, baseline, doubts, look_at, read_split,
@@ -18,6 +17,7 @@ use train::finetuning::{
 use train::visible::visible;
 
 use crate::arguments::CpuArguments;
+use crate::evaluate::Found;
 use crate::exit::{misuse, refuse};
 use crate::output::{json_line, say, tell};
 use crate::shell::quoted;
@@ -66,6 +66,9 @@ pub enum OnTask {
         /// middle, high or both
         #[arg(long, default_value = "both", value_parser = ["middle", "high", "both"])]
         level: String,
+        /// Most tokens of a question with one of its options, of which the beginning is cut off
+        #[arg(long, value_name = "N", value_parser = at_least_one())]
+        max_question_length: Option<usize>,
         /// Options of each question
         #[arg(long, default_value_t = 4, value_name = "N")]
         options: usize,
@@ -127,7 +130,11 @@ impl OnTask {
     /// The limits of its sequences: the reference's, but for what is given.
     fn limits(&self, length: usize) -> Result<Limits> {
         let usual = Limits::new(length);
-        let Self::Squad { max_question_length, doc_stride, .. } = self else { return Ok(usual) };
+        let (max_question_length, doc_stride) = match self {
+            Self::Squad { max_question_length, doc_stride, .. } => (max_question_length, *doc_stride),
+            Self::Race { max_question_length, .. } => (max_question_length, None),
+            Self::Glue { .. } | Self::Table { .. } => return Ok(usual),
+        };
         let question = max_question_length.unwrap_or(usual.question);
         if max_question_length.is_some() && question.saturating_add(3) >= length {
             refuse!(
@@ -135,7 +142,8 @@ impl OnTask {
                 length.saturating_sub(4)
             );
         }
-        Ok(Limits { question, stride: doc_stride.unwrap_or(usual.stride), ..usual })
+        let option = max_question_length.unwrap_or(usual.option);
+        Ok(Limits { question, option, stride: doc_stride.unwrap_or(usual.stride), ..usual })
     }
 
     fn parts(&self) -> (TaskSettings, &OnData) {
@@ -147,7 +155,7 @@ impl OnTask {
                 let null_threshold = *null_threshold;
                 (TaskSettings { head, null_threshold, ..named(format!("squad-{version}")) }, model)
             }
-            Self::Race { level, options, model } => {
+            Self::Race { level, options, model, .. } => {
                 let level = match level.as_str() {
                     "middle" => RaceLevel::Middle,
                     "high" => RaceLevel::High,
@@ -207,11 +215,11 @@ pub fn named(settings: &TaskSettings) -> String {
 }
 
 /// A task's data, and what the model answers.
-struct Answered {
-    task: Arc<dyn Task>,
-    split: Split,
-    examined: Examined,
-    answers: Vec<Answer>,
+pub struct Answered {
+    pub task: Arc<dyn Task>,
+    pub split: Split,
+    pub examined: Examined,
+    pub answers: Vec<Answer>,
 }
 
 fn answer(of: &OnTask, usual: Split) -> Result<Answered> {
@@ -294,7 +302,7 @@ impl Answered {
 }
 
 /// Prints what a model scores at a task.
-pub fn evaluate_task(of: &OnTask) -> Result<ExitCode> {
+pub fn evaluate_task(of: &OnTask) -> Result<Found> {
     if let OnTask::Squad { predictions: Some(predictions), null_odds, na_prob_thresh, model, .. } = of {
         return score_predictions(
             &model.data,
@@ -302,7 +310,8 @@ pub fn evaluate_task(of: &OnTask) -> Result<ExitCode> {
             null_odds.as_deref(),
             *na_prob_thresh,
             model.json,
-        );
+        )
+        .map(Found::Official);
     }
     let answered = answer(of, Split::Dev)?;
     let Answered { task, examined: Examined { examples, .. }, answers, .. } = &answered;
@@ -335,7 +344,7 @@ pub fn evaluate_task(of: &OnTask) -> Result<ExitCode> {
     if let Some(out) = &on.out {
         answered.write(out)?;
     }
-    Ok(ExitCode::Done)
+    Ok(Found::Answers(answered))
 }
 
 /// Prints what the official programs print of a file of predictions.
@@ -345,26 +354,35 @@ fn score_predictions(
     null_odds: Option<&Path>,
     threshold: f64,
     json: bool,
-) -> Result<ExitCode> {
+) -> Result<Figures> {
     let Evaluation { figures, remarks } = official::evaluate(data, predictions, null_odds, threshold)?;
     remarks.iter().for_each(tell);
     let object = serde_json::to_value(figures)?;
     if json {
         json_line(&object)?;
-        return Ok(ExitCode::Done);
+        return Ok(figures);
     }
     for (name, value) in object.as_object().into_iter().flatten() {
         say!("{name:24} {value}");
     }
-    Ok(ExitCode::Done)
+    Ok(figures)
 }
 
 /// Writes what a model answers as the task's official prediction files.
-pub fn predict_task(of: &OnTask) -> Result<ExitCode> {
+pub fn predict_task(of: &OnTask) -> Result<Answered> {
     let out = of.parts().1.out.clone();
     let out = out.ok_or_else(|| misuse("where to? --out names a folder for the prediction files"))?;
-    answer(of, Split::Test)?.write(&out)?;
-    Ok(ExitCode::Done)
+    let answered = answer(of, Split::Test)?;
+    answered.write(&out)?;
+    Ok(answered)
+}
+
+/// Probabilities from logits.
+pub fn softmax(scores: &[f32]) -> Vec<f64> {
+    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let raised: Vec<f64> = scores.iter().map(|score| f64::from(score - largest).exp()).collect();
+    let sum: f64 = raised.iter().sum();
+    raised.into_iter().map(|value| value / sum).collect()
 }
 
 #[cfg(test)]

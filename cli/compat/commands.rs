@@ -1,15 +1,20 @@
 //! The commands that say what a command line of the reference's says.
 
-use anyhow::{Context, Result};
-use serde_json::Value as Json;
+use std::path::Path;
+
+use anyhow::Result;
+use train::config::{Pretrain, keys};
 
 use super::flags::{Fate, Kind};
 use super::given::Given;
+use super::line::CommandLine;
+use super::models::sizes;
 use super::{CompatError, Program};
-use crate::shell::quoted;
 
 /// What a model's sequences are made by, when it is trained and whenever it is asked.
 const LIMITS: [&str; 3] = ["--max-seq-length", "--max-question-length", "--doc-stride"];
+/// How samples are cut and masked, beside the text that `create_pretraining_data` prepared: settings for `pretrain --config`.
+pub const SAMPLING: &str = "sampling.toml";
 
 impl Given {
     /// The flags that have a counterpart, with the reference's default where they were not given, so that the command means the
@@ -26,7 +31,7 @@ impl Given {
             match kind {
                 _ if !is_wanted(flag) => {}
                 Kind::Flag => words.push(format!("{flag}={value}")),
-                Kind::Value => words.extend([flag.into(), quoted(value)]),
+                Kind::Value => words.extend([flag.to_owned(), value.to_owned()]),
             }
         }
         words
@@ -34,189 +39,163 @@ impl Given {
 
     fn tokenizer(&self) -> Vec<String> {
         let file = self.value("spm_model_file").or(self.value("vocab_file"));
-        file.map_or(Vec::new(), |file| vec!["--tokenizer".into(), quoted(file)])
+        file.map_or(Vec::new(), |file| vec!["--tokenizer".into(), file.into()])
     }
 
-    /// The commands, each in words for a shell.
-    pub fn commands(&self) -> Result<Vec<Vec<String>>> {
-        Ok(match self.program {
-            Program::CreatePretrainingData => self.preparation()?,
+    /// The commands, in order.
+    pub fn commands(&self) -> Result<Vec<CommandLine>> {
+        let commands = match self.program {
+            Program::CreatePretrainingData => vec![self.preparation()?],
             Program::RunPretraining => self.pretraining()?,
-            Program::RunClassifier => {
-                let task = self.needed("task_name")?.to_lowercase();
-                // As the reference calls them.
-                let task = match task.as_str() {
-                    "sts" => "sts-b",
-                    "sst" => "sst-2",
-                    task => task,
-                }
-                .to_owned();
-                self.finetuning(&["glue", &task], self.data_folder()?, &[])?
-            }
-            Program::RunSquadV1 => {
-                self.finetuning(&["squad", "--version", "1.1"], self.squad_files()?, &[])?
-            }
-            Program::RunSquadV2 => {
-                self.finetuning(&["squad", "--version", "2.0"], self.squad_files()?, &[])?
-            }
+            Program::RunClassifier => self.finetuning(&["glue", &self.glue_task()?], self.data_folder()?)?,
+            Program::RunSquadV1 => self.finetuning(&["squad", "--version", "1.1"], self.squad_files()?)?,
+            Program::RunSquadV2 => self.finetuning(&["squad", "--version", "2.0"], self.squad_files()?)?,
             Program::RunRace => {
                 let level = match (self.is("high_only"), self.is("middle_only")) {
                     (true, _) => "high",
                     (_, true) => "middle",
                     _ => "both",
                 };
-                self.finetuning(&["race"], self.data_folder()?, &["--level", level])?
+                self.finetuning(&["race", "--level", level], self.data_folder()?)?
             }
+        };
+        if commands.is_empty() {
+            let flags = self.rows.iter().map(|row| row.0).filter(|name| name.starts_with("do_"));
+            let flags: Vec<_> = flags.filter(|name| *name != "do_lower_case").collect();
+            return Err(CompatError::Nothing(flags.join(", --")).into());
+        }
+        Ok(commands)
+    }
+
+    /// The task of GLUE, which the reference calls by several names.
+    fn glue_task(&self) -> Result<String, CompatError> {
+        let task = self.needed("task_name")?.to_lowercase();
+        Ok(match task.as_str() {
+            "sts" => "sts-b".into(),
+            "sst" => "sst-2".into(),
+            "mismnli" => "mnli".into(),
+            _ => task,
         })
     }
 
-    fn preparation(&self) -> Result<Vec<Vec<String>>, CompatError> {
-        let out = quoted(self.needed("output_file")?);
-        let mut prepare = words(&["prepare", "--input"]);
-        prepare.extend(self.needed("input_file")?.split(',').map(quoted_pattern));
-        prepare.extend(["--out".into(), out.clone()]);
-        prepare.extend(self.tokenizer());
-        // Samples are cut and masked while they are learnt from: what says how goes with that command.
-        let mut pretrain = words(&["pretrain", "--train"]);
-        pretrain.push(out);
-        pretrain.extend(self.mapped());
-        Ok(vec![prepare, pretrain])
+    /// Samples are cut and masked while they are learnt from: what says how is kept beside the text.
+    fn preparation(&self) -> Result<CommandLine, CompatError> {
+        let out = self.needed("output_file")?;
+        if out.contains(',') {
+            return Err(CompatError::Several(out.into()));
+        }
+        let prepare = CommandLine::new(&["prepare", "--input"]).with_patterns(self.needed("input_file")?);
+        Ok(prepare.with(["--out", out]).with(self.tokenizer()))
     }
 
-    fn pretraining(&self) -> Result<Vec<Vec<String>>> {
-        let input: Vec<String> = self.needed("input_file")?.split(',').map(quoted_pattern).collect();
-        let out = quoted(self.needed("output_dir")?);
+    /// How samples are cut and masked, as settings.
+    pub fn sampling(&self) -> String {
+        let keys = keys::<Pretrain>();
+        let mut text =
+            String::from("# How samples are cut and masked, as create_pretraining_data was told.\n");
+        for &(name, .., fate) in &self.rows {
+            let (Fate::Mapped(flag), Some(value)) = (fate, self.value(name)) else { continue };
+            let key = keys.iter().find(|key| flag[2..].replace('-', "_") == key.name);
+            text += &key.map_or(String::new(), |key| format!("{} = {value}\n", key.path));
+        }
+        text
+    }
+
+    fn pretraining(&self) -> Result<Vec<CommandLine>> {
+        let (input, out) = (self.needed("input_file")?, self.needed("output_dir")?);
         let number = |name| self.value(name).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
         let sequences = (number("max_eval_steps") * number("eval_batch_size")).max(1).to_string();
+        // What is given here is more than what was said when the text was prepared.
+        let sampling = Path::new(input).join(SAMPLING);
+        let sampling = sampling.is_file().then(|| sampling.to_string_lossy().into_owned());
+        let config = |path: Option<String>| path.map_or(Vec::new(), |path| vec!["--config".into(), path]);
         let mut commands = Vec::new();
         if self.is("do_train") {
-            let mut train = words(&["pretrain", "--train"]);
-            train.extend(input.clone());
-            train.extend(self.mapped());
-            train.extend(words(&["--eval-sequences", &sequences]));
             // The reference asks for it too: without it, the model would be one of other sizes.
-            train.extend(sizes(self.needed("albert_config_file")?)?);
-            commands.push(train);
-        }
-        if self.is("do_eval") {
-            let mut evaluate =
-                words(&["evaluate", "text", "--model", &out, "--sequences", &sequences, "--data"]);
-            evaluate.extend(input);
-            commands.push(evaluate);
+            let sizes_file = self.needed("albert_config_file")?;
+            let train = CommandLine::new(&["pretrain", "--train"]).with_patterns(input);
+            let train = train.with(self.of_records(input, sizes_file)?).with(config(sampling));
+            let train = match self.value("init_checkpoint") {
+                Some(_) => train.with(["--init", &self.first_model()?]),
+                None => train,
+            };
+            let train = train.with(self.mapped()).with(["--eval-sequences", &sequences]);
+            commands.push(train.with(sizes(sizes_file)?));
+        } else if self.is("do_eval") {
+            let of_run = Path::new(out).join("config.toml");
+            let of_run = of_run.is_file().then(|| of_run.to_string_lossy().into_owned());
+            let evaluate = CommandLine::new(&["evaluate", "text", "--model", out, "--data"]);
+            let evaluate = evaluate.with_patterns(input).with(config(of_run.or(sampling)));
+            let evaluate = evaluate.with(self.mapped_of(|flag| LIMITS.contains(&flag)));
+            commands.push(evaluate.with(["--sequences", &sequences]));
         }
         Ok(commands)
     }
 
     /// `finetune`, `evaluate`, `predict` of a task; `files` are the words that name those to learn from, and those to work on.
-    fn finetuning(
-        &self,
-        task: &[&str],
-        files: [Vec<String>; 2],
-        more: &[&str],
-    ) -> Result<Vec<Vec<String>>, CompatError> {
-        let out = quoted(self.needed("output_dir")?);
-        let model = self.value("init_checkpoint").or(self.value("albert_hub_module_handle"));
-        let [learnt, worked_on] =
-            files.each_ref().map(|files| files.iter().map(String::as_str).collect::<Vec<_>>());
-        let command =
-            |name: &str, files: &[&str], rest: &[&str]| words(&[&[name], task, files, more, rest].concat());
+    fn finetuning(&self, task: &[&str], files: [Vec<String>; 2]) -> Result<Vec<CommandLine>, CompatError> {
+        let out = self.needed("output_dir")?;
+        let [learnt, worked_on] = files;
         let limits = self.mapped_of(|flag| LIMITS.contains(&flag));
-        let limited = |mut words: Vec<String>| {
-            words.extend(limits.iter().cloned());
-            words
+        let asked = self.model_asked(out)?;
+        let ask = |name: &str| {
+            let command = CommandLine::new(&[name]).with(task.iter().copied()).with(worked_on.clone());
+            command.with(["--model", &asked]).with(limits.clone())
         };
+        let is_squad = matches!(self.program, Program::RunSquadV1 | Program::RunSquadV2);
         let mut commands = Vec::new();
         if self.is("do_train") {
-            let model = quoted(model.ok_or(CompatError::Missing("init_checkpoint"))?);
-            let mut train = command("finetune", &learnt, &["--model", &model]);
-            train.extend(self.tokenizer());
-            train.extend(self.mapped());
-            commands.push(train);
-        }
-        if self.is("do_eval") {
-            commands.push(limited(command("evaluate", &worked_on, &["--model", &out])));
+            let train = CommandLine::new(&["finetune"]).with(task.iter().copied()).with(learnt);
+            let train = train.with(["--model", &self.first_model()?]);
+            commands.push(train.with(self.tokenizer()).with(self.mapped()));
+        } else if self.is("do_eval") {
+            commands.push(ask("evaluate"));
         }
         if self.is("do_predict") {
-            let predictions = format!("{out}/predictions");
-            let predict = command("predict", &worked_on, &["--model", &out, "--out", &predictions]);
-            commands.push(limited(predict));
+            let folder = format!("{out}/predictions");
+            match self.program {
+                // The reference measures on the test set.
+                Program::RunRace => {
+                    commands.push(ask("evaluate").with(["--split", "test", "--out", &folder]));
+                }
+                _ if is_squad => commands.push(ask("predict").with(["--out", out])),
+                _ => commands.push(ask("predict").with(["--out", &folder])),
+            }
+        }
+        if is_squad && self.is("do_predict") {
+            commands.push(self.official_score(task, &worked_on, out));
         }
         Ok(commands)
     }
 
+    /// The official figures of the predictions in `out`.
+    fn official_score(&self, task: &[&str], data: &[String], out: &str) -> CommandLine {
+        let score = CommandLine::new(&["evaluate"]).with(task.iter().copied()).with(data.to_vec());
+        let score = score.with(["--predictions", &format!("{out}/predictions.json")]);
+        match self.program {
+            Program::RunSquadV2 => score.with(["--null-odds", &format!("{out}/null_odds.json")]),
+            _ => score,
+        }
+    }
+
     /// The folder of a task's files.
     fn data_folder(&self) -> Result<[Vec<String>; 2], CompatError> {
-        let data = vec!["--data".to_owned(), quoted(self.needed("data_dir")?)];
+        let data = vec!["--data".to_owned(), self.needed("data_dir")?.to_owned()];
         Ok([data.clone(), data])
     }
 
     /// SQuAD's files, which may be called anything.
     fn squad_files(&self) -> Result<[Vec<String>; 2], CompatError> {
         let named = |flag: &str, name| {
-            self.value(name).map_or(Vec::new(), |file| vec![flag.to_owned(), quoted(file)])
+            self.value(name).map_or(Vec::new(), |file| vec![flag.to_owned(), file.to_owned()])
         };
         if self.is("do_train") {
             self.needed("train_file")?;
         }
-        if self.is("do_eval") || self.is("do_predict") {
+        if self.is("do_predict") {
             self.needed("predict_file")?;
         }
         let learnt = [named("--train", "train_file"), named("--dev", "predict_file")].concat();
         Ok([learnt, named("--data", "predict_file")])
     }
-}
-
-/// The sizes in an `albert_config.json`, each as a flag.
-fn sizes(path: &str) -> Result<Vec<String>> {
-    /// What both call the same.
-    const NAMES: [&str; 14] = [
-        "vocab_size",
-        "embedding_size",
-        "hidden_size",
-        "num_hidden_layers",
-        "num_hidden_groups",
-        "num_attention_heads",
-        "intermediate_size",
-        "inner_group_num",
-        "hidden_act",
-        "hidden_dropout_prob",
-        "attention_probs_dropout_prob",
-        "max_position_embeddings",
-        "type_vocab_size",
-        "initializer_range",
-    ];
-    let text = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
-    let config: Json = serde_json::from_slice(&text).with_context(|| format!("{path} is no JSON"))?;
-    let mut words = Vec::new();
-    for name in NAMES {
-        let value = match &config[name] {
-            // The reference's gelu is the approximation by tanh.
-            Json::String(text) if name == "hidden_act" && text == "gelu" => "gelu_new".into(),
-            Json::String(text) => text.clone(),
-            Json::Number(number) => number.to_string(),
-            _ => continue,
-        };
-        words.extend([format!("--{}", name.replace('_', "-")), quoted(&value)]);
-    }
-    Ok(words)
-}
-
-/// A command of this program.
-fn words(words: &[&str]) -> Vec<String> {
-    std::iter::once("albert-train")
-        .filter(|_| !words[0].starts_with('-'))
-        .chain(words.iter().copied())
-        .map(Into::into)
-        .collect()
-}
-
-/// A pattern of names as a shell takes it: what stands for other characters is left to the shell.
-pub fn quoted_pattern(pattern: &str) -> String {
-    const WILD: [char; 4] = ['*', '?', '[', ']'];
-    let parts = pattern.split_inclusive(WILD).map(|part| {
-        let literal = part.trim_end_matches(WILD);
-        let quoted = if literal.is_empty() { String::new() } else { quoted(literal) };
-        quoted + &part[literal.len()..]
-    });
-    parts.collect()
 }

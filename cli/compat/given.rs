@@ -1,11 +1,13 @@
 //! The flags of a command line of the reference's, as absl takes them.
 
 use std::collections::BTreeMap;
+use std::fs;
 
-use clap::ValueEnum;
-
-use super::flags::{Fate, Kind, Row, flags};
+use super::flags::{ABSL, Fate, Kind, Row, flags};
 use super::{CompatError, Program};
+
+/// Files of flags that name each other are followed no deeper.
+const DEEPEST: usize = 8;
 
 /// The flags of a command line, by name.
 pub struct Given {
@@ -14,20 +16,31 @@ pub struct Given {
     values: BTreeMap<&'static str, String>,
 }
 
+/// What a command line asks for.
+pub enum Asked {
+    /// A list of the program's flags.
+    Help,
+    /// Work.
+    Work(Given),
+}
+
 impl Given {
     /// Reads flags in the forms that absl takes.
-    pub fn parse(program: Program, arguments: &[String]) -> Result<Self, CompatError> {
-        let rows = flags(program);
-        let mut values = BTreeMap::new();
+    pub fn parse(program: Program, arguments: &[String]) -> Result<Asked, CompatError> {
+        let arguments = with_files(arguments, 0)?;
+        let mut given = Self { program, rows: flags(program), values: BTreeMap::new() };
+        let known: Vec<Row> = given.rows.iter().chain(ABSL).copied().collect();
+        let find = |name: &str| known.iter().find(|row| row.0 == name);
+        let mut unknown: Vec<String> = Vec::new();
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             let text = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-'));
+            let text = text.filter(|text| !text.is_empty());
             let text = text.ok_or_else(|| CompatError::NoFlag(argument.clone()))?;
             let (name, value) = match text.split_once('=') {
                 Some((name, value)) => (name, Some(value.to_owned())),
                 None => (text, None),
             };
-            let find = |name: &str| rows.iter().find(|row| row.0 == name);
             let negated =
                 name.strip_prefix("no").and_then(find).filter(|row| row.1 == Kind::Flag && value.is_none());
             let (name, value) = match (find(name), negated) {
@@ -40,50 +53,45 @@ impl Given {
                 }
                 (None, Some(&(name, ..))) => (name, "false".into()),
                 (None, None) => {
-                    return Err(CompatError::Unknown {
-                        program: program
-                            .to_possible_value()
-                            .map_or(String::new(), |value| value.get_name().to_owned()),
-                        flag: name.into(),
-                    });
+                    unknown.push(name.into());
+                    continue;
                 }
             };
-            values.insert(name, value);
+            given.values.insert(name, value);
         }
-        let given = Self { program, rows, values };
-        for &(name, _, default, fate) in &given.rows {
+        if ["help", "helpshort", "helpfull", "helpxml"].iter().any(|name| given.is(name)) {
+            return Ok(Asked::Help);
+        }
+        // As absl has it: these may be unknown.
+        let tolerated: Vec<&str> = given.value("undefok").unwrap_or_default().split(',').collect();
+        unknown.retain(|name| {
+            let positive = name.strip_prefix("no").unwrap_or(name);
+            !tolerated.contains(&name.as_str()) && !tolerated.contains(&positive)
+        });
+        if let Some(flag) = unknown.into_iter().next() {
+            return Err(CompatError::Unknown { program: program.name(), flag });
+        }
+        for &(name, _, default, fate) in &known {
             if let (Some(value), Fate::Refused(reason)) = (given.values.get(name), fate)
                 && !is_same(value, default)
             {
                 return Err(CompatError::Refused { flag: name, value: value.clone(), reason });
             }
         }
-        Ok(given)
+        Ok(Asked::Work(given))
     }
 
     /// The flags that were given and have no counterpart, each with the reason.
     pub fn explained(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        self.rows.iter().filter_map(|&(name, _, _, fate)| match fate {
+        self.rows.iter().chain(ABSL).filter_map(|&(name, _, _, fate)| match fate {
             Fate::Explained(reason) if self.values.contains_key(name) => Some((name, reason)),
             _ => None,
         })
     }
 
-    /// What a command needs beside what the flags say.
-    pub fn notes(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        let records = "record files want --tokenizer too, the vocabulary that they were made with; or give the text itself";
-        let text = "a model is evaluated on text, or on what prepare made of it: name some that was held out";
-        let is_pretraining = self.program == Program::RunPretraining;
-        let notes = [
-            ("input_file", records, is_pretraining),
-            ("do_eval", text, is_pretraining && self.is("do_eval")),
-        ];
-        notes.into_iter().filter(|note| note.2).map(|(flag, words, _)| (flag, words))
-    }
-
     /// What was given; the default where nothing was; `None` where there is none.
     pub fn value(&self, name: &str) -> Option<&str> {
-        let default = self.rows.iter().find(|row| row.0 == name).map(|row| row.2);
+        let default = self.rows.iter().chain(ABSL).find(|row| row.0 == name).map(|row| row.2);
         self.values.get(name).map(String::as_str).or(default).filter(|value| !value.is_empty())
     }
 
@@ -94,6 +102,37 @@ impl Given {
     pub fn needed(&self, name: &'static str) -> Result<&str, CompatError> {
         self.value(name).ok_or(CompatError::Missing(name))
     }
+}
+
+/// The arguments with those that `--flagfile` names in its place: one a line, `#` and `//` before what is none.
+fn with_files(arguments: &[String], depth: usize) -> Result<Vec<String>, CompatError> {
+    let mut all = Vec::new();
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let text = argument.trim_start_matches('-');
+        let path = match text.split_once('=') {
+            Some(("flagfile", path)) => path,
+            None if text == "flagfile" && text.len() < argument.len() => {
+                rest.next().ok_or_else(|| CompatError::NoValue("flagfile".into()))?
+            }
+            _ => {
+                all.push(argument.clone());
+                continue;
+            }
+        };
+        if depth == DEEPEST {
+            return Err(CompatError::TooDeep(path.into()));
+        }
+        let content =
+            fs::read_to_string(path).map_err(|source| CompatError::FlagFile { path: path.into(), source })?;
+        let lines = content.lines().map(str::trim);
+        let lines: Vec<String> = lines
+            .filter(|line| !line.is_empty() && !line.starts_with('#') && !line.starts_with("//"))
+            .map(str::to_owned)
+            .collect();
+        all.extend(with_files(&lines, depth + 1)?);
+    }
+    Ok(all)
 }
 
 /// What absl takes for true and false.

@@ -2,8 +2,8 @@ use std::collections::BTreeSet;
 
 use train::config::{Finetune, Pretrain, keys};
 
-use super::commands::quoted_pattern;
-use super::flags::Kind;
+use super::flags::{Fate, Kind};
+use super::line::quoted_pattern;
 use super::*;
 
 const PROGRAMS: [(Program, usize); 6] = [
@@ -15,15 +15,24 @@ const PROGRAMS: [(Program, usize); 6] = [
     (Program::RunRace, 35),
 ];
 
+fn given(program: Program, words: &[String]) -> Result<Given, CompatError> {
+    Given::parse(program, words).map(|asked| match asked {
+        Asked::Work(given) => given,
+        Asked::Help => panic!("no help was asked for"),
+    })
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(Into::into).collect()
+}
+
 fn commands(program: Program, line: &str) -> String {
-    let words: Vec<String> = line.split_whitespace().map(Into::into).collect();
-    let commands = Given::parse(program, &words).unwrap().commands().unwrap();
-    commands.iter().map(|command| command.join(" ") + "\n").collect()
+    let commands = given(program, &words(line)).unwrap().commands().unwrap();
+    commands.iter().map(|command| format!("{command}\n")).collect()
 }
 
 fn refused(program: Program, line: &str) -> String {
-    let words: Vec<String> = line.split_whitespace().map(Into::into).collect();
-    match Given::parse(program, &words) {
+    match given(program, &words(line)) {
         Err(error) => error.to_string(),
         Ok(given) => given.commands().unwrap_err().to_string(),
     }
@@ -50,11 +59,11 @@ fn every_flag_of_the_reference_is_known() {
                 forms.push(vec![format!("-{name}"), value.into()]);
             }
             for form in forms {
-                let given = Given::parse(program, &form).unwrap_or_else(|error| panic!("{form:?}: {error}"));
+                let given = given(program, &form).unwrap_or_else(|error| panic!("{form:?}: {error}"));
                 assert_eq!(given.value(name), Some(value), "{form:?}");
             }
             if kind == Kind::Flag {
-                let given = Given::parse(program, &[format!("--no{name}")]).unwrap();
+                let given = given(program, &[format!("--no{name}")]).unwrap();
                 assert_eq!(given.value(name), Some("false"));
             }
             match fate {
@@ -67,6 +76,111 @@ fn every_flag_of_the_reference_is_known() {
     }
 }
 
+/// Command lines that between them read every flag: `CONFIG` is a file of sizes.
+const LINES: [(Program, &str); 17] = [
+    (
+        Program::CreatePretrainingData,
+        "--input_file=a.txt --output_file=o --spm_model_file=s.model --vocab_file=v.txt",
+    ),
+    (Program::CreatePretrainingData, "--input_file=a.txt --output_file=o"),
+    (Program::RunPretraining, "--input_file=a.txt --output_dir=o --albert_config_file=CONFIG"),
+    (
+        Program::RunPretraining,
+        "--input_file=a.txt --output_dir=o --albert_config_file=CONFIG --do_eval --nodo_train",
+    ),
+    (
+        Program::RunClassifier,
+        "--data_dir=d --task_name=rte --output_dir=o --init_checkpoint=m --do_train --spm_model_file=s",
+    ),
+    (Program::RunPretraining, "--input_file=a.txt --output_dir=o --albert_config_file=CONFIG --nodo_train"),
+    (
+        Program::RunClassifier,
+        "--data_dir=d --task_name=rte --output_dir=o --albert_hub_module_handle=h --do_train",
+    ),
+    (Program::RunClassifier, "--data_dir=d --task_name=rte --output_dir=o --init_checkpoint=m"),
+    (
+        Program::RunSquadV1,
+        "--train_file=t --predict_file=p --output_dir=o --init_checkpoint=m --do_train --spm_model_file=s",
+    ),
+    (Program::RunSquadV1, "--train_file=t --predict_file=p --output_dir=o --init_checkpoint=m"),
+    (
+        Program::RunSquadV1,
+        "--train_file=t --predict_file=p --output_dir=o --albert_hub_module_handle=h --do_train",
+    ),
+    (
+        Program::RunSquadV2,
+        "--train_file=t --predict_file=p --output_dir=o --init_checkpoint=m --do_train --spm_model_file=s",
+    ),
+    (Program::RunSquadV2, "--train_file=t --predict_file=p --output_dir=o --init_checkpoint=m"),
+    (
+        Program::RunSquadV2,
+        "--train_file=t --predict_file=p --output_dir=o --albert_hub_module_handle=h --do_train",
+    ),
+    (Program::RunRace, "--data_dir=d --output_dir=o --init_checkpoint=m --spm_model_file=s"),
+    (Program::RunRace, "--data_dir=d --output_dir=o --albert_hub_module_handle=h"),
+    (Program::RunRace, "--data_dir=d --output_dir=o --nodo_train --do_eval"),
+];
+
+/// Each of the 181 is in the table, and does what it says there: what is mapped changes the commands or what is kept beside
+/// prepared text, what is explained changes nothing and is explained, what is refused is refused.
+#[test]
+fn every_flag_does_what_the_table_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, width: usize| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!(r#"{{"hidden_size": {width}}}"#)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (config, other) = (file("config", 24), file("other", 48));
+    let said = |program, words: &[String]| -> Option<(Vec<String>, String, usize)> {
+        let given = given(program, words).unwrap();
+        let commands: Vec<String> = given.commands().ok()?.iter().map(ToString::to_string).collect();
+        Some((commands, given.sampling(), given.explained().count()))
+    };
+    let (table, mut seen) = (table::table(), 0);
+    for (program, _) in PROGRAMS {
+        let section = table.split("\n## ").find(|part| part.starts_with(&program.name())).unwrap();
+        for (name, kind, default, fate) in flags(program) {
+            let (word, reason) = fate.in_words();
+            let row = format!("| `--{name}` | {default} | {word} | {reason} |\n");
+            assert_eq!(section.matches(&row).count(), 1, "{row}");
+            let value = match (kind, default) {
+                (Kind::Flag, "true") => "false",
+                (Kind::Flag, _) => "true",
+                (Kind::Value, _) if name == "albert_config_file" => &other,
+                (Kind::Value, _) => "7",
+            };
+            let flag = format!("--{name}={value}");
+            let (mut changes, mut explained) = (false, false);
+            for (_, line) in LINES.iter().filter(|(of, _)| *of == program) {
+                let line = words(&line.replace("CONFIG", &config));
+                let more = [&line[..], std::slice::from_ref(&flag)].concat();
+                if let Fate::Refused(_) = fate {
+                    assert!(matches!(given(program, &more), Err(CompatError::Refused { .. })), "{flag}");
+                    continue;
+                }
+                // A line without anything to do says nothing.
+                match [&line, &more].map(|words| said(program, words)) {
+                    [Some(before), Some(after)] => {
+                        changes |= (before.0, before.1) != (after.0, after.1);
+                        explained |= after.2 == before.2 + 1;
+                    }
+                    [before, after] => changes |= before.is_some() != after.is_some(),
+                }
+            }
+            match fate {
+                Fate::Mapped(_) | Fate::Read(_) => {
+                    assert!(changes && !explained, "{program:?}: {flag} changes nothing")
+                }
+                Fate::Explained(_) => assert!(!changes && explained, "{program:?}: {flag}"),
+                Fate::Refused(_) => {}
+            }
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 181);
+}
+
 #[test]
 fn a_command_line_is_said_as_it_is_here() {
     let line = "--data_dir=glue --task_name=MNLI --output_dir=out --init_checkpoint=base/model.ckpt-best --do_train --do_eval \
@@ -76,38 +190,51 @@ fn a_command_line_is_said_as_it_is_here() {
         commands(Program::RunClassifier, line),
         "albert-train finetune glue mnli --data glue --model base/model.ckpt-best --tokenizer 30k-clean.model --out out \
          --max-seq-length 512 --batch 128 --learning-rate 3e-5 --steps 10000 --warmup-steps 1000 --eval-every 1000 --keep 5 \
-         --optimizer adamw\nalbert-train evaluate glue mnli --data glue --model out --max-seq-length 512\n"
+         --optimizer adamw\n"
+    );
+    assert_eq!(
+        commands(
+            Program::RunClassifier,
+            &format!("{line} --nodo_train --do_predict --task_name=mismnli --output_dir=o")
+        ),
+        "albert-train evaluate glue mnli --data glue --model base/model.ckpt-best --max-seq-length 512\n\
+         albert-train predict glue mnli --data glue --model base/model.ckpt-best --max-seq-length 512 --out o/predictions\n"
     );
     let squad = "--train_file=squad/train-v2.0.json --predict_file=squad/dev-v2.0.json --output_dir=o --do_predict=true";
     assert_eq!(
         commands(Program::RunSquadV2, squad),
-        "albert-train predict squad --version 2.0 --data squad/dev-v2.0.json --model o --out o/predictions \
-         --max-seq-length 384 --doc-stride 128 --max-question-length 64\n"
+        "albert-train predict squad --version 2.0 --data squad/dev-v2.0.json --model o --max-seq-length 384 --doc-stride 128 \
+         --max-question-length 64 --out o\n\
+         albert-train evaluate squad --version 2.0 --data squad/dev-v2.0.json --predictions o/predictions.json \
+         --null-odds o/null_odds.json\n"
     );
     let own =
         "--train_file=my/train.json --predict_file=my/dev.json --output_dir=o --init_checkpoint=m --do_train";
     let expected =
         "albert-train finetune squad --version 1.1 --train my/train.json --dev my/dev.json --model m ";
     assert!(commands(Program::RunSquadV1, own).starts_with(expected));
-    let race = "--data_dir=RACE --output_dir=r --init_checkpoint=m --high_only --nodo_train --dropout_prob=0";
+    let race = "--data_dir=RACE --output_dir=r --init_checkpoint=m --high_only --nodo_train --dropout_prob=0 --do_predict";
     assert_eq!(
         commands(Program::RunRace, race),
-        "albert-train evaluate race --data RACE --level high --model r --max-seq-length 512 --max-question-length 128\n"
+        "albert-train evaluate race --level high --data RACE --model m --max-seq-length 512 --max-question-length 128\n\
+         albert-train evaluate race --level high --data RACE --model m --max-seq-length 512 --max-question-length 128 \
+         --split test --out r/predictions\n"
     );
-    let words: Vec<String> = ["--input_file=x.tf_record", "--output_dir=o", "--do_eval", "--nodo_train"]
-        .map(String::from)
-        .to_vec();
-    let given = Given::parse(Program::RunPretraining, &words).unwrap();
-    assert_eq!(given.notes().map(|(flag, _)| flag).collect::<Vec<_>>(), ["input_file", "do_eval"]);
-    assert_eq!(given.commands().unwrap().len(), 1);
+    assert_eq!(
+        commands(Program::RunPretraining, "--input_file=x.txt --output_dir=o --do_eval --nodo_train"),
+        "albert-train evaluate text --model o --data x.txt --max-seq-length 512 --sequences 6400\n"
+    );
     assert_eq!(quoted_pattern("my text/part-?.*"), "'my text/part-'?.*");
     let data = "--input_file=a/*.txt,b.txt --output_file=o --vocab_file=v.txt --nodo_whole_word_mask --random_seed=1";
-    let expected = commands(Program::CreatePretrainingData, data);
-    assert!(
-        expected.starts_with("albert-train prepare --input a/*.txt b.txt --out o --tokenizer v.txt\n"),
-        "{expected}"
+    assert_eq!(
+        commands(Program::CreatePretrainingData, data),
+        "albert-train prepare --input a/*.txt b.txt --out o --tokenizer v.txt\n"
     );
-    assert!(expected.contains("--whole-word=false") && expected.contains("--seed 1 "), "{expected}");
+    let sampling = given(Program::CreatePretrainingData, &words(data)).unwrap().sampling();
+    assert!(
+        sampling.contains("\nmasking.whole_word = false\n") && sampling.contains("training.seed = 1\n"),
+        "{sampling}"
+    );
 }
 
 #[test]
@@ -119,13 +246,13 @@ fn what_cannot_be_said_is_refused() {
         (Program::RunSquadV1, "--learning_rate", "needs a value"),
         (Program::RunSquadV1, "stray", "is no flag"),
         (Program::RunPretraining, "--input_file=x --output_dir=o", "--albert_config_file is needed"),
+        (Program::CreatePretrainingData, "--input_file=x --output_file=o,p", "one folder takes the place"),
         (Program::RunSquadV1, "--do_predict --train_file=t --output_dir=o", "--predict_file is needed"),
         (Program::RunRace, "--do_train --output_dir=o --data_dir=d", "--init_checkpoint is needed"),
     ] {
         let refused = refused(program, line);
         assert!(refused.contains(words), "{line}: {refused}");
     }
-    let given =
-        Given::parse(Program::RunSquadV1, &["--n_best_size=20.0".into(), "--use_tpu".into()]).unwrap();
+    let given = given(Program::RunSquadV1, &words("--n_best_size=20.0 --use_tpu")).unwrap();
     assert_eq!(given.explained().map(|(flag, _)| flag).collect::<Vec<_>>(), ["use_tpu"]);
 }

@@ -92,33 +92,6 @@ fn every_command_has_a_manual_page() {
     assert_eq!(requests, 5, "no line of help is taken for a request");
 }
 
-/// What the reference's command lines are here; the whole table is walked where it is (`cli/compat`).
-#[test]
-fn the_references_command_lines_are_translated() {
-    let line = [
-        "compat",
-        "run_squad_v1",
-        "--train_file=squad/train-v1.1.json",
-        "--output_dir=o",
-        "--init_checkpoint=m",
-        "--do_train",
-    ];
-    let said = run(&line).done();
-    assert!(
-        said.starts_with(
-            "albert-train finetune squad --version 1.1 --train squad/train-v1.1.json --model m --out o "
-        ),
-        "{said}"
-    );
-    // What is said is understood: settings are all there and in range.
-    let words: Vec<&str> = said.split_whitespace().skip(1).chain(["--print-config"]).collect();
-    assert!(run(&words).done().contains("task = \"squad-1.1\""));
-    let listed = run(&["compat", "run_race"]).done();
-    assert_eq!(listed.lines().count(), 35, "{listed}");
-    run(&["compat", "run_race", "--n_best_size=3"])
-        .complains(train::exit::ExitCode::Usage, &["run_race has no flag"]);
-}
-
 #[test]
 fn without_arguments_help_is_shown() {
     let shown = run(&[]);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a panic is how a test fails, in its helper functions too
 
 mod bad_input;
+mod compat;
 mod convert;
 mod data;
 #[path = "../support/golden_folders.rs"]

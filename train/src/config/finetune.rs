@@ -328,7 +328,10 @@ impl Settings for Finetune {
                 "dropout of the attention probabilities; not set: as the model has it",
             ),
             ("sequences.max_seq_length", "most tokens of a sequence"),
-            ("sequences.max_question_length", "most tokens of a question about a passage"),
+            (
+                "sequences.max_question_length",
+                "most tokens of a question about a passage; of RACE, of a question with one of its options",
+            ),
             ("sequences.doc_stride", "tokens from one window of a long passage to the next"),
             ("optimizer.optimizer", "lamb or adamw"),
             ("optimizer.learning_rate", "highest learning rate; auto: the recipe's"),

@@ -106,6 +106,7 @@ impl FinetuningJob {
         let task = the_task(settings, None)?;
         let mut limits = Limits::new(settings.sequences.max_seq_length.unwrap_or(512));
         limits.question = settings.sequences.max_question_length.unwrap_or(limits.question);
+        limits.option = settings.sequences.max_question_length.unwrap_or(limits.option);
         limits.stride = settings.sequences.doc_stride.unwrap_or(limits.stride);
         let most = [settings.task.train_examples, settings.task.eval_examples];
         let mut reports = Vec::new();

@@ -396,6 +396,25 @@ pub fn read_corpus(
     }))
 }
 
+/// Samples that somebody made before, to measure a model of `vocabulary_size` with: records of at most `length` tokens.
+///
+/// # Errors
+/// If some of `paths` are no such files, or a record does not fit.
+pub fn read_recorded(
+    paths: &[PathBuf],
+    selection: Selection,
+    tokenizer: &Tokenizer,
+    (vocabulary_size, length): (usize, usize),
+) -> Result<Arc<Dataset>, SessionError> {
+    let (records, others): (Vec<_>, Vec<_>) = paths.iter().partition(|path| is_recorded(path));
+    if let (Some(&path), false) = (records.first(), others.is_empty()) {
+        return Err(DataError::Recorded { path: path.clone(), problem: "give such files alone" }.into());
+    }
+    let limits = Limits { vocabulary_size, length, predictions: length };
+    let (recorded, _) = Recorded::open(paths, selection, limits, tokenizer.special(), 0)?;
+    Ok(Arc::new(Dataset::recorded(recorded)))
+}
+
 /// The tokenizer that the settings name. That of the model to begin with lies beside the model, in an archive too.
 fn given_tokenizer(settings: &Pretrain, path: &Path) -> Result<Tokenizer, SessionError> {
     let init = settings.model.init.as_deref().map(model_in).transpose()?;

@@ -136,6 +136,14 @@ pub fn evaluate(
     Ok(Evaluation { figures, remarks })
 }
 
+/// Whether a file of questions has answers to compare predictions with.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn has_answers(data: &Path) -> Result<bool, InputError> {
+    Ok(file::read(data, Split::Test)?.examples.iter().all(|example| example.target.is_some()))
+}
+
 const NULL_ODDS: &str = "a file of null scores, {\"question\": number, …}";
 
 /// One question after it was answered.
