@@ -21,7 +21,6 @@ pub(crate) mod threads;
 use std::num::NonZero;
 
 pub use isa::{ISA_VARIABLE, Isa};
-pub use peak::Peak;
 
 use crate::precision::Precision;
 

@@ -1,4 +1,7 @@
-//! What the machine can do at most: the figures that every kernel's speed is judged against.
+//! The limits of a processor: multiply-adds in registers, by the instructions that matrix products use, and copies.
+//!
+//! Each thread's limit is its best of many short runs by the time that the processor gave it, so that other work on the
+//! machine does not lower it; the device's limit is the sum.
 
 use std::hint::black_box;
 
@@ -7,32 +10,7 @@ use super::clock::thread_seconds;
 use super::microkernel::{self, CHAINS, Unit};
 use super::simd::kernel;
 use super::threads::{Grid, Pieces};
-
-/// Measured limits of a device, all its threads together.
-///
-/// Each thread's limit is its best of many short runs by the time that the processor gave it, so that other work on the
-/// machine does not lower it; the device's limit is the sum.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Peak {
-    /// f32 operations per second of multiply-adds in registers; a multiply-add counts as two.
-    pub flops_per_second: f64,
-    /// The same of products of bf16, by the instruction that matrix products use: that of pairs where there is one, else
-    /// those of f32.
-    pub bf16_flops_per_second: f64,
-    /// Bytes per second of copying memory that no cache holds; a byte copied counts as two, one read and one written.
-    pub copy_bytes_per_second: f64,
-}
-
-impl Peak {
-    /// The larger of two measurements, figure by figure: what disturbs can only lower one.
-    pub fn larger(self, other: Self) -> Self {
-        Self {
-            flops_per_second: self.flops_per_second.max(other.flops_per_second),
-            bf16_flops_per_second: self.bf16_flops_per_second.max(other.bf16_flops_per_second),
-            copy_bytes_per_second: self.copy_bytes_per_second.max(other.copy_bytes_per_second),
-        }
-    }
-}
+use crate::Peak;
 
 /// Short runs of each measurement.
 const RUNS: usize = 40;
@@ -103,7 +81,6 @@ kernel! {
 
 #[cfg(test)]
 mod tests {
-    use super::Peak;
     use crate::Cpu;
     use crate::cpu::Isa;
 
@@ -118,15 +95,5 @@ mod tests {
             }
             assert!(peak.bf16_flops_per_second > 0.8 * peak.flops_per_second, "{isa}: {peak:?}");
         }
-    }
-
-    #[test]
-    fn the_larger_of_each_figure_counts() {
-        let peak = |flops_per_second, bf16_flops_per_second, copy_bytes_per_second| Peak {
-            flops_per_second,
-            bf16_flops_per_second,
-            copy_bytes_per_second,
-        };
-        assert_eq!(peak(2.0, 1.0, 5.0).larger(peak(1.0, 3.0, 4.0)), peak(2.0, 3.0, 5.0));
     }
 }

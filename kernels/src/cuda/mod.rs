@@ -3,6 +3,7 @@
 //! * `detect`: which GPUs there are, or why none. `memory`: buffers and the addresses of operands.
 //! * `compile`, `cache`: kernels from their source (`<operation>/<operation>.cu`, after `prelude.cuh`), for the GPU at hand.
 //! * `launch`: calling them. `products`: matrix products by cuBLASLt. `record`: a list of calls made once, then repeated.
+//! * `peak`: what the GPU can do at most.
 //!
 //! Calls return before the GPU has done what they ask for, and return nothing: the first failure is kept, everything asked
 //! for after it is left undone, and [`Backend::status`] reports it. How a kernel is cut into blocks depends on shapes
@@ -13,6 +14,7 @@ mod compile;
 pub mod detect;
 mod launch;
 mod memory;
+mod peak;
 mod products;
 mod record;
 pub(crate) mod sums;
