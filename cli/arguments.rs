@@ -47,7 +47,7 @@ pub struct CpuArguments {
 }
 
 /// Reads the name of a device.
-fn device(text: &str) -> Result<config::Device, String> {
+pub fn device(text: &str) -> Result<config::Device, String> {
     text.parse()
 }
 

@@ -11,9 +11,15 @@ use train::stories::{Split, story};
 
 const STEPS: u64 = 9;
 
+/// The program, where it is now: a test may run elsewhere than it was built.
+fn albert() -> Command {
+    let built = || env!("CARGO_BIN_EXE_albert-train").into();
+    Command::new(std::env::var_os("CARGO_BIN_EXE_albert-train").unwrap_or_else(built))
+}
+
 /// The program, which finds the emulated GPU; `None` where tests can have none.
 fn program() -> Option<Command> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_albert-train"));
+    let mut command = albert();
     command.env("RUST_BACKTRACE", "0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     if !setup::real() {
         if !setup::available() {
@@ -114,7 +120,7 @@ fn memory_that_a_gpu_has_not_is_an_error_that_says_so() {
 #[test]
 fn without_a_gpu_one_that_is_asked_for_is_an_error_and_nothing_else_needs_it() {
     let albert = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_albert-train"));
+        let mut command = albert();
         command.args(arguments).env("CUDA_VISIBLE_DEVICES", "").env_remove("LD_LIBRARY_PATH");
         command.output().expect("the program starts")
     };
@@ -131,6 +137,34 @@ fn without_a_gpu_one_that_is_asked_for_is_an_error_and_nothing_else_needs_it() {
         assert!(text.contains(part), "`{part}` is not in: {text}");
     }
     ended(albert(&["doctor", "--strict", &directory]), ExitCode::Device);
+}
+
+/// A step, its products and its other kernels are timed there, beside limits that are measured there.
+#[test]
+fn speeds_are_measured_beside_the_limits_of_the_gpu() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let small = ["--preset", "micro", "--seq", "8", "--device", "cuda", "--json"];
+    for what in [
+        &["gemm", "qkv/forward", "--tokens", "16"][..],
+        &["kernels", "layer_norm_backward", "--tokens", "16"],
+        &["step", "--batch", "1", "--steps", "1"],
+    ] {
+        let Some(mut command) = program() else { return };
+        command.arg("bench").args(what).args(small).env("XDG_CACHE_HOME", folder.path().join("cache"));
+        let output = command.output().expect("the program starts");
+        assert!(output.status.success(), "{what:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let object: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        for figure in ["peak_flops_per_second", "copy_bytes_per_second"] {
+            assert!(
+                object[figure].as_f64().is_some_and(|figure| figure > 0.0),
+                "{what:?}, {figure}: {object}"
+            );
+        }
+        let seconds =
+            if what[0] == "step" { &object["seconds_per_step"] } else { &object["kernels"][0]["seconds"] };
+        assert!(seconds.as_f64().is_some_and(|seconds| seconds > 0.0), "{what:?}: {object}");
+        assert_eq!((object["device"].as_str(), object["precision"].as_str()), (Some("cuda:0"), Some("bf16")));
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::program::run;
 
 #[test]
 fn help_of_every_command() {
-    let commands: [&[&str]; 35] = [
+    let commands: [&[&str]; 37] = [
         &[],
         &["pretrain"],
         &["prepare"],
@@ -39,6 +39,8 @@ fn help_of_every_command() {
         &["inspect", "batches"],
         &["bench"],
         &["bench", "step"],
+        &["bench", "gemm"],
+        &["bench", "kernels"],
         &["doctor"],
     ];
     for command in commands {

@@ -62,6 +62,46 @@ fn a_step_has_a_share_of_the_peak_of_its_precision() {
     }
 }
 
+/// Of each kernel of the names that are asked for: its operations and bytes over its time, beside the limits that were measured.
+#[test]
+fn kernels_and_products_are_timed_beside_the_limits() {
+    let sizes = ["--preset", "micro", "--seq", "8", "--tokens", "20", "--threads", "1"];
+    for (what, word, names, limit) in [
+        (
+            "gemm",
+            "qkv",
+            &["qkv/forward 24 x 128 x 384", "qkv/input", "qkv/weights"][..],
+            "peak_flops_per_second",
+        ),
+        ("kernels", "layer_norm", &["layer_norm_forward", "layer_norm_backward"], "peak_flops_per_second"),
+        ("kernels", "columns", &["columns_copy"], "copy_bytes_per_second"),
+    ] {
+        let printed = run(&[&["bench", what, word, "--json"][..], &sizes].concat()).done();
+        let object: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        assert_eq!(object["tokens"], 24, "whole sequences");
+        let kernels = object["kernels"].as_array().unwrap();
+        assert_eq!(kernels.len(), names.len(), "{object}");
+        for (kernel, name) in kernels.iter().zip(names) {
+            assert!(kernel["name"].as_str().unwrap().starts_with(name), "{kernel}");
+            let figure = |name: &str| kernel[name].as_f64().unwrap();
+            let same = |found: f64, expected: f64| assert!((found / expected - 1.0).abs() < 1e-9, "{kernel}");
+            same(figure("bytes_per_second"), figure("bytes") / figure("seconds"));
+            let copy = object["copy_bytes_per_second"].as_f64().unwrap();
+            same(figure("share_of_copy"), figure("bytes_per_second") / copy);
+            let larger = figure("share_of_copy").max(figure("share_of_peak"));
+            same(figure("share_of_roofline"), larger);
+            assert!(larger > 0.0 && object[limit].as_f64().unwrap() > 0.0);
+        }
+    }
+    let shown =
+        run(&[&["bench", "kernels", "gather_forward"][..], &sizes, &["--precision", "bf16"]].concat()).done();
+    for part in ["1 threads, bf16", "GB/s of copying", "of peak", "gather_forward"] {
+        assert!(shown.contains(part), "`{part}` is not in: {shown}");
+    }
+    let nothing = run(&[&["bench", "gemm", "layer_norm"][..], &sizes].concat());
+    assert!(nothing.err.contains("no kernel has layer_norm in its name"), "{}", nothing.err);
+}
+
 #[test]
 fn a_plan_is_printed_without_a_device() {
     let printed =

@@ -3,42 +3,27 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::{Args, Subcommand};
-use engine::Precision;
-use kernels::Cpu;
-use kernels::cpu::Peak;
+use clap::Args;
+use engine::{Device, Precision};
+use kernels::Peak;
 use kernels::cpu::clock::ProcessorTime;
 use serde_json::json;
-use train::config::{Device, Pretrain};
+use train::config::Pretrain;
 use train::exit::ExitCode;
 use train::pretraining::{self, RandomBatch, Timing, time_steps};
 use train::run::info::Machine;
-use train::training::{self, bytes};
+use train::training::{self, SessionError, bytes};
 
+use super::VOCABULARY_SIZE;
 use crate::arguments::{CpuArguments, few_settings};
 use crate::output::{say, tell};
 
 /// The share of the wanted processor time that other work may take before a share of the peak means nothing.
 const MOST_DISTURBANCE: f64 = 0.1;
-/// Rows of the word table that is trained: as many as ALBERT's vocabularies have.
-const VOCABULARY_SIZE: usize = 30_000;
-
-/// Measure speed on this machine.
-#[derive(Args)]
-#[command(arg_required_else_help = true)]
-pub struct Arguments {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Subcommand)]
-enum What {
-    Step(StepArguments),
-}
 
 /// Time whole training steps (forward, backward, clipping, update) on random sequences of full length.
 #[derive(Args)]
-struct StepArguments {
+pub struct Arguments {
     /// Model size: micro, tiny, small, base, large, xlarge, xxlarge, or base-v1 … with dropout
     #[arg(long, default_value = "base")]
     preset: String,
@@ -78,7 +63,6 @@ struct StepArguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let What::Step(arguments) = &arguments.what;
     let mut settings = settings(arguments)?;
     if let Some(said) = training::settle(&mut settings.device, None) {
         tell(format_args!("{said}"));
@@ -95,9 +79,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
-fn settings(arguments: &StepArguments) -> Result<Pretrain> {
-    let StepArguments { preset, seq, batch, micro_batch, recompute, precision, optimizer, cpu, .. } =
-        arguments;
+fn settings(arguments: &Arguments) -> Result<Pretrain> {
+    let Arguments { preset, seq, batch, micro_batch, recompute, precision, optimizer, cpu, .. } = arguments;
     let number = |value: Option<usize>| value.map(|value| value.to_string());
     Ok(few_settings(&[
         ("model.preset", "--preset", Some(preset.clone())),
@@ -117,8 +100,8 @@ fn settings(arguments: &StepArguments) -> Result<Pretrain> {
 /// What was found out.
 struct Measured {
     machine: Machine,
-    /// The larger of what was measured before and after the steps; of a processor.
-    peak: Option<Peak>,
+    /// The larger of what was measured before the steps and, on a processor, after them.
+    peak: Peak,
     /// What products multiply.
     precision: Precision,
     timing: Timing,
@@ -133,13 +116,16 @@ struct Measured {
     remarks: Vec<String>,
 }
 
-fn measure(arguments: &StepArguments, settings: &Pretrain) -> Result<Measured> {
+fn measure(arguments: &Arguments, settings: &Pretrain) -> Result<Measured> {
     let machine = training::machine(&settings.device)?;
-    let cpu = match settings.device.device {
-        Device::Cuda(_) => None,
-        Device::Auto | Device::Cpu => Some(training::cpu(&settings.device)?),
+    let peak = || -> Result<Peak> {
+        Ok(match training::device(&settings.device)? {
+            Device::Cuda(gpu) => gpu.peak().map_err(SessionError::from)?,
+            Device::Cpu(cpu) => cpu.peak(),
+            Device::Reference => unreachable!("no setting names the oracle"),
+        })
     };
-    let before = cpu.as_ref().map(Cpu::peak);
+    let before = peak()?;
     let config = settings.model.albert_config(VOCABULARY_SIZE);
     let mut learner = pretraining::learner(settings, config, training::available_memory(&settings.device))?;
     let (length, micro_batch) = (arguments.seq, pretraining::micro_batch(settings));
@@ -164,36 +150,41 @@ fn measure(arguments: &StepArguments, settings: &Pretrain) -> Result<Measured> {
     let [model_flops, executed_flops] =
         [plan.cost().model_flops, plan.cost().executed_flops].map(|flops| flops as f64 * share);
     let memory = plan.arena_size() + plan.parameter_size();
-    let peak = cpu.zip(before).map(|(cpu, before)| cpu.peak().larger(before));
+    // A GPU's memory is the learner's now.
+    let peak = if machine.device == "cpu" { peak()?.larger(before) } else { before };
     Ok(Measured { machine, peak, precision, timing, model_flops, executed_flops, memory, profile, remarks })
 }
 
 impl Measured {
-    /// The most operations a second, all threads together, in the precision of the steps.
-    fn peak_flops(&self) -> Option<f64> {
-        let peak = self.peak.as_ref()?;
-        Some(match self.precision {
-            Precision::Bf16 => peak.bf16_flops_per_second,
-            Precision::F32 | Precision::F64 => peak.flops_per_second,
-        })
+    /// The most operations a second, of the whole device, in the precision of the steps.
+    fn peak_flops(&self) -> f64 {
+        match self.precision {
+            Precision::Bf16 => self.peak.bf16_flops_per_second,
+            Precision::F32 | Precision::F64 => self.peak.flops_per_second,
+        }
     }
 
-    /// The share of the wanted processor time that other work took, if the system tells.
+    fn is_on_processor(&self) -> bool {
+        self.machine.device == "cpu"
+    }
+
+    /// The share of the wanted processor time that other work took, if processors compute and the system tells.
     fn disturbance(&self) -> Option<f64> {
-        self.timing.processor.map(ProcessorTime::disturbance)
+        self.timing.processor.filter(|_| self.is_on_processor()).map(ProcessorTime::disturbance)
     }
 
     /// The share of the machine's peak at which a step runs; `None` where other work makes it meaningless.
     fn share_of_peak(&self) -> Option<f64> {
-        let share = self.executed_flops / self.timing.median() / self.peak_flops()?;
+        let share = self.executed_flops / self.timing.median() / self.peak_flops();
         let quiet = self.disturbance().is_none_or(|other| other <= MOST_DISTURBANCE);
         (quiet && share <= 1.0).then_some(share)
     }
 
     /// The same while the processors compute: without the time that they wait for each other or give to other work.
     fn share_while_computing(&self) -> Option<f64> {
-        let seconds = self.timing.processor?.computed / self.timing.seconds.len() as f64;
-        let share = self.executed_flops * self.machine.threads as f64 / seconds / self.peak_flops()?;
+        let processor = self.timing.processor.filter(|_| self.is_on_processor())?;
+        let seconds = processor.computed / self.timing.seconds.len() as f64;
+        let share = self.executed_flops * self.machine.threads as f64 / seconds / self.peak_flops();
         (share <= 1.0).then_some(share)
     }
 
@@ -209,8 +200,8 @@ impl Measured {
         rows
     }
 
-    fn print_json(&self, arguments: &StepArguments, settings: &Pretrain) -> Result<()> {
-        let StepArguments { preset, seq, batch, optimizer, steps, .. } = arguments;
+    fn print_json(&self, arguments: &Arguments, settings: &Pretrain) -> Result<()> {
+        let Arguments { preset, seq, batch, optimizer, steps, .. } = arguments;
         let mut object = json!({
             "preset": preset,
             "sequence_length": seq,
@@ -237,7 +228,7 @@ impl Measured {
             "peak_flops_per_second": self.peak_flops(),
             "share_of_peak": self.share_of_peak(),
             "share_of_peak_while_computing": self.share_while_computing(),
-            "copy_bytes_per_second": self.peak.as_ref().map(|peak| peak.copy_bytes_per_second),
+            "copy_bytes_per_second": self.peak.copy_bytes_per_second,
             "memory_bytes": self.memory,
             "remarks": self.remarks,
         });
@@ -248,14 +239,14 @@ impl Measured {
         Ok(())
     }
 
-    fn print(&self, arguments: &StepArguments, settings: &Pretrain) -> Result<()> {
-        let StepArguments { preset, seq, batch, optimizer, .. } = arguments;
+    fn print(&self, arguments: &Arguments, settings: &Pretrain) -> Result<()> {
+        let Arguments { preset, seq, batch, optimizer, .. } = arguments;
         let (median, giga) = (self.timing.median(), 1e-9);
         say!(
             "{preset}, {batch} sequences of {seq} tokens ({} at a time), {}, {optimizer}, {}, {}",
             pretraining::micro_batch(settings),
             self.precision,
-            if self.machine.device == "cpu" {
+            if self.is_on_processor() {
                 format!("{} threads", self.machine.threads)
             } else {
                 self.machine.processor.clone()
@@ -280,14 +271,16 @@ impl Measured {
             Some(share) => format!("{:.1}%", 100.0 * share),
             None => "unknown".into(),
         };
-        if let Some(peak) = self.peak_flops() {
-            say!(
-                "peak        {:.1} GFLOP/s measured; reached {}, while computing {}",
-                peak * giga,
-                percent(self.share_of_peak()),
-                percent(self.share_while_computing())
-            );
-        }
+        let while_computing = if self.is_on_processor() {
+            format!(", while computing {}", percent(self.share_while_computing()))
+        } else {
+            String::new()
+        };
+        say!(
+            "peak        {:.1} GFLOP/s measured; reached {}{while_computing}",
+            self.peak_flops() * giga,
+            percent(self.share_of_peak()),
+        );
         if let Some(other) = self.disturbance().filter(|&other| other > MOST_DISTURBANCE) {
             say!(
                 "disturbed   other work took {:.0}% of the processor time that the steps wanted: speeds are too low, and \
