@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 /// The folders of `tests/golden` whose names start with `prefix`: another set of the same form is found by itself.
 pub fn golden_folders(prefix: &str) -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    // As it is now: a test may run elsewhere than it was built.
+    let home = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let root = Path::new(&home).join("tests/golden");
     let mut folders: Vec<_> = std::fs::read_dir(&root)
         .expect("tests/golden exists")
         .map(|entry| entry.expect("readable").path())

@@ -4,6 +4,7 @@
 
 mod calls;
 mod counters;
+mod profiled;
 mod step;
 
 use emulated_gpu::process::same_under;

@@ -23,23 +23,23 @@ pub const SCHEDULES: [Variables<'static>; 3] = [
     &[(STREAMS, "eager"), (SEED, "2")],
 ];
 
-/// Runs `program` once for each of `schedules` and wants it to give the same every time; or once, here, on the machine's own GPU where that is asked for. `test` is the name of the test that calls.
+/// Runs `program` once for each of `schedules`, in a process of its own, and wants it to give the same every time. `test` is the name
+/// of the test that calls. A real GPU has schedules of its own and runs it as often.
 ///
 /// # Panics
 /// If a process fails, or gives something else than the first.
 pub fn same_under(test: &str, schedules: &[Variables<'_>], program: impl FnOnce() -> String) {
-    if setup::real() {
-        program();
-    } else if setup::available() {
-        if env::var_os(CHILD).is_some() {
-            println!("{RESULT}{}", program());
-            return;
-        }
-        let results = schedules.iter().map(|variables| (variables, result(test, variables)));
-        let results: Vec<_> = results.collect();
-        for (variables, found) in &results {
-            assert_eq!(found, &results[0].1, "under {variables:?}, and under {:?}", results[0].0);
-        }
+    if !setup::available() {
+        return;
+    }
+    if env::var_os(CHILD).is_some() {
+        println!("{RESULT}{}", program());
+        return;
+    }
+    let results = schedules.iter().map(|variables| (variables, result(test, variables)));
+    let results: Vec<_> = results.collect();
+    for (variables, found) in &results {
+        assert_eq!(found, &results[0].1, "under {variables:?}, and under {:?}", results[0].0);
     }
 }
 
@@ -69,12 +69,15 @@ pub fn fails(test: &str, variables: Variables<'_>, reports: &[&str], program: im
 
 fn output(test: &str, variables: Variables<'_>, succeeds: bool) -> String {
     let executable = env::current_exe().expect("a test has an executable");
-    let output: Output = Command::new(executable)
+    let mut command = Command::new(executable);
+    if !setup::real() {
+        command.env_remove("LD_LIBRARY_PATH");
+    }
+    let output: Output = command
         .args(["--exact", test, "--nocapture"])
         .env(CHILD, "1")
         .envs(variables.iter().copied())
         .env("RUST_BACKTRACE", "0") // finding the lines takes longer than the program
-        .env_remove("LD_LIBRARY_PATH")
         // What a program keeps of its kernels is not the user's; of kernels compiled elsewhere no registers are known.
         .env("XDG_CACHE_HOME", "/dev/null")
         .output()

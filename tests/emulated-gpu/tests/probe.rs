@@ -1,5 +1,5 @@
 //! Questions that only hardware answers. Each answer is a line that begins with `probe:`; on the emulated GPU the lines say
-//! what it takes for granted. See `probe/README.md`.
+//! what it takes for granted. See `benches/gpu-kit/README.md`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
