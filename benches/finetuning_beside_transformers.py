@@ -9,7 +9,7 @@ Transformers' side is the loop of its examples run_glue.py and run_qa.py: AdamW,
 Both sides take the same number of sequences a step; which ones differs, since each shuffles in its own way. A side is timed by
 the sequences per second of all its steps but the first. f32 is compared with f32, and each side's fastest with the other's.
 
-    albert-train pretrain --demo --preset base --steps 1 --learning-rate 1e-30 --warmup-steps 0 --out base
+    albert-train pretrain --preset base --steps 1 --learning-rate 1e-30 --warmup-steps 0 --out base
 """
 
 import argparse
