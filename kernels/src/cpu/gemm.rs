@@ -1,9 +1,9 @@
 //! Matrix products `C (+)= A · B` (GEMM).
 //!
-//! C is cut into blocks of at most MC × NC, a task each. A block goes through the depth in steps of KC; of a step, B's columns
-//! are *packed* into panels of NR columns in the order in which the [`super::microkernel`] reads them, small enough to
-//! stay in the second-level cache (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication"). A is
-//! read where it is, unless it is a transpose: then it is packed as well, into panels of MR rows.
+//! C is cut into blocks of at most MC × NC, a task each. A block goes through the depth in steps of KC; of a step, some of B's
+//! columns at a time are *packed* into panels of NR columns in the order in which the [`super::microkernel`] reads them, few
+//! enough to stay in the second-level cache (Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication"). A is
+//! read where it is, unless it is a transpose: then a step of it is packed as well, into panels of MR rows.
 //!
 //! An element of C is the sum of its steps, each summed in the order of the depth, whatever block it is in: blocks may
 //! follow the number of threads, the bits do not. Where C is not stored in f32, one step covers the whole depth, and a
@@ -43,15 +43,8 @@ const RESIDENT: usize = 192 * 1024;
 impl Blocking {
     /// For a depth of `units`, in one step if C cannot hold the sums of several.
     fn new(a_is_packed: bool, units: usize, whole_depth: bool) -> Self {
-        let mut blocking = if a_is_packed { PACKED } else { IN_PLACE };
-        if whole_depth {
-            blocking.kc = units;
-        }
-        if whole_depth || !a_is_packed {
-            let [least, most] = blocking.nc;
-            blocking.nc[1] = (RESIDENT / blocking.steps(units).range(0).len().max(1)).clamp(least, most);
-        }
-        blocking
+        let blocking = if a_is_packed { PACKED } else { IN_PLACE };
+        if whole_depth { Self { kc: units, ..blocking } } else { blocking }
     }
 
     /// The steps of a depth of `units`.
@@ -134,7 +127,9 @@ pub(crate) fn gemm<A: Packed, C: Stored>(
     let (rows, columns) = blocking.blocks(cpu, (m, n), (mr, nr));
     let steps = blocking.steps(units);
     let strip = blocking.strip.next_multiple_of(mr);
-    let block = |rows, columns| Block { token, mr, nr, strip, in_place, a, b, rows, columns };
+    let part = RESIDENT / steps.range(0).len().max(1) / nr * nr;
+    let block =
+        |rows, columns| Block { token, mr, nr, strip, part: part.max(nr), in_place, a, b, rows, columns };
     let spaces = block(rows.range(0), columns.range(0)).spaces(steps.range(0).len(), whole_depth);
     cpu.for_each_with_space(rows.tasks() * columns.tasks(), spaces.iter().sum(), |task, space| {
         let block = block(rows.range(task % rows.tasks()), columns.range(task / rows.tasks()));
@@ -144,38 +139,37 @@ pub(crate) fn gemm<A: Packed, C: Stored>(
         for index in 0..steps.tasks().max(1) {
             let step = steps.range(index);
             let (first, last) = (index == 0, index + 1 >= steps.tasks());
-            block.pack_b(&step, b_panels);
-            for strip in block.strips() {
-                match &c {
-                    Destination::Grows(c) => {
-                        let start = strip.start * n + block.columns.start;
-                        // SAFETY: every block of C belongs to one task.
-                        let target = unsafe { Target::part(*c, start, n) };
-                        block.multiply(
-                            &strip,
-                            &step,
-                            a_panels,
-                            b_panels,
-                            target,
-                            !first || store == Store::Add,
-                        );
-                        for row in strip.filter(|_| last) {
-                            // SAFETY: as above.
-                            let values = unsafe { c.piece(block.part_of_row(row)) };
-                            finish(row, block.columns.clone(), values);
-                        }
-                    }
-                    Destination::Rounded(c) => {
-                        let width = block.columns.len();
-                        block.multiply(&strip, &step, a_panels, b_panels, Target::new(sums, width), false);
-                        for (row, sums) in strip.zip(sums.chunks_exact_mut(width)) {
-                            // SAFETY: as above.
-                            let values = unsafe { c.piece(block.part_of_row(row)) };
-                            if store == Store::Add {
-                                add(token, values, sums);
+            block.pack_a(&step, a_panels);
+            for columns in block.parts() {
+                block.pack_b(&columns, &step, b_panels);
+                let panels = [&*a_panels, b_panels];
+                for strip in block.strips() {
+                    let part_of_row = |row| row * n + columns.start..row * n + columns.end;
+                    match &c {
+                        Destination::Grows(c) => {
+                            // SAFETY: every block of C belongs to one task.
+                            let target = unsafe { Target::part(*c, strip.start * n + columns.start, n) };
+                            let add = !first || store == Store::Add;
+                            block.multiply(&strip, &columns, &step, panels, target, add);
+                            for row in strip.filter(|_| last) {
+                                // SAFETY: as above.
+                                let values = unsafe { c.piece(part_of_row(row)) };
+                                finish(row, columns.clone(), values);
                             }
-                            finish(row, block.columns.clone(), sums);
-                            round(token, sums, values);
+                        }
+                        Destination::Rounded(c) => {
+                            let width = columns.len();
+                            let target = Target::new(sums, width);
+                            block.multiply(&strip, &columns, &step, panels, target, false);
+                            for (row, sums) in strip.zip(sums.chunks_exact_mut(width)) {
+                                // SAFETY: as above.
+                                let values = unsafe { c.piece(part_of_row(row)) };
+                                if store == Store::Add {
+                                    add(token, values, sums);
+                                }
+                                finish(row, columns.clone(), sums);
+                                round(token, sums, values);
+                            }
                         }
                     }
                 }
@@ -218,6 +212,8 @@ struct Block<'a, A> {
     nr: usize,
     /// Rows of a strip: whole tiles.
     strip: usize,
+    /// Columns of B that are packed at once: whole tiles.
+    part: usize,
     /// A in units, where it is read in place.
     in_place: Option<&'a [f32]>,
     a: Matrix<'a, A>,
@@ -227,22 +223,20 @@ struct Block<'a, A> {
 }
 
 impl<A: Packed> Block<'_, A> {
-    /// Work space of a step of `units`: for packed A of a strip, packed B, and sums of a strip that are not C's own.
+    /// Work space of a step of `units`: for packed A, a part of packed B, and sums of a strip that are not C's own.
     fn spaces(&self, units: usize, sums: bool) -> [usize; 3] {
-        let columns = self.columns.len();
-        let a = if self.in_place.is_some() { 0 } else { self.strip * units };
+        let columns = self.part.min(self.columns.len());
+        let a = if self.in_place.is_some() { 0 } else { self.rows.len().next_multiple_of(self.mr) * units };
         let c = if sums { self.strip * columns } else { 0 };
         [a, columns.next_multiple_of(self.nr) * units, c].map(scratch::padded)
     }
 
     fn strips(&self) -> impl Iterator<Item = Range<usize>> + use<A> {
-        let (rows, strip) = (self.rows.clone(), self.strip);
-        rows.clone().step_by(strip).map(move |first| first..(first + strip).min(rows.end))
+        parts(&self.rows, self.strip)
     }
 
-    /// The block's part of a row of C.
-    fn part_of_row(&self, row: usize) -> Range<usize> {
-        row * self.b.columns + self.columns.start..row * self.b.columns + self.columns.end
+    fn parts(&self) -> impl Iterator<Item = Range<usize>> + use<A> {
+        parts(&self.columns, self.part)
     }
 
     /// The numbers along the depth that the units of a step hold.
@@ -250,13 +244,13 @@ impl<A: Packed> Block<'_, A> {
         step.start * A::PER_UNIT..(step.end * A::PER_UNIT).min(self.b.rows)
     }
 
-    /// Computes the block's part of `strip`, or adds a step to it.
+    /// Computes a part of `strip`, or adds a step to it.
     fn multiply(
         &self,
         strip: &Range<usize>,
+        columns: &Range<usize>,
         step: &Range<usize>,
-        a_panels: &mut [f32],
-        b_panels: &[f32],
+        [a_panels, b_panels]: [&[f32]; 2],
         c: Target<'_>,
         add: bool,
     ) {
@@ -266,14 +260,11 @@ impl<A: Packed> Block<'_, A> {
                 let stride = self.a.columns.div_ceil(A::PER_UNIT);
                 (from(a, strip.start * stride + step.start), stride, 1, mr * stride)
             }
-            None => {
-                self.pack_a(strip, step, a_panels);
-                (&*a_panels, 1, mr, mr * units)
-            }
+            None => (from(a_panels, (strip.start - self.rows.start) * units), 1, mr, mr * units),
         };
         let product = Product {
             rows,
-            columns: self.columns.len(),
+            columns: columns.len(),
             depth: units,
             a,
             a_row,
@@ -288,36 +279,56 @@ impl<A: Packed> Block<'_, A> {
         microkernel::multiply(self.token, A::UNIT, product);
     }
 
-    /// Packs a strip's part of a step of A into panels of MR rows.
-    fn pack_a(&self, strip: &Range<usize>, step: &Range<usize>, panels: &mut [f32]) {
-        let Matrix { data, rows: m, columns: depth, transposed } = self.a;
-        let numbers = self.numbers(step);
-        if transposed {
-            let source = from(data, numbers.start * m + strip.start);
-            return A::pack_rows(self.token, source, m, numbers.len(), strip.len(), self.mr, panels);
+    /// Packs a step of A, unless it is read in place, into panels of MR rows.
+    fn pack_a(&self, step: &Range<usize>, panels: &mut [f32]) {
+        if self.in_place.is_some() {
+            return;
         }
-        let panel_size = (self.mr * step.len()).max(1);
-        for (row, panel) in strip.clone().step_by(self.mr).zip(panels.chunks_exact_mut(panel_size)) {
-            let source = from(data, row * depth + numbers.start);
-            let rows = self.mr.min(strip.end - row);
-            A::pack_columns(self.token, source, depth, numbers.len(), rows, self.mr, panel);
+        let Matrix { data, rows: m, columns: depth, transposed } = self.a;
+        let (numbers, mr) = (self.numbers(step), self.mr);
+        for strip in self.strips() {
+            let panels = &mut panels[(strip.start - self.rows.start) * step.len()..];
+            if transposed {
+                let source = from(data, numbers.start * m + strip.start);
+                A::pack_rows(self.token, source, m, numbers.len(), strip.len(), mr, panels);
+                continue;
+            }
+            let panel_size = (mr * step.len()).max(1);
+            for (row, panel) in strip.clone().step_by(mr).zip(panels.chunks_exact_mut(panel_size)) {
+                let source = from(data, row * depth + numbers.start);
+                A::pack_columns(self.token, source, depth, numbers.len(), mr.min(strip.end - row), mr, panel);
+            }
         }
     }
 
-    /// Packs the block's part of a step of B into panels of NR columns.
-    fn pack_b(&self, step: &Range<usize>, panels: &mut [f32]) {
+    /// Packs some columns of a step of B into panels of NR columns.
+    fn pack_b(&self, columns: &Range<usize>, step: &Range<usize>, panels: &mut [f32]) {
         let Matrix { data, rows: depth, columns: n, transposed } = self.b;
-        let (nr, columns, numbers) = (self.nr, self.columns.len(), self.numbers(step));
+        let (nr, numbers) = (self.nr, self.numbers(step));
         if !transposed {
-            let source = from(data, numbers.start * n + self.columns.start);
-            return A::pack_rows(self.token, source, n, numbers.len(), columns, nr, panels);
+            let source = from(data, numbers.start * n + columns.start);
+            return A::pack_rows(self.token, source, n, numbers.len(), columns.len(), nr, panels);
         }
         let panel_size = (nr * step.len()).max(1);
-        for (column, panel) in (0..columns).step_by(nr).zip(panels.chunks_exact_mut(panel_size)) {
-            let source = from(data, (self.columns.start + column) * depth + numbers.start);
-            A::pack_columns(self.token, source, depth, numbers.len(), nr.min(columns - column), nr, panel);
+        for (column, panel) in columns.clone().step_by(nr).zip(panels.chunks_exact_mut(panel_size)) {
+            let source = from(data, column * depth + numbers.start);
+            A::pack_columns(
+                self.token,
+                source,
+                depth,
+                numbers.len(),
+                nr.min(columns.end - column),
+                nr,
+                panel,
+            );
         }
     }
+}
+
+/// `range` in parts of at most `length`.
+fn parts(range: &Range<usize>, length: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    let range = range.clone();
+    range.clone().step_by(length).map(move |first| first..(first + length).min(range.end))
 }
 
 /// The rest of `data`; nothing where an empty matrix ends before it.
@@ -359,9 +370,16 @@ mod tests {
     fn check<A: Packed, C: Stored>(u_store: f64) {
         for isa in Isa::available() {
             let cpus = [1, 2, 3].map(|threads| Cpu::new(Some(threads), Some(isa)).expect("available"));
-            for (m, n, depth) in
-                [(1, 1, 1), (7, 33, 5), (64, 2, 300), (3, 700, 257), (230, 129, 40), (5, 4, 0), (9, 70, 2050)]
-            {
+            for (m, n, depth) in [
+                (1, 1, 1),
+                (7, 33, 5),
+                (64, 2, 300),
+                (3, 700, 257),
+                (8, 700, 380),
+                (230, 129, 40),
+                (5, 4, 0),
+                (9, 70, 2050),
+            ] {
                 let (a, b) = (numbers::<A>(m * depth, 1), numbers::<A>(depth * n, 2));
                 for form in 0..4 {
                     let a = match form & 1 {
