@@ -166,21 +166,18 @@ fn in_words(evaluation: &Metrics) -> [String; 2] {
     let verdict = if beats_frequency(evaluation) {
         ""
     } else {
-        ": the model has not learnt to use what stands around a mask"
+        ": the model has not learnt to use the words around a mask"
     };
     let words = format!(
-        "It finds {:.1} of 100 masked pieces; who always says the commonest piece finds {:.1}{verdict}.",
+        "Masked pieces: {:.1}% right; always guessing the most common one is right for {:.1}%{verdict}.",
         100.0 * found,
         100.0 * usual
     );
     let right = evaluation.value("sentence_order_accuracy");
     // Half is what a coin gets; three deviations of as many throws are no more than chance.
     let chance = 1.5 / evaluation.value("sequences").max(1.0).sqrt();
-    let verdict = if right > 0.5 + chance { "" } else { ", which is not told from chance" };
-    let order = format!(
-        "It tells for {:.1} of 100 pairs whether they are in order; a coin would for 50{verdict}.",
-        100.0 * right
-    );
+    let verdict = if right > 0.5 + chance { "" } else { ", from which this cannot be told apart" };
+    let order = format!("Sentence order: {:.1}% right; chance is 50%{verdict}.", 100.0 * right);
     [words, order]
 }
 
@@ -200,11 +197,11 @@ mod tests {
         let [words, order] = of(0.45, 0.9);
         assert_eq!(
             words,
-            "It finds 45.0 of 100 masked pieces; who always says the commonest piece finds 6.0."
+            "Masked pieces: 45.0% right; always guessing the most common one is right for 6.0%."
         );
-        assert_eq!(order, "It tells for 90.0 of 100 pairs whether they are in order; a coin would for 50.");
+        assert_eq!(order, "Sentence order: 90.0% right; chance is 50%.");
         let [words, order] = of(0.05, 0.6);
         assert!(words.contains("has not learnt"), "{words}");
-        assert!(order.contains("not told from chance"), "{order}");
+        assert!(order.contains("cannot be told apart"), "{order}");
     }
 }

@@ -11,7 +11,7 @@ use train::files::{Disk, replace};
 use train::finetuning::tasks::{GLUE, STORIES};
 use train::finetuning::{FinetuningJob, SeedSummary, Split, Task, look_at, task};
 use train::hub::is_of_hub;
-use train::training::Metrics;
+use train::training::{Measure, Metrics};
 use train::visible::visible;
 
 use crate::exit::refuse;
@@ -41,8 +41,7 @@ enum What {
     Table(Common),
     /// Seven small tasks about the built-in stories, one for every head: no files are needed
     ///
-    /// Each is a run of its own in OUT/TASK; OUT/results.json has what each came to beside what one and the same answer to
-    /// everything has.
+    /// Each is a run of its own in OUT/TASK; OUT/results.json has what each came to beside what a constant answer gets.
     Stories(Common),
 }
 
@@ -169,7 +168,7 @@ fn stories(common: &Common) -> Result<ExitCode> {
     }
     for (name, result) in &results {
         say!(
-            "{name:20} {:10} {:.4}  (one and the same answer: {:.4})",
+            "{name:20} {:10} {:.4}  (constant answer: {:.4})",
             result["metric"].as_str().unwrap_or(""),
             result["value"].as_f64().unwrap_or(f64::NAN),
             result["baseline"].as_f64().unwrap_or(f64::NAN)
@@ -228,8 +227,11 @@ fn metric_of(runs: &[(u64, Metrics)]) -> Result<String> {
 /// What a run came to, and what to do with it.
 fn show(settings: &Finetune, task: &dyn Task, model: &Path, metrics: &Metrics) -> Result<()> {
     say!("\n{}, the best evaluation:", task.name());
-    for (figure, _) in metrics.iter() {
-        say!("  {figure:24} {:.4}", metrics.value(figure));
+    for (figure, measure) in metrics.iter() {
+        match measure {
+            Measure::Count(count) => say!("  {figure:24} {count}"),
+            Measure::Real(value) => say!("  {figure:24} {value:.4}"),
+        }
     }
     say!("the model is in {}\ntry next:", visible(&model.to_string_lossy()));
     let path = |path: &Path| visible(&quoted_path(&path.to_string_lossy()));

@@ -8,7 +8,6 @@ mod compat;
 mod completions;
 mod convert;
 mod doctor;
-mod download;
 mod encode;
 mod estimate;
 mod evaluate;
@@ -61,10 +60,10 @@ struct Cli {
 /// How much is told.
 #[derive(clap::Args)]
 struct Loudness {
-    /// Tell of warnings and errors alone; results are printed as ever
+    /// Print only results, warnings and errors
     #[arg(short, long, global = true, hide_short_help = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Tell of checkpoints and other things that are only noted otherwise
+    /// Also report checkpoints and other details
     #[arg(short, long, global = true, hide_short_help = true)]
     verbose: bool,
 }
@@ -85,7 +84,6 @@ enum Command {
     Recipes(recipes::Arguments),
     Runs(runs::Arguments),
     Report(report::Arguments),
-    Download(download::Arguments),
     Convert(convert::Arguments),
     Plan(plan::Arguments),
     Inspect(inspect::Arguments),
@@ -143,7 +141,6 @@ fn perform(command: Command) -> Result<train::exit::ExitCode> {
         Command::Recipes(arguments) => recipes::run(&arguments),
         Command::Runs(arguments) => runs::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
-        Command::Download(arguments) => stop::or_leave_to("go on", move || download::run(&arguments)),
         Command::Convert(arguments) => stop::or_leave(move || convert::run(&arguments)),
         Command::Plan(arguments) => stop::or_leave(move || plan::run(&arguments)),
         Command::Inspect(arguments) => inspect::run(arguments),

@@ -84,8 +84,8 @@ impl Summary {
     fn compare(&self) -> Result<()> {
         let value = |name| self.metrics.value(name);
         say!(
-            "on all of the held-out text: {:.1}% of the masked words right, where always the commonest has {:.1}%; {:.1}% of the \
-             sentence orders, where a coin has 50%",
+            "on all held-out text: {:.1}% of masked words right (always guessing the most common: {:.1}%), {:.1}% of sentence orders \
+             right (chance: 50%)",
             100.0 * value("masked_lm_accuracy"),
             100.0 * value("majority_masked_lm_accuracy"),
             100.0 * value("sentence_order_accuracy")

@@ -334,7 +334,7 @@ pub fn evaluate_task(of: &OnTask) -> Result<Found> {
         for (name, value) in &figures {
             let of_usual =
                 usual.iter().find(|(known, _)| known == name).map_or(f64::NAN, |(_, value)| *value);
-            say!("{name:24} {value:.4}  (one and the same answer: {of_usual:.4})");
+            say!("{name:24} {value:.4}  (constant answer: {of_usual:.4})");
         }
         say!("over {known} examples");
     }

@@ -37,7 +37,11 @@ impl Given {
         words
     }
 
+    /// The vocabulary that is given; a TF-Hub module has its own, as in the reference.
     fn tokenizer(&self) -> Vec<String> {
+        if self.value("init_checkpoint").is_none() && self.value("albert_hub_module_handle").is_some() {
+            return Vec::new();
+        }
         let file = self.value("spm_model_file").or(self.value("vocab_file"));
         file.map_or(Vec::new(), |file| vec!["--tokenizer".into(), file.into()])
     }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use train::config::nearest;
+
 use super::flags::{ABSL, Fate, Kind, Row, flags};
 use super::{CompatError, Program};
 
@@ -69,7 +71,8 @@ impl Given {
             !tolerated.contains(&name.as_str()) && !tolerated.contains(&positive)
         });
         if let Some(flag) = unknown.into_iter().next() {
-            return Err(CompatError::Unknown { program: program.name(), flag });
+            let meant = nearest(&flag, given.rows.iter().map(|row| row.0));
+            return Err(CompatError::Unknown { program: program.name(), flag, meant });
         }
         for &(name, _, default, fate) in &known {
             if let (Some(value), Fate::Refused(reason)) = (given.values.get(name), fate)

@@ -33,7 +33,7 @@ use crate::{Command, evaluate, predict};
 /// Written to the output folder, beside the run itself: eval_results.txt; for GLUE also best_trial.txt, test_results.tsv and
 /// submit_results.tsv; for SQuAD predictions.json, nbest_predictions.json and null_odds.json; for RACE predict_results.txt. The
 /// model is in model/, in transformers' layout, instead of model.ckpt-best. create_pretraining_data makes a prepared folder
-/// instead of record files.
+/// instead of record files. Settings that the reference has no flag for are given as variables: ALBERT_TRAIN_DEVICE_THREADS=4.
 #[derive(Args)]
 pub struct Arguments {
     /// Print the commands without running them
@@ -55,22 +55,22 @@ pub struct Arguments {
 #[value(rename_all = "snake_case")]
 pub enum Program {
     /// Text to masked samples
-    #[value(alias = "create_pretraining_data.py")]
+    #[value(aliases = ["create_pretraining_data.py", "albert.create_pretraining_data"])]
     CreatePretrainingData,
     /// Masked words and sentence order
-    #[value(alias = "run_pretraining.py")]
+    #[value(aliases = ["run_pretraining.py", "albert.run_pretraining"])]
     RunPretraining,
     /// GLUE
-    #[value(alias = "run_classifier.py")]
+    #[value(aliases = ["run_classifier.py", "albert.run_classifier"])]
     RunClassifier,
     /// SQuAD 1.1
-    #[value(alias = "run_squad_v1.py")]
+    #[value(aliases = ["run_squad_v1.py", "albert.run_squad_v1"])]
     RunSquadV1,
     /// SQuAD 2.0
-    #[value(alias = "run_squad_v2.py")]
+    #[value(aliases = ["run_squad_v2.py", "albert.run_squad_v2"])]
     RunSquadV2,
     /// RACE
-    #[value(alias = "run_race.py")]
+    #[value(aliases = ["run_race.py", "albert.run_race"])]
     RunRace,
 }
 
@@ -84,8 +84,8 @@ impl Program {
 /// A command line that cannot be translated.
 #[derive(Debug, thiserror::Error)]
 pub enum CompatError {
-    #[error("{program} has no flag --{flag}; `albert-train compat {program}` lists those that it has")]
-    Unknown { program: String, flag: String },
+    #[error("{program} has no flag --{flag}{}; `albert-train compat {program}` lists those that it has", .meant.map_or(String::new(), |meant| format!(" (did you mean --{meant}?)")))]
+    Unknown { program: String, flag: String, meant: Option<&'static str> },
     #[error("--{0} needs a value")]
     NoValue(String),
     #[error("--{flag} is true or false, not `{value}`")]

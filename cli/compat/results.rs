@@ -19,6 +19,8 @@ use crate::task::{Answered, softmax};
 
 /// The line between the evaluations of two checkpoints.
 const BETWEEN: usize = 50;
+/// Figures of one model on the same examples differ less.
+const SAME: f64 = 1e-4;
 /// Figures that are whole numbers.
 const COUNTS: [&str; 2] = ["global_step", "total"];
 
@@ -62,11 +64,18 @@ impl Given {
             let earlier = if self.is("do_train") { self.while_training()? } else { Vec::new() };
             return self.write_evaluations(&earlier, Some(&figures));
         }
-        let step = record.and_then(|record| match self.program {
-            Program::RunPretraining => record.evaluations.last().map(|evaluation| evaluation.step),
-            _ => self.best(&self.of_record(&record)).map(|(step, _)| step as u64),
-        });
-        figures.extend(step.map(|step| ("global_step", step as f64)));
+        let earlier = record.map_or(Vec::new(), |record| self.of_record(&record));
+        let step = match (self.program, self.best(&earlier)) {
+            (Program::RunPretraining, _) => earlier.last().and_then(|last| last.get("global_step")).copied(),
+            // What the best came to on the same examples: the reference evaluates all checkpoints of a run.
+            (_, Some((_, value)))
+                if figures.get(self.key()).is_some_and(|now| (now - value).abs() < SAME) =>
+            {
+                return self.write_evaluations(&earlier, None);
+            }
+            (_, best) => best.map(|(step, _)| step),
+        };
+        figures.extend(step.map(|step| ("global_step", step)));
         self.write_evaluations(&[figures], None)
     }
 

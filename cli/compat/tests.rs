@@ -77,7 +77,7 @@ fn every_flag_of_the_reference_is_known() {
 }
 
 /// Command lines that between them read every flag: `CONFIG` is a file of sizes.
-const LINES: [(Program, &str); 17] = [
+const LINES: [(Program, &str); 21] = [
     (
         Program::CreatePretrainingData,
         "--input_file=a.txt --output_file=o --spm_model_file=s.model --vocab_file=v.txt",
@@ -118,6 +118,10 @@ const LINES: [(Program, &str); 17] = [
     ),
     (Program::RunRace, "--data_dir=d --output_dir=o --init_checkpoint=m --spm_model_file=s"),
     (Program::RunRace, "--data_dir=d --output_dir=o --albert_hub_module_handle=h"),
+    (Program::RunClassifier, "--data_dir=d --task_name=rte --output_dir=o --init_checkpoint=m --do_train"),
+    (Program::RunSquadV1, "--train_file=t --predict_file=p --output_dir=o --init_checkpoint=m --do_train"),
+    (Program::RunSquadV2, "--train_file=t --predict_file=p --output_dir=o --init_checkpoint=m --do_train"),
+    (Program::RunRace, "--data_dir=d --output_dir=o --init_checkpoint=m"),
     (Program::RunRace, "--data_dir=d --output_dir=o --nodo_train --do_eval"),
 ];
 
@@ -241,7 +245,8 @@ fn a_command_line_is_said_as_it_is_here() {
 fn what_cannot_be_said_is_refused() {
     for (program, line, words) in [
         (Program::RunSquadV1, "--n_best_size=30", "--n_best_size=30 asks for what there is not"),
-        (Program::RunSquadV1, "--no_such=1", "run_squad_v1 has no flag --no_such"),
+        (Program::RunSquadV1, "--no_such=1", "run_squad_v1 has no flag --no_such;"),
+        (Program::RunSquadV1, "--max_seq_len=1", "--max_seq_len (did you mean --max_seq_length?)"),
         (Program::RunSquadV1, "--do_train=maybe", "is true or false"),
         (Program::RunSquadV1, "--learning_rate", "needs a value"),
         (Program::RunSquadV1, "stray", "is no flag"),

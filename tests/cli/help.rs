@@ -4,7 +4,7 @@ use crate::program::run;
 
 #[test]
 fn help_of_every_command() {
-    let commands: [&[&str]; 38] = [
+    let commands: [&[&str]; 37] = [
         &[],
         &["pretrain"],
         &["prepare"],
@@ -33,7 +33,6 @@ fn help_of_every_command() {
         &["man"],
         &["fill-mask"],
         &["encode"],
-        &["download"],
         &["convert"],
         &["plan"],
         &["inspect"],

@@ -118,7 +118,7 @@ fn a_run_that_learns_nothing_is_no_success() {
     let more = ["--initializer-range", "1.5e38"];
     let first = pretrain(&scene, &more);
     assert!(
-        first.err.contains("step 0 was skipped") && first.err.contains("loss NaN (knowing frequencies alone"),
+        first.err.contains("step 0 was skipped") && first.err.contains("loss NaN (unigram frequencies alone"),
         "{}",
         first.err
     );
@@ -221,7 +221,7 @@ fn a_run_knows_its_best_checkpoint() {
 fn a_run_that_learns_no_more_than_frequencies_says_so() {
     let scene = Scene::new();
     let warned = |err: &str| -> Vec<bool> {
-        let warning = |step| format!("warning: after {step} of 4 steps masked words are told no better");
+        let warning = |step| format!("warning: after {step} of 4 steps masked words are predicted no better");
         (1..=4).map(|step| err.contains(&warning(step))).collect()
     };
     // Where the next evaluation is the last one anyway, it is said there alone.

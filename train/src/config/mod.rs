@@ -41,11 +41,11 @@ pub use finetune::{
     TaskSettings,
 };
 pub use layers::Layers;
+pub use nearest::nearest;
 pub use pretrain::{
     DataSettings, DeviceSettings, LearningSettings, Precision, Pretrain, Recompute, TrainingSettings,
 };
 pub use resolve::{Key, Resolved, keys};
-pub(crate) use resume::bears_on_results;
 pub use values::{Device, Interval, Span};
 
 use crate::exit::{Classify, ExitCode};

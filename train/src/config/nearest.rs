@@ -7,7 +7,7 @@ const LONGEST_NAME: usize = 64;
 
 /// The candidate nearest to `word`, if it is near enough to be worth suggesting: at most a third of its letters wrong
 /// (inserted, removed, replaced, or exchanged with their neighbour).
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.chars().nth(LONGEST_NAME).is_some() {
         return None; // comparing takes time in proportion to the length of both
     }

@@ -163,7 +163,7 @@ impl Objective for Finetuning {
         let figures = evaluation.iter().filter(|(name, _)| *name != baseline && *name != "examples");
         let figures: Vec<String> =
             figures.map(|(name, _)| format!("{name} {:.4}", evaluation.value(name))).collect();
-        format!("{} (one and the same answer: {:.4})", figures.join(", "), self.baseline())
+        format!("{} (constant answer: {:.4})", figures.join(", "), self.baseline())
     }
 
     fn not_learnt(&self, evaluation: &Metrics) -> Option<Finding> {
@@ -172,7 +172,7 @@ impl Objective for Finetuning {
         (found <= baseline + COLLAPSE).then(|| Finding {
             event: "collapsed",
             words: format!(
-                "{name} is {found:.4}, no more than one and the same answer to everything has ({baseline:.4}): the model has \
+                "{name} is {found:.4}, no more than a constant answer gets ({baseline:.4}): the model has \
                  collapsed, or has learnt nothing yet"
             ),
         })

@@ -76,7 +76,7 @@ impl SeedSummary {
         text += &format!("{:>8}  {:.4} ± {:.4}\n", "mean", self.mean, self.standard_deviation);
         text += &format!("{:>8}  {:.4} (seed {})\n", "best", self.best, self.best_seed);
         text + &format!(
-            "{} of {} collapsed; one and the same answer to everything has {:.4}",
+            "{} of {} collapsed; a constant answer gets {:.4}",
             self.collapsed,
             self.runs.len(),
             self.baseline
@@ -96,9 +96,7 @@ mod tests {
         approx::assert_relative_eq!(summary.mean, 0.6);
         approx::assert_relative_eq!(summary.standard_deviation, 0.1, max_relative = 1e-12);
         assert_eq!((summary.best, summary.best_seed, summary.collapsed), (0.7, 3, 1));
-        assert!(
-            summary.table().ends_with("1 of 3 collapsed; one and the same answer to everything has 0.5000")
-        );
+        assert!(summary.table().ends_with("1 of 3 collapsed; a constant answer gets 0.5000"));
         let one = SeedSummary::of("rte", "accuracy", &[run(4, 0.6)]).unwrap();
         assert_eq!((one.standard_deviation, one.best_seed), (0.0, 4));
         assert_eq!(SeedSummary::of("rte", "accuracy", &[]), None);

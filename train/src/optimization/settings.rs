@@ -13,6 +13,16 @@ pub enum OptimizerKind {
     Adamw,
 }
 
+impl std::fmt::Display for OptimizerKind {
+    /// As it is called, not as a setting is spelt.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            OptimizerKind::Lamb => "LAMB",
+            OptimizerKind::Adamw => "AdamW",
+        })
+    }
+}
+
 /// Settings of LAMB and AdamW. The defaults are ALBERT's: no bias correction, epsilon outside the root.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OptimizerSettings {

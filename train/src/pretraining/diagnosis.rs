@@ -140,7 +140,7 @@ pub(super) fn alarms(evaluation: &Metrics, best: Option<f64>, is_late: bool) -> 
         alarm(
             "forgotten",
             format!(
-                "{:.3} of the masked words are told, after {best:.3} before",
+                "{:.3} of the masked words are right, after {best:.3} before",
                 value("masked_lm_accuracy")
             ),
             "the best checkpoint is kept; begin a run with a lower --learning-rate",
@@ -161,7 +161,7 @@ pub(super) fn alarms(evaluation: &Metrics, best: Option<f64>, is_late: bool) -> 
         alarm(
             "order_not_learnt",
             format!(
-                "the loss of sentence order is {:.4}, where tossing a coin has {LN_2:.4}: order is not learnt",
+                "the loss of sentence order is {:.4}, where guessing has {LN_2:.4}: order is not learnt",
                 value("sentence_order_loss")
             ),
             "order is often learnt long after words; text whose sentences do not follow from each other teaches none",

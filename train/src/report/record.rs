@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::config::bears_on_results;
 use crate::run::directory::{self, CONFIG, EVAL_RESULTS, JOURNAL};
 use crate::run::info::{RunInfo, Status};
 use crate::run::journal::{self, RESUME, Recorded};
@@ -88,6 +87,8 @@ pub struct RunRecord {
     pub results: Option<Evaluation>,
     /// Warnings, in order.
     pub notes: Vec<Note>,
+    /// Step of the last checkpoint.
+    pub saved: u64,
     /// How often it was continued.
     pub resumes: usize,
     /// Batches that were passed over.
@@ -127,6 +128,7 @@ impl RunRecord {
             evaluations: Vec::new(),
             results: results(folder),
             notes: Vec::new(),
+            saved: 0,
             resumes: 0,
             skipped: 0,
             rolled_back: 0,
@@ -149,6 +151,9 @@ impl RunRecord {
             return;
         }
         self.skipped += usize::from(kind == "skip");
+        if kind == "save" {
+            self.saved = step.unwrap_or(self.saved);
+        }
         match (kind, step) {
             ("train", Some(step)) => {
                 for (name, value) in event.numbers() {
@@ -207,10 +212,11 @@ impl RunRecord {
         }
     }
 
-    /// The settings that what it comes to depends on: runs in which they are the same differ by chance alone.
-    pub(super) fn settings_but_for_seed(&self) -> Vec<String> {
-        let settings = self.settings.iter().filter(|of| bears_on_results(&of.key));
-        settings.map(|of| format!("{} = {}", of.key, of.value)).collect()
+    /// Of pre-training all settings but the seed: runs in which they are the same differ by chance alone.
+    pub(super) fn but_for_seed(&self) -> String {
+        let settings =
+            self.settings.iter().filter(|of| self.task() == "pretrain" && !of.key.ends_with(".seed"));
+        settings.map(|of| format!("{} = {}\n", of.key, of.value)).collect()
     }
 
     /// Steps that it is to have, where the settings say; not where its data say.
@@ -222,7 +228,7 @@ impl RunRecord {
     /// Steps done.
     pub fn steps_done(&self) -> u64 {
         let trained = self.curve("loss").last().map_or(0, |point| point.step);
-        trained.max(self.evaluations.last().map_or(0, |evaluation| evaluation.step))
+        trained.max(self.evaluations.last().map_or(0, |evaluation| evaluation.step)).max(self.saved)
     }
 
     /// The figures that it has come to: those of its model, or its last where it has gone on since.
@@ -376,5 +382,9 @@ pub(super) mod tests {
         assert_eq!(record.came_to().unwrap().step, 10, "it is over, and its best model was that of step 10");
         record.info.status = Status::Running;
         assert_eq!(record.came_to().unwrap().step, 20);
+        // Where it was stopped, a checkpoint says: steps after the last mean are in none.
+        let save = serde_json::json!({ "event": "save", "step": 23 });
+        record.add(&Recorded { fields: save.as_object().unwrap().clone(), superseded: false });
+        assert_eq!(record.steps_done(), 23);
     }
 }

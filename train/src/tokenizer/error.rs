@@ -6,7 +6,7 @@ use crate::exit::{Classify, ExitCode};
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
     /// The operating system refused to read or write a file.
-    #[error("{path}: {source}")]
+    #[error("cannot read or write {path}: {source}")]
     Io {
         /// The file or directory.
         path: PathBuf,

@@ -155,9 +155,6 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
             Err(error) => (Status::Failed, error.to_string()),
         };
         watch(TrainEvent::Noted(&reason));
-        if status == Status::Failed && self.directory.withdraw() {
-            return result; // nothing is left to be noted on
-        }
         let noted = self.directory.finish(status, &reason);
         companions.end();
         let ended = result?; // what ended the run is told first
@@ -424,7 +421,7 @@ fn introduce(
     say(data.to_owned());
     let TrainerOptions { steps, batch_size, schedule, optimizer, save_every, .. } = options;
     say(format!(
-        "training: {steps} steps of {batch_size} sequences, {:?}, learning rate {:.2e} after {} steps of warm-up",
+        "training: {steps} steps of {batch_size} sequences, {}, learning rate {:.2e} after {} steps of warm-up",
         optimizer.kind, schedule.learning_rate, schedule.warmup_steps,
     ));
     let every = match save_every {
