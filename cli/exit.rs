@@ -9,6 +9,7 @@ use train::config::ConfigError;
 use train::data::DataError;
 use train::exit::{Classify, ExitCode};
 use train::finetuning::UnknownTask;
+use train::hub::{DownloadError, HubError};
 use train::inference::InferenceError;
 use train::run::checkpoint::{CheckpointError, TensorError};
 use train::run::directory::DirectoryError;
@@ -67,6 +68,8 @@ const KNOWN: &[fn(&(dyn Error + 'static)) -> Option<ExitCode>] = &[
     classify::<CheckpointError>,
     classify::<TensorError>,
     classify::<DirectoryError>,
+    classify::<HubError>,
+    classify::<DownloadError>,
     classify::<LockError>,
     classify::<ThreadsError>,
     classify::<DataError>,

@@ -8,6 +8,7 @@ mod compat;
 mod completions;
 mod convert;
 mod doctor;
+mod download;
 mod encode;
 mod estimate;
 mod evaluate;
@@ -84,6 +85,7 @@ enum Command {
     Recipes(recipes::Arguments),
     Runs(runs::Arguments),
     Report(report::Arguments),
+    Download(download::Arguments),
     Convert(convert::Arguments),
     Plan(plan::Arguments),
     Inspect(inspect::Arguments),
@@ -141,6 +143,7 @@ fn perform(command: Command) -> Result<train::exit::ExitCode> {
         Command::Recipes(arguments) => recipes::run(&arguments),
         Command::Runs(arguments) => runs::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Download(arguments) => stop::or_leave_to("go on", move || download::run(&arguments)),
         Command::Convert(arguments) => stop::or_leave(move || convert::run(&arguments)),
         Command::Plan(arguments) => stop::or_leave(move || plan::run(&arguments)),
         Command::Inspect(arguments) => inspect::run(arguments),

@@ -38,8 +38,16 @@ pub fn requests(next: &'static str) -> Result<StopRequests> {
 
 /// Runs a command that leaves nothing half done wherever it is left: a request to stop is answered at once, and obeyed.
 pub fn or_leave(work: impl FnOnce() -> Result<ExitCode> + Send + 'static) -> Result<ExitCode> {
-    let acknowledge = |reason: StopReason| {
-        tell(format_args!("{reason}: ending, unfinished; run the same command again to begin anew"));
+    or_leave_to("begin anew", work)
+}
+
+/// The same, where running the command again does what is said.
+pub fn or_leave_to(
+    then: &'static str,
+    work: impl FnOnce() -> Result<ExitCode> + Send + 'static,
+) -> Result<ExitCode> {
+    let acknowledge = move |reason: StopReason| {
+        tell(format_args!("{reason}: ending, unfinished; run the same command again to {then}"));
     };
     let stop = StopRequests::install(while_current(acknowledge)).context("cannot install signal handlers")?;
     stop.unless_stopped(work)?.unwrap_or(Ok(ExitCode::Interrupted))

@@ -165,3 +165,37 @@ fn damaged_tokenizers_and_shards() {
     std::fs::remove_file(scene.path("model/tokenizer.json")).unwrap();
     fill(&scene).complains(ExitCode::Data, &["holds no tokenizer"]);
 }
+
+/// What is refused before it began leaves nothing that somebody would have to remove, not even the folders on the way to it.
+#[test]
+fn a_start_that_is_refused_leaves_nothing() {
+    let scene = Scene::new();
+    for line in [
+        "finetune glue mrpc --model /none --data /none",
+        "finetune glue mrpc --model MODEL --data /none --seeds 2",
+        "finetune squad --model MODEL --data /none",
+        "finetune race --model hf:me/none --data /none",
+        "finetune table --model MODEL --train /none.csv --text a --label b",
+        "finetune stories --model hf:me/none",
+        "finetune stories --model /none",
+        "pretrain --train /none",
+        "pretrain --train TEXT --tokenizer /none",
+        "pretrain --train TEXT --tokenizer hf:me/none",
+        "pretrain --train TEXT --tokenizer MODEL --held-out /none",
+        "pretrain --train TEXT --tokenizer MODEL --init hf:me/none",
+        "pretrain --train TEXT --tokenizer MODEL --init /none",
+        "prepare --input /none",
+        "prepare --input TEXT --tokenizer /none",
+        "predict glue mrpc --model MODEL --data /none",
+        "tokenizer train --input /none",
+        "submit glue --predictions /none",
+        "convert /none",
+    ] {
+        let line = line.replace("MODEL", &scene.arg("model")).replace("TEXT", &scene.arg("text.txt"));
+        let out = scene.arg("new/deep/out");
+        let arguments: Vec<_> = line.split(' ').chain(["--out", &out]).collect();
+        let run = run(&arguments);
+        assert!(run.code > 1 && run.code < 10, "{line}: {} {}", run.code, run.err);
+        assert!(!scene.path("new").exists(), "{line}");
+    }
+}

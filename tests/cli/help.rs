@@ -4,7 +4,7 @@ use crate::program::run;
 
 #[test]
 fn help_of_every_command() {
-    let commands: [&[&str]; 37] = [
+    let commands: [&[&str]; 38] = [
         &[],
         &["pretrain"],
         &["prepare"],
@@ -33,6 +33,7 @@ fn help_of_every_command() {
         &["man"],
         &["fill-mask"],
         &["encode"],
+        &["download"],
         &["convert"],
         &["plan"],
         &["inspect"],

@@ -6,9 +6,13 @@ mod bad_input;
 mod compat;
 mod convert;
 mod data;
+#[cfg(feature = "download")]
+mod download;
 #[path = "../support/golden_folders.rs"]
 mod golden_folders;
 mod help;
+#[cfg(feature = "download")]
+mod hub_server;
 mod inference;
 mod machine;
 mod pretrain;
@@ -21,3 +25,7 @@ mod strangers;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "devices are for the tests that compute without the program")]
 mod support;
+#[cfg(unix)]
+mod terminal;
+#[cfg(not(feature = "download"))]
+mod without_download;

@@ -195,5 +195,5 @@ fn a_model_of_the_hubs_cache_is_read_in_place() {
     assert_eq!(encoded("hf:me/mine"), encoded(&scene.arg("model")));
     let missing = of("hf:me/other");
     assert_eq!(missing.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&missing.stderr).contains("hf download me/other"));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("albert-train download hf:me/other"));
 }

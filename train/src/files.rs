@@ -137,7 +137,8 @@ pub fn put_in_place(files: &dyn Files, path: &Path) -> io::Result<()> {
     rename_for_good(files, &beside(path), path)
 }
 
-fn rename_for_good(files: &dyn Files, from: &Path, path: &Path) -> io::Result<()> {
+/// Gives a file that is written and synced another name in its folder, for good.
+pub fn rename_for_good(files: &dyn Files, from: &Path, path: &Path) -> io::Result<()> {
     files.rename(from, path)?;
     files.sync_dir(match path.parent() {
         Some(parent) if parent != Path::new("") => parent,

@@ -46,6 +46,7 @@ pub use pretrain::{
     DataSettings, DeviceSettings, LearningSettings, Precision, Pretrain, Recompute, TrainingSettings,
 };
 pub use resolve::{Key, Resolved, keys};
+pub(crate) use resume::bears_on_results;
 pub use values::{Device, Interval, Span};
 
 use crate::exit::{Classify, ExitCode};

@@ -27,6 +27,12 @@ const FREE_KEYS: &[&str] = &[
     "device.isa",
 ];
 
+/// Whether what a run comes to depends on the setting, but for chance and the last bits: runs that differ in others alone can
+/// be averaged. (A model that is the best of several evaluations depends on when these are.)
+pub(crate) fn bears_on_results(key: &str) -> bool {
+    !key.ends_with(".seed") && (key == "training.eval_every" || !FREE_KEYS.contains(&key))
+}
+
 impl<S: Settings> Resolved<S> {
     /// What must not change between the sessions of one run: problems for the keys whose values differ from those with
     /// which the run was begun and would make it another run. Those of `FREE_KEYS` and of `free` may differ, and with

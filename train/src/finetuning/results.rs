@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::published::{GLUE_COLUMNS, GLUE_PUBLISHED, READING_COLUMNS, READING_PUBLISHED, SIZES_PUBLISHED};
-use crate::config::{Finetune, Layers};
+use crate::config::{Finetune, Layers, bears_on_results};
 use crate::run::directory::{CONFIG, EVAL_RESULTS};
 
 /// How deep below a folder runs are looked for: `runs/glue/mrpc/seed-1`.
@@ -29,6 +29,9 @@ pub struct RunResult {
     pub size: Option<String>,
     /// Its held-out figures.
     pub figures: BTreeMap<String, f64>,
+    /// The settings that these depend on, where they are not the usual ones; not its seed.
+    #[serde(skip)]
+    pub settings: Vec<(&'static str, String)>,
 }
 
 /// The finished fine-tuning runs in and below `folders`, in order.
@@ -68,17 +71,21 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<RunResult>) {
 fn read(run: &Path) -> Option<RunResult> {
     let mut layers = Layers::<Finetune>::new();
     layers.saved(&run.join(CONFIG));
-    let settings = layers.resolve().ok()?.settings;
+    let resolved = layers.resolve().ok()?;
+    let chosen = resolved.differences(&Finetune::default()).into_iter();
+    let chosen = chosen.filter(|(key, ..)| bears_on_results(key)).map(|(key, value, _)| (key, value));
+    let settings = &resolved.settings;
     let results: Value = serde_json::from_slice(&fs::read(run.join(EVAL_RESULTS)).ok()?).ok()?;
     let figures =
         results.as_object()?.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)));
     Some(RunResult {
         run: run.to_path_buf(),
-        task: settings.task.task,
+        task: settings.task.task.clone(),
         model: String::new(), // once all are known
-        path: settings.start.model.unwrap_or_default(),
+        path: settings.start.model.clone().unwrap_or_default(),
         size: settings.start.size.map(|size| size.name().to_owned()),
         figures: figures.collect(),
+        settings: chosen.collect(),
     })
 }
 
@@ -110,7 +117,8 @@ pub struct ResultsRow {
     pub figures: Vec<String>,
 }
 
-/// Both tables of `results`, a row for each model that runs began with; with `published`, others' figures before them, and
+/// Both tables of `results`, a row for each model that runs began with, and where runs of a task differ in more than their
+/// seed, for each of their settings; with `published`, others' figures before them, and
 /// those of the released models of the same sizes.
 pub fn tables(results: &[RunResult], published: bool) -> [ResultsTable; 2] {
     let mut models: Vec<&str> = results.iter().map(|result| result.model.as_str()).collect();
@@ -133,8 +141,8 @@ pub fn tables(results: &[RunResult], published: bool) -> [ResultsTable; 2] {
             reading.push(row(&model, owned(&[squad1, squad2, "-", race]), true));
         }
     }
-    for model in models {
-        let of = |task: &str, name: &str| mean(results, model, task, name);
+    for (model, results) in models.into_iter().flat_map(|model| rows_of(model, results)) {
+        let of = |task: &str, name: &str| mean(&results, task, name);
         let percent = |value: Option<f64>| value.map_or("-".into(), |value| format!("{:.1}", 100.0 * value));
         let of_glue = GLUE_COLUMNS.map(|(task, _)| percent(of(task, glue_figure(task))));
         // The official scripts of SQuAD give percentages.
@@ -156,7 +164,7 @@ pub fn tables(results: &[RunResult], published: bool) -> [ResultsTable; 2] {
         ];
         for (rows, figures) in [(&mut glue, of_glue.to_vec()), (&mut reading, of_reading)] {
             if figures.iter().any(|figure| figure != "-") {
-                rows.push(row(model, figures, false));
+                rows.push(row(&model, figures, false));
             }
         }
     }
@@ -178,9 +186,37 @@ fn glue_figure(task: &str) -> &'static str {
     }
 }
 
-/// The mean of a figure over all runs of a task that began with a model: seeds of one run.
-fn mean(results: &[RunResult], model: &str, task: &str, name: &str) -> Option<f64> {
-    let of_task = results.iter().filter(|result| result.model == model && result.task == task);
+/// The rows of a model, and the runs of each: those of tasks whose runs differ in their seeds alone are in one, the others are
+/// called after their folders.
+fn rows_of<'a>(model: &str, results: &'a [RunResult]) -> Vec<(String, Vec<&'a RunResult>)> {
+    let mut groups: BTreeMap<_, BTreeMap<_, Vec<&RunResult>>> = BTreeMap::new();
+    for result in results.iter().filter(|result| result.model == model) {
+        groups.entry(&result.task).or_default().entry(&result.settings).or_default().push(result);
+    }
+    let (mut alone, mut apart) = (Vec::new(), Vec::new());
+    for mut of_task in groups.into_values() {
+        match of_task.len() {
+            1 => alone.extend(of_task.pop_first().into_iter().flat_map(|(_, runs)| runs)),
+            _ => apart
+                .extend(of_task.into_values().map(|runs| (format!("{model} ({})", folder_of(&runs)), runs))),
+        }
+    }
+    std::iter::once((model.to_owned(), alone)).chain(apart).collect()
+}
+
+/// What runs that differ in their seeds are called together: the folder of one, or the one that all are in.
+fn folder_of(runs: &[&RunResult]) -> String {
+    let parent = |run: &RunResult| run.run.parent().map(Path::to_path_buf).unwrap_or_default();
+    let folder = match runs {
+        [first, _, ..] if runs.iter().all(|run| parent(run) == parent(first)) => parent(first),
+        _ => runs.first().map(|first| first.run.clone()).unwrap_or_default(),
+    };
+    folder.display().to_string()
+}
+
+/// The mean of a figure over runs of a task: seeds of one run.
+fn mean(results: &[&RunResult], task: &str, name: &str) -> Option<f64> {
+    let of_task = results.iter().filter(|result| result.task == task);
     let values: Vec<f64> = of_task.filter_map(|result| result.figures.get(name).copied()).collect();
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
@@ -214,7 +250,28 @@ mod tests {
             path: "mine".into(),
             size: Some("base".into()),
             figures: figures.iter().map(|&(name, value)| (name.to_owned(), value)).collect(),
+            settings: Vec::new(),
         }
+    }
+
+    #[test]
+    fn runs_of_other_settings_are_no_seeds_of_one_another() {
+        let mut results =
+            ["a/seed-1", "a/seed-2", "b", "c"].map(|run| result(run, "rte", &[("accuracy", 0.5)]));
+        results[1].figures.insert("accuracy".into(), 0.6);
+        results[2].settings.push(("optimizer.learning_rate", "3e-5".into()));
+        results[3].task = "mrpc".into();
+        let [glue, _] = tables(&results, false);
+        let figures = |row: &ResultsRow| (row.figures[3].clone(), row.figures[5].clone());
+        let rows: Vec<_> = glue.rows.iter().map(|row| (row.model.as_str(), figures(row))).collect();
+        assert_eq!(
+            rows,
+            [
+                ("mine", ("-".into(), "50.0".into())),
+                ("mine (a)", ("55.0".into(), "-".into())),
+                ("mine (b)", ("50.0".into(), "-".into())),
+            ]
+        );
     }
 
     #[test]

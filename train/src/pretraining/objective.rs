@@ -1,6 +1,6 @@
 //! Masked words and sentence order as an objective of the training loop.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use engine::RunError;
 
@@ -42,8 +42,9 @@ pub struct Pretraining {
     training: Option<Arc<Dataset>>,
     held_out: Vec<Inputs>,
     vocabulary_size: usize,
-    /// What needs no model, on the held-out text.
-    baselines: Baselines,
+    /// What needs no model, on the held-out text. It takes a walk over the whole training text, and is not made before an
+    /// evaluation asks for it.
+    baselines: OnceLock<Baselines>,
     batch: usize,
     micro_batch: usize,
     scratch: Mutex<(Vec<f32>, Vec<i32>)>,
@@ -64,9 +65,7 @@ impl Pretraining {
     ) -> Self {
         assert!(batch > 0 && micro_batch > 0, "a batch has sequences");
         let measured = Self::measure(held_out.0, held_out.1, vocabulary_size, micro_batch);
-        let baselines =
-            measured.baselines.knowing(&training.piece_counts(vocabulary_size), &measured.held_out);
-        Self { training: Some(training), batch, baselines, ..measured }
+        Self { training: Some(training), batch, ..measured }
     }
 
     /// Only measures.
@@ -83,8 +82,18 @@ impl Pretraining {
         let examples = Reader::new(held_out, Position::default()).examples(within_epoch);
         let pack = |part| Batch::pack(part, Normalizers::of(part)).into_inputs();
         let held_out: Vec<Inputs> = examples.chunks(micro_batch).map(pack).collect();
-        let (baselines, scratch) = (Baselines::of(&held_out, vocabulary_size), Mutex::default());
+        let (baselines, scratch) = (OnceLock::new(), Mutex::default());
         Self { training: None, held_out, vocabulary_size, baselines, batch: 1, micro_batch, scratch }
+    }
+
+    fn baselines(&self) -> &Baselines {
+        self.baselines.get_or_init(|| {
+            let baselines = Baselines::of(&self.held_out, self.vocabulary_size);
+            match &self.training {
+                Some(text) => baselines.knowing(&text.piece_counts(self.vocabulary_size), &self.held_out),
+                None => baselines,
+            }
+        })
     }
 
     /// The most that a plan must hold to measure: members of each axis.
@@ -184,7 +193,7 @@ impl Objective for Pretraining {
             .with("sentence_order_loss", order.0);
         Ok(Some(
             sameness
-                .record(self.baselines.record(metrics))
+                .record(self.baselines().record(metrics))
                 .with_count("sequences", sums.get("sequences") as u64)
                 .with_count("masked_tokens", sums.get("masked_tokens") as u64),
         ))
@@ -298,6 +307,20 @@ mod tests {
         };
         let accuracies = [0.0, 0.1, 0.109, 0.111, 0.5, f64::NAN];
         assert_eq!(accuracies.map(beats), [false, false, false, true, true, false]);
+    }
+
+    /// A text of a hundred gigabytes takes minutes to walk over, which a run that goes on has no use for.
+    #[test]
+    fn the_text_is_not_walked_over_before_an_evaluation() {
+        let objective = objective(10, 4);
+        let mut stream = BatchStream::start(objective.clone(), Position::default()).unwrap();
+        stream.next_step(&|| false).unwrap();
+        objective.measured_on();
+        assert_eq!(objective.baselines.get(), None);
+        let figure = |metrics: Metrics| metrics.value(diagnosis::UNIGRAM_LOSS);
+        let losses = [(); 2].map(|()| figure(objective.baselines().record(Metrics::default())));
+        assert!(losses[0] > 0.0 && losses[0] < (synthetic::VOCABULARY as f64).ln(), "{losses:?}");
+        assert_eq!(losses[0], losses[1]);
     }
 
     #[test]

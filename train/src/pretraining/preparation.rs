@@ -13,8 +13,8 @@ use super::words::WordStarts;
 use crate::config::Pretrain;
 use crate::data::{
     Corpus, DataError, Format, MANIFEST, Preparation, Prepared, Reading, Selection, TOKENIZER_FOLDER,
-    few_documents, is_prepared, remove_copies, remove_prepared, remove_tokenizer, repeatable, text_size,
-    with_sentences,
+    few_documents, files_of, is_prepared, remove_copies, remove_prepared, remove_tokenizer, repeatable,
+    text_size, with_sentences,
 };
 use crate::files::{Disk, replace};
 use crate::run::directory::model_in;
@@ -82,6 +82,13 @@ impl DataPreparation<'_> {
             return self.recorded(settings, recorded);
         }
         let reading = data.reading();
+        // That a file is not there is said before the work on the others.
+        if !data.held_out.is_empty()
+            && !self.folder.join("held-out").join(MANIFEST).exists()
+            && prepared_folder(&data.held_out)?.is_none()
+        {
+            files_of(&data.held_out)?;
+        }
         let training = self.repeatable("training", &data.train)?;
         let prepared = prepared_folder(&training)?;
         if data.held_out.is_empty() && prepared.is_none() {

@@ -22,7 +22,7 @@ pub use sparkline::sparkline;
 use crate::files::{self, Disk};
 
 /// The report in the directory of a run.
-pub const FILE: &str = "report.html";
+pub use crate::run::directory::REPORT as FILE;
 
 /// Writes the report of the run in `folder` there.
 ///

@@ -110,20 +110,26 @@ fn verdicts(runs: &[RunRecord]) -> String {
 /// What runs that are compared have come to: a row for each task and model, with mean and standard deviation over the runs of
 /// it, seeds most of the time.
 fn scores(runs: &[RunRecord]) -> String {
-    /// Task, model, figure, and what else must be the same.
-    type Key<'a> = (&'a str, String, &'a str, String);
-    let mut groups: BTreeMap<Key<'_>, (Vec<f64>, f64, &str)> = BTreeMap::new();
+    /// Task, model, figure, and the settings.
+    type Key<'a> = (&'a str, String, &'a str, Vec<String>);
+    let mut groups: BTreeMap<Key<'_>, (Vec<f64>, f64)> = BTreeMap::new();
     for run in runs {
         let model = run.model();
         if let Some((name, value, baseline)) = run.came_to().and_then(|figures| figures.compared()) {
-            let key = (run.task(), model, name, run.but_for_seed());
-            groups.entry(key).or_insert((Vec::new(), baseline, &run.name)).0.push(value);
+            let key = (run.task(), model, name, run.settings_but_for_seed());
+            groups.entry(key).or_insert((Vec::new(), baseline)).0.push(value);
         }
     }
     if runs.len() < 2 || groups.is_empty() {
         return String::new();
     }
-    let rows = groups.iter().map(|((task, model, name, _), (values, baseline, first))| {
+    let rows = groups.iter().map(|((task, model, name, settings), (values, baseline))| {
+        let is_shared = |setting: &&String| {
+            let alike = groups.keys().filter(|(t, m, n, _)| (t, m, n) == (task, model, name));
+            alike.map(|(.., settings)| settings).all(|settings| settings.contains(setting))
+        };
+        let apart = settings.iter().filter(|setting| !is_shared(setting)).map(|setting| escape(setting));
+        let apart = apart.collect::<Vec<_>>().join("<br>");
         let count = values.len() as f64;
         let mean = values.iter().sum::<f64>() / count;
         let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
@@ -136,14 +142,18 @@ fn scores(runs: &[RunRecord]) -> String {
         vec![
             escape(task),
             escape(model),
+            apart,
             escape(name),
-            if values.len() == 1 { escape(first) } else { format!("{} runs", values.len()) },
+            values.len().to_string(),
             format!("{}{deviation}", figure(mean)),
             figure(best),
             figure(*baseline),
         ]
     });
-    section("Scores", &table(&["task", "model", "figure", "run", "mean ± sd", "best", "baseline"], 4, rows))
+    section(
+        "Scores",
+        &table(&["task", "model", "with", "figure", "runs", "mean ± sd", "best", "baseline"], 4, rows),
+    )
 }
 
 /// What is drawn: the title, the value of training and of evaluations, and what is reached without a model.
@@ -425,6 +435,7 @@ fn table(heads: &[&str], numbers: usize, rows: impl Iterator<Item = Vec<String>>
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::Setting;
     use super::super::record::tests::run;
     use super::*;
 
@@ -487,16 +498,25 @@ mod tests {
         let html = page(&records);
         // (0.7 − 0.5) / √2
         assert!(html.contains("<td class=\"n\">0.6000 ± 0.1414</td><td class=\"n\">0.7000</td>"), "{html}");
-        let mut records = records;
-        let steps = records[1].settings.iter_mut().filter(|setting| setting.key == "training.steps");
-        steps.for_each(|setting| setting.value = "40".into());
-        let html = page(&records);
-        assert!(!html.contains("0.6000 ± "), "runs of other settings are no seeds of one another");
-        for record in &records {
+        for task in ["pretrain", "\"mrpc\""] {
+            let mut records = records.clone();
+            let is_averaged = |records: &[RunRecord]| page(records).contains("0.6000 ± ");
+            let mut add = |key: &str, values: [&str; 2]| {
+                for (record, value) in records.iter_mut().zip(values) {
+                    let (key, value) = (key.to_owned(), value.to_owned());
+                    record.settings.push(Setting { key, value, source: String::new() });
+                }
+                is_averaged(&records)
+            };
+            if task != "pretrain" {
+                assert!(add("task.task", [task; 2]));
+            }
+            assert!(add("training.seed", ["1", "2"]) && add("device.threads", ["1", "2"]));
             assert!(
-                html.contains(&format!("<td>{}</td>", record.name)),
-                "a row says which run it is of: {html}"
+                !add("optimizer.learning_rate", ["1e-5", "3e-5"]),
+                "runs of other settings are no seeds of one another"
             );
+            assert!(page(&records).contains("<td>optimizer.learning_rate = 3e-5</td>"), "{}", page(&records));
         }
     }
 }

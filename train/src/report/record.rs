@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::config::bears_on_results;
 use crate::run::directory::{self, CONFIG, EVAL_RESULTS, JOURNAL};
 use crate::run::info::{RunInfo, Status};
 use crate::run::journal::{self, RESUME, Recorded};
@@ -212,11 +213,10 @@ impl RunRecord {
         }
     }
 
-    /// Of pre-training all settings but the seed: runs in which they are the same differ by chance alone.
-    pub(super) fn but_for_seed(&self) -> String {
-        let settings =
-            self.settings.iter().filter(|of| self.task() == "pretrain" && !of.key.ends_with(".seed"));
-        settings.map(|of| format!("{} = {}\n", of.key, of.value)).collect()
+    /// The settings that what it comes to depends on: runs in which they are the same differ by chance alone.
+    pub(super) fn settings_but_for_seed(&self) -> Vec<String> {
+        let settings = self.settings.iter().filter(|of| bears_on_results(&of.key));
+        settings.map(|of| format!("{} = {}", of.key, of.value)).collect()
     }
 
     /// Steps that it is to have, where the settings say; not where its data say.

@@ -104,6 +104,10 @@ impl RunRecord {
             matches!(self.info.status, Status::Interrupted | Status::Running),
             "Run the same command again to continue it: the result is the same as if nothing had happened.",
         );
+        say(
+            self.info.status == Status::Failed && !has("diverged"),
+            "Mend what it failed of (train.log has the whole message); its command then goes on from the last checkpoint.",
+        );
         let deviation = self.came_to().and_then(|figures| figures.get("last_layer_deviation"));
         let has_collapsed = deviation.is_some_and(|deviation| deviation < COLLAPSED);
         say(
@@ -243,7 +247,11 @@ mod tests {
             ..killed
         };
         let next = failed.verdict().next;
-        assert!(next.iter().all(|next| !next.contains("same command again")), "{next:?}");
+        assert!(next[0].starts_with("Mend what it failed of") && next.len() == 1, "{next:?}");
+        let mut diverged = failed;
+        diverged.notes[0].event = "diverged".into();
+        let next = diverged.verdict().next;
+        assert!(next[0].contains("a lower --learning-rate") && next.len() == 1, "{next:?}");
     }
 
     #[test]

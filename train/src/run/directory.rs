@@ -29,6 +29,10 @@ use crate::exit::{Classify, ExitCode};
 use crate::files::{self, Disk};
 use crate::hub::{self, HubError};
 
+mod made;
+
+use made::Made;
+
 /// Why a run directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
@@ -129,6 +133,8 @@ impl Classify for DirectoryError {
 pub struct RunDirectory {
     path: PathBuf,
     info: RunInfo,
+    /// What was not there before.
+    made: Made,
     _lock: Lock,
 }
 
@@ -139,6 +145,7 @@ impl RunDirectory {
     /// A folder with files of somebody else is refused untouched; so is one that another process works in, and one with
     /// links where a run has files or folders of its own.
     pub fn open(path: &Path, command: &[String]) -> Result<Self, DirectoryError> {
+        let made = Made::before(path);
         fs::create_dir_all(path).map_err(io_error("cannot create", path))?;
         refuse_foreign(path)?;
         expect_own(path)?;
@@ -167,7 +174,7 @@ impl RunDirectory {
         if !has_begun(path) {
             info.data = None;
         }
-        let directory = RunDirectory { path: path.into(), info, _lock: lock };
+        let directory = RunDirectory { path: path.into(), info, made, _lock: lock };
         directory.write_json(INFO, &directory.info)?;
         Ok(directory)
     }
@@ -342,6 +349,8 @@ pub const EVAL_RESULTS: &str = "eval_results.json";
 const LOG: &str = "train.log";
 /// Where it keeps what happened.
 pub const JOURNAL: &str = "metrics.jsonl";
+/// Where it is shown to people.
+pub const REPORT: &str = "report.html";
 const DATA: &str = "data";
 /// Folders that a run makes, each before those in it.
 const FOLDERS: [&str; 9] = [

@@ -155,6 +155,9 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
             Err(error) => (Status::Failed, error.to_string()),
         };
         watch(TrainEvent::Noted(&reason));
+        if status == Status::Failed && self.directory.withdraw() {
+            return result; // nothing is left to be noted on
+        }
         let noted = self.directory.finish(status, &reason);
         companions.end();
         let ended = result?; // what ended the run is told first

@@ -1,0 +1,137 @@
+//! A model's folder in the cache while files are added to it.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::hash::Hash;
+use crate::files::{self, Disk};
+use crate::hub::DownloadError;
+use crate::hub::cache::CachedModel;
+
+/// What makes an error of the file system one of a download.
+pub fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DownloadError {
+    let path = path.to_owned();
+    move |source| DownloadError::Io { action, path, source }
+}
+
+/// A file of the cache is this process's to fetch for as long as this lives.
+pub struct BlobLock {
+    _file: File,
+    path: PathBuf,
+}
+
+impl Drop for BlobLock {
+    fn drop(&mut self) {
+        // While it is held: whoever waits for it finds that it is not the file of this name any more, and asks again.
+        let _ = fs::remove_file(&self.path);
+        let folders = self.path.ancestors().skip(1).take(2);
+        folders.for_each(|folder| drop(fs::remove_dir(folder)));
+    }
+}
+
+impl CachedModel {
+    /// Where the file with a hash is.
+    pub fn blob(&self, hash: &Hash) -> PathBuf {
+        self.folder.join("blobs").join(hash.as_str())
+    }
+
+    /// Where it is until it is complete.
+    pub fn incomplete(&self, hash: &Hash) -> PathBuf {
+        self.folder.join("blobs").join(format!("{}.incomplete", hash.as_str()))
+    }
+
+    /// Waits until no other process fetches the file with a hash; says so by `waiting` if one does. The lock is the one that
+    /// huggingface_hub takes.
+    pub fn lock(&self, hash: &Hash, mut waiting: impl FnMut()) -> Result<BlobLock, DownloadError> {
+        let name = self.folder.file_name().unwrap_or_default();
+        let folder = self.folder.with_file_name(".locks").join(name);
+        let path = folder.join(format!("{}.lock", hash.as_str()));
+        let open = || {
+            fs::create_dir_all(&folder)?;
+            let mut options = File::options();
+            files::open_own(options.read(true).write(true).create(true).truncate(false), &path)
+        };
+        loop {
+            let file = match open() {
+                // Its folder went with another process's lock.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => open(),
+                opened => opened,
+            };
+            let file = file.map_err(io_error("open", &path))?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    waiting();
+                    file.lock().map_err(io_error("lock", &path))?;
+                }
+                // Where there are no locks, two downloads of one file cost time, and are found out by its hash.
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+                Err(TryLockError::Error(error)) => return Err(io_error("lock", &path)(error)),
+            }
+            if is_at(&file, &path) {
+                return Ok(BlobLock { _file: file, path });
+            }
+        }
+    }
+
+    /// Lets the complete file with a hash have its name.
+    pub fn keep(&self, file: &File, hash: &Hash) -> Result<(), DownloadError> {
+        let blob = self.blob(hash);
+        file.sync_all()
+            .and_then(|()| files::rename_for_good(&Disk, &self.incomplete(hash), &blob))
+            .map_err(io_error("write", &blob))
+    }
+
+    /// Gives the file with a hash its name in the snapshot of a commit.
+    pub fn link(&self, commit: &str, name: &str, hash: &Hash) -> Result<(), DownloadError> {
+        let snapshot = self.snapshot(commit);
+        let path = snapshot.join(name);
+        let beside = files::beside(&path);
+        let link = || {
+            fs::create_dir_all(&snapshot)?;
+            match fs::remove_file(&beside) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            #[cfg(unix)]
+            std::os::unix::fs::symlink(Path::new("../../blobs").join(hash.as_str()), &beside)?;
+            #[cfg(not(unix))]
+            fs::copy(self.blob(hash), &beside)?;
+            files::put_in_place(&Disk, &path)
+        };
+        link().map_err(io_error("write", &path))
+    }
+
+    /// Notes which commit a branch or tag is.
+    pub fn refer(&self, revision: &str, commit: &str) -> Result<(), DownloadError> {
+        let path = self.reference(revision);
+        let write = || {
+            fs::create_dir_all(path.parent().unwrap_or(&path))?;
+            files::replace_shared(&Disk, &path, commit.as_bytes())
+        };
+        if revision == commit { Ok(()) } else { write().map_err(io_error("write", &path)) }
+    }
+
+    /// Removes the folders in which nothing came to lie.
+    pub fn remove_empty(&self) {
+        for name in ["blobs", "snapshots", "refs", ""] {
+            let _ = fs::remove_dir(self.folder.join(name)); // refuses to take what has anything in it
+        }
+    }
+}
+
+/// Whether an open file is still the one at `path`.
+fn is_at(file: &File, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let (Ok(ours), Ok(there)) = (file.metadata(), fs::metadata(path)) else { return false };
+        (ours.dev(), ours.ino()) == (there.dev(), there.ino())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (file, path);
+        true
+    }
+}
