@@ -5,14 +5,14 @@ use clap::Args;
 use engine::{Device, Precision};
 use kernels::precision::{Bf16, F32};
 use kernels::{Kernels, Peak};
-use model::{Albert, AlbertConfig, Head, ModelError};
 use serde_json::{Map, Value};
 use train::exit::ExitCode;
 use train::run::info::Machine;
 use train::training::{self, SessionError};
 
+use super::VOCABULARY_SIZE;
+use super::calls::{self, Sizes};
 use super::timing::Bench;
-use super::{VOCABULARY_SIZE, encoder, heads, products};
 use crate::arguments::{CpuArguments, few_settings};
 use crate::output::tell;
 
@@ -53,26 +53,6 @@ pub enum Kind {
     Others,
 }
 
-/// The sizes of a model and of what it computes at a time.
-pub struct Sizes {
-    pub config: AlbertConfig,
-    /// Of the feed-forward layers.
-    pub activation: kernels::Activation,
-    pub sequences: usize,
-    /// Tokens of each.
-    pub length: usize,
-    /// Tokens that are asked for, of all of them.
-    pub masked: usize,
-    pub parameters: usize,
-}
-
-impl Sizes {
-    /// Rows of the encoder's matrices.
-    pub fn rows(&self) -> usize {
-        self.sequences * self.length
-    }
-}
-
 /// Runs the command.
 pub fn run(arguments: &Arguments, kind: Kind) -> Result<ExitCode> {
     let Arguments { words, preset, seq, tokens, precision, json, cpu } = arguments;
@@ -92,16 +72,7 @@ pub fn run(arguments: &Arguments, kind: Kind) -> Result<ExitCode> {
     let [few, many] = TOKENS;
     let tokens = tokens.unwrap_or(if matches!(device, Device::Cuda(_)) { many } else { few });
     let config = settings.model.albert_config(VOCABULARY_SIZE);
-    let albert = Albert::new(config.clone(), &[Head::Pretraining]).map_err(ModelError::from)?;
-    let sequences = tokens.div_ceil(*seq).max(1);
-    let sizes = Sizes {
-        activation: config.activation().map_err(ModelError::from)?,
-        config,
-        sequences,
-        length: *seq,
-        masked: (sequences * settings.masking.predictions(*seq)).max(1),
-        parameters: albert.parameters().count(),
-    };
+    let sizes = Sizes::new(config, tokens, *seq, settings.masking.predictions(*seq))?;
     let about = Map::from_iter([
         ("preset".to_owned(), preset.as_str().into()),
         ("sequence_length".to_owned(), (*seq).into()),
@@ -138,11 +109,8 @@ impl Run<'_> {
         let Self { kind, sizes, about, machine, words, json } = self;
         let mut bench = Bench::<B, P>::new(backend, machine, peak, words, json)?;
         match kind {
-            Kind::Products => products::all(&mut bench, &sizes)?,
-            Kind::Others => {
-                encoder::all(&mut bench, &sizes)?;
-                heads::all(&mut bench, &sizes)?;
-            }
+            Kind::Products => calls::products(&mut bench, &sizes)?,
+            Kind::Others => calls::others(&mut bench, &sizes)?,
         }
         bench.finish(about)?;
         Ok(ExitCode::Done)

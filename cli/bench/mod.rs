@@ -1,14 +1,10 @@
 //! `albert-train bench`: the speed of whole training steps, of matrix products and of all other kernels, each beside what the
 //! device can do at most.
 //!
-//! * `step`: whole steps. `kernels`: `bench gemm`, whose calls are in `products`, and `bench kernels`, in `encoder` and `heads`.
-//! * `operands`: numbers on any device. `timing`: how long a call takes, and the table at the end.
+//! `step`: whole steps. `kernels`: the other two, by the calls in `calls`, which `timing` times and shows.
 
-mod encoder;
-mod heads;
+mod calls;
 mod kernels;
-mod operands;
-mod products;
 mod step;
 mod timing;
 

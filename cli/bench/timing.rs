@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use train::run::info::Machine;
 use train::training::SessionError;
 
-use super::operands::Operands;
+use super::calls::{Operands, Timer, Unit};
 use crate::output::{say, tell};
 
 /// Operands of a kernel are made so often that they fill so many bytes: no cache holds what a call finds.
@@ -23,17 +23,9 @@ const SAMPLE: f64 = 0.02;
 /// The most calls of one.
 const MOST_CALLS: f64 = 512.0;
 
-/// Which of the device's peaks a kernel's operations are held against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// That of products in the precision of the activations.
-    Products,
-    /// That of f32.
-    Single,
-}
-
 /// Times kernels on one device in one precision, and shows what it sees.
 pub struct Bench<'a, B, P: Precision> {
+    backend: &'a B,
     operands: Operands<'a, B, P>,
     machine: Machine,
     peak: Peak,
@@ -65,58 +57,12 @@ impl<'a, B: Kernels<P>, P: Precision> Bench<'a, B, P> {
         wanted: &'a [String],
         json: bool,
     ) -> Result<Self> {
-        let bench = Self { operands: Operands::new(backend), machine, peak, wanted, json, rows: Vec::new() };
+        let bench =
+            Self { backend, operands: Operands::new(backend), machine, peak, wanted, json, rows: Vec::new() };
         if !json {
             bench.head()?;
         }
         Ok(bench)
-    }
-
-    /// Bytes of an activation.
-    pub fn size(&self) -> usize {
-        size_of::<P::Activation>()
-    }
-
-    /// Times one kernel. `make` makes its operands and gives what calls it with them.
-    ///
-    /// # Errors
-    /// If the operands do not fit into the device's memory, or it fails.
-    pub fn kernel<C: FnMut(&B) + Send>(
-        &mut self,
-        name: &str,
-        unit: Unit,
-        cost: Cost,
-        make: impl Fn(&Operands<'a, B, P>) -> Result<C, DeviceError>,
-    ) -> Result<()> {
-        if !self.wanted.is_empty() && !self.wanted.iter().any(|part| name.contains(part.as_str())) {
-            return Ok(());
-        }
-        let sets = COLD.div_ceil(cost.bytes.max(1)).min(MOST_SETS);
-        let calls = (0..sets).map(|_| make(&self.operands)).collect::<Result<Vec<_>, _>>();
-        let seconds = calls.and_then(|mut calls| seconds_of(self.operands.backend(), &mut calls));
-        let seconds = seconds.map_err(SessionError::from)?;
-        let peak = match unit {
-            Unit::Products if self.size() == 2 => self.peak.bf16_flops_per_second,
-            Unit::Products | Unit::Single => self.peak.flops_per_second,
-        };
-        let bandwidth = self.peak.copy_bytes_per_second;
-        let row = Row { name: name.into(), cost, seconds, peak, bandwidth };
-        if !self.json {
-            let rate = self.rate().0;
-            say!(
-                "{:36} {:11.1} {:9.1} {:7.1}% {:8.0} {:7.1}% {:9.1}% {}",
-                row.name,
-                row.seconds * 1e6,
-                row.flops_per_second() * rate,
-                100.0 * row.flops_per_second() / row.peak,
-                row.bytes_per_second() * 1e-9,
-                100.0 * row.bytes_per_second() / row.bandwidth,
-                100.0 * row.share_of_roofline().0,
-                row.share_of_roofline().1,
-            );
-        }
-        self.rows.push(row);
-        Ok(())
     }
 
     /// What operations are counted in.
@@ -174,6 +120,46 @@ impl<'a, B: Kernels<P>, P: Precision> Bench<'a, B, P> {
             object.extend(machine.as_object().cloned().unwrap_or_default());
             say!("{}", Value::Object(object));
         }
+        Ok(())
+    }
+}
+
+impl<B: Kernels<P>, P: Precision> Timer<B, P> for Bench<'_, B, P> {
+    fn kernel<C: FnMut(&B) + Send>(
+        &mut self,
+        name: &str,
+        unit: Unit,
+        cost: Cost,
+        make: impl Fn(&Operands<'_, B, P>) -> Result<C, DeviceError>,
+    ) -> Result<()> {
+        if !self.wanted.is_empty() && !self.wanted.iter().any(|part| name.contains(part.as_str())) {
+            return Ok(());
+        }
+        let sets = COLD.div_ceil(cost.bytes.max(1)).min(MOST_SETS);
+        let calls = (0..sets).map(|_| make(&self.operands)).collect::<Result<Vec<_>, _>>();
+        let seconds = calls.and_then(|mut calls| seconds_of(self.backend, &mut calls));
+        let seconds = seconds.map_err(SessionError::from)?;
+        let peak = match unit {
+            Unit::Products if size_of::<P::Activation>() == 2 => self.peak.bf16_flops_per_second,
+            Unit::Products | Unit::Single => self.peak.flops_per_second,
+        };
+        let bandwidth = self.peak.copy_bytes_per_second;
+        let row = Row { name: name.into(), cost, seconds, peak, bandwidth };
+        if !self.json {
+            let rate = self.rate().0;
+            say!(
+                "{:36} {:11.1} {:9.1} {:7.1}% {:8.0} {:7.1}% {:9.1}% {}",
+                row.name,
+                row.seconds * 1e6,
+                row.flops_per_second() * rate,
+                100.0 * row.flops_per_second() / row.peak,
+                row.bytes_per_second() * 1e-9,
+                100.0 * row.bytes_per_second() / row.bandwidth,
+                100.0 * row.share_of_roofline().0,
+                row.share_of_roofline().1,
+            );
+        }
+        self.rows.push(row);
         Ok(())
     }
 }

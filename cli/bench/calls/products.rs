@@ -4,11 +4,13 @@ use anyhow::Result;
 use kernels::linear::{Forward, InputGradient, Linear, WeightGradient};
 use kernels::{Activation, Kernels, Precision, Store};
 
-use super::kernels::Sizes;
-use super::timing::{Bench, Unit};
+use super::{Sizes, Timer, Unit, size};
 
-/// All of them.
-pub fn all<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Sizes) -> Result<()> {
+/// All matrix products.
+///
+/// # Errors
+/// As [`Timer::kernel`].
+pub fn products<B: Kernels<P>, P: Precision>(timer: &mut impl Timer<B, P>, sizes: &Sizes) -> Result<()> {
     let config = &sizes.config;
     let (embedding, hidden, inner) = (config.embedding_size, config.hidden_size, config.intermediate_size);
     let (rows, masked) = (sizes.rows(), sizes.masked);
@@ -22,21 +24,21 @@ pub fn all<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Siz
         ("head", masked, plain(hidden, embedding)),
         ("pieces", masked, plain(embedding, config.vocab_size)),
     ] {
-        three(bench, name, rows, linear)?;
+        three(timer, name, rows, linear)?;
     }
     Ok(())
 }
 
 fn three<B: Kernels<P>, P: Precision>(
-    bench: &mut Bench<'_, B, P>,
+    timer: &mut impl Timer<B, P>,
     matrix: &str,
     rows: usize,
     linear: Linear,
 ) -> Result<()> {
     let Linear { inputs, outputs, activation } = linear;
-    let cost = linear.cost(rows, bench.size());
+    let cost = linear.cost(rows, size::<P>());
     let name = |product: &str| format!("{matrix}/{product} {rows} x {inputs} x {outputs}");
-    bench.kernel(&name("forward"), Unit::Products, cost, |on| {
+    timer.kernel(&name("forward"), Unit::Products, cost, |on| {
         let (x, weight) = (on.activations(rows * inputs)?, on.activations(outputs * inputs)?);
         let (mut y, bias) = (on.activations(rows * outputs)?, on.masters(outputs)?);
         let kept = activation.keeps_preactivation().then(|| on.activations(rows * outputs));
@@ -52,7 +54,7 @@ fn three<B: Kernels<P>, P: Precision>(
             backend.linear_forward(&linear, operands);
         })
     })?;
-    bench.kernel(&name("input"), Unit::Products, cost, |on| {
+    timer.kernel(&name("input"), Unit::Products, cost, |on| {
         let (du, weight) = (on.activations(rows * outputs)?, on.activations(outputs * inputs)?);
         let mut dx = on.activations(rows * inputs)?;
         Ok(move |backend: &B| {
@@ -60,7 +62,7 @@ fn three<B: Kernels<P>, P: Precision>(
             backend.linear_input_gradient(&linear, InputGradient { du, weight, dx, store: Store::Assign });
         })
     })?;
-    bench.kernel(&name("weights"), Unit::Products, cost, |on| {
+    timer.kernel(&name("weights"), Unit::Products, cost, |on| {
         let (x, du) = (on.activations(rows * inputs)?, on.activations(rows * outputs)?);
         let (mut d_weight, mut d_bias) = (on.masters(outputs * inputs)?, on.masters(outputs)?);
         Ok(move |backend: &B| {

@@ -60,11 +60,6 @@ impl<'a, B: Backend, P: Precision> Operands<'a, B, P> {
         Self { backend, activations, masters: numbers().map(Real::from_f64).collect() }
     }
 
-    /// The device.
-    pub fn backend(&self) -> &'a B {
-        self.backend
-    }
-
     fn repeated<T: Element>(&self, drawn: &[T], length: usize) -> Result<Numbers<B::Memory, T>, DeviceError> {
         let mut buffer = self.backend.allocate(length * size_of::<T>())?;
         for first in (0..length).step_by(drawn.len().max(1)) {

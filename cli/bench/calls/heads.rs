@@ -10,24 +10,23 @@ use kernels::sequence_softmax::{self, SequenceSoftmax};
 use kernels::sequence_sum::{self, SequenceSum};
 use kernels::{Cost, Kernels, Precision, Store};
 
-use super::kernels::Sizes;
-use super::timing::{Bench, Unit};
+use super::{Sizes, Timer, Unit, size};
 
 /// All of them.
-pub fn all<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Sizes) -> Result<()> {
-    rows_read(bench, sizes)?;
-    losses(bench, sizes)?;
-    pieces(bench, sizes)?;
-    update(bench, sizes)
+pub fn all<B: Kernels<P>, P: Precision>(timer: &mut impl Timer<B, P>, sizes: &Sizes) -> Result<()> {
+    rows_read(timer, sizes)?;
+    losses(timer, sizes)?;
+    pieces(timer, sizes)?;
+    update(timer, sizes)
 }
 
 /// The rows that heads read: of each sequence the first, and those of its masked tokens.
-fn rows_read<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Sizes) -> Result<()> {
+fn rows_read<B: Kernels<P>, P: Precision>(timer: &mut impl Timer<B, P>, sizes: &Sizes) -> Result<()> {
     let (rows, width) = (sizes.rows(), sizes.config.hidden_size);
     let read = (sizes.masked + sizes.sequences).min(rows);
     let (constants, apart) = (Gather { width }, rows / read);
-    let cost = constants.cost(read, bench.size());
-    bench.kernel("gather_forward", Unit::Single, cost, |on| {
+    let cost = constants.cost(read, size::<P>());
+    timer.kernel("gather_forward", Unit::Single, cost, |on| {
         let list = on.indices(read, |index| index * apart)?;
         let (x, mut y) = (on.activations(rows * width)?, on.activations(read * width)?);
         Ok(move |backend: &B| {
@@ -35,8 +34,8 @@ fn rows_read<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &S
             backend.gather_forward(&constants, operands);
         })
     })?;
-    let cost = cost + Cost::new(0, (rows - read) * width, bench.size());
-    bench.kernel("gather_backward", Unit::Single, cost, |on| {
+    let cost = cost + Cost::new(0, (rows - read) * width, size::<P>());
+    timer.kernel("gather_backward", Unit::Single, cost, |on| {
         let list = on.indices(read, |index| index * apart)?;
         let (dy, mut dx) = (on.activations(read * width)?, on.activations(rows * width)?);
         Ok(move |backend: &B| {
@@ -46,11 +45,11 @@ fn rows_read<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &S
     })
 }
 
-fn losses<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Sizes) -> Result<()> {
+fn losses<B: Kernels<P>, P: Precision>(timer: &mut impl Timer<B, P>, sizes: &Sizes) -> Result<()> {
     let (rows, classes) = (sizes.masked, sizes.config.vocab_size);
     let constants = CrossEntropy { classes };
-    let cost = constants.cost(rows, 1, bench.size());
-    bench.kernel("cross_entropy_forward", Unit::Single, cost, |on| {
+    let cost = constants.cost(rows, 1, size::<P>());
+    timer.kernel("cross_entropy_forward", Unit::Single, cost, |on| {
         let logits = on.activations(rows * classes)?;
         let (labels, weights) = (on.indices(rows, |row| row * 31 % classes)?, on.masters(rows)?);
         let (mut loss, mut row_loss, mut log_sum_exp) =
@@ -70,8 +69,8 @@ fn losses<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Size
         })
     })?;
     // The gradient takes the place of the logits.
-    let cost = constants.cost(rows, 2, bench.size());
-    bench.kernel("cross_entropy_backward", Unit::Single, cost, |on| {
+    let cost = constants.cost(rows, 2, size::<P>());
+    timer.kernel("cross_entropy_backward", Unit::Single, cost, |on| {
         let (mut d_logits, labels) =
             (on.activations(rows * classes)?, on.indices(rows, |row| row % classes)?);
         let (weights, log_sum_exp, d_loss) = (on.masters(rows)?, on.masters(rows)?, on.masters(1)?);
@@ -89,18 +88,18 @@ fn losses<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Size
     })
 }
 
-fn pieces<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Sizes) -> Result<()> {
+fn pieces<B: Kernels<P>, P: Precision>(timer: &mut impl Timer<B, P>, sizes: &Sizes) -> Result<()> {
     let (rows, width, sequences, length) =
         (sizes.rows(), sizes.config.hidden_size, sizes.sequences, sizes.length);
-    let (elements, size) = (rows * width, bench.size());
-    bench.kernel("add_forward", Unit::Single, Cost::new(3 * elements, 3 * elements, size), |on| {
+    let (elements, size) = (rows * width, size::<P>());
+    timer.kernel("add_forward", Unit::Single, Cost::new(3 * elements, 3 * elements, size), |on| {
         let (a, b, mut y) = (on.activations(elements)?, on.activations(elements)?, on.activations(elements)?);
         let constants = Add { alpha: 1.0, beta: 0.5 };
         Ok(move |backend: &B| {
             backend.add_forward(&constants, add::Forward { a: a.read(), b: b.read(), y: y.write() });
         })
     })?;
-    bench.kernel("columns_copy", Unit::Single, Cost::new(0, 2 * elements, size), |on| {
+    timer.kernel("columns_copy", Unit::Single, Cost::new(0, 2 * elements, size), |on| {
         let constants = Columns { width, x_width: 3 * width, from: width, y_width: width, to: 0 };
         let (x, mut y) = (on.activations(3 * elements)?, on.activations(elements)?);
         Ok(move |backend: &B| {
@@ -109,7 +108,7 @@ fn pieces<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Size
         })
     })?;
     let cost = Cost::new(10 * elements, 2 * elements, size);
-    bench.kernel("sequence_softmax_forward", Unit::Single, cost, |on| {
+    timer.kernel("sequence_softmax_forward", Unit::Single, cost, |on| {
         let (x, mut y) = (on.activations(elements)?, on.activations(elements)?);
         let offsets = on.indices(sequences + 1, |sequence| sequence * length)?;
         Ok(move |backend: &B| {
@@ -118,7 +117,7 @@ fn pieces<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Size
         })
     })?;
     let cost = Cost::new(2 * elements, elements + sequences * width, size);
-    bench.kernel("sequence_sum_forward", Unit::Single, cost, |on| {
+    timer.kernel("sequence_sum_forward", Unit::Single, cost, |on| {
         let (weights, x) = (on.activations(rows)?, on.activations(elements)?);
         let offsets = on.indices(sequences + 1, |sequence| sequence * length)?;
         let mut y = on.activations(sequences * width)?;
@@ -131,15 +130,15 @@ fn pieces<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Size
 }
 
 /// The norm of the gradients, both optimizers, and the rounding of weights where there is one.
-fn update<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Sizes) -> Result<()> {
+fn update<B: Kernels<P>, P: Precision>(timer: &mut impl Timer<B, P>, sizes: &Sizes) -> Result<()> {
     const SEGMENTS: usize = 25;
     let parameters = sizes.parameters / SEGMENTS * SEGMENTS;
     let length = parameters / SEGMENTS;
     let segments: Vec<Segment> = (0..SEGMENTS)
         .map(|index| Segment { offset: index * length, length, decays: true, adapts: true })
         .collect();
-    let size = size_of::<P::Master>();
-    bench.kernel("gradient_norm", Unit::Single, Cost::new(2 * parameters, parameters, size), |on| {
+    let master = size_of::<P::Master>();
+    timer.kernel("gradient_norm", Unit::Single, Cost::new(2 * parameters, parameters, master), |on| {
         let (gradients, mut norm) = (on.masters(parameters)?, on.of(&[0.0_f64])?);
         Ok(move |backend: &B| {
             let operands = optimizer::Norm { gradients: gradients.read(), norm: norm.write() };
@@ -158,8 +157,8 @@ fn update<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Size
             clip_norm: 1.0,
             bias_correction: None,
         };
-        let cost = Cost::new(15 * parameters, operands * parameters, size);
-        bench.kernel(&format!("optimizer_update/{name}"), Unit::Single, cost, |on| {
+        let cost = Cost::new(15 * parameters, operands * parameters, master);
+        timer.kernel(&format!("optimizer_update/{name}"), Unit::Single, cost, |on| {
             let (mut masters, gradients) = (on.masters(parameters)?, on.masters(parameters)?);
             let (mut first, mut second) = (on.masters(parameters)?, on.constants(parameters, 0.25)?);
             let (norm, loss, segments) = (on.of(&[1.0_f64])?, on.constants(1, 1.0)?, segments.clone());
@@ -177,11 +176,11 @@ fn update<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Size
             })
         })?;
     }
-    if bench.size() == size {
+    if size::<P>() == master {
         return Ok(());
     }
-    let cost = Cost::new(parameters, parameters, size + bench.size());
-    bench.kernel("prepare_weights", Unit::Single, cost, |on| {
+    let cost = Cost::new(parameters, parameters, master + size::<P>());
+    timer.kernel("prepare_weights", Unit::Single, cost, |on| {
         let (masters, mut weights) = (on.masters(parameters)?, on.activations(parameters)?);
         Ok(move |backend: &B| {
             let operands = optimizer::Weights { masters: masters.read(), weights: weights.write() };

@@ -7,31 +7,30 @@ use kernels::embedding::{self, Embedding};
 use kernels::layer_norm::{self, LayerNorm};
 use kernels::{Activation, Cost, Kernels, Precision, Store, activation};
 
-use super::kernels::Sizes;
 use super::operands::token;
-use super::timing::{Bench, Unit};
+use super::{Sizes, Timer, Unit, size};
 
 /// All of them, with dropout where the model has it.
-pub fn all<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Sizes) -> Result<()> {
-    embeddings(bench, sizes)?;
-    attentions(bench, sizes)?;
-    norms(bench, sizes)?;
-    activations(bench, sizes)?;
-    dropouts(bench, sizes)
+pub fn all<B: Kernels<P>, P: Precision>(timer: &mut impl Timer<B, P>, sizes: &Sizes) -> Result<()> {
+    embeddings(timer, sizes)?;
+    attentions(timer, sizes)?;
+    norms(timer, sizes)?;
+    activations(timer, sizes)?;
+    dropouts(timer, sizes)
 }
 
 fn coins(probability: f64) -> Option<Dropout> {
     (probability > 0.0).then_some(Dropout { probability: probability as f32, stream: 1 })
 }
 
-fn embeddings<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Sizes) -> Result<()> {
+fn embeddings<B: Kernels<P>, P: Precision>(timer: &mut impl Timer<B, P>, sizes: &Sizes) -> Result<()> {
     let (rows, length, config) = (sizes.rows(), sizes.length, &sizes.config);
     let (width, vocabulary) = (config.embedding_size, config.vocab_size);
     let heights = [vocabulary, config.max_position_embeddings, config.type_vocab_size];
     let (constants, second) = (Embedding { width }, config.type_vocab_size - 1);
-    let cost = constants.cost(rows, bench.size());
+    let cost = constants.cost(rows, size::<P>());
     let segment = |row: usize| if row % length > length / 2 { second } else { 0 };
-    bench.kernel("embedding_forward", Unit::Single, cost, |on| {
+    timer.kernel("embedding_forward", Unit::Single, cost, |on| {
         let tokens = on.indices(rows, |row| token(row, vocabulary))?;
         let (positions, segments) = (on.indices(rows, |row| row % length)?, on.indices(rows, segment)?);
         let [words, places, sentences] = heights.map(|height| on.masters(height * width));
@@ -48,7 +47,7 @@ fn embeddings<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &
             backend.embedding_forward(&constants, operands);
         })
     })?;
-    bench.kernel("embedding_backward", Unit::Single, cost, |on| {
+    timer.kernel("embedding_backward", Unit::Single, cost, |on| {
         let mut order: Vec<usize> = (0..rows).collect();
         order.sort_by_key(|&row| token(row, vocabulary));
         let tokens = on.indices(rows, |row| token(row, vocabulary))?;
@@ -72,13 +71,13 @@ fn embeddings<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &
     })
 }
 
-fn attentions<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Sizes) -> Result<()> {
+fn attentions<B: Kernels<P>, P: Precision>(timer: &mut impl Timer<B, P>, sizes: &Sizes) -> Result<()> {
     let (rows, sequences, length, config) = (sizes.rows(), sizes.sequences, sizes.length, &sizes.config);
     let (heads, width) = (config.num_attention_heads, config.hidden_size);
     let dropout = coins(config.attention_probs_dropout_prob);
     let constants = Attention { heads, head_width: width / heads, dropout };
-    let cost = constants.forward_cost(rows, length, bench.size());
-    bench.kernel("attention_forward", Unit::Products, cost, |on| {
+    let cost = constants.forward_cost(rows, length, size::<P>());
+    timer.kernel("attention_forward", Unit::Products, cost, |on| {
         let qkv = on.activations(3 * rows * width)?;
         let offsets = on.indices(sequences + 1, |sequence| sequence * length)?;
         let (mut context, mut log_sum_exp) = (on.activations(rows * width)?, on.masters(rows * heads)?);
@@ -94,8 +93,8 @@ fn attentions<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &
             backend.attention_forward(&constants, operands);
         })
     })?;
-    let cost = constants.backward_cost(rows, length, bench.size());
-    bench.kernel("attention_backward", Unit::Products, cost, |on| {
+    let cost = constants.backward_cost(rows, length, size::<P>());
+    timer.kernel("attention_backward", Unit::Products, cost, |on| {
         let qkv = on.activations(3 * rows * width)?;
         let offsets = on.indices(sequences + 1, |sequence| sequence * length)?;
         // Weights are exp(score - this), which must not grow beyond all bounds.
@@ -117,12 +116,12 @@ fn attentions<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &
     })
 }
 
-fn norms<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Sizes) -> Result<()> {
+fn norms<B: Kernels<P>, P: Precision>(timer: &mut impl Timer<B, P>, sizes: &Sizes) -> Result<()> {
     let (rows, width) = (sizes.rows(), sizes.config.hidden_size);
     let dropout = coins(sizes.config.hidden_dropout_prob);
     let constants = LayerNorm { width, epsilon: sizes.config.layer_norm_eps, dropout };
-    let cost = constants.cost(rows, 4, bench.size());
-    bench.kernel("layer_norm_forward", Unit::Single, cost, |on| {
+    let cost = constants.cost(rows, 4, size::<P>());
+    timer.kernel("layer_norm_forward", Unit::Single, cost, |on| {
         let matrix = || on.activations(rows * width);
         let (x, residual, mut sum, mut y) = (matrix()?, matrix()?, matrix()?, matrix()?);
         let (gamma, beta) = (on.masters(width)?, on.masters(width)?);
@@ -144,8 +143,8 @@ fn norms<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Sizes
         })
     })?;
     let operands = if dropout.is_some() { 4 } else { 3 };
-    let cost = constants.cost(rows, operands, bench.size());
-    bench.kernel("layer_norm_backward", Unit::Single, cost, |on| {
+    let cost = constants.cost(rows, operands, size::<P>());
+    timer.kernel("layer_norm_backward", Unit::Single, cost, |on| {
         let matrix = || on.activations(rows * width);
         let (sum, dy, mut d_sum) = (matrix()?, matrix()?, matrix()?);
         let mut d_x = dropout.map(|_| matrix()).transpose()?;
@@ -171,19 +170,19 @@ fn norms<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Sizes
     })
 }
 
-fn activations<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Sizes) -> Result<()> {
+fn activations<B: Kernels<P>, P: Precision>(timer: &mut impl Timer<B, P>, sizes: &Sizes) -> Result<()> {
     let inner = sizes.rows() * sizes.config.intermediate_size;
     let pooled = sizes.sequences * sizes.config.hidden_size;
     for (function, elements) in [(sizes.activation, inner), (Activation::Tanh, pooled)] {
-        let cost = function.cost(elements, 2, bench.size());
-        bench.kernel(&format!("activation_forward/{function:?}"), Unit::Single, cost, |on| {
+        let cost = function.cost(elements, 2, size::<P>());
+        timer.kernel(&format!("activation_forward/{function:?}"), Unit::Single, cost, |on| {
             let (x, mut y) = (on.activations(elements)?, on.activations(elements)?);
             Ok(move |backend: &B| {
                 backend.activation_forward(&function, activation::Forward { x: x.read(), y: y.write() });
             })
         })?;
-        let cost = function.cost(elements, 3, bench.size());
-        bench.kernel(&format!("activation_backward/{function:?}"), Unit::Single, cost, |on| {
+        let cost = function.cost(elements, 3, size::<P>());
+        timer.kernel(&format!("activation_backward/{function:?}"), Unit::Single, cost, |on| {
             let (saved, dy) = (on.activations(elements)?, on.activations(elements)?);
             let mut du = on.activations(elements)?;
             Ok(move |backend: &B| {
@@ -195,11 +194,11 @@ fn activations<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: 
     Ok(())
 }
 
-fn dropouts<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Sizes) -> Result<()> {
+fn dropouts<B: Kernels<P>, P: Precision>(timer: &mut impl Timer<B, P>, sizes: &Sizes) -> Result<()> {
     let Some(constants) = coins(sizes.config.hidden_dropout_prob) else { return Ok(()) };
     let (rows, width) = (sizes.rows(), sizes.config.embedding_size);
-    let cost = Cost::new(rows * width, 2 * rows * width, bench.size());
-    bench.kernel("dropout_forward", Unit::Single, cost, |on| {
+    let cost = Cost::new(rows * width, 2 * rows * width, size::<P>());
+    timer.kernel("dropout_forward", Unit::Single, cost, |on| {
         let (x, mut y, mut coins) =
             (on.activations(rows * width)?, on.activations(rows * width)?, on.coins()?);
         Ok(move |backend: &B| {
@@ -207,7 +206,7 @@ fn dropouts<B: Kernels<P>, P: Precision>(bench: &mut Bench<'_, B, P>, sizes: &Si
             backend.dropout_forward(&constants, dropout::Forward { width, randomness, logical_rows, x, y });
         })
     })?;
-    bench.kernel("dropout_backward", Unit::Single, cost, |on| {
+    timer.kernel("dropout_backward", Unit::Single, cost, |on| {
         let (dy, mut dx, mut coins) =
             (on.activations(rows * width)?, on.activations(rows * width)?, on.coins()?);
         Ok(move |backend: &B| {
