@@ -74,6 +74,7 @@ impl CpuArguments {
             threads: self.threads,
             isa: self.isa.map(|isa| isa.to_string()),
             precision: config::Precision::F32,
+            ..Default::default()
         };
         if let Some(said) = training::settle(&mut settings, None) {
             tell(format_args!("{said}"));

@@ -6,7 +6,8 @@ use anyhow::Result;
 use clap::Args;
 use console::Style;
 use kernels::cpu::Isa;
-use kernels::cuda::{self, Cuda};
+use kernels::cuda::{self, CheckError, Cuda};
+use kernels::{Backend, DeviceError};
 use train::exit::ExitCode;
 use train::run::{directory::free_space, info::Machine, lock::Lock};
 use train::training::bytes;
@@ -74,7 +75,7 @@ fn memory() -> Finding {
     Finding { what: "memory", found }
 }
 
-/// The driver, its devices, and the libraries that are needed beside it.
+/// The driver, the libraries that are needed beside it, and its devices.
 fn gpu() -> Vec<Finding> {
     let version = match cuda::driver_version() {
         Ok(version) => version,
@@ -82,38 +83,61 @@ fn gpu() -> Vec<Finding> {
     };
     let driver = format!("for CUDA {}.{}", version / 1000, version % 1000 / 10);
     let mut findings = vec![Finding { what: "GPU driver", found: Ok(driver) }];
+    findings.extend(cuda::Library::ALL.map(|library| {
+        let found = library.version().map(|version| format!("{library} {version}"));
+        Finding { what: "GPU library", found: found.map_err(|reason| reason.to_string()) }
+    }));
+    let has_libraries = findings.iter().all(|finding| finding.found.is_ok());
     match cuda::devices() {
         Err(reason) => findings.push(Finding { what: "GPU", found: Err(reason.to_string()) }),
-        Ok(devices) => findings.extend(devices.into_iter().map(|device| {
-            let found = cuda::usable(device.ordinal).map_err(|reason| reason.to_string());
-            let (major, minor) = device.capability;
-            Finding {
-                what: "GPU",
-                found: found.map(|found| {
-                    format!(
-                        "cuda:{}, {}, compute capability {major}.{minor}, {} multiprocessors, {}",
-                        found.ordinal,
-                        found.name,
-                        found.multiprocessors,
-                        bytes(found.memory)
-                    )
-                }),
-            }
-        })),
-    }
-    let libraries = cuda::libraries();
-    let usable = libraries.is_ok();
-    let found = libraries.map(|()| "NVRTC and cuBLASLt".to_owned()).map_err(|reason| reason.to_string());
-    findings.push(Finding { what: "GPU libraries", found });
-    if usable && let Ok(device) = cuda::usable(0) {
-        // What only shows when the device is used: a library that does not fit the driver, memory that others hold.
-        let found = Cuda::new(device.ordinal).map_err(|reason| reason.to_string()).and_then(|gpu| {
-            let (free, total) = gpu.free_memory().map_err(|error| error.to_string())?;
-            Ok(format!("{} of {} free on cuda:0", bytes(free), bytes(total)))
-        });
-        findings.push(Finding { what: "GPU memory", found });
+        Ok(devices) => {
+            findings.extend(devices.into_iter().flat_map(|device| of_device(device, has_libraries)))
+        }
     }
     findings
+}
+
+/// A GPU: what it is, and whether it computes, which only shows when it is used.
+fn of_device(device: cuda::Found, has_libraries: bool) -> Vec<Finding> {
+    let ordinal = device.ordinal;
+    let (major, minor) = device.capability;
+    let (name, memory) = (device.name, bytes(device.memory));
+    let description = format!(
+        "cuda:{ordinal}, {name}, compute capability {major}.{minor}, {} multiprocessors, {memory}",
+        device.multiprocessors
+    );
+    let usable = cuda::usable(ordinal).map_err(|reason| reason.to_string());
+    let is_usable = usable.is_ok();
+    let mut findings = vec![Finding { what: "GPU", found: usable.map(|_| description) }];
+    if !is_usable || !has_libraries {
+        return findings;
+    }
+    let computes = Cuda::new(ordinal).map_err(|reason| reason.to_string()).and_then(|gpu| {
+        let (free, total) = gpu.free_memory().map_err(|error| error.to_string())?;
+        gpu.check().map_err(|error| format!("cuda:{ordinal} does not compute: {error}{}", remedy(&error)))?;
+        let product = match gpu.remarks().as_slice() {
+            [] => "a product of cuBLASLt's in bf16".to_owned(),
+            remarks => format!("a product in bf16 ({})", remarks.join("; ")),
+        };
+        let free = format!("{} of {} free on cuda:{ordinal}", bytes(free), bytes(total));
+        Ok(format!("a kernel and {product} give the right numbers; {free}"))
+    });
+    findings.push(Finding { what: "GPU computes", found: computes });
+    findings
+}
+
+/// What to do about a GPU that does not compute.
+fn remedy(error: &CheckError) -> &'static str {
+    match error {
+        CheckError::Device(DeviceError::Compile { .. }) => {
+            "; install the newest driver, and libraries of the CUDA version that it is for"
+        }
+        CheckError::Device(DeviceError::OutOfDeviceMemory { .. }) => {
+            "; end what else runs on it (`nvidia-smi` lists it)"
+        }
+        CheckError::Device(_) => "; `nvidia-smi` and the system's log (`dmesg`) say more; a restart may help",
+        CheckError::Wrong { .. } => "",
+    }
 }
 
 fn kernel_cache() -> Finding {

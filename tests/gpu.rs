@@ -69,39 +69,184 @@ fn result(folder: &Path, run: &str) -> [Vec<u8>; 3] {
     })
 }
 
-/// In both precisions; the second time with blocks in another order and work done as late as may be, and kernels read from the
-/// disk.
+/// Until a checkpoint of step 4 is there, and no longer.
+fn kill_in_the_middle(folder: &Path, run: &str, mut command: Command) {
+    let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("the program starts");
+    let checkpoint = folder.join(run).join("checkpoints/step-00000004");
+    while !checkpoint.exists() && child.try_wait().expect("a child").is_none() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // It may have ended by itself on a machine that is quick enough.
+    let _ = child.kill();
+    child.wait().expect("a child");
+}
+
+/// In f32 with nothing found out by timing, in bf16 with products that are timed: there what the library proposes first is slow for the
+/// sessions that begin, and not for the one that goes on, which would choose otherwise. The second time with blocks in another
+/// order and work done as late as may be, and kernels read from the disk.
 #[test]
 fn a_run_that_is_killed_ends_with_the_bytes_of_one_that_was_left_alone() {
     for precision in ["f32", "bf16"] {
         let folder = tempfile::tempdir().expect("a folder");
         let folder = folder.path();
-        let start = |run: &str| {
+        let is_timed = precision == "bf16";
+        let start = |run: &str, begins: bool| {
             let mut command = pretrain(folder, run)?;
             command.args(["--precision", precision]);
+            match is_timed {
+                true if begins => command.env("EMULATED_GPU_BLAS", "slow-first"),
+                true => &mut command,
+                false => command.arg("--deterministic"),
+            };
             Some(command)
         };
-        let Some(mut whole) = start("whole") else { return };
+        let Some(mut whole) = start("whole", true) else { return };
         ended(whole.output().expect("the program starts"), ExitCode::Done);
-        let begin = || {
-            let mut command = start("killed").expect("as above");
+        let differently = |mut command: Command| {
             command.env("EMULATED_GPU_SEED", "1").env("EMULATED_GPU_STREAMS", "late");
             command
         };
-        let mut child =
-            begin().stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("the program starts");
-        let checkpoint = folder.join("killed/checkpoints/step-00000004");
-        while !checkpoint.exists() && child.try_wait().expect("a child").is_none() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        // It may have ended by itself on a machine that is quick enough.
-        let _ = child.kill();
-        child.wait().expect("a child");
-        ended(begin().output().expect("the program starts"), ExitCode::Done);
+        let begin = differently(start("killed", true).expect("as above"));
+        kill_in_the_middle(folder, "killed", begin);
+        let mut go_on = differently(start("killed", false).expect("as above"));
+        ended(go_on.output().expect("the program starts"), ExitCode::Done);
         assert!(result(folder, "whole") == result(folder, "killed"), "another result in {precision}");
         let run = std::fs::read_to_string(folder.join("killed/run.json")).expect("run.json");
-        assert!(run.contains("\"device\": \"cuda:0\"") && run.contains(precision), "{run}");
+        for part in ["\"device\": \"cuda:0\"", precision, "\"cublaslt\": \"13.0.2\"", "\"nvrtc\": \"13.0\""] {
+            assert!(run.contains(part), "`{part}` is not in: {run}");
+        }
+        assert_eq!(folder.join("killed/products.json").exists(), is_timed);
+        if is_timed {
+            let [products, again] = ["whole", "killed"].map(|run| {
+                std::fs::read_to_string(folder.join(run).join("products.json")).expect("products")
+            });
+            assert!(products.contains("\"place\": 1") && again.contains("\"place\": 1"), "{again}");
+            what_was_chosen_elsewhere_is_refused(folder, &start("killed", false).expect("as above"));
+        }
     }
+}
+
+/// What a run found out by timing means nothing to another version of the library; without it, the run goes on.
+fn what_was_chosen_elsewhere_is_refused(folder: &Path, command: &Command) {
+    let go_on = || {
+        let mut again = Command::new(command.get_program());
+        again.args(command.get_args());
+        again.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        again.output().expect("the program starts")
+    };
+    let file = folder.join("killed/products.json");
+    let products = std::fs::read_to_string(&file).expect("products");
+    let before = result(folder, "killed");
+    for (written, code, parts) in [
+        (
+            products.replace("13.0.2", "12.9.1"),
+            ExitCode::Device,
+            ["cuBLASLt 12.9.1; here", "cuBLASLt 13.0.2"],
+        ),
+        (products.replace("sm_90", "sm_80"), ExitCode::Device, ["(sm_80)", "--deterministic"]),
+        (products[..products.len() / 2].to_owned(), ExitCode::Checkpoint, ["is damaged", "remove this file"]),
+    ] {
+        std::fs::write(&file, written).expect("the file can be written");
+        let text = ended(go_on(), code);
+        for part in parts.into_iter().chain(["products.json", "remove"]) {
+            assert!(text.contains(part), "`{part}` is not in: {text}");
+        }
+    }
+    std::fs::remove_file(&file).expect("it is there");
+    ended(go_on(), ExitCode::Done);
+    assert!(result(folder, "killed") == before && !file.exists());
+}
+
+/// Two runs that are to be deterministic are the same, whatever is fast; and no event is recorded, as it would be to time
+/// something.
+#[test]
+fn a_deterministic_run_times_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let run = |name: &str, arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = pretrain(folder, name)?;
+        command.args(["--steps", "2", "--warmup-steps", "1"]).args(arguments).envs(variables.iter().copied());
+        let text = ended(command.output().expect("the program starts"), ExitCode::Done);
+        let weights = std::fs::read(folder.join(name).join("model/model.safetensors")).expect("a model");
+        Some((weights, text.contains("cuEventRecord"), folder.join(name).join("products.json").exists()))
+    };
+    let trace = [("EMULATED_GPU_TRACE", "1")];
+    let Some((weights, is_timed, is_kept)) = run("one", &["--deterministic"], &trace) else { return };
+    assert!(!is_timed && !is_kept);
+    let slow_first = [("EMULATED_GPU_BLAS", "slow-first")];
+    let (again, ..) = run("two", &["--deterministic"], &slow_first).expect("as above");
+    assert!(weights == again, "another result");
+    let (timed, is_timed, is_kept) = run("timed", &[], &[trace[0], slow_first[0]]).expect("as above");
+    assert!(is_timed && is_kept && timed != weights, "products are added up in another order");
+}
+
+/// Once, in what is printed, and where a run is looked at later.
+#[test]
+fn what_is_slower_than_it_could_be_is_noted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(mut command) = pretrain(folder.path(), "run") else { return };
+    if setup::real() {
+        return; // its library refuses what it refuses
+    }
+    command.args(["--steps", "1", "--warmup-steps", "1"]).env("EMULATED_GPU_BLAS", "no-epilogues");
+    let text = ended(command.output().expect("the program starts"), ExitCode::Done);
+    let note = "slower than it could be: cuBLASLt has no way for a product of";
+    assert_eq!(text.matches(note).count(), 1, "{text}");
+    let mut show = Command::new(env!("CARGO_BIN_EXE_albert-train"));
+    let text = ended(
+        show.args(["runs", "show"]).arg(folder.path().join("run")).output().expect("it starts"),
+        ExitCode::Done,
+    );
+    assert!(text.contains(note) && text.contains("with a bias and GELU"), "{text}");
+}
+
+/// A device that is lost in the middle, one without memory, drivers that are too old for the program or for the compiler: each says so,
+/// and the run ends as if nothing had been.
+#[test]
+fn whatever_a_gpu_refuses_the_last_checkpoint_is_intact() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    if setup::real() {
+        return; // it refuses nothing
+    }
+    let session = |run: &str, variables: &[(&str, &str)], code: ExitCode| {
+        let mut command = pretrain(folder, run)?;
+        command.arg("--deterministic").envs(variables.iter().copied());
+        Some(ended(command.output().expect("the program starts"), code))
+    };
+    let Some(_) = session("whole", &[], ExitCode::Done) else { return };
+    let checkpoint = folder.join("run/checkpoints/step-00000004");
+    let lost = checkpoint.to_string_lossy();
+    for (variable, value, code, parts) in [
+        (
+            "EMULATED_GPU_LOST_WHEN",
+            &*lost,
+            ExitCode::Device,
+            ["CUDA_ERROR_LAUNCH_FAILED", "since the last checkpoint is lost"],
+        ),
+        ("EMULATED_GPU_MEMORY", "16", ExitCode::Memory, ["has no 32 MiB of memory left", "nvidia-smi"]),
+        (
+            "EMULATED_GPU_DRIVER",
+            "11.8",
+            ExitCode::Device,
+            ["too old: it is of CUDA 11.8", "install a newer driver"],
+        ),
+        (
+            "EMULATED_GPU_DRIVER",
+            "12.4",
+            ExitCode::Device,
+            ["do not compile for this GPU", "newer than the driver's CUDA 12.4"],
+        ),
+    ] {
+        let text = session("run", &[(variable, value)], code).expect("as above");
+        for part in parts {
+            assert!(text.contains(part), "{variable}={value}: `{part}` is not in: {text}");
+        }
+        assert!(checkpoint.exists(), "{variable}={value}: the last checkpoint is gone");
+    }
+    let text = session("run", &[], ExitCode::Done).expect("as above");
+    assert!(text.contains("continuing from step 4"), "{text}");
+    assert!(result(folder, "whole") == result(folder, "run"), "another result");
 }
 
 #[test]
@@ -167,17 +312,54 @@ fn speeds_are_measured_beside_the_limits_of_the_gpu() {
     }
 }
 
+fn doctor(folder: &Path, arguments: &[&str]) -> Option<Command> {
+    let mut command = program()?;
+    command.arg("doctor").arg(folder).args(arguments).env("XDG_CACHE_HOME", folder.join("cache"));
+    Some(command)
+}
+
 #[test]
 fn doctor_finds_the_gpu() {
     let folder = tempfile::tempdir().expect("a folder");
-    let Some(mut command) = program() else { return };
-    command
-        .arg("doctor")
-        .arg(folder.path())
-        .arg("--strict")
-        .env("XDG_CACHE_HOME", folder.path().join("cache"));
+    let Some(mut command) = doctor(folder.path(), &["--strict"]) else { return };
     let text = ended(command.output().expect("the program starts"), ExitCode::Done);
-    for part in ["GPU driver", "cuda:0", "NVRTC and cuBLASLt", "free on cuda:0"] {
+    for part in [
+        "GPU driver",
+        "cuda:0, ",
+        "NVRTC 1",
+        "cuBLASLt 1",
+        "a kernel and a product of cuBLASLt's in bf16 give the right numbers",
+        "free on cuda:0",
+    ] {
         assert!(text.contains(part), "`{part}` is not in: {text}");
     }
+    assert!(!text.contains("missing"), "{text}");
+}
+
+/// Each red line says what to do: which packages, for the CUDA version of the driver.
+#[test]
+fn doctor_names_the_libraries_that_a_driver_wants() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(mut command) = doctor(folder.path(), &[]) else { return };
+    if setup::real() {
+        return; // its libraries are what they are
+    }
+    let setup::Installation { gpu, .. } = setup::install().expect("it is there");
+    let alone = folder.path().join("driver");
+    std::fs::create_dir(&alone).expect("the folder can be written");
+    std::os::unix::fs::symlink(gpu.join("libcuda.so"), alone.join("libcuda.so")).expect("a link");
+    command.env("LD_LIBRARY_PATH", &alone);
+    let text = ended(command.output().expect("the program starts"), ExitCode::Done);
+    for part in [
+        "ok      GPU driver   ",
+        "missing GPU library   NVRTC is not found: install CUDA's libraries of version 13",
+        "pip install nvidia-cuda-nvrtc`",
+        "missing GPU library   cuBLASLt is not found",
+        "pip install nvidia-cublas`",
+        "LD_LIBRARY_PATH",
+        "ok      GPU           cuda:0",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in: {text}");
+    }
+    assert!(!text.contains("GPU computes"), "without libraries it is not tried: {text}");
 }

@@ -215,6 +215,15 @@ impl Runtime {
         on_device!(&self.0, on => on.backend.finish())
     }
 
+    /// The GPU that computes, if one does: for what only GPUs can be asked.
+    pub fn gpu(&self) -> Option<&Cuda> {
+        match &self.0 {
+            AnyRuntime::Cuda(on) => Some(&on.backend),
+            AnyRuntime::CudaBf16(on) => Some(&on.backend),
+            AnyRuntime::Reference(_) | AnyRuntime::Cpu(_) | AnyRuntime::CpuBf16(_) => None,
+        }
+    }
+
     /// What was computed in a slower way than the device has, in words for a person.
     pub fn remarks(&self) -> Vec<String> {
         on_device!(&self.0, on => on.backend.remarks())

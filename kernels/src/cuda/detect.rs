@@ -1,12 +1,16 @@
 //! Which GPUs there are, or why none: never a panic, whatever is installed.
 
 use cudarc::driver::{result, sys};
+use serde::{Deserialize, Serialize};
 use sys::CUdevice_attribute as Attribute;
 
 /// The oldest driver that is meant, of CUDA 12.0.
 const OLDEST_DRIVER: i32 = 12_000;
 /// The oldest GPUs that are meant: they multiply bf16.
 const OLDEST_CAPABILITY: (i32, i32) = (8, 0);
+
+/// The call that gives the time between two events, by the name that drivers of every version have.
+pub(super) const EVENT_TIME: &str = "cuEventElapsedTime";
 
 /// The driver's calls that are used; cudarc panics when one of them is not there.
 const CALLS: &[&str] = &[
@@ -20,6 +24,11 @@ const CALLS: &[&str] = &[
     "cuDevicePrimaryCtxRetain",
     "cuDeviceTotalMem_v2",
     "cuDriverGetVersion",
+    "cuEventCreate",
+    "cuEventDestroy_v2",
+    EVENT_TIME,
+    "cuEventRecord",
+    "cuEventSynchronize",
     "cuFuncSetAttribute",
     "cuGetErrorName",
     "cuGetErrorString",
@@ -121,16 +130,21 @@ pub enum Unavailable {
     },
     /// A library of the toolkit.
     #[error(
-        "{name} is not found: install CUDA's libraries of version 12 or 13 (`{file}`; from PyPI: `pip install {package}`) and \
-         name their folder in LD_LIBRARY_PATH"
+        "{library} is not found{missing}: install CUDA's libraries of version {cuda} (`{}`; from PyPI: `pip install {package}`) and \
+         name their folder in LD_LIBRARY_PATH (from PyPI: `site-packages/nvidia/{folder}/lib`)",
+        library.file()
     )]
     NoLibrary {
-        /// What it is.
-        name: &'static str,
-        /// Its file.
-        file: &'static str,
+        /// Which.
+        library: Library,
+        /// What is missing of one that is too old.
+        missing: String,
+        /// The version that the driver is for.
+        cuda: i32,
         /// PyPI's package.
-        package: &'static str,
+        package: String,
+        /// Where that puts it.
+        folder: &'static str,
     },
 }
 
@@ -147,6 +161,14 @@ pub struct Found {
     pub memory: usize,
     /// Multiprocessors.
     pub multiprocessors: usize,
+}
+
+impl Found {
+    /// `sm_90` for compute capability 9.0.
+    pub fn architecture(&self) -> String {
+        let (major, minor) = self.capability;
+        format!("sm_{major}{minor}")
+    }
 }
 
 /// The version of the driver, 12040 for that of CUDA 12.4, if there is one that starts.
@@ -227,28 +249,163 @@ fn found(ordinal: i32) -> Result<Found, result::DriverError> {
     })
 }
 
-/// Whether the libraries are there that compile kernels and multiply matrices.
+/// A library that is needed beside the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Library {
+    /// Compiles kernels.
+    Nvrtc,
+    /// Multiplies matrices.
+    Cublaslt,
+}
+
+impl std::fmt::Display for Library {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Nvrtc => "NVRTC",
+            Self::Cublaslt => "cuBLASLt",
+        })
+    }
+}
+
+impl Library {
+    /// All.
+    pub const ALL: [Self; 2] = [Self::Nvrtc, Self::Cublaslt];
+
+    fn file(self) -> &'static str {
+        match self {
+            Self::Nvrtc => "libnvrtc.so",
+            Self::Cublaslt => "libcublasLt.so",
+        }
+    }
+
+    /// Its version, if it is there and knows all calls that are used.
+    ///
+    /// # Errors
+    /// What to install; as [`driver_version`] if there is no driver that it could work with.
+    pub fn version(self) -> Result<String, Unavailable> {
+        let driver = driver_version()?;
+        // SAFETY: opening NVIDIA's libraries runs their start-up code, which is sound to run at any time.
+        let is_there = unsafe {
+            match self {
+                Self::Nvrtc => cudarc::nvrtc::sys::is_culib_present(),
+                Self::Cublaslt => cudarc::cublaslt::sys::is_culib_present(),
+            }
+        };
+        let absent = if is_there { self.missing_call() } else { Some("") };
+        match absent {
+            Some(call) => Err(self.absent(driver, call)),
+            None => Ok(self.says()),
+        }
+    }
+
+    /// A call that is used and not there: cudarc would panic. The library is.
+    fn missing_call(self) -> Option<&'static str> {
+        const OF_NVRTC: &[&str] =
+            &["nvrtcGetCUBIN", "nvrtcGetCUBINSize", "nvrtcGetNumSupportedArchs", "nvrtcGetSupportedArchs"];
+        const OF_CUBLASLT: &[&str] =
+            &["cublasLtGetVersion", "cublasLtMatmulAlgoCheck", "cublasLtMatmulAlgoConfigGetAttribute"];
+        // SAFETY: symbols are looked for, not called.
+        let has = |call: &&&str| unsafe {
+            match self {
+                Self::Nvrtc => cudarc::nvrtc::sys::culib().get::<*const ()>(call.as_bytes()).is_ok(),
+                Self::Cublaslt => cudarc::cublaslt::sys::culib().get::<*const ()>(call.as_bytes()).is_ok(),
+            }
+        };
+        let calls = match self {
+            Self::Nvrtc => OF_NVRTC,
+            Self::Cublaslt => OF_CUBLASLT,
+        };
+        calls.iter().find(|call| !has(call)).copied()
+    }
+
+    /// What to install for a driver: libraries of CUDA 12 have that in their names on PyPI, those of 13 have not.
+    fn absent(self, driver: i32, call: &str) -> Unavailable {
+        let cuda = driver / 1000;
+        let (package, folder) = match self {
+            Self::Nvrtc => ("nvidia-cuda-nvrtc", "cuda_nvrtc"),
+            Self::Cublaslt => ("nvidia-cublas", "cublas"),
+        };
+        let (package, folder) = match cuda {
+            ..13 => (format!("{package}-cu12"), folder),
+            _ => (package.to_owned(), "cu13"),
+        };
+        let missing = if call.is_empty() {
+            String::new()
+        } else {
+            format!(" in a version that is new enough (it has no {call})")
+        };
+        Unavailable::NoLibrary { library: self, missing, cuda, package, folder }
+    }
+
+    /// The version of a library that is there.
+    fn says(self) -> String {
+        match self {
+            Self::Nvrtc => {
+                let (mut major, mut minor) = (0, 0);
+                // SAFETY: the call writes two integers.
+                let _ = unsafe { cudarc::nvrtc::sys::nvrtcVersion(&mut major, &mut minor) };
+                format!("{major}.{minor}")
+            }
+            Self::Cublaslt => {
+                // SAFETY: the call takes nothing.
+                let version = unsafe { cudarc::cublaslt::sys::cublasLtGetVersion() };
+                format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100)
+            }
+        }
+    }
+}
+
+/// What computes with a GPU. Of other versions, results may differ in their last bits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// The newest CUDA that the driver is for.
+    pub driver: String,
+    /// The compiler of kernels.
+    pub nvrtc: String,
+    /// The library of matrix products.
+    pub cublaslt: String,
+}
+
+/// The versions of driver and libraries, if all are there that are needed.
 ///
 /// # Errors
 /// The first that is missing.
-pub fn libraries() -> Result<(), Unavailable> {
-    // SAFETY: opening NVIDIA's libraries runs their start-up code, which is sound to run at any time.
-    let (nvrtc, products) =
-        unsafe { (cudarc::nvrtc::sys::is_culib_present(), cudarc::cublaslt::sys::is_culib_present()) };
-    // SAFETY: as above; symbols are looked for, not called, and only where there is a library.
-    let knows_gpus = || unsafe {
-        let library = cudarc::nvrtc::sys::culib();
-        ["nvrtcGetCUBIN", "nvrtcGetSupportedArchs"]
-            .iter()
-            .all(|call| library.get::<*const ()>(call.as_bytes()).is_ok())
-    };
-    if !nvrtc || !knows_gpus() {
-        let (name, file, package) = ("NVRTC", "libnvrtc.so", "nvidia-cuda-nvrtc");
-        return Err(Unavailable::NoLibrary { name, file, package });
+pub fn versions() -> Result<Versions, Unavailable> {
+    let driver = driver_version()?;
+    Ok(Versions {
+        driver: format!("{}.{}", driver / 1000, driver % 1000 / 10),
+        nvrtc: Library::Nvrtc.version()?,
+        cublaslt: Library::Cublaslt.version()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With a driver for CUDA 12, libraries of 13 do not work.
+    #[test]
+    fn what_to_install_follows_from_the_driver() {
+        for (driver, library, parts) in [
+            (
+                12_040,
+                Library::Nvrtc,
+                ["NVRTC", "version 12", "nvidia-cuda-nvrtc-cu12", "nvidia/cuda_nvrtc/lib"],
+            ),
+            (
+                12_090,
+                Library::Cublaslt,
+                ["libcublasLt.so", "version 12", "nvidia-cublas-cu12", "nvidia/cublas/lib"],
+            ),
+            (13_000, Library::Nvrtc, ["libnvrtc.so", "version 13", "nvidia-cuda-nvrtc`", "nvidia/cu13/lib"]),
+            (13_010, Library::Cublaslt, ["cuBLASLt", "version 13", "nvidia-cublas`", "nvidia/cu13/lib"]),
+        ] {
+            let text = library.absent(driver, "").to_string();
+            for part in parts {
+                assert!(text.contains(part), "`{part}` is not in: {text}");
+            }
+        }
+        let text = Library::Cublaslt.absent(13_000, "cublasLtGetVersion").to_string();
+        assert!(text.contains("new enough (it has no cublasLtGetVersion)"), "{text}");
     }
-    if !products {
-        let (name, file, package) = ("cuBLASLt", "libcublasLt.so", "nvidia-cublas");
-        return Err(Unavailable::NoLibrary { name, file, package });
-    }
-    Ok(())
 }

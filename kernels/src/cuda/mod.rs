@@ -1,8 +1,9 @@
 //! The GPU as a device: one stream, on which everything runs in the order in which it is asked for.
 //!
-//! * `detect`: which GPUs there are, or why none. `memory`: buffers and the addresses of operands.
+//! * `detect`: which GPUs there are, or why none; `check`: whether one computes. `memory`: buffers and the addresses of operands.
 //! * `compile`, `cache`: kernels from their source (`<operation>/<operation>.cu`, after `prelude.cuh`), for the GPU at hand.
-//! * `launch`: calling them. `products`: matrix products by cuBLASLt. `record`: a list of calls made once, then repeated.
+//! * `launch`: calling them. `record`: a list of calls made once, then repeated.
+//! * `products`: matrix products by cuBLASLt (`lt`), and which of its ways they are done in (`choices`, timed by `stopwatch`).
 //! * `peak`: what the GPU can do at most.
 //!
 //! Calls return before the GPU has done what they ask for, and return nothing: the first failure is kept, everything asked
@@ -10,13 +11,17 @@
 //! alone and no two blocks write the same element, so that results are the same bits every time.
 
 mod cache;
+mod check;
+mod choices;
 mod compile;
 pub mod detect;
 mod launch;
+mod lt;
 mod memory;
 mod peak;
 mod products;
 mod record;
+mod stopwatch;
 pub(crate) mod sums;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
@@ -25,8 +30,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use cache::folder as cache_folder;
+pub use check::CheckError;
+pub use choices::{Choices, ProductChoice};
 use cudarc::driver::{CudaContext, CudaStream, result, sys};
-pub use detect::{Found, Unavailable, devices, driver_version, libraries, usable};
+pub use detect::{Found, Library, Unavailable, Versions, devices, driver_version, usable, versions};
 pub(crate) use launch::{Argument, AsArgument, Blocks, Program, arguments, vector};
 pub use memory::{Address, Buffer, Global, Randomness, Slice, SliceMut};
 
@@ -72,6 +79,7 @@ impl<P: Precision<Master = f32, Activation: CudaNumber>> CudaPrecision for P {}
 /// A GPU.
 pub struct Cuda {
     found: Found,
+    versions: Versions,
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
     /// Bytes of shared memory that a block may have.
@@ -104,7 +112,7 @@ impl Cuda {
     /// Why it cannot be used.
     pub fn new(ordinal: usize) -> Result<Self, Unavailable> {
         let found = usable(ordinal)?;
-        libraries()?;
+        let versions = versions()?;
         let failed = |error: result::DriverError| Unavailable::Start { error: error.to_string() };
         let context = CudaContext::new(ordinal).map_err(failed)?;
         // SAFETY: there is one stream, and cudarc's own kinds of memory are not used.
@@ -114,20 +122,21 @@ impl Cuda {
         let shared_memory = context.attribute(optional).map_err(failed)? as usize;
         // SAFETY: so many bytes are allocated, by the context that was just made current.
         let workspace = unsafe {
-            let address = result::malloc_sync(products::WORKSPACE).map_err(|error| match error.0 {
+            let address = result::malloc_sync(lt::WORKSPACE).map_err(|error| match error.0 {
                 sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
                     let (free, total) = result::mem_get_info().unwrap_or_default();
                     let name = found.name.clone();
-                    Unavailable::Memory { name, needed: products::WORKSPACE, free, total }
+                    Unavailable::Memory { name, needed: lt::WORKSPACE, free, total }
                 }
                 _ => failed(error),
             })?;
-            Buffer::new(address, products::WORKSPACE, stream.clone())
+            Buffer::new(address, lt::WORKSPACE, stream.clone())
         };
         let products = Products::new(workspace)
             .map_err(|error| Unavailable::Library { name: "cuBLASLt", error: error.to_string() })?;
         Ok(Self {
             found,
+            versions,
             context,
             stream,
             shared_memory,

@@ -1,46 +1,39 @@
-//! Matrix products by cuBLASLt, whose matrices have columns one after the other: to it, a matrix of ours is its transpose.
+//! Matrix products by cuBLASLt.
 //!
-//! How a product is done is found once for each shape, and the first way that the library names is taken: the same one on
-//! the same GPU with the same library. Sums are in f32 and in a fixed order. What the library has no way for, it refuses;
-//! callers have kernels of their own for that.
+//! How a product is done is found once for each shape: as was chosen before, as is fastest, or as the library proposes first
+//! (see [`ProductChoice`]). Sums are in f32 and in a fixed order. What the library has no way for, it refuses; callers have kernels
+//! of their own for that.
 
 use std::collections::HashMap;
-use std::ffi::c_void;
+use std::collections::hash_map::Entry;
 use std::sync::{Mutex, PoisonError};
 
-use cudarc::cublaslt::{result, sys};
-use cudarc::driver::CudaStream;
-use sys::cublasLtEpilogue_t as Kind;
-use sys::cublasLtMatmulDescAttributes_t as Attribute;
-use sys::cublasLtMatmulPreferenceAttributes_t as Preference;
-use sys::cublasStatus_t as Status;
+use cudarc::cublaslt::result::CublasError;
+use cudarc::cublaslt::sys::cublasLtEpilogue_t as Kind;
+use cudarc::driver::{CudaStream, result::DriverError};
+use serde::{Deserialize, Serialize};
 
 use super::Cuda;
+use super::choices::{Bytes, Choice, Choices, ProductChoice, Shape, pick, serving};
+use super::lt::{Algorithm, CublasLt, Problem};
 use super::memory::{Address, Buffer};
+use super::stopwatch::Stopwatch;
 use crate::Store;
 use crate::memory::DeviceError;
 
-/// Bytes of work space for a product: what NVIDIA advises for GPUs since Hopper.
-pub(super) const WORKSPACE: usize = 32 << 20;
+/// How often an algorithm is run while it is timed, after one run that loads its code.
+const TIMED_RUNS: u8 = 4;
 /// The most ways that are remembered; lengths of batches differ from run to run.
 const MOST_WAYS: usize = 1 << 14;
 
 /// What numbers of a matrix are stored in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Number {
     /// 4 bytes.
     F32,
     /// 2 bytes.
     Bf16,
-}
-
-impl Number {
-    fn of_library(self) -> sys::cudaDataType_t {
-        match self {
-            Self::F32 => sys::cudaDataType_t::CUDA_R_32F,
-            Self::Bf16 => sys::cudaDataType_t::CUDA_R_16BF,
-        }
-    }
 }
 
 /// A factor of a product.
@@ -67,7 +60,8 @@ pub(crate) enum Epilogue {
 }
 
 impl Epilogue {
-    fn kind(self) -> Kind {
+    /// As the library calls it.
+    pub(super) fn kind(self) -> Kind {
         match self {
             Self::Nothing => Kind::CUBLASLT_EPILOGUE_DEFAULT,
             Self::Bias(_) => Kind::CUBLASLT_EPILOGUE_BIAS,
@@ -81,7 +75,7 @@ impl Epilogue {
     }
 
     /// Bias and sum, 0 where there is none.
-    fn addresses(self) -> [Address; 2] {
+    pub(super) fn addresses(self) -> [Address; 2] {
         match self {
             Self::Nothing => [0, 0],
             Self::Bias(vector) | Self::SumsOfLeft(vector) => [vector, 0],
@@ -107,253 +101,152 @@ pub(crate) struct Product {
     pub epilogue: Epilogue,
 }
 
-/// What a way to do a product is found for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Shape {
-    sizes: [usize; 3],
-    transposed: [bool; 2],
-    numbers: [Number; 2],
-    store: Store,
-    epilogue: u32,
-    /// What the addresses of the factors, the result, the bias and the sum are multiples of.
-    alignments: [u32; 5],
-}
-
-impl Product {
-    fn shape(&self) -> Shape {
-        let [bias, sum] = self.epilogue.addresses();
-        let addresses = [self.right.address, self.left.address, self.result, bias, sum];
-        Shape {
-            sizes: [self.rows, self.columns, self.depth],
-            transposed: [self.right.transposed, self.left.transposed],
-            numbers: [self.factors, self.number],
-            store: self.store,
-            epilogue: self.epilogue.kind() as u32,
-            alignments: addresses.map(alignment),
-        }
-    }
-}
-
-impl std::fmt::Display for Shape {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [rows, columns, depth] = self.sizes;
-        let [factors, result] = self.numbers;
-        write!(
-            f,
-            "{rows} x {columns}, sums of {depth}, {factors:?} to {result:?}, epilogue {}",
-            self.epilogue
-        )
-    }
-}
-
-/// What an address is a multiple of, up to what the library asks about; of nothing, that.
-fn alignment(address: Address) -> u32 {
-    const MOST: u32 = 256;
-    1 << address.trailing_zeros().min(MOST.trailing_zeros())
-}
-
 /// A way to do the products of one shape.
 struct Way {
-    description: Description,
-    /// Of A, B and D.
-    layouts: [Layout; 3],
-    algorithm: sys::cublasLtMatmulAlgo_t,
+    problem: Problem,
+    algorithm: Algorithm,
 }
 
-/// The library, and all ways that it was asked for: none where it refused.
+/// What is known of products.
+#[derive(Default)]
+struct Known {
+    /// All that the library was asked for: none where it refused.
+    ways: HashMap<Shape, Option<Way>>,
+    /// Whether products that are new are timed.
+    timed: bool,
+    /// What was chosen by timing, now or before.
+    choices: Vec<Choice>,
+}
+
+/// The library, and how it does what it was asked for.
 pub(super) struct Products {
-    handle: sys::cublasLtHandle_t,
-    ways: Mutex<HashMap<Shape, Option<Way>>>,
-    workspace: Buffer,
+    library: CublasLt,
+    known: Mutex<Known>,
 }
 
-// SAFETY: the library's handle may be used by any thread, and its descriptions are behind a lock.
-unsafe impl Send for Products {}
-// SAFETY: as above.
-unsafe impl Sync for Products {}
+/// Why a product was not done.
+#[derive(Debug, thiserror::Error)]
+enum ProductError {
+    #[error(transparent)]
+    Library(#[from] CublasError),
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    #[error("cuBLASLt does not do a product of {0} any more as this run has it recorded")]
+    Gone(Shape),
+}
 
 impl Products {
     /// # Errors
     /// What the library said.
-    pub fn new(workspace: Buffer) -> Result<Self, result::CublasError> {
-        Ok(Self { handle: result::create_handle()?, ways: Mutex::default(), workspace })
+    pub fn new(workspace: Buffer) -> Result<Self, CublasError> {
+        Ok(Self { library: CublasLt::new(workspace)?, known: Mutex::default() })
     }
 
     /// Whether there was a way.
-    fn run(&self, product: &Product, stream: &CudaStream) -> Result<bool, result::CublasError> {
-        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
-        if ways.len() > MOST_WAYS {
-            ways.clear();
+    fn run(&self, product: &Product, stream: &CudaStream) -> Result<bool, ProductError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.ways.len() > MOST_WAYS {
+            known.ways.clear();
         }
-        let way = match ways.entry(product.shape()) {
-            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::hash_map::Entry::Vacant(unknown) => unknown.insert(self.find(product)?),
+        let Known { ways, timed, choices } = &mut *known;
+        let way = match ways.entry(Shape::new(product)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let found = self.find(product, unknown.key(), *timed, choices, stream)?;
+                unknown.insert(found)
+            }
         };
-        let Some(Way { description, layouts: [a, b, d], algorithm }) = way else { return Ok(false) };
-        description.point_to(product.epilogue)?;
-        let (alpha, beta) = (1_f32, if product.store == Store::Add { 1_f32 } else { 0.0 });
-        // SAFETY: the description fits the operands, by `find`; they are borrowed by the caller, and work that frees them
-        // comes later in the same stream.
-        let done = unsafe {
-            result::matmul(
-                self.handle,
-                description.0,
-                (&raw const alpha).cast(),
-                (&raw const beta).cast(),
-                product.right.address as *const c_void,
-                a.0,
-                product.left.address as *const c_void,
-                b.0,
-                product.result as *const c_void,
-                d.0,
-                product.result as *mut c_void,
-                d.0,
-                algorithm,
-                self.workspace.address(0, WORKSPACE) as *mut c_void,
-                WORKSPACE,
-                stream.cu_stream().cast(),
-            )
-        };
-        if refused(&done) {
-            // A way that is named need not be there.
+        let Some(Way { problem, algorithm }) = way else { return Ok(false) };
+        let done = self.library.multiply(product, problem, algorithm, stream)?;
+        if !done {
             *way = None;
-            return Ok(false);
         }
-        done.map(|()| true)
+        Ok(done)
     }
 
-    fn find(&self, product: &Product) -> Result<Option<Way>, result::CublasError> {
-        let &Product { rows, columns, depth, factors, number, .. } = product;
-        let description = Description::new()?;
-        description.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &u32::from(product.right.transposed))?;
-        description.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &u32::from(product.left.transposed))?;
-        description.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &(product.epilogue.kind() as u32))?;
-        description.point_to(product.epilogue)?;
-        if let Epilogue::BiasGelu { sum: Some(_), .. } = product.epilogue {
-            description.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &(columns as i64))?;
+    /// A way to do a product that is new. What is chosen by timing is added to `choices`.
+    fn find(
+        &self,
+        product: &Product,
+        shape: &Shape,
+        timed: bool,
+        choices: &mut Vec<Choice>,
+        stream: &CudaStream,
+    ) -> Result<Option<Way>, ProductError> {
+        let problem = Problem::new(product)?;
+        if let Some(Choice { product: chosen_for, algorithm: Bytes(algorithm), .. }) = serving(choices, shape)
+        {
+            if self.library.accepts(&problem, algorithm)? {
+                return Ok(Some(Way { problem, algorithm: *algorithm }));
+            }
+            if chosen_for == shape {
+                return Err(ProductError::Gone(shape.clone()));
+            }
         }
-        let stored = |factor: &Factor, rows, columns| {
-            if factor.transposed { [columns, rows] } else { [rows, columns] }
+        let candidates = self.library.candidates(&problem, shape.alignments())?;
+        if !timed {
+            return Ok(candidates.first().map(|&algorithm| Way { problem, algorithm }));
+        }
+        let microseconds = self.times(product, &problem, &candidates, stream)?;
+        let Some(place) = pick(&microseconds) else { return Ok(None) };
+        let algorithm = candidates[place];
+        choices.push(Choice { product: shape.clone(), algorithm: Bytes(algorithm), place, microseconds });
+        Ok(Some(Way { problem, algorithm }))
+    }
+
+    /// Microseconds that each candidate takes for a product, which is done many times: what adds, adds as often. None where the library
+    /// does not do what it proposed.
+    fn times(
+        &self,
+        product: &Product,
+        problem: &Problem,
+        candidates: &[Algorithm],
+        stream: &CudaStream,
+    ) -> Result<Vec<Option<f32>>, ProductError> {
+        let stopwatch = Stopwatch::new()?;
+        let time = |candidate: &Algorithm| -> Result<Option<f32>, ProductError> {
+            let multiply = || self.library.multiply(product, problem, candidate, stream);
+            if !multiply()? {
+                return Ok(None);
+            }
+            let runs = || (0..TIMED_RUNS).try_for_each(|_| multiply().map(drop).map_err(ProductError::from));
+            let all = stopwatch.time(stream, runs)?;
+            Ok(Some(all / f32::from(TIMED_RUNS)))
         };
-        let layouts = [
-            Layout::new(factors, stored(&product.right, depth, columns))?,
-            Layout::new(factors, stored(&product.left, rows, depth))?,
-            Layout::new(number, [rows, columns])?,
-        ];
-        let wish = Wish::new()?;
-        wish.set(Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &(WORKSPACE as u64))?;
-        // Parts of a sum go to the work space in f32 and are added up in a fixed order.
-        let scheme = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
-        wish.set(Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &scheme)?;
-        let [a, b, d, ..] = product.shape().alignments;
-        wish.set(Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &a)?;
-        wish.set(Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &b)?;
-        wish.set(Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &d)?;
-        wish.set(Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &d)?;
-        let [a, b, d] = layouts.each_ref().map(|layout| layout.0);
-        // SAFETY: all handles are alive.
-        let found =
-            unsafe { result::get_matmul_algo_heuristic(self.handle, description.0, a, b, d, d, wish.0) };
-        if refused(&found) {
-            return Ok(None);
-        }
-        Ok(Some(Way { description, layouts, algorithm: found?.algo }))
-    }
-}
-
-/// Whether the library says that it cannot, rather than that something is broken or asked for wrongly.
-fn refused<T>(result: &Result<T, result::CublasError>) -> bool {
-    result.as_ref().err().is_some_and(|error| error.0 == Status::CUBLAS_STATUS_NOT_SUPPORTED)
-}
-
-impl Drop for Products {
-    fn drop(&mut self) {
-        // SAFETY: created, and destroyed once.
-        let _ = unsafe { result::destroy_handle(self.handle) };
-    }
-}
-
-/// The operation of a product.
-struct Description(sys::cublasLtMatmulDesc_t);
-
-impl Description {
-    fn new() -> Result<Self, result::CublasError> {
-        let compute = sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
-        result::create_matmul_desc(compute, sys::cudaDataType_t::CUDA_R_32F).map(Self)
-    }
-
-    fn set<T>(&self, attribute: Attribute, value: &T) -> Result<(), result::CublasError> {
-        // SAFETY: the description is alive, and the value has its own size.
-        unsafe {
-            result::set_matmul_desc_attribute(self.0, attribute, (&raw const *value).cast(), size_of::<T>())
-        }
-    }
-
-    fn point_to(&self, epilogue: Epilogue) -> Result<(), result::CublasError> {
-        let [bias, sum] = epilogue.addresses();
-        if bias != 0 {
-            self.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;
-        }
-        if sum != 0 {
-            self.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &sum)?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Description {
-    fn drop(&mut self) {
-        // SAFETY: created, and destroyed once.
-        let _ = unsafe { result::destroy_matmul_desc(self.0) };
-    }
-}
-
-/// A matrix of ours, as the library sees it.
-struct Layout(sys::cublasLtMatrixLayout_t);
-
-impl Layout {
-    fn new(number: Number, [rows, columns]: [usize; 2]) -> Result<Self, result::CublasError> {
-        result::create_matrix_layout(number.of_library(), columns as u64, rows as u64, columns as i64)
-            .map(Self)
-    }
-}
-
-impl Drop for Layout {
-    fn drop(&mut self) {
-        // SAFETY: created, and destroyed once.
-        let _ = unsafe { result::destroy_matrix_layout(self.0) };
-    }
-}
-
-/// What is asked of a way.
-struct Wish(sys::cublasLtMatmulPreference_t);
-
-impl Wish {
-    fn new() -> Result<Self, result::CublasError> {
-        result::create_matmul_pref().map(Self)
-    }
-
-    fn set<T>(&self, attribute: Preference, value: &T) -> Result<(), result::CublasError> {
-        // SAFETY: the preference is alive, and the value has its own size.
-        unsafe {
-            result::set_matmul_pref_attribute(self.0, attribute, (&raw const *value).cast(), size_of::<T>())
-        }
-    }
-}
-
-impl Drop for Wish {
-    fn drop(&mut self) {
-        // SAFETY: created, and destroyed once.
-        let _ = unsafe { result::destroy_matmul_pref(self.0) };
+        candidates.iter().map(time).collect()
     }
 }
 
 impl Cuda {
+    /// Says how algorithms of products are chosen from now on, those that were met before included.
+    pub fn choose_products(&self, how: ProductChoice) {
+        let timed = how == ProductChoice::Timed;
+        let choices = match how {
+            ProductChoice::Recorded(Choices { products, .. }) => products,
+            ProductChoice::First | ProductChoice::Timed => Vec::new(),
+        };
+        let mut known = self.products.known.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Known { ways: HashMap::new(), timed, choices };
+    }
+
+    /// Ends the timing of products, and gives what was chosen so far. Products that come later and are unlike all of these are done
+    /// as the library proposes first.
+    pub fn choices(&self) -> Choices {
+        let mut known = self.products.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.timed = false;
+        Choices {
+            gpu: self.found.name.clone(),
+            architecture: self.found.architecture(),
+            cublaslt: self.versions.cublaslt.clone(),
+            products: known.choices.clone(),
+        }
+    }
+
     /// The products for which the library had no way: kernels of our own did them, and are slower. Those that had a way without
     /// an epilogue are among them.
     pub(super) fn refused_products(&self) -> Vec<String> {
-        let ways = self.products.ways.lock().unwrap_or_else(PoisonError::into_inner);
-        let refused = ways.iter().filter(|(_, way)| way.is_none());
+        let known = self.products.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = known.ways.iter().filter(|(_, way)| way.is_none());
         let mut refused: Vec<_> =
             refused.map(|(shape, _)| format!("cuBLASLt has no way for a product of {shape}")).collect();
         refused.sort();

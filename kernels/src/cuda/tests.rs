@@ -1,19 +1,28 @@
 //! What goes wrong on a GPU is an error that says so, once, and nothing is done after it.
 
-use emulated_gpu::process::same_under;
+use emulated_gpu::process::{Variables, same_under};
 use emulated_gpu::setup;
 
-use super::{Blocks, Cuda, Global, Program, Unavailable, arguments};
+use super::{
+    Blocks, Buffer, Choices, Cuda, Epilogue, Factor, Global, Number, Product, ProductChoice, Program,
+    Unavailable, arguments,
+};
+use crate::Store;
 use crate::backend::Backend;
 use crate::memory::{DeviceError, Memory};
 use crate::precision::F32;
 
 /// In a process of its own: what is done here spoils it.
 fn alone(test: &str, program: impl FnOnce(&Cuda)) {
+    alone_under(test, &[], program);
+}
+
+/// The same on a GPU that is told something.
+fn alone_under(test: &str, variables: Variables<'_>, program: impl FnOnce(&Cuda)) {
     if setup::real() {
         return;
     }
-    same_under(&format!("cuda::tests::{test}"), &[&[]], || {
+    same_under(&format!("cuda::tests::{test}"), &[variables], || {
         program(&Cuda::new(0).expect("an emulated GPU"));
         String::new()
     });
@@ -123,5 +132,113 @@ fn recorded_calls_are_made_again() {
         gpu.replay(&recording);
         gpu.replay(&recording);
         assert_eq!((first(gpu, &x), gpu.status()), (5.0, Ok(())));
+    });
+}
+
+/// `rows` sums of 96 products of numbers that are no multiples of each other: their last bits tell in which order they were
+/// added.
+struct Sums {
+    left: Buffer,
+    right: Buffer,
+    result: Buffer,
+}
+
+impl Sums {
+    const COLUMNS: usize = 16;
+    const DEPTH: usize = 96;
+    const MOST_ROWS: usize = 64;
+
+    fn new(gpu: &Cuda) -> Self {
+        let buffer = |count: usize| {
+            let numbers: Vec<f32> = (0..count).map(|index| 1.0 / (1 + index % 101) as f32).collect();
+            let mut buffer = gpu.allocate(4 * count).expect("memory");
+            gpu.upload(bytemuck::cast_slice(&numbers), &mut buffer, 0);
+            buffer
+        };
+        let [left, right, result] =
+            [Self::MOST_ROWS * Self::DEPTH, Self::DEPTH * Self::COLUMNS, Self::MOST_ROWS * Self::COLUMNS]
+                .map(buffer);
+        Self { left, right, result }
+    }
+
+    fn compute(&self, gpu: &Cuda, rows: usize) -> Vec<u32> {
+        let at = |buffer: &Buffer| buffer.address(0, 0);
+        let product = Product {
+            rows,
+            columns: Self::COLUMNS,
+            depth: Self::DEPTH,
+            factors: Number::F32,
+            left: Factor { address: at(&self.left), transposed: false },
+            right: Factor { address: at(&self.right), transposed: false },
+            number: Number::F32,
+            result: at(&self.result),
+            store: Store::Assign,
+            epilogue: Epilogue::Nothing,
+        };
+        assert!(gpu.product(&product), "a way");
+        let mut bits = vec![0_u32; rows * Self::COLUMNS];
+        gpu.download(&self.result, 0, bytemuck::cast_slice_mut(&mut bits));
+        bits
+    }
+}
+
+/// On a GPU where what the library proposes first is slow.
+#[test]
+fn what_timing_chose_is_used_again_and_nothing_else() {
+    let slow_first = [("EMULATED_GPU_BLAS", "slow-first")];
+    alone_under("what_timing_chose_is_used_again_and_nothing_else", &slow_first, |gpu| {
+        let sums = Sums::new(gpu);
+        let first = sums.compute(gpu, 40);
+        gpu.choose_products(ProductChoice::Timed);
+        let fastest = sums.compute(gpu, 40);
+        assert_ne!(first, fastest, "parts of a sum are added up in another order");
+        // Of about as many rows: nothing is timed, the choice serves.
+        let few = sums.compute(gpu, 30);
+        let choices = gpu.choices();
+        assert_eq!((choices.len(), choices.products[0].place), (1, 1));
+        let times = &choices.products[0].microseconds;
+        // What adds up as its parts come is not among them.
+        assert!(
+            matches!(times[..], [Some(slow), Some(fast)] if slow > 1e6 && fast < slow / 2.0),
+            "{times:?}"
+        );
+        assert_eq!((&*choices.gpu, &*choices.architecture), (&*gpu.found().name, "sm_90"));
+
+        let read: Choices =
+            serde_json::from_str(&serde_json::to_string(&choices).expect("JSON")).expect("as written");
+        assert_eq!(read, choices);
+        let again = Cuda::new(0).expect("the same GPU");
+        let sums = Sums::new(&again);
+        again.choose_products(ProductChoice::Recorded(read));
+        assert!(sums.compute(&again, 40) == fastest && sums.compute(&again, 30) == few);
+        assert_eq!(again.choices(), choices, "nothing was timed");
+        // What is unlike all that was timed is done as the library proposes.
+        let unlike = sums.compute(&again, 8);
+        again.choose_products(ProductChoice::First);
+        assert!(sums.compute(&again, 40) == first && sums.compute(&again, 8) == unlike);
+        assert_eq!((again.choices().len(), again.status()), (0, Ok(())));
+    });
+}
+
+#[test]
+fn a_recorded_way_that_is_gone_is_an_error() {
+    alone("a_recorded_way_that_is_gone_is_an_error", |gpu| {
+        let sums = Sums::new(gpu);
+        gpu.choose_products(ProductChoice::Timed);
+        sums.compute(gpu, 40);
+        let mut choices = gpu.choices();
+        choices.products[0].algorithm.0.data[0] ^= 1;
+        gpu.choose_products(ProductChoice::Recorded(choices));
+        sums.compute(gpu, 40);
+        let failure = gpu.status().expect_err("an algorithm that the library does not know");
+        assert!(failure.to_string().contains("40 x 16, sums of 96, F32 to F32 any more"), "{failure}");
+    });
+}
+
+#[test]
+fn a_gpu_that_computes_passes_the_check() {
+    alone("a_gpu_that_computes_passes_the_check", |gpu| {
+        assert_eq!(gpu.check(), Ok(()));
+        assert!(gpu.refused_products().is_empty());
     });
 }

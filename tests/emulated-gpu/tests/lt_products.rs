@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use cudarc::cublaslt::sys::cublasLtEpilogue_t as Epilogue;
 use cudarc::cublaslt::sys::cublasLtMatmulDescAttributes_t as Attribute;
-use cudarc::cublaslt::sys::cudaDataType_t as Type;
+use cudarc::cublaslt::sys::{self, cudaDataType_t as Type};
 use cudarc::driver::{CudaStream, DevicePtr};
 use support::lt::Product;
 use support::operand::Operand;
@@ -178,5 +178,57 @@ fn epilogues() {
                 check(&stream, &Case { epilogue, output, transposed, batches, beta, ..PLAIN });
             }
         }
+    });
+}
+
+/// How an algorithm adds up parts of a sum, as it says itself.
+fn scheme(algorithm: &sys::cublasLtMatmulAlgo_t) -> u32 {
+    let attribute = sys::cublasLtMatmulAlgoConfigAttributes_t::CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME;
+    let (mut scheme, mut written) = (u32::MAX, 0);
+    // SAFETY: the algorithm comes from a search, and the value has 4 bytes.
+    let asked = unsafe {
+        let value = (&raw mut scheme).cast();
+        sys::cublasLtMatmulAlgoConfigGetAttribute(algorithm, attribute, value, 4, &mut written)
+    };
+    asked.result().unwrap();
+    assert_eq!(written, 4);
+    scheme
+}
+
+/// A search gives as many as are wanted of those that are allowed. Sums in parts are other sums, of the same numbers.
+#[test]
+fn algorithms_add_up_in_ways_of_their_own() {
+    const NONE: u32 = 0;
+    const IN_PLACE: u32 = 1;
+    const APART: u32 = 2;
+    support::eager_and_late("algorithms_add_up_in_ways_of_their_own", || {
+        let (_context, stream) = gpu();
+        let [m, n, k] = [16, 8, 100];
+        let operand = |kind, rows, columns, seed| Operand::new(&stream, kind, [rows, columns], rows, 1, seed);
+        let (inputs, output) = (Type::CUDA_R_16BF, Type::CUDA_R_32F);
+        let [mut a, b] = [operand(inputs, m, k, 1), operand(inputs, k, n, 2)];
+        // Of so many sizes that sums are rounded.
+        let sizes = (0..).map(|index: usize| 2_f64.powi(-((index / m % 16) as i32)));
+        let smaller: Vec<_> = a.values.iter().zip(sizes).map(|(value, size)| value * size).collect();
+        a.fill(&stream, &smaller);
+        let [c, d] = [operand(output, m, n, 3), operand(output, m, n, 4)];
+        let product = Product::new([&a, &b, &c, &d]);
+        let schemes = |allowed, most| {
+            let found = product.find_all(allowed, most);
+            found.iter().map(|found| scheme(&found.algo)).collect::<Vec<_>>()
+        };
+        assert_eq!(schemes(7, 9), [NONE, APART, IN_PLACE]);
+        assert_eq!(schemes(APART, 9), [NONE, APART]);
+        assert_eq!(schemes(NONE, 9), [NONE]);
+        assert_eq!(schemes(7, 1), [NONE]);
+        let results = product.find_all(7, 9).into_iter().map(|found| {
+            let addresses = [&a, &b, &c, &d].map(|operand| operand.address(&stream));
+            product.run(&stream, &found.algo, [1.0, 0.0], addresses, (0, 0)).unwrap();
+            let sum = |i, j| (0..k).map(|x| a.at(0, i, x, false) * b.at(0, x, j, false)).sum();
+            d.assert_is("a product in parts", &stream, k, &d.with(|_, i, j| sum(i, j)));
+            d.read(&stream)
+        });
+        let results: Vec<_> = results.collect();
+        assert!(results[0] != results[1] && results[1] != results[2], "the same sums");
     });
 }

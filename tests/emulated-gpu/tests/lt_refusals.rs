@@ -347,6 +347,26 @@ fn algorithm_found_for_other_leading_dimensions() {
     });
 }
 
+/// One that was asked about them may be used for them; one of another kind of product may not.
+#[test]
+fn algorithm_checked_for_other_leading_dimensions() {
+    support::eager_and_late("algorithm_checked_for_other_leading_dimensions", || {
+        let sound = Sound::new();
+        let found = sound.find();
+        let wide = Operand::new(&sound.stream, Type::CUDA_R_16BF, [N, N], N + 8, 1, 5);
+        let [_, b, c, d] = &sound.operands;
+        let product = Product::new([&wide, b, c, d]);
+        product.check(&found.algo).unwrap();
+        let addresses = [&wide, b, c, d].map(|operand| operand.address(&sound.stream));
+        let workspace = (sound.scratch.device_ptr(&sound.stream).0, WORKSPACE);
+        product.run(&sound.stream, &found.algo, [1.0, 1.0], addresses, workspace).unwrap();
+        let other = with(Type::CUDA_R_16BF, Epilogue::CUBLASLT_EPILOGUE_BIAS).product.check(&found.algo);
+        assert_eq!(other.unwrap_err().0, Status::CUBLAS_STATUS_NOT_SUPPORTED);
+        let made_up = sys::cublasLtMatmulAlgo_t { data: [1; 8] };
+        assert_eq!(product.check(&made_up).unwrap_err().0, Status::CUBLAS_STATUS_INVALID_VALUE);
+    });
+}
+
 /// Searches and products that one of the modes of `EMULATED_GPU_BLAS` refuses, and that are found without it.
 #[test]
 fn what_a_library_may_refuse() {

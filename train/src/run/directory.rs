@@ -3,6 +3,7 @@
 //! ```text
 //! RUN/config.toml          every setting, resolved; a valid input itself
 //!     run.json             how it stands, and all sessions (see `info`)
+//!     products.json        on a GPU: how matrix products are done, where that was found out by timing
 //!     metrics.jsonl        what happened (see `journal`)
 //!     train.log            what was printed
 //!     checkpoints/         to resume from (see `checkpoint`)
@@ -18,7 +19,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use kernels::cuda::Choices;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::checkpoint::{self, CheckpointError, Checkpoints};
 use super::clock;
@@ -63,9 +66,9 @@ pub enum DirectoryError {
     /// Another process is at work there.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// `run.json` is not what this program writes.
+    /// A file of the run is not what this program writes.
     #[error("{} is damaged: {source}\n  help: the checkpoints beside it are untouched; remove this file to go on", .path.display())]
-    RunInfo {
+    Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -121,7 +124,7 @@ impl Classify for DirectoryError {
             | DirectoryError::NoRun { .. } => ExitCode::Usage,
             DirectoryError::Hub(error) => error.exit_code(),
             DirectoryError::Lock(error) => error.exit_code(),
-            DirectoryError::RunInfo { .. } => ExitCode::Checkpoint,
+            DirectoryError::Damaged { .. } => ExitCode::Checkpoint,
             DirectoryError::InTheWay { .. } => ExitCode::Io,
             DirectoryError::Io { source, .. } => source.exit_code(),
         }
@@ -189,10 +192,10 @@ impl RunDirectory {
         &self.info
     }
 
-    /// The instruction set of the session before this one, as far as it is known.
-    pub fn last_isa(&self) -> Option<&str> {
+    /// What computed in the session before this one, as far as it is known.
+    pub fn last_machine(&self) -> Option<&Machine> {
         let before = self.info.sessions.iter().rev().skip(1);
-        Some(before.filter_map(|session| session.machine.as_ref()).next()?.isa.as_str())
+        before.filter_map(|session| session.machine.as_ref()).next()
     }
 
     /// Notes in `run.json` what computes in this session.
@@ -236,6 +239,20 @@ impl RunDirectory {
                 self.write_json(INFO, &self.info)
             }
         }
+    }
+
+    /// Notes how matrix products are done from here on; `None`: as the library proposes.
+    pub fn note_choices(&self, choices: Option<&Choices>) -> Result<(), DirectoryError> {
+        let Some(choices) = choices else {
+            let path = self.path.join(PRODUCTS);
+            return match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    Err(io_error("cannot remove", &path)(error))
+                }
+                _ => Ok(()),
+            };
+        };
+        self.write_json(PRODUCTS, choices)
     }
 
     /// Path of `data/`, where a run keeps the text that it prepared.
@@ -327,13 +344,22 @@ pub fn model_in(path: &Path) -> Result<PathBuf, DirectoryError> {
 
 /// What `run.json` of the run in `path` says, without opening the run; `None` if that is not a run.
 pub fn read_info(path: &Path) -> Result<Option<RunInfo>, DirectoryError> {
-    let path = path.join(INFO);
-    match files::read_plain(&path, MOST_INFO) {
+    read_json(&path.join(INFO))
+}
+
+/// How the run in `path` does matrix products, where that was found out by timing.
+pub fn read_choices(path: &Path) -> Result<Option<Choices>, DirectoryError> {
+    read_json(&path.join(PRODUCTS))
+}
+
+/// What a file of a run says, if it is there.
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, DirectoryError> {
+    match files::read_plain(path, MOST_JSON) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
-            .map_err(|source| DirectoryError::RunInfo { path, source }),
+            .map_err(|source| DirectoryError::Damaged { path: path.into(), source }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(io_error("cannot read", &path)(source)),
+        Err(source) => Err(io_error("cannot read", path)(source)),
     }
 }
 
@@ -342,6 +368,8 @@ pub const MODEL: &str = "model";
 
 const PROGRAM: &str = "albert-train";
 const INFO: &str = "run.json";
+/// Where it keeps how matrix products are done.
+pub const PRODUCTS: &str = "products.json";
 /// Where a run keeps its settings.
 pub const CONFIG: &str = "config.toml";
 /// Where it keeps the held-out figures of its model.
@@ -381,8 +409,8 @@ fn is_of_model(name: &OsStr) -> bool {
     MODEL_FILES.iter().any(|&file| name == file)
 }
 
-/// No `run.json` comes near this many bytes.
-const MOST_INFO: u64 = 1 << 30;
+/// No file of a run that is read whole comes near this many bytes.
+const MOST_JSON: u64 = 1 << 30;
 
 /// Bytes that can still be written to the file system of `path`, where the system tells.
 pub fn free_space(path: &Path) -> Option<u64> {

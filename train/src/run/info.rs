@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use kernels::cuda::Versions;
 use serde::{Deserialize, Serialize};
 
 /// Only so many sessions are kept, the newest: enough for a run that is restarted every hour of a month.
@@ -78,6 +79,9 @@ pub struct Machine {
     /// What was meant by the precision `auto`.
     #[serde(default = "only_precision")]
     pub precision: String,
+    /// Driver and libraries of a GPU; not known of earlier versions' sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<Versions>,
 }
 
 fn only_device() -> String {
@@ -94,7 +98,37 @@ impl Machine {
         let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default(); // other systems have no such file
         let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
         let processor = name.map_or(std::env::consts::ARCH, |(_, name)| name.trim()).to_owned();
-        Self { processor, isa, threads, device: only_device(), precision: only_precision() }
+        Self { processor, isa, threads, device: only_device(), precision: only_precision(), gpu: None }
+    }
+
+    /// Whether it is a GPU.
+    pub fn is_gpu(&self) -> bool {
+        self.device != only_device()
+    }
+
+    /// What computes otherwise than in an earlier session, so that results may differ in their last bits: what it is now, and what it
+    /// was. Of a GPU that is its kind, its driver, and the compiler and the library of its kernels; of a processor the instruction set.
+    pub fn change_since(&self, before: &Self) -> Option<(String, String)> {
+        let mut parts = match (&self.gpu, &before.gpu) {
+            (Some(now), Some(then)) => vec![
+                ("", &self.processor, &before.processor),
+                ("", &self.isa, &before.isa),
+                ("a driver for CUDA ", &now.driver, &then.driver),
+                ("NVRTC ", &now.nvrtc, &then.nvrtc),
+                ("cuBLASLt ", &now.cublaslt, &then.cublaslt),
+            ],
+            (Some(_), None) if before.is_gpu() => {
+                let [now, before] = ["batches cut as this version cuts them", "as an earlier one did"];
+                return Some((now.into(), before.into()));
+            }
+            _ => vec![("", &self.isa, &before.isa)],
+        };
+        parts.retain(|(_, now, then)| now != then);
+        let side =
+            |of: fn(&(&str, &String, &String)) -> String| parts.iter().map(of).collect::<Vec<_>>().join(", ");
+        (!parts.is_empty()).then(|| {
+            (side(|(what, now, _)| format!("{what}{now}")), side(|(what, _, then)| format!("{what}{then}")))
+        })
     }
 }
 
@@ -210,6 +244,34 @@ mod tests {
         let text = serde_json::to_string(&info).unwrap();
         assert_eq!(serde_json::from_str::<RunInfo>(&text).unwrap(), info);
         assert!(info.last().and_then(|last| last.machine.as_ref()).is_some_and(|m| !m.processor.is_empty()));
+    }
+
+    #[test]
+    fn what_computes_otherwise_is_told() {
+        let gpu = |name: &str, nvrtc: &str, cublaslt: &str| {
+            let versions = Versions { driver: "13.0".into(), nvrtc: nvrtc.into(), cublaslt: cublaslt.into() };
+            let (processor, isa, device) = (name.into(), "sm_90".into(), "cuda:0".into());
+            Machine { processor, isa, threads: 2, device, precision: "bf16".into(), gpu: Some(versions) }
+        };
+        let told = |now: &Machine, before: &Machine| now.change_since(before);
+        let said = |now: &str, before: &str| Some((now.to_owned(), before.to_owned()));
+        let h100 = gpu("H100", "13.0", "13.0.2");
+        assert_eq!(told(&h100, &Machine { threads: 9, device: "cuda:1".into(), ..h100.clone() }), None);
+        assert_eq!(told(&gpu("H200", "13.0", "13.0.2"), &h100), said("H200", "H100"));
+        assert_eq!(
+            told(&gpu("H100", "13.1", "13.2.0"), &h100),
+            said("NVRTC 13.1, cuBLASLt 13.2.0", "NVRTC 13.0, cuBLASLt 13.0.2")
+        );
+        let of_earlier_version = Machine { gpu: None, ..h100.clone() };
+        assert!(
+            told(&h100, &of_earlier_version).is_some_and(|(_, before)| before == "as an earlier one did")
+        );
+        let cpu = Machine::new("avx2".into(), 2);
+        assert_eq!(told(&cpu, &Machine { processor: "another".into(), ..cpu.clone() }), None);
+        assert_eq!(told(&cpu, &h100), said("avx2", "sm_90"));
+        let written = serde_json::to_string(&h100).unwrap();
+        assert_eq!(serde_json::from_str::<Machine>(&written).unwrap(), h100);
+        assert!(!serde_json::to_string(&cpu).unwrap().contains("gpu"));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub fn settle(settings: &mut config::DeviceSettings, before: Option<&Machine>) -
 
 /// The first GPU if it can be used, else the processor; and what a person is told of it.
 fn automatic() -> (config::Device, Option<String>) {
-    match cuda::usable(0).and_then(|gpu| cuda::libraries().map(|()| gpu)) {
+    match cuda::usable(0).and_then(|gpu| cuda::versions().map(|_| gpu)) {
         Ok(gpu) => {
             let said = format!("computing on {} (on the processor: --device cpu)", gpu.name);
             (config::Device::Cuda(0), Some(said))
@@ -60,11 +60,11 @@ pub fn machine(settings: &config::DeviceSettings) -> Result<Machine, SessionErro
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     if let config::Device::Cuda(ordinal) = settings.device {
         let found = cuda::usable(ordinal).map_err(gpu(ordinal))?;
-        cuda::libraries().map_err(gpu(ordinal))?;
-        let (major, minor) = found.capability;
+        let versions = cuda::versions().map_err(gpu(ordinal))?;
         return Ok(Machine {
+            isa: found.architecture(),
             processor: found.name,
-            isa: format!("sm_{major}{minor}"),
+            gpu: Some(versions),
             threads: settings.threads.unwrap_or_else(cores),
             device: settings.device.to_string(),
             precision: precision(settings).to_string(),

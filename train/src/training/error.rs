@@ -166,6 +166,20 @@ pub enum SessionError {
         /// Why not.
         reason: Unavailable,
     },
+    /// What a run found out by timing means nothing here.
+    #[error(
+        "the run's ways to do matrix products were chosen by timing on {chosen}; here is {here}, to which they mean nothing\n  \
+         help: go on with it where they were chosen; or remove {} to go on with what the library here proposes: results differ \
+         in the last bits from there on (--deterministic begins a run without such a choice)", .file.display()
+    )]
+    OtherProducts {
+        /// Where they are recorded.
+        file: PathBuf,
+        /// GPU and library that they were chosen with.
+        chosen: String,
+        /// GPU and library of this session.
+        here: String,
+    },
     /// The vocabulary and the tokenizer do not belong together.
     #[error(
         "model.vocab_size is {vocab_size}, but the tokenizer has {pieces} pieces: leave vocab_size out, or give at \
@@ -233,7 +247,8 @@ impl Classify for SessionError {
             Self::Train(error) => error.exit_code(),
             Self::Cpu(error) => error.exit_code(),
             Self::Threads(error) => error.exit_code(),
-            Self::Gpu { .. } => ExitCode::Device,
+            Self::Gpu { reason: Unavailable::Memory { .. }, .. } => ExitCode::Memory,
+            Self::Gpu { .. } | Self::OtherProducts { .. } => ExitCode::Device,
             Self::Refused(error) => error.exit_code(),
             Self::Memory { .. } => ExitCode::Memory,
         }

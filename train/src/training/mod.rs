@@ -5,6 +5,7 @@
 
 mod alarm;
 mod best;
+mod choices;
 mod companions;
 mod device;
 mod error;

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::State;
+use kernels::cuda::ProductChoice;
 use serde::Serialize;
 
+use super::choices;
 use super::companions::Companions;
 use super::device::{available_memory, bytes, machine, settle};
 use super::error::{SessionError, TrainError};
@@ -57,6 +59,8 @@ pub struct Session<S, J> {
     chosen: Option<String>,
     /// Whether sums are rounded otherwise than in the session before this one.
     rounds_otherwise: bool,
+    /// How a GPU's ways to do matrix products are chosen.
+    products: ProductChoice,
 }
 
 /// The settings with which the session before this one went to work, if there was one.
@@ -107,6 +111,7 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
             }
             _ => false,
         };
+        let products = choices::of_session(out, has_begun, info.as_ref(), &machine, settings.device())?;
         if let Some(limit) = settings.max_time() {
             stop.limit_time(limit.0);
         }
@@ -115,9 +120,10 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
             let earlier = earlier.and_then(Result::ok);
             job.drop_other_data(&directory.data(), earlier.as_ref(), &settings)?;
             directory.write_config(&resolved.to_toml())?;
+            directory.note_choices(None)?; // those of a start that came to nothing
         }
         stop.watch(directory.path().to_path_buf());
-        Ok(Self { job, resolved, settings, directory, stop, machine, chosen, rounds_otherwise })
+        Ok(Self { job, resolved, settings, directory, stop, machine, chosen, rounds_otherwise, products })
     }
 
     /// The run directory.
@@ -134,11 +140,10 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
         let tensorboard = self.resolved.settings.tensorboard();
         let companions = Arc::new(Companions::new(self.directory.path(), tensorboard, watch.clone()));
         let watch = &Companions::watch(&companions);
-        let other_isa = self.directory.last_isa().filter(|isa| *isa != self.machine.isa).map(str::to_owned);
-        if let Some(before) = other_isa {
+        let change = self.directory.last_machine().and_then(|before| self.machine.change_since(before));
+        if let Some((now, before)) = change {
             watch(TrainEvent::Said(&format!(
-                "note: computing with {} from here on, before it was {before}: results may differ in the last bits",
-                self.machine.isa
+                "note: computing with {now} from here on, before it was {before}: results may differ in the last bits",
             )));
         }
         if let Some(chosen) = &self.chosen {
@@ -184,17 +189,23 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
         let load = {
             let (job, settings, stop, watch) =
                 (self.job.clone(), settings.clone(), self.stop.clone(), watch.clone());
-            let (checkpoints, journal) =
-                (self.directory.checkpoints(settings.keep())?, self.directory.journal()?);
-            move || load(&job, &settings, data, checkpoints, journal, stop, watch)
+            let kept = (self.directory.checkpoints(settings.keep())?, self.directory.journal()?);
+            let products = self.products.clone();
+            move || load(&job, &settings, data, products, kept, stop, watch)
         };
         let (mut trainer, data) = match self.stop.unless_stopped(load)? {
             Ok(loaded) => loaded?,
             Err(reason) => return Ok(stopped(watch, reason, "nothing was changed")),
         };
+        if let (ProductChoice::Timed, Some(gpu)) = (&self.products, trainer.learner.runtime().gpu()) {
+            self.directory.note_choices(Some(&gpu.choices()))?;
+        }
         // Only now: what a session computes on that ends before is nothing that the next has to go on with.
         self.directory.note_machine(self.machine.clone())?;
         self.warn_of_little_room(&trainer, watch)?;
+        if trainer.state.step == 0 {
+            trainer.tell_of_slow_ways(); // once in a run
+        }
         watch(TrainEvent::Begun { task: trainer.objective.name(), steps: trainer.options.steps });
         let finished = trainer.run();
         watch(TrainEvent::Ended);
@@ -291,13 +302,16 @@ fn load<S: RunSettings, J: Job<S>>(
     job: &J,
     settings: &S,
     data: J::Data,
-    checkpoints: Checkpoints,
-    journal: Journal,
+    products: ProductChoice,
+    (checkpoints, journal): (Checkpoints, Journal),
     stop: StopRequests,
     watch: Watch,
 ) -> Result<(Trainer, J::Data), SessionError> {
     let Prepared { mut learner, objective, description } =
         job.prepare(settings, &data, available_memory(settings.device()))?;
+    if let Some(gpu) = learner.runtime().gpu() {
+        gpu.choose_products(products);
+    }
     let options = job.options(settings, &data);
     let is_continued = !checkpoints.steps()?.is_empty();
     introduce(&mut learner, &options, &description, is_continued, settings.keep(), &watch);

@@ -456,6 +456,24 @@ impl Trainer {
         (self.observe)(TrainEvent::Step { step, figures: &figures, pace, remaining });
     }
 
+    /// Tells and notes what the device computes in slower ways than it has for other shapes, as far as that has shown.
+    pub fn tell_of_slow_ways(&mut self) {
+        /// As many examples are enough.
+        const MOST: usize = 3;
+        let remarks = self.learner.runtime().remarks();
+        if remarks.is_empty() {
+            return;
+        }
+        let more = match remarks.len().saturating_sub(MOST) {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        let examples = remarks[..remarks.len().min(MOST)].join("; ");
+        let words = format!("slower than it could be: {examples}{more}");
+        self.record(Event::new("slow").at(self.state.step).with("words", words.as_str()));
+        (self.observe)(TrainEvent::Said(&format!("note: {words}")));
+    }
+
     /// Tells of something that should not be; of an outlier each time, of everything else once.
     fn alarm(&mut self, step: u64, alarm: Alarm) {
         if !alarm.is_told_each_time() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::blas_calls;
 use super::element::{Compute, Element, check_formats};
 use super::epilogue::Epilogue;
-use super::matmul::{Matmul, Matrix, Scale, WORKSPACE_WANTED};
+use super::matmul::{Matmul, Matrix, Scale, Sums, WORKSPACE_WANTED};
 use crate::driver::Driver;
 use crate::driver::border::{HostPointer, Out};
 use crate::driver::error::{Failure, Result};
@@ -88,6 +88,7 @@ impl Driver {
             compute: Compute::new(shape.compute)?,
             epilogue: Epilogue::default(),
             workspace: context.workspace,
+            sums: Sums::Whole,
         };
         let stream = self.stream_of(context.stream, Ok(context.device))?;
         self.submit_to(stream, Operation::Matmul(Arc::new(matmul)))

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use super::algorithm::{Algorithm, HeuristicResult};
 use super::blas_calls;
 use super::cublas::check_device;
 use super::element::check_formats;
 use super::epilogue::Epilogue;
 use super::lt_attributes::{Description, Layout, Preference};
-use super::matmul::{Matmul, Matrix, Scale, WORKSPACE_WANTED};
+use super::matmul::{Matmul, Matrix, Scale, Sums, WORKSPACE_WANTED};
 use super::mode::Mode;
-use crate::compiler::hash;
 use crate::driver::Driver;
 use crate::driver::border::{HostPointer, In, Out};
 use crate::driver::error::{Failure, Result};
@@ -24,137 +24,6 @@ pub struct Context {
 
 /// What the address of a workspace must be a multiple of.
 const WORKSPACE_ALIGNMENT: u64 = 256;
-
-/// `cublasLtMatmulAlgo_t`: 64 bytes that a caller keeps between the search for an algorithm and its use.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Algorithm {
-    mark: u64,
-    /// Bytes of workspace it wants.
-    workspace_bytes: u64,
-    /// What it takes the addresses of A, B, C and D to be multiples of, in bytes.
-    alignments: [u32; 4],
-    /// As above, of the bias and of the auxiliary matrix, as the search saw them.
-    epilogue_alignments: [u32; 2],
-    /// Hashes of what it was found for.
-    found_for: FoundFor,
-}
-
-/// Hashes of a product's description: an algorithm is for that product alone.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-struct FoundFor {
-    /// Epilogue, transposes, compute type.
-    operation: u64,
-    /// Formats.
-    formats: u64,
-    /// Rows, columns, leading dimensions, batches and their strides.
-    layouts: u64,
-}
-
-impl FoundFor {
-    fn new(matmul: &Matmul) -> Self {
-        let Matmul { m, n, k, batches, a, b, c, d, compute, epilogue, .. } = matmul;
-        let matrices = [a, b, c, d];
-        let hash = |text: String| hash(text.as_bytes(), 0);
-        Self {
-            operation: hash(format!("{:?} {} {} {compute:?}", epilogue.kind(), a.transposed, b.transposed)),
-            formats: hash(format!("{:?} {:?}", matrices.map(|matrix| matrix.element), epilogue.formats())),
-            layouts: hash(format!(
-                "{:?} {:?}",
-                [m, n, k, batches],
-                matrices.map(|matrix| (matrix.leading_dimension, matrix.batch_stride))
-            )),
-        }
-    }
-
-    /// What of a product is another than that of the search.
-    fn difference(&self, matmul: &Matmul) -> Option<&'static str> {
-        let now = Self::new(matmul);
-        match () {
-            () if now.operation != self.operation => Some("another epilogue, transpose or compute type"),
-            () if now.formats != self.formats => Some("other formats"),
-            () if now.layouts != self.layouts => Some("other sizes, leading dimensions or batches"),
-            () => None,
-        }
-    }
-}
-
-/// `cublasLtMatmulHeuristicResult_t`
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct HeuristicResult {
-    algorithm: Algorithm,
-    workspace_bytes: u64,
-    state: u32,
-    waves: f32,
-    reserved: [i32; 4],
-}
-
-impl Algorithm {
-    const MARK: u64 = 0x7461_6d6d_756c_4c74;
-    /// Wider than any load a GPU has: what is aligned to it is aligned enough.
-    const WIDEST_ACCESS: u32 = 16;
-
-    /// The algorithm that a preference allows. It takes a workspace wherever one is offered, so that a workspace that
-    /// is missing, too small or in use elsewhere shows.
-    fn new(preference: &Preference, matmul: &Matmul) -> Self {
-        Self {
-            mark: Self::MARK,
-            workspace_bytes: preference.workspace_bytes.min(WORKSPACE_WANTED as u64),
-            alignments: preference.alignments.map(|alignment| alignment.min(Self::WIDEST_ACCESS)),
-            epilogue_alignments: matmul.epilogue.addresses().map(alignment),
-            found_for: FoundFor::new(matmul),
-        }
-    }
-
-    fn check(&self, matmul: &Matmul, addresses: [u64; 4], workspace_bytes: usize) -> Result {
-        if self.mark != Self::MARK {
-            return Err(Failure::invalid("the algorithm does not come from a heuristic search"));
-        }
-        for ((name, address), alignment) in ["A", "B", "C", "D"].iter().zip(addresses).zip(self.alignments) {
-            if !address.is_multiple_of(alignment.max(1).into()) {
-                let reason = format!(
-                    "{name} at {address:#x} is not aligned to {alignment} bytes, which the algorithm was chosen for \
-                     (CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_{name}_BYTES)"
-                );
-                return Err(Failure::invalid(reason));
-            }
-        }
-        if let Some(difference) = self.found_for.difference(matmul) {
-            let reason = format!("the algorithm was found for a product with {difference}: search again");
-            return Err(Failure::invalid(reason));
-        }
-        let epilogue = matmul.epilogue.addresses();
-        for ((name, address), seen) in
-            ["bias", "auxiliary matrix"].iter().zip(epilogue).zip(self.epilogue_alignments)
-        {
-            if alignment(address) < seen {
-                let reason = format!(
-                    "the {name} at {address:#x} is less aligned than it was at the search ({seen} bytes), which the \
-                     algorithm was chosen for"
-                );
-                return Err(Failure::invalid(reason));
-            }
-        }
-        if (workspace_bytes as u64) < self.workspace_bytes {
-            let reason = format!(
-                "a workspace of {workspace_bytes} bytes; the algorithm needs {}",
-                self.workspace_bytes
-            );
-            return Err(Failure::invalid(reason));
-        }
-        Ok(())
-    }
-}
-
-/// What an address is a multiple of, up to the widest access; 0 where there is nothing.
-fn alignment(address: u64) -> u32 {
-    match address {
-        0 => 0,
-        address => (1 << address.trailing_zeros().min(31)).min(Algorithm::WIDEST_ACCESS),
-    }
-}
 
 impl Layout {
     /// Refuses a matrix that is not `rows` × `columns` to the product, or of which there are not as many as of D.
@@ -177,6 +46,19 @@ impl Layout {
         let Self { element, leading_dimension, batch_stride, .. } = *self;
         Matrix { address, element, leading_dimension, batch_stride, transposed }
     }
+}
+
+/// β is not known to a search; 0 is what every product may have.
+const ANY_FACTORS: [Scale; 2] = [Scale::Value(1.0), Scale::Value(0.0)];
+
+/// The version that the library says it is.
+const VERSION: usize = 130_002;
+
+/// The version of the library: 130002 is 13.0.2.
+#[unsafe(no_mangle)]
+#[allow(non_snake_case, reason = "the name is cuBLAS's")]
+pub extern "C" fn cublasLtGetVersion() -> usize {
+    VERSION
 }
 
 /// The layouts of A, B, C and D.
@@ -217,6 +99,7 @@ impl Driver {
             compute: description.compute,
             epilogue: Epilogue::new(&description.epilogue, m, d.batches, d.element)?,
             workspace: None,
+            sums: Sums::Whole,
         })
     }
 }
@@ -233,7 +116,7 @@ blas_calls! {
         driver.blas.lt.remove(handle).map(drop)
     }
 
-    /// Finds algorithms for a product: there is one.
+    /// Finds algorithms for a product.
     fn cublasLtMatmulAlgoGetHeuristic(
         driver,
         handle: Handle<Context>,
@@ -249,20 +132,41 @@ blas_calls! {
             return Err(Failure::invalid(format!("{wanted} results wanted")));
         }
         let preference = *driver.blas.preferences.get(preference)?;
-        // β is not known to the search; 0 is what every product may have.
-        let factors = [Scale::Value(1.0), Scale::Value(0.0)];
-        let matmul = driver.describe(description, [a, b, c, d], [0; 4], factors)?;
+        let matmul = driver.describe(description, [a, b, c, d], [0; 4], ANY_FACTORS)?;
         found.set(0)?;
         Mode::from_environment().check_search(&matmul)?;
-        let algorithm = Algorithm::new(&preference, &matmul);
-        results.set(HeuristicResult {
-            algorithm,
-            workspace_bytes: algorithm.workspace_bytes,
-            state: 0,
-            waves: 1.0,
-            reserved: [0; 4],
-        })?;
-        found.set(1)
+        let mut all: Vec<_> = Algorithm::all(&preference, &matmul).iter().map(Algorithm::result).collect();
+        all.truncate(wanted as usize);
+        results.set_all(&all)?;
+        found.set(all.len() as i32)
+    }
+
+    /// Whether an algorithm can do a product, of other sizes than it was found for: it may be used for it then.
+    fn cublasLtMatmulAlgoCheck(
+        driver,
+        handle: Handle<Context>,
+        description: Handle<Description>,
+        a: Handle<Layout>, b: Handle<Layout>, c: Handle<Layout>, d: Handle<Layout>,
+        algorithm: In<Algorithm>,
+        result: Out<HeuristicResult>,
+    ) {
+        driver.blas.lt.get(handle)?;
+        let algorithm = algorithm.get()?;
+        let matmul = driver.describe(description, [a, b, c, d], [0; 4], ANY_FACTORS)?;
+        Mode::from_environment().check_search(&matmul)?;
+        let checked = algorithm.check(&matmul)?;
+        driver.blas.checked.insert(checked);
+        result.set(algorithm.result())
+    }
+
+    /// An attribute of an algorithm's configuration.
+    fn cublasLtMatmulAlgoConfigGetAttribute(
+        _driver,
+        algorithm: In<Algorithm>,
+        attribute: u32, value: HostPointer, bytes: usize,
+        written: Out<usize>,
+    ) {
+        algorithm.get()?.write_attribute(attribute, value, bytes, &written)
     }
 
     /// D = epilogue(α · op(A) op(B) + β · C)
@@ -289,7 +193,9 @@ blas_calls! {
         let factors = [Scale::new(alpha, device_factors)?, Scale::new(beta, device_factors)?];
         let mut matmul = driver.describe(description, layouts, addresses, factors)?;
         if let Some(algorithm) = algorithm.get_if_given() {
-            algorithm.check(&matmul, addresses, workspace_bytes)?;
+            let was_checked = |checked: &_| driver.blas.checked.contains(checked);
+            algorithm.check_use(&matmul, addresses, workspace_bytes, was_checked)?;
+            matmul.sums = algorithm.sums()?;
         }
         Mode::from_environment().check_product(&matmul)?;
         if workspace_bytes > 0 && !workspace.is_multiple_of(WORKSPACE_ALIGNMENT) {

@@ -48,6 +48,8 @@ pub struct Preference {
     pub workspace_bytes: u64,
     /// What the addresses of A, B, C and D will be multiples of, in bytes.
     pub alignments: [u32; 4],
+    /// In which ways parts of a sum may be added up, a bit each of `cublasLtReductionScheme_t`.
+    pub reduction_schemes: u32,
 }
 
 /// The value of an attribute, as the caller passes it.
@@ -148,8 +150,7 @@ impl Preference {
     fn set(&mut self, attribute: u32, value: &Value) -> Result {
         match attribute {
             1 => self.workspace_bytes = value.u64()?,
-            // Which ways to add up parts of a sum are allowed: there are no parts here.
-            3 => drop(value.u32()?),
+            3 => self.reduction_schemes = value.u32()?,
             5..=8 => self.alignments[attribute as usize - 5] = value.u32()?,
             other => return Err(value.unknown(other)),
         }
@@ -221,10 +222,10 @@ blas_calls! {
         driver.blas.descriptions.get_mut(description)?.set(attribute, &value)
     }
 
-    /// Describes what algorithms are acceptable. As cuBLASLt has it: no workspace, and addresses that are multiples
-    /// of 256 bytes, unless attributes say otherwise.
+    /// Describes what algorithms are acceptable. As cuBLASLt has it: no workspace, addresses that are multiples
+    /// of 256 bytes, and parts of sums added up in any way, unless attributes say otherwise.
     fn cublasLtMatmulPreferenceCreate(driver, preference: Out<Handle<Preference>>) {
-        let new = Preference { workspace_bytes: 0, alignments: [256; 4] };
+        let new = Preference { workspace_bytes: 0, alignments: [256; 4], reduction_schemes: 7 };
         preference.set(driver.blas.preferences.insert(new))
     }
 

@@ -2,12 +2,14 @@
 //! inputs are f32.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::element::{Compute, Element};
 use super::epilogue::{Activation, Auxiliary, Epilogue, Sum, Vector, gelu, gelu_gradient};
+use super::mode::Mode;
 use crate::driver::border::HostPointer;
 use crate::driver::error::{CudaError, Failure, Result};
-use crate::ptx::DeviceMemory;
+use crate::ptx::{DeviceMemory, Seed};
 use crate::tensor_core::{self, COLUMNS, Input, Terms, add_block};
 
 /// Most bytes of a workspace that a product uses.
@@ -44,6 +46,53 @@ pub struct Matmul {
     pub epilogue: Epilogue,
     /// Scratch memory: address and bytes. A real device leaves anything there; here it counts as never written.
     pub workspace: Option<(u64, usize)>,
+    /// How the inner dimension is added up.
+    pub sums: Sums,
+}
+
+/// How the inner dimension is added up: results differ in their last bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sums {
+    /// One sum.
+    Whole,
+    /// Two sums, put side by side in the workspace and then added.
+    InTwo,
+    /// Three, each added to the result when it is there: in any order, that of the seed.
+    AsTheyCome,
+}
+
+impl Sums {
+    /// All, the one that is thought the fastest first.
+    pub const ALL: [Sums; 3] = [Sums::Whole, Sums::InTwo, Sums::AsTheyCome];
+
+    /// Sums that the inner dimension is cut into.
+    pub fn parts(self) -> usize {
+        match self {
+            Sums::Whole => 1,
+            Sums::InTwo => 2,
+            Sums::AsTheyCome => 3,
+        }
+    }
+
+    /// Its `cublasLtReductionScheme_t`: none, in the type of the sums, in place.
+    pub fn scheme(self) -> u32 {
+        match self {
+            Sums::Whole => 0,
+            Sums::InTwo => 2,
+            Sums::AsTheyCome => 1,
+        }
+    }
+
+    /// The parts, in the order in which they are added.
+    fn order(self) -> Vec<usize> {
+        match self {
+            Sums::Whole | Sums::InTwo => (0..self.parts()).collect(),
+            Sums::AsTheyCome => {
+                let order = Seed::new(Seed::from_environment()).order(self.parts() as u64);
+                order.map(|part| part as usize).collect()
+            }
+        }
+    }
 }
 
 /// A matrix in device memory.
@@ -83,6 +132,11 @@ impl Matmul {
         Ok(())
     }
 
+    /// How much longer than here it takes on the device that is emulated.
+    pub fn lag(&self) -> Duration {
+        if self.sums == Sums::Whole { Mode::from_environment().lag_of_first() } else { Duration::ZERO }
+    }
+
     fn run_one(&self, memory: &mut DeviceMemory, batch: usize, alpha: f32, beta: f32) -> Result {
         let Self { m, n, k, .. } = *self;
         // As BLAS has it: where a factor is zero, what it multiplies is not read.
@@ -93,10 +147,7 @@ impl Matmul {
         } else {
             (vec![0.0; m * k], vec![0.0; k * n])
         };
-        let mut result = match self.compute.input(self.a.element) {
-            Some(input) => tensor_product(m, n, k, &a, &b, input),
-            None => product(m, n, k, &a, &b),
-        };
+        let mut result = self.product(&a, &b);
         for (j, column) in result.chunks_mut(m.max(1)).enumerate() {
             column.iter_mut().for_each(|value| *value *= alpha);
             if beta != 0.0 {
@@ -117,6 +168,28 @@ impl Matmul {
             self.d.column(batch, j).store(memory, column).map_err(in_matrix("D"))?;
         }
         Ok(())
+    }
+
+    /// The product of the inputs, part after part of the inner dimension.
+    fn product(&self, a: &[f32], b: &[f32]) -> Vec<f32> {
+        let Self { m, n, k, .. } = *self;
+        let input = self.compute.input(self.a.element);
+        let whole = |k: usize, a: &[f32], b: &[f32]| match input {
+            Some(input) => tensor_product(m, n, k, a, b, input),
+            None => product(m, n, k, a, b),
+        };
+        if self.sums == Sums::Whole {
+            return whole(k, a, b);
+        }
+        let parts = self.sums.parts();
+        let mut result = vec![0.0; m * n];
+        for part in self.sums.order() {
+            let [first, end] = [part, part + 1].map(|part| k * part / parts);
+            let b: Vec<f32> = b.chunks(k.max(1)).flat_map(|column| &column[first..end]).copied().collect();
+            let sums = whole(end - first, &a[first * m..end * m], &b);
+            result.iter_mut().zip(sums).for_each(|(sum, part)| *sum += part);
+        }
+        result
     }
 
     /// An input, not transposed any more: `rows` × `columns`, column-major without gaps.

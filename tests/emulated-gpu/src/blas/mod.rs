@@ -2,6 +2,7 @@
 //!
 //! [`matmul`] does the arithmetic, for both libraries; [`cublas`] and [`lt`] are their calls.
 
+pub mod algorithm;
 pub mod cublas;
 pub mod element;
 pub mod epilogue;
@@ -9,6 +10,8 @@ pub mod lt;
 pub mod lt_attributes;
 pub mod matmul;
 pub mod mode;
+
+use std::collections::HashSet;
 
 use crate::driver::error::{CudaError, Result};
 use crate::driver::handles::Handles;
@@ -26,6 +29,8 @@ pub struct Objects {
     pub descriptions: Handles<lt_attributes::Description>,
     /// What algorithms are acceptable.
     pub preferences: Handles<lt_attributes::Preference>,
+    /// What was asked about algorithms, and answered with yes.
+    pub checked: HashSet<algorithm::Checked>,
 }
 
 impl Default for Objects {
@@ -36,6 +41,7 @@ impl Default for Objects {
             layouts: Handles::new("matrix layout", 0x1A1),
             descriptions: Handles::new("matmul description", 0xDE5),
             preferences: Handles::new("matmul preference", 0x93E),
+            checked: HashSet::new(),
         }
     }
 }

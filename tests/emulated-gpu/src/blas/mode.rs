@@ -3,6 +3,7 @@
 
 use std::env;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use super::element::{Compute, Element};
 use super::epilogue::{Activation, Sum};
@@ -10,7 +11,7 @@ use super::matmul::{Matmul, Scale};
 use crate::driver::error::{CudaError, Failure, Result};
 
 /// What cuBLASLt refuses beyond what is documented, separated by commas: `strict`, `no-epilogues`, `no-auxiliary`,
-/// `no-unaligned`.
+/// `no-unaligned`; and `slow-first`, with which the algorithm that a search names first is the slowest.
 pub const BLAS: &str = "EMULATED_GPU_BLAS";
 
 /// What is refused beyond what is documented.
@@ -24,6 +25,8 @@ pub struct Mode {
     no_auxiliary: bool,
     /// The search finds nothing where columns do not begin at multiples of 16 bytes.
     no_unaligned: bool,
+    /// What a search names first takes longer than anything else.
+    slow_first: bool,
 }
 
 impl Mode {
@@ -34,7 +37,7 @@ impl Mode {
             Mode::parse(&setting).unwrap_or_else(|word| {
                 eprintln!(
                     "emulated GPU: {BLAS}={setting}: `{word}`; expected some of `strict`, `no-epilogues`, `no-auxiliary`, \
-                     `no-unaligned`, separated by commas"
+                     `no-unaligned`, `slow-first`, separated by commas"
                 );
                 std::process::abort()
             })
@@ -50,10 +53,16 @@ impl Mode {
                 "no-epilogues" => mode.no_epilogues = true,
                 "no-auxiliary" => mode.no_auxiliary = true,
                 "no-unaligned" => mode.no_unaligned = true,
+                "slow-first" => mode.slow_first = true,
                 other => return Err(other),
             }
         }
         Ok(mode)
+    }
+
+    /// How much longer than here the algorithm takes that a search names first.
+    pub fn lag_of_first(self) -> Duration {
+        if self.slow_first { Duration::from_secs(1) } else { Duration::ZERO }
     }
 
     /// Refuses a search as a real library may, so that callers' other ways are taken.

@@ -2,6 +2,8 @@
 //! allocations belong to one of them.
 
 use std::env;
+use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use super::Driver;
 use super::border::{Out, driver_calls};
@@ -19,8 +21,10 @@ pub const MAX_BLOCK: [u32; 3] = [1024, 1024, 64];
 pub const MAX_GRID: [u32; 3] = [i32::MAX as u32, 65535, 65535];
 /// Shared memory a kernel may use without asking, in bytes.
 pub const SHARED_MEMORY: u32 = 48 << 10;
-/// The version of CUDA that the driver speaks.
-pub const DRIVER_VERSION: i32 = 13000;
+/// The version of CUDA that the driver speaks, `13.0` by default.
+pub const DRIVER: &str = "EMULATED_GPU_DRIVER";
+/// A path: once something is there, the next kernel finds the device lost.
+pub const LOST: &str = "EMULATED_GPU_LOST_WHEN";
 
 /// How many devices the machine has; 1 by default.
 pub const DEVICES: &str = "EMULATED_GPU_DEVICES";
@@ -88,6 +92,36 @@ impl Limits {
             eprintln!("emulated GPU: {CAPABILITY}={setting}: expected 8.0, 8.6, 8.9, 9.0, 10.0 or 12.0");
             std::process::abort()
         })
+    }
+}
+
+/// The version of CUDA that the driver speaks: 13000 is 13.0. A mistaken setting stops the process.
+pub fn driver_version() -> i32 {
+    static VERSION: LazyLock<i32> = LazyLock::new(|| {
+        let setting = env::var(DRIVER).unwrap_or_default();
+        let text = if setting.is_empty() { "13.0" } else { &setting };
+        let version = text.split_once('.').and_then(|(major, minor)| {
+            Some(
+                1000 * major.parse::<i32>().ok()?
+                    + 10 * minor.parse::<i32>().ok().filter(|minor| *minor < 10)?,
+            )
+        });
+        version.unwrap_or_else(|| {
+            eprintln!("emulated GPU: {DRIVER}={setting}: expected a version, as in 12.4");
+            std::process::abort()
+        })
+    });
+    *VERSION
+}
+
+/// Refuses work on a device that is to be lost by now.
+pub fn check_presence() -> Result {
+    static PATH: LazyLock<Option<PathBuf>> = LazyLock::new(|| env::var_os(LOST).map(PathBuf::from));
+    match &*PATH {
+        Some(path) if path.exists() => {
+            Err(Failure::new(CudaError::LaunchFailed, format!("the device is lost ({LOST})")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -181,7 +215,7 @@ driver_calls! {
 
     /// The version of CUDA.
     fn cuDriverGetVersion(_driver, version: Out<i32>) {
-        version.set(DRIVER_VERSION)
+        version.set(driver_version())
     }
 
     /// How many devices there are.

@@ -61,9 +61,10 @@ impl Driver {
 
     /// The stream got to a recording of the event.
     pub fn reach_event(&mut self, event: Handle<Event>) {
+        let now = Instant::now() + self.lag;
         // The event may have been destroyed since; its streams go on.
         if let Ok(event) = self.events.get_mut(event) {
-            event.reached_at = Some(Instant::now());
+            event.reached_at = Some(now);
         }
     }
 
@@ -104,6 +105,13 @@ impl Driver {
             Some(point) if !self.reached(point) => Err(Failure::new(CudaError::NotReady, "not reached yet")),
             Some(_) => event.reached_at.ok_or_else(|| Failure::new(CudaError::NotReady, "not reached yet")),
         }
+    }
+
+    fn milliseconds(&self, start: Handle<Event>, end: Handle<Event>) -> Result<f32> {
+        let (start, end) = (self.event_time(start)?, self.event_time(end)?);
+        let later = end.checked_duration_since(start);
+        let seconds = later.map_or_else(|| -(start - end).as_secs_f32(), |time| time.as_secs_f32());
+        Ok(seconds * 1e3)
     }
 }
 
@@ -150,14 +158,13 @@ driver_calls! {
         driver.usable().map(drop)
     }
 
-    /// Milliseconds from one event to another.
+    /// Milliseconds from one event to another, by the name that drivers before CUDA 12.8 have.
+    fn cuEventElapsedTime(driver, milliseconds: Out<f32>, start: Handle<Event>, end: Handle<Event>) {
+        milliseconds.set(driver.milliseconds(start, end)?)
+    }
+
+    /// The same by the name of today.
     fn cuEventElapsedTime_v2(driver, milliseconds: Out<f32>, start: Handle<Event>, end: Handle<Event>) {
-        let (start, end) = (driver.event_time(start)?, driver.event_time(end)?);
-        let seconds = if end >= start {
-            (end - start).as_secs_f32()
-        } else {
-            -(start - end).as_secs_f32()
-        };
-        milliseconds.set(seconds * 1e3)
+        milliseconds.set(driver.milliseconds(start, end)?)
     }
 }

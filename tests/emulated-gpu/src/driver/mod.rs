@@ -20,6 +20,7 @@ pub mod stream;
 
 use std::env;
 use std::sync::Arc;
+use std::time::Duration;
 
 use device::{Device, Limits};
 use event::Event;
@@ -73,6 +74,8 @@ pub struct Driver {
     pub graphs: Handles<Graph>,
     /// The graphs ready to launch.
     pub executables: Handles<Executable>,
+    /// How much longer than here its work has taken on the device that is emulated.
+    pub lag: Duration,
     /// What cuBLAS and cuBLASLt hold.
     pub blas: blas::Objects,
     /// What NCCL holds.
@@ -112,6 +115,7 @@ impl Driver {
             functions: Handles::new("function", 0xF0C),
             graphs: Handles::new("graph", 0x6AF),
             executables: Handles::new("executable graph", 0x6AE),
+            lag: Duration::ZERO,
             blas: blas::Objects::default(),
             nccl: nccl::Objects::default(),
         }

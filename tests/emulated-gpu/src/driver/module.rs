@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use super::border::{HostPointer, Out, Text, driver_calls};
-use super::device::{DRIVER_VERSION, Limits, SHARED_MEMORY};
+use super::device::{Limits, SHARED_MEMORY, driver_version};
 use super::error::{CudaError, Failure, Result};
 use super::handles::Handle;
 use super::occupancy;
@@ -104,7 +104,7 @@ impl Locked {
 /// Refuses PTX that a driver of this version or a device of this capability would refuse.
 fn check_header(ptx: &str, limits: &Limits) -> Result {
     let directive = |name: &str| ptx.lines().find_map(|line| line.trim().strip_prefix(name)).map(str::trim);
-    let (major, minor) = (DRIVER_VERSION / 1000, DRIVER_VERSION / 10 % 100);
+    let (major, minor) = (driver_version() / 1000, driver_version() / 10 % 100);
     // PTX 9.0 came with CUDA 13.0, and the two have been counted up together since.
     let newest = (major - 4, minor);
     let version = directive(".version").and_then(|version| {

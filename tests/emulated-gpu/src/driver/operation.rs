@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Driver;
 use super::border::{HostPointer, in_host_function};
+use super::device::check_presence;
 use super::error::{Failure, Result};
 use super::event::Event;
 use super::graph::{Node, Nodes, order};
@@ -126,8 +127,14 @@ impl Driver {
             Operation::Copy { to, from, bytes } => self.copy(device, to, from, *bytes)?,
             Operation::Fill { address, pattern, count } => memory.fill(*address, pattern, *count)?,
             Operation::Free { address } => memory.free(*address)?,
-            Operation::Launch(launch) => launch.run(memory)?,
-            Operation::Matmul(matmul) => matmul.run(memory)?,
+            Operation::Launch(launch) => {
+                check_presence()?;
+                launch.run(memory)?;
+            }
+            Operation::Matmul(matmul) => {
+                matmul.run(memory)?;
+                self.lag += matmul.lag();
+            }
             Operation::HostFunction { function, data } => in_host_function(|| function(*data)),
             Operation::Record(event) => self.reach_event(*event),
             Operation::Wait(point) => {

@@ -30,6 +30,6 @@ pub use instructions::approximate::{APPROXIMATIONS, Approximations};
 pub use memory::device::{DeviceMemory, MemoryError};
 pub use module::{Global, Kernel, Module, ParameterLayout};
 pub use run::{
-    Class, Counters, GlobalTraffic, Launch, MOST_SHARED, Request, SEED, SharedTraffic, Statistics, run,
+    Class, Counters, GlobalTraffic, Launch, MOST_SHARED, Request, SEED, Seed, SharedTraffic, Statistics, run,
 };
 pub use syntax::{Location, Origin, Position, Space};

@@ -53,6 +53,48 @@ impl Product {
         }
     }
 
+    /// At most `most` algorithms that add parts of sums up in one of the ways `schemes`.
+    pub fn find_all(&self, schemes: u32, most: usize) -> Vec<sys::cublasLtMatmulHeuristicResult_t> {
+        let mask = sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK;
+        let [a, b, c, d] = self.layouts;
+        let mut found = Vec::with_capacity(most);
+        let mut count = 0;
+        // SAFETY: all handles are alive, the value has 4 bytes, and there is room for as many results as are asked for.
+        unsafe {
+            let value = ptr::from_ref(&schemes).cast();
+            result::set_matmul_pref_attribute(self.preference, mask, value, 4).unwrap();
+            let (results, most) = (found.as_mut_ptr(), most as i32);
+            let (handle, description) = (self.handle, self.description);
+            sys::cublasLtMatmulAlgoGetHeuristic(
+                handle,
+                description,
+                a,
+                b,
+                c,
+                d,
+                self.preference,
+                most,
+                results,
+                &mut count,
+            )
+            .result()
+            .unwrap();
+            found.set_len(count as usize);
+        }
+        found
+    }
+
+    /// Whether an algorithm that was found for another product does this one.
+    pub fn check(&self, algorithm: &sys::cublasLtMatmulAlgo_t) -> Result<(), CublasError> {
+        let [a, b, c, d] = self.layouts;
+        let mut answer = std::mem::MaybeUninit::uninit();
+        // SAFETY: all handles are alive, and there is room for the answer.
+        unsafe {
+            let (handle, description, answer) = (self.handle, self.description, answer.as_mut_ptr());
+            sys::cublasLtMatmulAlgoCheck(handle, description, a, b, c, d, algorithm, answer).result()
+        }
+    }
+
     /// Does the product: α, β, and the addresses of A, B, C and D, which must be those of memory as described.
     pub fn run(
         &self,

@@ -235,6 +235,8 @@ pub struct DeviceSettings {
     pub isa: Option<String>,
     /// What numbers are computed in.
     pub precision: Precision,
+    /// Whether nothing that a result depends on is found out by timing.
+    pub deterministic: bool,
 }
 
 impl DeviceSettings {
@@ -250,12 +252,22 @@ impl DeviceSettings {
             "device.precision",
             "f32, bf16 or auto (f32 on a processor, bf16 on a GPU); weights and moments are always f32",
         ),
+        (
+            "device.deterministic",
+            "on a GPU, take the ways to multiply matrices that the library proposes, so that two runs on GPUs of one kind give the same; else the fastest are found by timing at the start of a run, and kept",
+        ),
     ];
 }
 
 impl Default for DeviceSettings {
     fn default() -> Self {
-        DeviceSettings { device: Device::Auto, threads: None, isa: None, precision: Precision::Auto }
+        DeviceSettings {
+            device: Device::Auto,
+            threads: None,
+            isa: None,
+            precision: Precision::Auto,
+            deterministic: false,
+        }
     }
 }
 

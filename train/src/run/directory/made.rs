@@ -53,7 +53,7 @@ impl RunDirectory {
 
 /// Whether a file is one that a run has before its first step.
 fn is_of_start(name: &OsStr) -> bool {
-    [INFO, CONFIG, LOG, JOURNAL, lock::NAME, REPORT].iter().any(|&of_start| name == of_start)
+    [INFO, CONFIG, PRODUCTS, LOG, JOURNAL, lock::NAME, REPORT].iter().any(|&of_start| name == of_start)
         || files::is_beside(name)
 }
 

@@ -83,7 +83,7 @@ fn a_run_whose_info_rotted_is_still_ours() {
     drop(run);
     fs::write(folder.path().join("run.json"), "{").unwrap();
     let error = RunDirectory::open(folder.path(), &command()).unwrap_err();
-    assert!(matches!(error, DirectoryError::RunInfo { .. }), "{error}");
+    assert!(matches!(error, DirectoryError::Damaged { .. }), "{error}");
     fs::remove_file(folder.path().join("run.json")).unwrap(); // as the message advises
     RunDirectory::open(folder.path(), &command()).unwrap();
 }

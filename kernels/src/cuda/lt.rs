@@ -1,0 +1,289 @@
+//! cuBLASLt, whose matrices have columns one after the other: to it, a matrix of ours is its transpose.
+
+use std::ffi::c_void;
+
+use cudarc::cublaslt::{result, sys};
+use cudarc::driver::CudaStream;
+use result::CublasError;
+use sys::cublasLtMatmulAlgoConfigAttributes_t as Configured;
+use sys::cublasLtMatmulDescAttributes_t as Attribute;
+use sys::cublasLtMatmulHeuristicResult_t as Found;
+use sys::cublasLtMatmulPreferenceAttributes_t as Preference;
+use sys::cublasLtReductionScheme_t as Scheme;
+use sys::cublasStatus_t as Status;
+
+use super::memory::{Address, Buffer};
+use super::products::{Epilogue, Factor, Number, Product};
+use crate::Store;
+
+/// Bytes of work space for a product: what NVIDIA advises for GPUs since Hopper.
+pub(super) const WORKSPACE: usize = 32 << 20;
+/// The most algorithms that are asked for at once.
+const MOST_CANDIDATES: usize = 16;
+
+/// How a product is done. The library's: it means the same to the same version on the same GPU, and nothing to any other.
+pub(super) type Algorithm = sys::cublasLtMatmulAlgo_t;
+
+/// The library, and the work space of its products.
+pub(super) struct CublasLt {
+    handle: sys::cublasLtHandle_t,
+    workspace: Buffer,
+}
+
+// SAFETY: the library's handle may be used by any thread.
+unsafe impl Send for CublasLt {}
+// SAFETY: as above.
+unsafe impl Sync for CublasLt {}
+
+impl CublasLt {
+    /// # Errors
+    /// What the library said.
+    pub fn new(workspace: Buffer) -> Result<Self, CublasError> {
+        Ok(Self { handle: result::create_handle()?, workspace })
+    }
+
+    /// The algorithms for a product that add up in a fixed order, in the order in which the library thinks them fast; none where it
+    /// refuses. Addresses are multiples of `alignments`: of the factors as the library has them, and of the result.
+    pub fn candidates(&self, problem: &Problem, alignments: [u32; 3]) -> Result<Vec<Algorithm>, CublasError> {
+        let wish = Wish::new()?;
+        wish.set(Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &(WORKSPACE as u64))?;
+        // Parts of a sum go to the work space in f32 and are added up in a fixed order.
+        let scheme = Scheme::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
+        wish.set(Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &scheme)?;
+        let [a, b, d] = alignments;
+        wish.set(Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &a)?;
+        wish.set(Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &b)?;
+        wish.set(Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &d)?;
+        wish.set(Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &d)?;
+        let [a, b, d] = problem.layouts();
+        let mut found = Vec::<Found>::with_capacity(MOST_CANDIDATES);
+        let mut count = 0;
+        // SAFETY: all handles are alive, and there is room for as many results as are asked for.
+        let searched = unsafe {
+            let (most, results) = (MOST_CANDIDATES as i32, found.as_mut_ptr());
+            let description = problem.description.0;
+            sys::cublasLtMatmulAlgoGetHeuristic(
+                self.handle,
+                description,
+                a,
+                b,
+                d,
+                d,
+                wish.0,
+                most,
+                results,
+                &mut count,
+            )
+            .result()
+        };
+        if refused(&searched) {
+            return Ok(Vec::new());
+        }
+        searched?;
+        // SAFETY: so many were written.
+        unsafe { found.set_len(count as usize) };
+        let sound = found.into_iter().filter(|found| found.state == Status::CUBLAS_STATUS_SUCCESS);
+        Ok(sound.map(|found| found.algo).filter(adds_in_order).collect())
+    }
+
+    /// Whether the library does a product with an algorithm that was found earlier, for it or for one of other sizes.
+    pub fn accepts(&self, problem: &Problem, algorithm: &Algorithm) -> Result<bool, CublasError> {
+        let [a, b, d] = problem.layouts();
+        let mut answer = std::mem::MaybeUninit::<Found>::uninit();
+        // SAFETY: all handles are alive, and there is room for the answer.
+        let checked = unsafe {
+            let (description, answer) = (problem.description.0, answer.as_mut_ptr());
+            sys::cublasLtMatmulAlgoCheck(self.handle, description, a, b, d, d, algorithm, answer)
+        };
+        match checked {
+            Status::CUBLAS_STATUS_NOT_SUPPORTED
+            | Status::CUBLAS_STATUS_INVALID_VALUE
+            | Status::CUBLAS_STATUS_ARCH_MISMATCH => Ok(false),
+            // SAFETY: it was written.
+            checked => checked.result().map(|()| unsafe { answer.assume_init() }.workspaceSize <= WORKSPACE),
+        }
+    }
+
+    /// Does a product with an algorithm that was found for `problem`, what describes it; whether the library did.
+    pub fn multiply(
+        &self,
+        product: &Product,
+        problem: &Problem,
+        algorithm: &Algorithm,
+        stream: &CudaStream,
+    ) -> Result<bool, CublasError> {
+        problem.description.point_to(product.epilogue)?;
+        let (alpha, beta) = (1_f32, if product.store == Store::Add { 1_f32 } else { 0.0 });
+        let [a, b, d] = problem.layouts();
+        // SAFETY: the description fits the operands, by `Problem::new`; they are borrowed by the caller, and work that frees
+        // them comes later in the same stream.
+        let done = unsafe {
+            result::matmul(
+                self.handle,
+                problem.description.0,
+                (&raw const alpha).cast(),
+                (&raw const beta).cast(),
+                product.right.address as *const c_void,
+                a,
+                product.left.address as *const c_void,
+                b,
+                product.result as *const c_void,
+                d,
+                product.result as *mut c_void,
+                d,
+                algorithm,
+                self.workspace.address(0, WORKSPACE) as *mut c_void,
+                WORKSPACE,
+                stream.cu_stream().cast(),
+            )
+        };
+        // What is named in a search need not be there.
+        if refused(&done) { Ok(false) } else { done.map(|()| true) }
+    }
+}
+
+impl Drop for CublasLt {
+    fn drop(&mut self) {
+        // SAFETY: created, and destroyed once.
+        let _ = unsafe { result::destroy_handle(self.handle) };
+    }
+}
+
+/// Whether the library says that it cannot, rather than that something is broken or asked for wrongly.
+fn refused<T>(result: &Result<T, CublasError>) -> bool {
+    result.as_ref().err().is_some_and(|error| error.0 == Status::CUBLAS_STATUS_NOT_SUPPORTED)
+}
+
+/// Whether an algorithm gives the same bits each time: a whole sum, or parts that wait in the work space until they are added. Added
+/// where the result is to be, parts come in any order. What does not say is none.
+fn adds_in_order(algorithm: &Algorithm) -> bool {
+    let mut scheme = 0_u32;
+    let mut written = 0;
+    // SAFETY: the algorithm is one that a search wrote; the value has the size given.
+    let asked = unsafe {
+        sys::cublasLtMatmulAlgoConfigGetAttribute(
+            algorithm,
+            Configured::CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME,
+            (&raw mut scheme).cast(),
+            size_of::<u32>(),
+            &mut written,
+        )
+    };
+    let fixed = [Scheme::CUBLASLT_REDUCTION_SCHEME_NONE, Scheme::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE];
+    asked == Status::CUBLAS_STATUS_SUCCESS && fixed.iter().any(|&fixed| scheme == fixed as u32)
+}
+
+/// A product as the library has it described.
+pub(super) struct Problem {
+    description: Description,
+    /// Of A, B and D: the right factor, the left, the result.
+    layouts: [Layout; 3],
+}
+
+// SAFETY: descriptions of the library are memory that any thread may read; `Products` has them behind a lock.
+unsafe impl Send for Problem {}
+
+impl Problem {
+    pub fn new(product: &Product) -> Result<Self, CublasError> {
+        let &Product { rows, columns, depth, factors, number, .. } = product;
+        let description = Description::new()?;
+        description.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &u32::from(product.right.transposed))?;
+        description.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &u32::from(product.left.transposed))?;
+        description.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &(product.epilogue.kind() as u32))?;
+        description.point_to(product.epilogue)?;
+        if let Epilogue::BiasGelu { sum: Some(_), .. } = product.epilogue {
+            description.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &(columns as i64))?;
+        }
+        let stored = |factor: &Factor, rows, columns| {
+            if factor.transposed { [columns, rows] } else { [rows, columns] }
+        };
+        let layouts = [
+            Layout::new(factors, stored(&product.right, depth, columns))?,
+            Layout::new(factors, stored(&product.left, rows, depth))?,
+            Layout::new(number, [rows, columns])?,
+        ];
+        Ok(Self { description, layouts })
+    }
+
+    fn layouts(&self) -> [sys::cublasLtMatrixLayout_t; 3] {
+        self.layouts.each_ref().map(|layout| layout.0)
+    }
+}
+
+/// The operation of a product.
+struct Description(sys::cublasLtMatmulDesc_t);
+
+impl Description {
+    fn new() -> Result<Self, CublasError> {
+        let compute = sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
+        result::create_matmul_desc(compute, sys::cudaDataType_t::CUDA_R_32F).map(Self)
+    }
+
+    fn set<T>(&self, attribute: Attribute, value: &T) -> Result<(), CublasError> {
+        // SAFETY: the description is alive, and the value has its own size.
+        unsafe {
+            result::set_matmul_desc_attribute(self.0, attribute, (&raw const *value).cast(), size_of::<T>())
+        }
+    }
+
+    fn point_to(&self, epilogue: Epilogue) -> Result<(), CublasError> {
+        let [bias, sum]: [Address; 2] = epilogue.addresses();
+        if bias != 0 {
+            self.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;
+        }
+        if sum != 0 {
+            self.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &sum)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Description {
+    fn drop(&mut self) {
+        // SAFETY: created, and destroyed once.
+        let _ = unsafe { result::destroy_matmul_desc(self.0) };
+    }
+}
+
+/// A matrix of ours, as the library sees it.
+struct Layout(sys::cublasLtMatrixLayout_t);
+
+impl Layout {
+    fn new(number: Number, [rows, columns]: [usize; 2]) -> Result<Self, CublasError> {
+        let number = match number {
+            Number::F32 => sys::cudaDataType_t::CUDA_R_32F,
+            Number::Bf16 => sys::cudaDataType_t::CUDA_R_16BF,
+        };
+        result::create_matrix_layout(number, columns as u64, rows as u64, columns as i64).map(Self)
+    }
+}
+
+impl Drop for Layout {
+    fn drop(&mut self) {
+        // SAFETY: created, and destroyed once.
+        let _ = unsafe { result::destroy_matrix_layout(self.0) };
+    }
+}
+
+/// What is asked of an algorithm.
+struct Wish(sys::cublasLtMatmulPreference_t);
+
+impl Wish {
+    fn new() -> Result<Self, CublasError> {
+        result::create_matmul_pref().map(Self)
+    }
+
+    fn set<T>(&self, attribute: Preference, value: &T) -> Result<(), CublasError> {
+        // SAFETY: the preference is alive, and the value has its own size.
+        unsafe {
+            result::set_matmul_pref_attribute(self.0, attribute, (&raw const *value).cast(), size_of::<T>())
+        }
+    }
+}
+
+impl Drop for Wish {
+    fn drop(&mut self) {
+        // SAFETY: created, and destroyed once.
+        let _ = unsafe { result::destroy_matmul_pref(self.0) };
+    }
+}
