@@ -24,11 +24,13 @@ pub enum TrainError {
     /// There is no thread that makes batches.
     #[error(transparent)]
     Threads(#[from] ThreadsError),
-    /// A batch does not fit the plan, or the device failed.
+    /// A batch does not fit the plan.
     #[error(transparent)]
-    Run(#[from] RunError),
+    Run(RunError),
     /// The device failed.
-    #[error("{0}; what was computed since the last checkpoint is lost")]
+    #[error(
+        "{0}; what was computed since the last checkpoint is lost, the same command goes on from there{help}", help = advice(.0)
+    )]
     Device(#[from] DeviceError),
     /// A checkpoint could not be saved or loaded.
     #[error(transparent)]
@@ -80,11 +82,20 @@ pub enum TrainError {
     },
 }
 
+impl From<RunError> for TrainError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Device(error) => Self::Device(error),
+            error => Self::Run(error),
+        }
+    }
+}
+
 impl Classify for TrainError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Threads(error) => error.exit_code(),
-            Self::Run(RunError::Device(error)) | Self::Device(error) => error.exit_code(),
+            Self::Device(error) => error.exit_code(),
             Self::Run(_) => ExitCode::Internal,
             Self::Checkpoint(error) => error.exit_code(),
             Self::OtherModel { .. } => ExitCode::Checkpoint,
