@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{CONFIG, FOLDERS, INFO, JOURNAL, LOG, REPORT, RunDirectory, has_begun, lock};
+use super::{CONFIG, FOLDERS, INFO, JOURNAL, LOG, PRODUCTS, REPORT, RunDirectory, has_begun, lock};
 use crate::files;
 
 /// What there was not before a session opened a run.
