@@ -362,6 +362,7 @@ fn problem(error: &ureq::Error) -> String {
     match error {
         ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) => "its address is odd".into(),
         ureq::Error::HostNotFound => "there is no server of this name, or no network".into(),
+        ureq::Error::Io(error) => error.to_string(), // without "io: " before it
         error => error.to_string(),
     }
 }
