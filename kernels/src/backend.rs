@@ -51,6 +51,10 @@ pub trait Backend: Send + Sync {
     type Memory: Memory;
     /// A list of kernel calls that can be made again as one.
     type Recording: Send + Sync;
+    /// Memory of the host that the device copies from by itself, while the host goes on.
+    type Outgoing: Send + Sync;
+    /// Memory of the host that the device copies to by itself, while the host goes on.
+    type Incoming: Send + Sync;
     /// Whether it is worth recording what is called again and again.
     const RECORDS: bool = false;
 
@@ -65,6 +69,49 @@ pub trait Backend: Send + Sync {
 
     /// Copies bytes from a buffer, from byte `at` on, when all kernels before have run.
     fn download(&self, from: &<Self::Memory as Memory>::Buffer, at: usize, to: &mut [u8]);
+
+    /// Memory for `bytes` bytes that are sent again and again, and what the device needs to take them.
+    ///
+    /// # Errors
+    /// If there is not so much memory.
+    fn outgoing(&self, bytes: usize) -> Result<Self::Outgoing, DeviceError>;
+
+    /// Where the bytes are written that are to be sent. Waits for what was sent before to be on the device; of two that are used
+    /// in turn, the one that comes next mostly is there.
+    fn to_send<'a>(&self, outgoing: &'a mut Self::Outgoing) -> &'a mut [u8];
+
+    /// What was written there.
+    fn sent<'a>(&self, outgoing: &'a Self::Outgoing) -> &'a [u8];
+
+    /// Copies the first `bytes` bytes to the start of a buffer, behind all that was asked for before, and does not wait.
+    fn send(&self, outgoing: &mut Self::Outgoing, bytes: usize, to: &mut <Self::Memory as Memory>::Buffer);
+
+    /// Memory for `bytes` bytes that are fetched.
+    ///
+    /// # Errors
+    /// If there is not so much memory.
+    fn incoming(&self, bytes: usize) -> Result<Self::Incoming, DeviceError>;
+
+    /// Copies `bytes` bytes of a buffer, from byte `at` on, behind all that was asked for before, and does not wait.
+    fn fetch(
+        &self,
+        from: &<Self::Memory as Memory>::Buffer,
+        at: usize,
+        bytes: usize,
+        incoming: &mut Self::Incoming,
+    );
+
+    /// What was fetched last, once it is there.
+    fn fetched<'a>(&self, incoming: &'a Self::Incoming) -> &'a [u8];
+
+    /// Sees to it that kernels have `bytes` bytes of work space, and get no more from then on. What was recorded before is not to be
+    /// repeated.
+    ///
+    /// # Errors
+    /// If there is not so much memory.
+    fn reserve(&self, _bytes: usize) -> Result<(), DeviceError> {
+        Ok(())
+    }
 
     /// Makes a buffer all zeros.
     fn clear(&self, buffer: &mut <Self::Memory as Memory>::Buffer);
@@ -107,6 +154,8 @@ macro_rules! host_memory {
     () => {
         type Memory = Host;
         type Recording = Infallible;
+        type Outgoing = Buffer<u8>;
+        type Incoming = Buffer<u8>;
 
         fn record(&self, _: impl FnOnce()) -> Option<Infallible> {
             None
@@ -123,6 +172,27 @@ macro_rules! host_memory {
         }
         fn download(&self, from: &Buffer<u8>, at: usize, to: &mut [u8]) {
             to.copy_from_slice(&from[at..at + to.len()]);
+        }
+        fn outgoing(&self, bytes: usize) -> Result<Buffer<u8>, DeviceError> {
+            Buffer::new(bytes)
+        }
+        fn to_send<'a>(&self, outgoing: &'a mut Buffer<u8>) -> &'a mut [u8] {
+            outgoing
+        }
+        fn sent<'a>(&self, outgoing: &'a Buffer<u8>) -> &'a [u8] {
+            outgoing
+        }
+        fn send(&self, outgoing: &mut Buffer<u8>, bytes: usize, to: &mut Buffer<u8>) {
+            to[..bytes].copy_from_slice(&outgoing[..bytes]);
+        }
+        fn incoming(&self, bytes: usize) -> Result<Buffer<u8>, DeviceError> {
+            Buffer::new(bytes)
+        }
+        fn fetch(&self, from: &Buffer<u8>, at: usize, bytes: usize, incoming: &mut Buffer<u8>) {
+            incoming[..bytes].copy_from_slice(&from[at..at + bytes]);
+        }
+        fn fetched<'a>(&self, incoming: &'a Buffer<u8>) -> &'a [u8] {
+            incoming
         }
         fn clear(&self, buffer: &mut Buffer<u8>) {
             buffer.fill(0);

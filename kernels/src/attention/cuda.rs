@@ -77,7 +77,7 @@ pub fn backward<P: CudaPrecision>(cuda: &Cuda, attention: &Attention, operands: 
     }
 }
 
-/// Bytes of work space that [`backward`] wants: two numbers for each row of each head, and the gradients of q in f32.
+/// Bytes of work space that backward wants on a GPU: two numbers for each row of each head, and the gradients of q in f32.
 pub fn scratch_bytes(attention: &Attention, rows: usize) -> usize {
     8 * rows * attention.heads + 4 * rows * attention.width()
 }

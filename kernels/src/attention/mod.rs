@@ -18,6 +18,8 @@ pub(crate) mod cpu;
 pub(crate) mod cuda;
 pub(crate) mod reference;
 
+pub use cuda::scratch_bytes;
+
 /// Shape of an attention.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attention {

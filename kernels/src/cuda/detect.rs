@@ -27,6 +27,7 @@ const CALLS: &[&str] = &[
     "cuEventCreate",
     "cuEventDestroy_v2",
     EVENT_TIME,
+    "cuEventQuery",
     "cuEventRecord",
     "cuEventSynchronize",
     "cuFuncSetAttribute",
@@ -55,6 +56,7 @@ const CALLS: &[&str] = &[
     "cuStreamDestroy_v2",
     "cuStreamEndCapture",
     "cuStreamSynchronize",
+    "cuStreamWaitEvent",
 ];
 
 /// Why there is no GPU to compute on.

@@ -17,7 +17,7 @@ use super::products::{Epilogue, Factor, Number, Product};
 use crate::Store;
 
 /// Bytes of work space for a product: what NVIDIA advises for GPUs since Hopper.
-pub(super) const WORKSPACE: usize = 32 << 20;
+pub const WORKSPACE: usize = 32 << 20;
 /// The most algorithms that are asked for at once.
 const MOST_CANDIDATES: usize = 16;
 

@@ -1,10 +1,11 @@
-//! The GPU as a device: one stream, on which everything runs in the order in which it is asked for.
+//! The GPU as a device: one stream, on which everything runs in the order in which it is asked for, and one that brings inputs.
 //!
 //! * `detect`: which GPUs there are, or why none; `check`: whether one computes. `memory`: buffers and the addresses of operands.
 //! * `compile`, `cache`: kernels from their source (`<operation>/<operation>.cu`, after `prelude.cuh`), for the GPU at hand.
 //! * `launch`: calling them. `record`: a list of calls made once, then repeated.
 //! * `products`: matrix products by cuBLASLt (`lt`), and which of its ways they are done in (`choices`, timed by `stopwatch`).
 //! * `peak`: what the GPU can do at most.
+//! * `transfer`: copies that the host does not wait for, on a stream beside it. `work_space`: what kernels need for themselves.
 //!
 //! Calls return before the GPU has done what they ask for, and return nothing: the first failure is kept, everything asked
 //! for after it is left undone, and [`Backend::status`] reports it. How a kernel is cut into blocks depends on shapes
@@ -25,6 +26,8 @@ mod stopwatch;
 pub(crate) mod sums;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
+mod transfer;
+mod work_space;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,10 +40,14 @@ pub use detect::{Found, Library, Unavailable, Versions, devices, driver_version,
 pub(crate) use launch::{Argument, AsArgument, Blocks, Program, arguments, vector};
 pub use memory::{Address, Buffer, Global, Randomness, Slice, SliceMut};
 
+pub use lt::WORKSPACE as PRODUCTS_WORKSPACE;
 pub use products::Number;
 use products::Products;
 pub(crate) use products::{Epilogue, Factor, Product};
 pub use record::Recording;
+pub use transfer::{Incoming, Outgoing};
+pub(crate) use work_space::Scratch;
+use work_space::WorkSpace;
 
 use crate::backend::Backend;
 use crate::memory::{DeviceError, Memory};
@@ -82,20 +89,16 @@ pub struct Cuda {
     versions: Versions,
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
+    /// Where copies to the GPU are made while kernels run.
+    copies: Arc<CudaStream>,
     /// Bytes of shared memory that a block may have.
     shared_memory: usize,
     kernels: Mutex<launch::Kernels>,
-    scratch: Mutex<Vec<Buffer>>,
+    work_space: Mutex<WorkSpace>,
     products: Products,
     failure: Mutex<Option<DeviceError>>,
     /// Whether recording was tried and is not possible.
     records_nothing: AtomicBool,
-}
-
-/// Work space of the kernels of one call: what lies there is gone with the next call that asks for some.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Scratch {
-    address: Address,
 }
 
 impl std::fmt::Debug for Cuda {
@@ -115,9 +118,10 @@ impl Cuda {
         let versions = versions()?;
         let failed = |error: result::DriverError| Unavailable::Start { error: error.to_string() };
         let context = CudaContext::new(ordinal).map_err(failed)?;
-        // SAFETY: there is one stream, and cudarc's own kinds of memory are not used.
+        // SAFETY: cudarc's own kinds of memory are not used, and streams wait for each other's events.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(failed)?;
+        let copies = context.new_stream().map_err(failed)?;
         let optional = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
         let shared_memory = context.attribute(optional).map_err(failed)? as usize;
         // SAFETY: so many bytes are allocated, by the context that was just made current.
@@ -139,10 +143,11 @@ impl Cuda {
             versions,
             context,
             stream,
+            copies,
             shared_memory,
             products,
             kernels: Mutex::default(),
-            scratch: Mutex::default(),
+            work_space: Mutex::default(),
             failure: Mutex::default(),
             records_nothing: AtomicBool::new(false),
         })
@@ -178,34 +183,23 @@ impl Cuda {
         self.shared_memory
     }
 
-    /// Work space for one call. It is never given back while the device lives, so that recorded calls may use it.
-    pub(crate) fn scratch(&self, bytes: usize) -> Scratch {
-        /// So that growing step by step does not leave much behind.
-        const LEAST: usize = 1 << 20;
-        let mut spaces = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        if spaces.last().is_none_or(|space| Global::bytes(space) < bytes) {
-            match self.allocate(bytes.next_power_of_two().max(LEAST)) {
-                Ok(space) => spaces.push(space),
-                Err(error) => self.fail(error),
-            }
-        }
-        Scratch { address: spaces.last().map_or(0, |space| space.address(0, 0)) }
-    }
-
     /// Does something, unless something has failed before; keeps what fails.
     fn attempt<T>(&self, work: impl FnOnce() -> Result<T, DeviceError>) -> Option<T> {
         if self.status().is_err() {
             return None;
         }
-        let bound =
-            self.context.bind_to_thread().map_err(|error| self.driver_failed("cuCtxSetCurrent", error));
-        match bound.and_then(|()| work()) {
+        match self.bind().and_then(|()| work()) {
             Ok(result) => Some(result),
             Err(error) => {
                 self.fail(error);
                 None
             }
         }
+    }
+
+    /// Makes the context that of this thread.
+    fn bind(&self) -> Result<(), DeviceError> {
+        self.context.bind_to_thread().map_err(|error| self.driver_failed("cuCtxSetCurrent", error))
     }
 
     fn fail(&self, error: DeviceError) {
@@ -240,6 +234,8 @@ impl Drop for Cuda {
 impl Backend for Cuda {
     type Memory = Global;
     type Recording = Recording;
+    type Outgoing = Outgoing;
+    type Incoming = Incoming;
     const RECORDS: bool = true;
 
     fn allocate(&self, bytes: usize) -> Result<Buffer, DeviceError> {
@@ -247,7 +243,7 @@ impl Backend for Cuda {
         if bytes == 0 {
             return Ok(Buffer::default());
         }
-        self.context.bind_to_thread().map_err(|error| self.driver_failed("cuCtxSetCurrent", error))?;
+        self.bind()?;
         // SAFETY: what is allocated is written before it is read, in the order of the stream.
         let address = unsafe { result::malloc_sync(bytes) }.map_err(|error| match error.0 {
             sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
@@ -286,6 +282,38 @@ impl Backend for Cuda {
                 .map_err(|error| self.driver_failed("a copy from the GPU", error))?;
             self.wait()
         });
+    }
+
+    fn outgoing(&self, bytes: usize) -> Result<Outgoing, DeviceError> {
+        self.new_outgoing(bytes)
+    }
+
+    fn to_send<'a>(&self, outgoing: &'a mut Outgoing) -> &'a mut [u8] {
+        self.bytes_to_send(outgoing)
+    }
+
+    fn sent<'a>(&self, outgoing: &'a Outgoing) -> &'a [u8] {
+        outgoing.bytes()
+    }
+
+    fn send(&self, outgoing: &mut Outgoing, bytes: usize, to: &mut Buffer) {
+        self.send_bytes(outgoing, bytes, to);
+    }
+
+    fn incoming(&self, bytes: usize) -> Result<Incoming, DeviceError> {
+        self.new_incoming(bytes)
+    }
+
+    fn fetch(&self, from: &Buffer, at: usize, bytes: usize, incoming: &mut Incoming) {
+        self.fetch_bytes(from, at, bytes, incoming);
+    }
+
+    fn fetched<'a>(&self, incoming: &'a Incoming) -> &'a [u8] {
+        self.fetched_bytes(incoming)
+    }
+
+    fn reserve(&self, bytes: usize) -> Result<(), DeviceError> {
+        self.reserve_work_space(bytes)
     }
 
     fn clear(&self, buffer: &mut Buffer) {

@@ -1,6 +1,6 @@
 //! What goes wrong on a GPU is an error that says so, once, and nothing is done after it.
 
-use emulated_gpu::process::{Variables, same_under};
+use emulated_gpu::process::{SCHEDULES, Variables, same_under};
 use emulated_gpu::setup;
 
 use super::{
@@ -240,5 +240,48 @@ fn a_gpu_that_computes_passes_the_check() {
     alone("a_gpu_that_computes_passes_the_check", |gpu| {
         assert_eq!(gpu.check(), Ok(()));
         assert!(gpu.refused_products().is_empty());
+    });
+}
+
+/// Sent and fetched four times by two turns, whenever the work is done; what was fetched before stays as it was.
+#[test]
+fn what_is_sent_in_turns_comes_back_in_turns() {
+    same_under("cuda::tests::what_is_sent_in_turns_comes_back_in_turns", &SCHEDULES, || {
+        let gpu = Cuda::new(0).expect("a GPU");
+        let mut x = gpu.allocate(400).expect("memory");
+        let mut turns = [(); 2].map(|()| gpu.outgoing(400).expect("memory"));
+        let mut results = [(); 4].map(|()| gpu.incoming(400).expect("memory"));
+        for (n, result) in results.iter_mut().enumerate() {
+            let turn = &mut turns[n % 2];
+            bytemuck::cast_slice_mut::<u8, f32>(gpu.to_send(turn)).fill(n as f32);
+            gpu.send(turn, 200, &mut x);
+            add_one(&gpu, &mut x, 100);
+            gpu.fetch(&x, 0, 400, result);
+        }
+        let results = results.each_ref().map(|result| {
+            let numbers: &[f32] = bytemuck::cast_slice(gpu.fetched(result));
+            [numbers[0], numbers[49], numbers[50], numbers[99]]
+        });
+        // The second half is never sent.
+        assert_eq!(results, [1.0, 2.0, 3.0, 4.0].map(|n| [n, n, n, n]));
+        assert_eq!(gpu.status(), Ok(()));
+        String::new()
+    });
+}
+
+/// What is reserved is there for every call, and a call that wants more fails.
+#[test]
+fn work_space_that_is_reserved_does_not_grow() {
+    alone("work_space_that_is_reserved_does_not_grow", |gpu| {
+        let grown = gpu.scratch(100).address();
+        assert_ne!(gpu.scratch(1000).address(), grown, "nothing was reserved");
+        gpu.reserve(4000).expect("memory");
+        let reserved = gpu.scratch(4000).address();
+        gpu.reserve(2000).expect("it is there");
+        assert_eq!((gpu.scratch(10).address(), gpu.status()), (reserved, Ok(())));
+        gpu.reserve(8000).expect("memory");
+        gpu.scratch(8001);
+        let failure = gpu.status().expect_err("more than was reserved");
+        assert!(failure.to_string().contains("8001 bytes of work space: 8000 were planned"), "{failure}");
     });
 }

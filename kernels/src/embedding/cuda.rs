@@ -51,7 +51,7 @@ pub fn backward<P: CudaPrecision>(
     }
     let columns = vector(4, &[width]);
     let (chunks, tiles) = (rows.div_ceil(CHUNK), width.div_ceil(32 * columns));
-    let partials = cuda.scratch(chunks * 2 * width * size_of::<f32>());
+    let partials = cuda.scratch(words_bytes(width, rows));
     let Blocks { grid: [warps, ..], .. } = Blocks::of_warps(chunks);
     let blocks = Blocks::grid([warps as usize, tiles, 1]);
     let defines = [("VECTOR", columns)];
@@ -72,6 +72,25 @@ pub fn backward<P: CudaPrecision>(
     table::<P>(cuda, program, width, indices.segments, dy, &d_segments);
 }
 
+/// Bytes of work space that backward wants on a GPU for so many rows, and tables of positions and segments of so many.
+pub fn scratch_bytes(&Embedding { width }: &Embedding, rows: usize, tables: [usize; 2]) -> usize {
+    let table = |table_rows: usize| {
+        let stretches = rows.div_ceil(CHUNK).min(most_stretches(table_rows));
+        stretches * table_rows * width * size_of::<f32>()
+    };
+    words_bytes(width, rows).max(tables.map(table).into_iter().max().unwrap_or(0))
+}
+
+/// The sums that begin and end in each chunk.
+fn words_bytes(width: usize, rows: usize) -> usize {
+    rows.div_ceil(CHUNK) * 2 * width * size_of::<f32>()
+}
+
+/// The most parts that the rows are cut into for a table.
+fn most_stretches(table_rows: usize) -> usize {
+    BLOCKS.div_ceil(table_rows.max(1))
+}
+
 /// The gradient of a small table.
 fn table<P: CudaPrecision>(
     cuda: &Cuda,
@@ -82,8 +101,7 @@ fn table<P: CudaPrecision>(
     d_table: &SliceMut<'_, f32>,
 ) {
     let (rows, table_rows) = (ids.length(), d_table.length() / width);
-    let most = BLOCKS.div_ceil(table_rows.max(1));
-    let stretch = rows.div_ceil(most).max(CHUNK);
+    let stretch = rows.div_ceil(most_stretches(table_rows)).max(CHUNK);
     let stretches = rows.div_ceil(stretch);
     let partials = cuda.scratch(stretches * d_table.length() * size_of::<f32>());
     let tiles = width.div_ceil(32 * vector(4, &[width]));

@@ -4,6 +4,8 @@ pub(crate) mod cpu;
 pub(crate) mod cuda;
 pub(crate) mod reference;
 
+pub use cuda::scratch_bytes;
+
 use crate::Cost;
 use crate::contract::{rows, shapes};
 use crate::memory::{Length, Memory};

@@ -27,6 +27,11 @@ pub fn forward<P: CudaPrecision>(cuda: &Cuda, &Gather { width }: &Gather, operan
     );
 }
 
+/// Bytes of work space that backward wants on a GPU for a dx of so many rows.
+pub fn scratch_bytes(rows: usize) -> usize {
+    USES * rows
+}
+
 /// See [`super`]. Each row of dx is written once, by a warp that knows where the row was selected first and last.
 pub fn backward<P: CudaPrecision>(
     cuda: &Cuda,
@@ -35,7 +40,7 @@ pub fn backward<P: CudaPrecision>(
 ) {
     let Backward { rows, dy, dx, store } = operands;
     let (selected, all) = (rows.length(), dx.length() / width);
-    let uses = cuda.scratch(USES * all);
+    let uses = cuda.scratch(scratch_bytes(all));
     let lists = PROGRAM.with(&[("VECTOR", 1)]);
     cuda.launch::<F32>(lists, "gather_no_uses", Blocks::of_threads(all), &arguments![uses, all]);
     let count = i32::try_from(selected).unwrap_or(i32::MAX);

@@ -32,6 +32,15 @@ impl Layout {
         let warps = row_warps.max(BLOCK_WARPS);
         Self { row_warps, threads: 32 * warps, together: warps / row_warps }
     }
+
+    fn backward_blocks(&self, rows: usize) -> usize {
+        rows.div_ceil(self.together).min(BLOCKS)
+    }
+}
+
+/// Bytes of work space that backward wants on a GPU: the sums of each block.
+pub fn scratch_bytes(layer_norm: &LayerNorm, rows: usize) -> usize {
+    Layout::new(layer_norm.width).backward_blocks(rows) * 2 * layer_norm.width * size_of::<f32>()
 }
 
 /// See [`super`].
@@ -80,9 +89,9 @@ pub fn backward<P: CudaPrecision>(cuda: &Cuda, layer_norm: &LayerNorm, operands:
     if rows == 0 {
         return;
     }
-    let count = rows.div_ceil(layout.together).min(BLOCKS);
+    let count = layout.backward_blocks(rows);
     let blocks = Blocks::grid([count, 1, 1]).with_threads(layout.threads);
-    let partials = cuda.scratch(count * 2 * width * size_of::<f32>());
+    let partials = cuda.scratch(scratch_bytes(layer_norm, rows));
     let defines = [("WIDTH", width), ("ROW_WARPS", layout.row_warps)];
     match &layer_norm.dropout {
         None => cuda.launch::<P>(

@@ -14,6 +14,8 @@ pub(crate) mod cpu;
 pub(crate) mod cuda;
 pub(crate) mod reference;
 
+pub use cuda::scratch_bytes;
+
 /// Shape and constants of a layer norm. Rows come from the operands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerNorm {

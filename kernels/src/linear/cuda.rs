@@ -62,7 +62,7 @@ pub fn forward<P: CudaPrecision>(cuda: &Cuda, linear: &Linear, operands: Forward
     }
     // Sums stay in f32 until f has been applied: in place, or a piece of the work space at a time.
     let in_place = P::NUMBER == Number::F32;
-    let rows_at_once = if in_place { rows } else { (PIECE / (outputs * size_of::<f32>())).clamp(1, rows) };
+    let rows_at_once = if in_place { rows } else { rows_of_piece(outputs, rows) };
     let at = |address: Address, row: usize, columns: usize| {
         address + (row * columns * size_of::<P::Activation>()) as Address
     };
@@ -80,6 +80,23 @@ pub fn forward<P: CudaPrecision>(cuda: &Cuda, linear: &Linear, operands: Forward
             &arguments![sums, bias, stored, at(y.address(), first, outputs), length, outputs as i32],
         );
     }
+}
+
+/// Rows whose sums wait for their function at once.
+fn rows_of_piece(outputs: usize, rows: usize) -> usize {
+    (PIECE / (outputs * size_of::<f32>())).clamp(1, rows)
+}
+
+/// Bytes of work space that a product of so many rows and its gradients want on a GPU at most, where activations have so many bytes: a piece
+/// of its sums or a rounded bias, and the sums of the columns of du. In f32 sums lie where the result is to be.
+pub fn scratch_bytes(linear: &Linear, rows: usize, activation_size: usize) -> usize {
+    let outputs = linear.outputs;
+    let sums = if activation_size < size_of::<f32>() && rows > 0 {
+        outputs.max(rows_of_piece(outputs, rows) * outputs) * size_of::<f32>()
+    } else {
+        0
+    };
+    sums.max(super::cuda_bias::scratch_bytes(outputs, rows, activation_size))
 }
 
 /// What the library asks of the bias and of the matrix beside the result: that they, and its columns, begin at multiples of 16

@@ -10,6 +10,19 @@ const PROGRAM: Program<'static> = Program::new("column_sums", include_str!("colu
 const BLOCKS: usize = 528;
 const ROWS: usize = 64;
 
+/// Columns of a thread, tiles of columns, and parts of the rows.
+fn layout(width: usize, rows: usize, activation_size: usize) -> (usize, usize, usize) {
+    let columns = vector(16 / activation_size, &[width]);
+    let tiles = width.div_ceil(32 * columns);
+    (columns, tiles, rows.div_ceil(ROWS).min(BLOCKS.div_ceil(tiles)))
+}
+
+/// Bytes of work space: the sums of each part.
+pub(super) fn scratch_bytes(width: usize, rows: usize, activation_size: usize) -> usize {
+    let (_, _, parts) = layout(width, rows, activation_size);
+    parts * width * size_of::<f32>()
+}
+
 /// `d_bias += Σ_rows du` for `du` of as many columns as `d_bias`.
 pub(crate) fn add_column_sums<P: CudaPrecision>(
     cuda: &Cuda,
@@ -21,10 +34,8 @@ pub(crate) fn add_column_sums<P: CudaPrecision>(
     if rows == 0 {
         return;
     }
-    let columns = vector(16 / size_of::<P::Activation>(), &[width]);
-    let tiles = width.div_ceil(32 * columns);
-    let parts = rows.div_ceil(ROWS).min(BLOCKS.div_ceil(tiles));
-    let partials = cuda.scratch(parts * width * size_of::<f32>());
+    let (columns, tiles, parts) = layout(width, rows, size_of::<P::Activation>());
+    let partials = cuda.scratch(scratch_bytes(width, rows, size_of::<P::Activation>()));
     cuda.launch::<P>(
         PROGRAM.with(&[("VECTOR", columns)]),
         "column_sums",

@@ -13,6 +13,8 @@ pub(crate) mod cuda;
 mod cuda_bias;
 pub(crate) mod reference;
 
+pub use cuda::scratch_bytes;
+
 /// Shape of a linear map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Linear {

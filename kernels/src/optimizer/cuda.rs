@@ -21,9 +21,7 @@ pub fn update<P: CudaPrecision>(cuda: &Cuda, update: &Update, operands: Operands
     for segments in segments.chunks(SEGMENTS) {
         let Table { words, chunks, adapts } = Table::new(update, segments);
         let (table, count, constants) = (&words[..], segments.len() as i32, &constants[..]);
-        /// Bytes of a chunk's two sums.
-        const SUMS: usize = 16;
-        let partials = cuda.scratch(chunks * SUMS + SEGMENTS * size_of::<f32>());
+        let partials = cuda.scratch(update_bytes(chunks));
         let steps = partials.after(chunks * SUMS);
         let blocks = Blocks::grid([chunks, 1, 1]);
         cuda.launch::<F32>(
@@ -72,6 +70,20 @@ pub fn update<P: CudaPrecision>(cuda: &Cuda, update: &Update, operands: Operands
             ],
         );
     }
+}
+
+/// Bytes of a chunk's two sums.
+const SUMS: usize = 16;
+
+/// Two sums of each chunk, and a step for each segment of a launch.
+fn update_bytes(chunks: usize) -> usize {
+    chunks * SUMS + SEGMENTS * size_of::<f32>()
+}
+
+/// Bytes of work space that an optimizer step over these segments, and the norm of so many gradients, want on a GPU at most.
+pub fn scratch_bytes(segments: &[Segment], gradients: usize) -> usize {
+    let chunks = segments.iter().map(|segment| segment.length.div_ceil(CHUNK)).sum();
+    update_bytes(chunks).max(gradients.div_ceil(CHUNK) * size_of::<f64>())
 }
 
 /// Segments as optimizer.cu has them.

@@ -9,6 +9,8 @@ pub(crate) mod cpu;
 pub(crate) mod cuda;
 pub(crate) mod reference;
 
+pub use cuda::scratch_bytes;
+
 use crate::contract::shapes;
 use crate::memory::{Length, Memory};
 use crate::precision::Precision;

@@ -11,7 +11,7 @@ const PROGRAM: Program<'static> = Program::new("squared_error", include_str!("sq
 pub fn forward<P: CudaPrecision>(cuda: &Cuda, _: &SquaredError, operands: Forward<'_, Global, P>) {
     let Forward { x, targets, weights, loss } = operands;
     let rows = x.length();
-    let terms = cuda.scratch(rows * size_of::<f32>());
+    let terms = cuda.scratch(scratch_bytes(rows));
     cuda.launch::<P>(
         PROGRAM,
         "squared_error_terms",
@@ -19,6 +19,11 @@ pub fn forward<P: CudaPrecision>(cuda: &Cuda, _: &SquaredError, operands: Forwar
         &arguments![x, targets, terms, rows],
     );
     weighted_loss(cuda, weights, &terms, &loss);
+}
+
+/// Bytes of work space that forward wants on a GPU: the terms of the sum.
+pub fn scratch_bytes(rows: usize) -> usize {
+    rows * size_of::<f32>()
 }
 
 /// See [`super`].

@@ -42,6 +42,8 @@ pub fn counted(program: impl FnOnce()) -> Vec<Launched> {
 impl Backend for OnHost {
     type Memory = Host;
     type Recording = Infallible;
+    type Outgoing = Buffer<u8>;
+    type Incoming = Buffer<u8>;
 
     fn record(&self, _: impl FnOnce()) -> Option<Infallible> {
         None
@@ -57,6 +59,27 @@ impl Backend for OnHost {
     }
     fn download(&self, from: &Buffer<u8>, at: usize, to: &mut [u8]) {
         to.copy_from_slice(&from[at..at + to.len()]);
+    }
+    fn outgoing(&self, bytes: usize) -> Result<Buffer<u8>, DeviceError> {
+        Buffer::new(bytes)
+    }
+    fn to_send<'a>(&self, outgoing: &'a mut Buffer<u8>) -> &'a mut [u8] {
+        outgoing
+    }
+    fn sent<'a>(&self, outgoing: &'a Buffer<u8>) -> &'a [u8] {
+        outgoing
+    }
+    fn send(&self, outgoing: &mut Buffer<u8>, bytes: usize, to: &mut Buffer<u8>) {
+        self.upload(&outgoing[..bytes], to, 0);
+    }
+    fn incoming(&self, bytes: usize) -> Result<Buffer<u8>, DeviceError> {
+        Buffer::new(bytes)
+    }
+    fn fetch(&self, from: &Buffer<u8>, at: usize, bytes: usize, incoming: &mut Buffer<u8>) {
+        self.download(from, at, &mut incoming[..bytes]);
+    }
+    fn fetched<'a>(&self, incoming: &'a Buffer<u8>) -> &'a [u8] {
+        incoming
     }
     fn clear(&self, buffer: &mut Buffer<u8>) {
         buffer.fill(0);

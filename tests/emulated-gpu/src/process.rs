@@ -67,6 +67,20 @@ pub fn fails(test: &str, variables: Variables<'_>, reports: &[&str], program: im
     }
 }
 
+/// Runs a program in a process of its own, which must not fail, and has `look` look at what it writes.
+///
+/// # Panics
+/// If it fails.
+pub fn writes(test: &str, variables: Variables<'_>, look: impl FnOnce(&str), program: impl FnOnce()) {
+    if setup::real() || !setup::available() {
+        return;
+    }
+    if env::var_os(CHILD).is_some() {
+        return program();
+    }
+    look(&output(test, variables, true));
+}
+
 fn output(test: &str, variables: Variables<'_>, succeeds: bool) -> String {
     let executable = env::current_exe().expect("a test has an executable");
     let mut command = Command::new(executable);
