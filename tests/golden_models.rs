@@ -60,6 +60,12 @@ impl Golden {
         }
     }
 
+    /// More of everything: a run whose lengths are rounded up is computed for more than it is given.
+    fn roomy(&self) -> Capacity {
+        let Capacity { tokens, sequences, masked } = self.capacity();
+        Capacity { tokens: tokens + 50, sequences: sequences + 3, masked: masked + 20 }
+    }
+
     /// Recorded rows of real tokens.
     fn rows(&self, name: &str) -> Vec<f32> {
         let tensor = &self.tensors[name];
@@ -115,15 +121,22 @@ fn loss_and_gradients_are_the_recorded_ones() {
     for folder in golden_folders("pretraining_") {
         let golden = Golden::load(&folder);
         let parameters = golden.model.albert.parameters();
-        for recompute in [Recompute::None, Recompute::Gelu, Recompute::Layer] {
+        let cases = [
+            (Recompute::None, golden.capacity()),
+            (Recompute::None, golden.roomy()),
+            (Recompute::Gelu, golden.capacity()),
+            (Recompute::Layer, golden.roomy()),
+        ];
+        for (recompute, capacity) in cases {
             for (name, device) in devices() {
                 let tolerance = tolerance(&device);
                 let mut runtime = runtime(device, &golden);
+                runtime.round_lengths_up(true);
                 let options = PlanOptions { precision: runtime.precision(), recompute };
                 let plan = golden
                     .model
                     .albert
-                    .plan(&Head::Pretraining, golden.capacity(), Mode::Training, options)
+                    .plan(&Head::Pretraining, capacity, Mode::Training, options)
                     .expect("all are trained");
                 let plan = runtime.load(plan).expect("memory");
                 let (integers, reals) = (golden.batch.integers(), golden.batch.floats());
@@ -131,7 +144,7 @@ fn loss_and_gradients_are_the_recorded_ones() {
                 let bindings =
                     Bindings { lengths: &lengths, integers: &integers, reals: &reals, ..Bindings::default() };
                 runtime.run(plan, &bindings).expect("a golden batch");
-                let context = format!("{} on {name} with {recompute:?}", folder.display());
+                let context = format!("{} on {name} with {recompute:?}, {capacity:?}", folder.display());
                 let loss = golden.tensors["out.loss"].real();
                 assert_close(&runtime.output(plan, "loss"), loss, tolerance, &format!("{context}: loss"));
                 let gradients: Vec<f64> = runtime.read(State::Gradients);
@@ -208,12 +221,13 @@ const FEW: usize = 8;
 
 /// In bf16 every output and every gradient is at most twice as far from the f64 reference as the farthest of some
 /// simulations of it that round once, where they store. What is recorded is nearer to the reference than either. A GPU's
-/// roundings are others from the first bias on: those of its outputs that are a few numbers are so far off in the mean of all of them.
+/// roundings are others from the first bias on: those of its outputs that are a few numbers are so far off in the mean of all models.
 #[test]
 fn in_bf16_outputs_and_gradients_stray_no_further_than_rounding_explains() {
     let distance = |found: &[f64], exact: &[f64]| -> f64 {
         found.iter().zip(exact).map(|(found, exact)| (found - exact).powi(2)).sum::<f64>().sqrt()
     };
+    let mut of_few = Vec::new();
     for folder in golden_folders("pretraining_") {
         let golden = Golden::load(&folder);
         let values = &golden.model.values;
@@ -229,7 +243,6 @@ fn in_bf16_outputs_and_gradients_stray_no_further_than_rounding_explains() {
         for (device_name, device) in devices().into_iter().filter(|(name, _)| name != "reference") {
             let simulated = if device_name == "gpu" { &on_a_gpu } else { &simulated };
             let found = everything(&golden, device, Precision::Bf16, values);
-            let mut of_few = Vec::new();
             for (index, (name, exact)) in exact.iter().enumerate() {
                 let farthest = simulated.iter().map(|way| distance(&way[index].1, exact)).fold(0.0, f64::max);
                 let off = distance(&found[index].1, exact);
@@ -241,9 +254,9 @@ fn in_bf16_outputs_and_gradients_stray_no_further_than_rounding_explains() {
                     assert!(off <= 2.0 * farthest, "{context}: {off:e}, simulated {farthest:e}");
                 }
             }
-            let mean = (of_few.iter().sum::<f64>() / of_few.len().max(1) as f64).sqrt();
-            let context = format!("{} on {device_name}: {} of few numbers", folder.display(), of_few.len());
-            assert!(mean <= 2.0, "{context}: {mean} times the farthest simulation in the mean");
         }
     }
+    // Of one model they are two, whose errors go together.
+    let mean = (of_few.iter().sum::<f64>() / of_few.len().max(1) as f64).sqrt();
+    assert!(mean <= 2.0, "{} of few numbers: {mean} times the farthest simulation in the mean", of_few.len());
 }

@@ -202,3 +202,22 @@ fn inputs_that_do_not_fit_are_refused() {
         assert!(error.contains(&format!("`token_order` holds {} at index {index}", order[index])), "{error}");
     }
 }
+
+/// Of base at 33 792 tokens attention's backward wants most: the gradients of q in f32 and two numbers for each row of each head.
+/// What grows with the tokens is there for the most that there may be.
+#[test]
+fn a_gpu_has_work_space_for_all_that_may_come() {
+    let albert = Albert::new(preset("base").expect("known"), &[Head::Pretraining]).expect("valid");
+    let work_space = |tokens: usize, mode| {
+        let capacity = Capacity { tokens, sequences: tokens / 128, masked: tokens / 8 };
+        let options = PlanOptions { precision: Precision::Bf16, recompute: Recompute::None };
+        albert.plan(&Head::Pretraining, capacity, mode, options).expect("all are trained").work_space()
+    };
+    let training = work_space(33_792, Mode::Training);
+    assert_eq!(training.kernels, 33_792 * (4 * 768 + 8 * 12));
+    assert_eq!((training.products, training.total() > training.kernels + (32 << 20)), (32 << 20, true));
+    // Two sets of inputs: four numbers for each token, a little for each sequence and prediction.
+    assert!((2 * 16 * 33_792..2 * 20 * 33_792).contains(&training.inputs), "{training:?}");
+    // Sums in f32 that wait for their function where cuBLASLt refuses it, 64 MiB at most.
+    assert!((60 << 20..=64 << 20).contains(&work_space(33_792, Mode::Evaluation).kernels));
+}

@@ -55,8 +55,8 @@ pub use graph::{Content, Graph, Indices, InputSpec, Tensor, Union};
 pub use kernels::{Activation, DeviceError};
 pub use operations::{Classified, Norm, Tokens};
 pub use parameters::{Declaration, Initializer, ParameterId, Parameters, Part};
-pub use plan::{Plan, PlanOptions, Precision};
-pub use runtime::{Applied, Bindings, Device, PlanId, Runtime, State};
+pub use plan::{Plan, PlanOptions, Precision, WorkSpace};
+pub use runtime::{Applied, Bindings, Device, PlanId, RunId, Runs, Runtime, State};
 pub use shape::{Axis, AxisSpec, Rows, Shape};
 
 /// The names of all operations, those that models record and those that differentiation appends: what a test must cover.

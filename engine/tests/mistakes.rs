@@ -217,7 +217,7 @@ fn what_is_not_bound_is_named() {
 }
 
 #[test]
-#[should_panic(expected = "output `sum` is gone")]
+#[should_panic(expected = "what the plan computed is gone: another has run")]
 fn plans_do_not_read_the_outputs_of_others() {
     let (mut runtime, first) = loaded();
     let second = runtime.load(runtime.plan(first).clone()).expect("memory");

@@ -1,9 +1,12 @@
 //! What the integration tests share: golden folders, devices, and the one place where closeness is measured.
 
+mod gpu;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use engine::Device;
+pub use gpu::gpu;
 use kernels::Cpu;
 use kernels::cpu::Isa;
 use safetensors::{Dtype, SafeTensors};
@@ -59,15 +62,6 @@ pub fn devices() -> Vec<(String, Device)> {
     });
     let gpu = gpu().map(|gpu| ("gpu".to_owned(), gpu));
     std::iter::once(("reference".to_owned(), Device::Reference)).chain(cpus).chain(gpu).collect()
-}
-
-/// A GPU, if tests can have one here.
-pub fn gpu() -> Option<Device> {
-    #[cfg(target_os = "linux")]
-    if emulated_gpu::setup::available() {
-        return Some(Device::Cuda(Box::new(kernels::Cuda::new(0).expect("a GPU, emulated or real"))));
-    }
-    None
 }
 
 /// ‖found − expected‖ / ‖expected‖.

@@ -8,6 +8,7 @@ mod arena;
 mod build;
 mod cost;
 mod report;
+mod work_space;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,6 +22,9 @@ use crate::graph::{Graph, InputSpec, Kind, Tensor, ValueId};
 use crate::op::Operation;
 use crate::parameters::Parameters;
 use crate::shape::{AxisSpec, Shape};
+
+pub(crate) use work_space::INPUTS;
+pub use work_space::WorkSpace;
 
 /// What values are stored in; [`kernels::precision`] has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,6 +1,7 @@
 //! A device, the parameters that live on it, and the plans loaded into it.
 
 mod bindings;
+mod lengths;
 mod on;
 mod outputs;
 mod rounding;
@@ -48,6 +49,23 @@ impl Device {
 /// A plan loaded into a [`Runtime`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanId(usize);
+
+/// One of the runs since [`Runtime::zero_gradients`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunId(usize);
+
+/// How the runs of a plan were done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Runs {
+    /// Runs whose kernels were called one by one.
+    pub called: u64,
+    /// Times that a run was recorded.
+    pub recorded: u64,
+    /// Runs that were repeated from a recording, as one call.
+    pub repeated: u64,
+    /// Recordings that are kept now.
+    pub kept: usize,
+}
 
 /// Parameters on a device, and plans that work on them.
 #[derive(Debug)]
@@ -161,7 +179,7 @@ impl Runtime {
         on_device!(&self.0, on => &on.plans[plan.0].plan)
     }
 
-    /// Runs every step of a plan.
+    /// Runs every step of a plan and waits for what it computes. Outputs of earlier runs are gone.
     ///
     /// # Errors
     /// If the inputs do not fit the plan, and nothing has run then; or if the device has failed.
@@ -170,6 +188,26 @@ impl Runtime {
     /// If `lengths` or `starts` are not those of the plan's axes.
     pub fn run(&mut self, plan: PlanId, bindings: &Bindings<'_>) -> Result<(), RunError> {
         on_device!(&mut self.0, on => on.run(plan, bindings))
+    }
+
+    /// Asks for a run of a plan and does not wait for it, where the device works by itself. Its outputs can be read, together
+    /// with those of all runs since gradients were zero, until they are zero again or [`Self::run`] is called; reading waits.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; but that the device has failed may be found out later.
+    ///
+    /// # Panics
+    /// As [`Self::run`].
+    pub fn start(&mut self, plan: PlanId, bindings: &Bindings<'_>) -> Result<RunId, RunError> {
+        on_device!(&mut self.0, on => on.start(plan, bindings))
+    }
+
+    /// The last run.
+    ///
+    /// # Panics
+    /// If it was of another plan.
+    pub fn last_run(&self, plan: PlanId) -> RunId {
+        on_device!(&self.0, on => on.last_run(plan))
     }
 
     /// An output of the last run.
@@ -187,7 +225,15 @@ impl Runtime {
     /// # Panics
     /// As [`Self::output`], and if the output is a list of integers.
     pub fn read_output<T: Real>(&self, plan: PlanId, name: &str, into: &mut Vec<T>) {
-        on_device!(&self.0, on => on.read_output(plan, name, into));
+        self.read_output_of(self.last_run(plan), name, into);
+    }
+
+    /// The same of any run whose outputs are there.
+    ///
+    /// # Panics
+    /// If they are not, or as [`Self::read_output`].
+    pub fn read_output_of<T: Real>(&self, run: RunId, name: &str, into: &mut Vec<T>) {
+        on_device!(&self.0, on => on.read_output(run, name, into));
     }
 
     /// The same of integers, such as the predictions of a classifier.
@@ -195,7 +241,26 @@ impl Runtime {
     /// # Panics
     /// As [`Self::output`], and if the output is none of integers.
     pub fn read_indices(&self, plan: PlanId, name: &str, into: &mut Vec<i32>) {
-        on_device!(&self.0, on => on.read_indices(plan, name, into));
+        self.read_indices_of(self.last_run(plan), name, into);
+    }
+
+    /// The same of any run whose outputs are there.
+    ///
+    /// # Panics
+    /// If they are not, or as [`Self::read_indices`].
+    pub fn read_indices_of(&self, run: RunId, name: &str, into: &mut Vec<i32>) {
+        on_device!(&self.0, on => on.read_indices(run, name, into));
+    }
+
+    /// Computes runs for lengths that are rounded up to few different ones, as a device that records does anyway, or ends that: a
+    /// test's way to show that it changes no result. See [`Plan::computed_lengths`].
+    pub fn round_lengths_up(&mut self, on: bool) {
+        on_device!(&mut self.0, runtime => runtime.rounds_up = on);
+    }
+
+    /// How the runs of a plan were done.
+    pub fn runs(&self, plan: PlanId) -> Runs {
+        on_device!(&self.0, on => on.runs(plan))
     }
 
     /// Whether runs like an earlier one are recorded and repeated, which makes the first two of them slower than others.

@@ -8,44 +8,59 @@ use kernels::optimizer::Segment;
 use kernels::{Backend, DeviceError, Kernels, Real, Store, scale};
 
 use super::bindings::{stage, take_lengths, unite};
+use super::lengths::{Lengths, fill_up};
 use super::rounding::round_written;
-use super::{Bindings, PlanId};
+use super::{Bindings, PlanId, RunId, Runs};
 use crate::error::RunError;
 use crate::execute::{Buffer, StepMemory, execute};
 use crate::parameters::Parameters;
-use crate::plan::{Location, Operand, Plan};
+use crate::plan::{INPUTS, Location, Operand, Plan};
 
 /// A plan, and what is known of its last run.
 pub(super) struct Loaded<R> {
     pub plan: Plan,
     /// Time spent in each step while profiling.
     pub times: Vec<Duration>,
-    /// Length of every axis in the last run.
-    pub lengths: Vec<usize>,
-    /// What runs of some lengths do, those of the latest run last.
+    /// Those of the last run.
+    lengths: Lengths,
+    /// What runs of some computed lengths do, those of the latest run last.
     recordings: Vec<Recorded<R>>,
+    /// How its runs were done.
+    runs: Runs,
 }
 
-/// What a run of some lengths does: recorded when such a run comes for the second time.
+/// What a run that is computed for some lengths does: recorded when such a run comes for the second time.
 struct Recorded<R> {
     lengths: Vec<usize>,
     calls: Option<R>,
 }
 
-/// The most recordings that a plan keeps.
-const MOST_RECORDINGS: usize = 16;
+/// The most recordings that a plan keeps; the one that was not wanted for the longest time goes first.
+const MOST_RECORDINGS: usize = 64;
+
+/// One of the runs since gradients were zero.
+pub(super) struct Started<B: Backend> {
+    pub plan: PlanId,
+    /// Members of every axis that it was given.
+    pub lengths: Vec<usize>,
+    /// What it was asked for.
+    pub outputs: B::Incoming,
+    /// Bytes that there is room for.
+    room: usize,
+}
 
 impl<R> Loaded<R> {
     /// The place of what a run of the present lengths does, and whether there was such a run before.
     fn recorded(&mut self) -> (usize, bool) {
-        let known = self.recordings.iter().position(|recorded| recorded.lengths == self.lengths);
+        let lengths = &self.lengths.computed;
+        let known = self.recordings.iter().position(|recorded| recorded.lengths == *lengths);
         let recorded = match known {
             Some(place) => self.recordings.remove(place),
             None => {
                 if self.recordings.len() == MOST_RECORDINGS {
                     self.recordings.remove(0);
                 }
-                Recorded { lengths: self.lengths.clone(), calls: None }
+                Recorded { lengths: lengths.clone(), calls: None }
             }
         };
         self.recordings.push(recorded);
@@ -72,13 +87,18 @@ pub(super) struct On<B: Backend, P: kernels::Precision> {
     pub arena: Buffer<B>,
     /// A number for every row of an axis of which a run makes a union.
     pub marks: Vec<i32>,
-    /// What a run is given and what it is asked for, in the host's memory.
-    pub inputs: Vec<u64>,
-    pub outputs: Vec<u64>,
+    /// What runs are given, in turn: one is written while another is on its way to the device.
+    pub inputs: Vec<B::Outgoing>,
+    /// The one of the last run, and bytes that each has room for.
+    pub turn: usize,
+    input_room: usize,
     pub plans: Vec<Loaded<B::Recording>>,
-    /// Whose values lie in the arena.
-    pub ran: Option<PlanId>,
+    /// The runs since gradients were zero, of which the first `kept` are; the others are there to be used again.
+    pub started: Vec<Started<B>>,
+    pub kept: usize,
     pub profiling: bool,
+    /// Whether runs are computed for lengths of which there are few.
+    pub rounds_up: bool,
     /// Whether activations are rounded to bf16 where they are stored: see `Runtime::in_precision`.
     pub rounds: bool,
     pub precision: std::marker::PhantomData<P>,
@@ -104,10 +124,13 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
             arena: Buffer::<B>::default(),
             marks: Vec::new(),
             inputs: Vec::new(),
-            outputs: Vec::new(),
+            turn: 0,
+            input_room: 0,
             plans: Vec::new(),
-            ran: None,
+            started: Vec::new(),
+            kept: 0,
             profiling: false,
+            rounds_up: B::RECORDS,
             rounds,
             precision: std::marker::PhantomData,
             parameters,
@@ -118,54 +141,62 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
     pub(super) fn load(&mut self, plan: Plan) -> Result<PlanId, DeviceError> {
         assert!(Arc::ptr_eq(&plan.parameters, &self.parameters), "a plan works on its runtime's parameters");
         let begins_to_train = plan.trains && B::Memory::bytes(&self.gradients) == 0;
+        // Recorded calls know where their operands lay.
+        self.plans.iter_mut().for_each(|loaded| loaded.recordings.clear());
+        if let Err(refused) = self.make_room(&plan, begins_to_train) {
+            if begins_to_train {
+                let nothing = [(); 3].map(|()| Buffer::<B>::default());
+                [self.gradients, self.first_moments, self.second_moments] = nothing;
+            }
+            return Err(refused);
+        }
+        let marked = plan.unions.iter().map(|union| plan.axes[union.rows_of].capacity).max().unwrap_or(0);
+        self.marks.resize(self.marks.len().max(marked), 0);
+        self.plans.push(Loaded {
+            times: vec![Duration::ZERO; plan.steps.len()],
+            lengths: Lengths::of(&plan),
+            recordings: Vec::new(),
+            runs: Runs::default(),
+            plan,
+        });
+        Ok(PlanId(self.plans.len() - 1))
+    }
+
+    /// Allocates what a plan needs and is not there yet.
+    fn make_room(&mut self, plan: &Plan, begins_to_train: bool) -> Result<(), DeviceError> {
         if begins_to_train {
             let size = self.parameters.buffer_length() * size_of::<P::Master>();
             let [gradients, first, second] = [(); 3].map(|()| self.backend.allocate(size));
             (self.gradients, self.first_moments, self.second_moments) = (gradients?, first?, second?);
-            self.forget_recordings();
         }
         let present = B::Memory::bytes(&self.arena);
         if plan.arena_size > present {
             // What lies there is gone either way, and two arenas may not fit.
-            self.forget_recordings();
-            (self.arena, self.ran) = (Buffer::<B>::default(), None);
+            (self.arena, self.kept) = (Buffer::<B>::default(), 0);
             match self.backend.allocate(plan.arena_size) {
                 Ok(arena) => self.arena = arena,
                 Err(refused) => {
-                    if begins_to_train {
-                        let nothing = [(); 3].map(|()| Buffer::<B>::default());
-                        [self.gradients, self.first_moments, self.second_moments] = nothing;
-                    }
                     // Should even this be refused, the next run asks again.
                     self.arena = self.backend.allocate(present).unwrap_or_default();
                     return Err(refused);
                 }
             }
         }
-        for (words, region) in
-            [(&mut self.inputs, &plan.regions.inputs), (&mut self.outputs, &plan.regions.outputs)]
-        {
-            words.resize(words.len().max(region.len().div_ceil(size_of::<u64>())), 0);
+        self.backend.reserve(plan.scratch_size())?;
+        let wanted = plan.regions.inputs.len();
+        if wanted > self.input_room || self.inputs.is_empty() {
+            let turns = if B::RECORDS { INPUTS } else { 1 };
+            self.inputs = (0..turns).map(|_| self.backend.outgoing(wanted)).collect::<Result<_, _>>()?;
+            (self.input_room, self.kept) = (wanted, 0);
         }
-        let marked = plan.unions.iter().map(|union| plan.axes[union.rows_of].capacity).max().unwrap_or(0);
-        self.marks.resize(self.marks.len().max(marked), 0);
-        self.plans.push(Loaded {
-            times: vec![Duration::ZERO; plan.steps.len()],
-            lengths: vec![0; plan.axes.len()],
-            recordings: Vec::new(),
-            plan,
-        });
-        Ok(PlanId(self.plans.len() - 1))
-    }
-
-    /// Recorded calls know where their operands lay.
-    fn forget_recordings(&mut self) {
-        self.plans.iter_mut().for_each(|loaded| loaded.recordings.clear());
+        Ok(())
     }
 
     pub(super) fn unload(&mut self) {
         self.plans.clear();
-        self.ran = None;
+        self.inputs.clear();
+        self.started.clear();
+        (self.input_room, self.kept) = (0, 0);
         for buffer in
             [&mut self.gradients, &mut self.first_moments, &mut self.second_moments, &mut self.arena]
         {
@@ -173,30 +204,44 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
         }
     }
 
+    /// Runs a plan, and waits for it.
     pub(super) fn run(&mut self, id: PlanId, bindings: &Bindings<'_>) -> Result<(), RunError> {
-        self.ran = None;
+        self.kept = 0;
+        let RunId(run) = self.start(id, bindings)?;
+        let _ = self.backend.fetched(&self.started[run].outputs);
+        self.backend.status().inspect_err(|_| self.kept = 0)?;
+        Ok(())
+    }
+
+    /// Asks for a run, and does not wait for it.
+    pub(super) fn start(&mut self, id: PlanId, bindings: &Bindings<'_>) -> Result<RunId, RunError> {
         let size = self.plans[id.0].plan.arena_size;
         if size > B::Memory::bytes(&self.arena) {
             self.arena = self.backend.allocate(size)?;
         }
+        self.make_room_for_outputs(id)?;
         let loaded = &mut self.plans[id.0];
         let Loaded { plan, lengths, .. } = loaded;
-        take_lengths(plan, bindings, lengths)?;
-        let staged: &mut [u8] = bytemuck::cast_slice_mut(&mut self.inputs);
-        stage::<P>(plan, bindings, self.rounds, lengths, staged)?;
-        unite(plan, bindings, lengths, &mut self.marks, staged);
-        self.norm_is_known &= !plan.trains;
+        take_lengths(plan, bindings, &mut lengths.given)?;
         let (backend, profiling, rounds) = (&self.backend, self.profiling, self.rounds);
-        backend.upload(&staged[plan.regions.inputs.clone()], &mut self.arena, 0);
+        self.turn = (self.turn + 1) % self.inputs.len();
+        let inputs = &mut self.inputs[self.turn];
+        let staged = backend.to_send(inputs);
+        stage::<P>(plan, bindings, rounds, &lengths.given, staged)?;
+        unite(plan, bindings, &mut lengths.given, &mut self.marks, staged);
+        lengths.settle(&plan.axes, self.rounds_up);
+        fill_up(plan, lengths, staged);
+        self.norm_is_known &= !plan.trains;
+        backend.send(inputs, plan.regions.inputs.len(), &mut self.arena);
         let recorded = (B::RECORDS && !profiling).then(|| loaded.recorded());
-        let Loaded { plan, times, lengths, recordings } = loaded;
+        let Loaded { plan, times, lengths, recordings, runs } = loaded;
         let mut memory = StepMemory::<B> {
             arena: &mut self.arena,
             masters: &self.masters,
             weights: self.weights.as_ref(),
             gradients: &mut self.gradients,
             axes: &plan.axes,
-            lengths,
+            lengths: &lengths.computed,
             scalars: plan.regions.scalars,
         };
         let loss = &mut self.loss;
@@ -208,7 +253,7 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
                     round_written::<B, P>(backend, step, &mut memory);
                 }
                 if let Some(start) = start {
-                    // What fails is found out below.
+                    // What fails is found out by whoever reads what was computed.
                     let _ = backend.finish();
                     *time += start.elapsed();
                 }
@@ -224,19 +269,45 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
             let calls = &mut recordings[place].calls;
             if again && calls.is_none() {
                 *calls = backend.record(&mut steps);
+                runs.recorded += u64::from(calls.is_some());
             }
             calls.as_ref()
         });
         match calls {
-            Some(calls) => backend.replay(calls),
-            None => backend.run(steps),
+            Some(calls) => {
+                backend.replay(calls);
+                runs.repeated += 1;
+            }
+            None => {
+                backend.run(steps);
+                runs.called += 1;
+            }
         }
-        let read: &mut [u8] = bytemuck::cast_slice_mut(&mut self.outputs);
+        let Started { plan: of, lengths: given, outputs, .. } = &mut self.started[self.kept];
+        (*of, self.kept) = (id, self.kept + 1);
+        given.clone_from(&lengths.given);
         let region = &plan.regions.outputs;
-        backend.download(&self.arena, region.start, &mut read[..region.len()]);
-        backend.status()?;
-        self.ran = Some(id);
+        backend.fetch(&self.arena, region.start, region.len(), outputs);
+        backend.status().inspect_err(|_| self.kept = 0)?;
+        Ok(RunId(self.kept - 1))
+    }
+
+    /// Sees to it that there is a place for what the next run is asked for.
+    fn make_room_for_outputs(&mut self, id: PlanId) -> Result<(), DeviceError> {
+        let wanted = self.plans[id.0].plan.regions.outputs.len();
+        let started = |outputs| Started { plan: id, lengths: Vec::new(), outputs, room: wanted };
+        match self.started.get_mut(self.kept) {
+            Some(known) if known.room >= wanted => {}
+            Some(known) => *known = started(self.backend.incoming(wanted)?),
+            None => self.started.push(started(self.backend.incoming(wanted)?)),
+        }
         Ok(())
+    }
+
+    /// How the runs of a plan were done, and how many recordings there are of them.
+    pub(super) fn runs(&self, id: PlanId) -> Runs {
+        let Loaded { runs, recordings, .. } = &self.plans[id.0];
+        Runs { kept: recordings.iter().filter(|recorded| recorded.calls.is_some()).count(), ..*runs }
     }
 
     pub(super) fn poison(&mut self, value: f64) {

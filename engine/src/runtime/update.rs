@@ -20,6 +20,7 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
         self.backend.clear(&mut self.gradients);
         self.backend.clear(&mut self.loss);
         self.norm_is_known = false;
+        self.kept = 0;
     }
 
     pub(super) fn gradient_norm(&mut self) -> f64 {
