@@ -9,7 +9,9 @@ use train::data::Selection;
 use train::exit::ExitCode;
 use train::finetuning::squad::official::Figures;
 use train::inference::Inference;
-use train::pretraining::{self, Pretraining, beats_frequency, is_recorded, read_corpus, read_recorded};
+use train::pretraining::{
+    self, Division, Pretraining, beats_frequency, is_recorded, read_corpus, read_recorded,
+};
 use train::training::Metrics;
 
 use crate::arguments::{ModelArguments, ReadingArguments};
@@ -107,8 +109,8 @@ fn on_text(arguments: &OnText) -> Result<Metrics> {
         let part = every.map_or(Selection::All, |every| Selection::of_corpus(&corpus, every)[1]);
         pretraining::dataset(&tokenizer, corpus, part, &settings, settings.training.seed)?
     };
-    let together = Inference::evaluation_batch(length);
-    let objective = Pretraining::measure(dataset, arguments.sequences as usize, vocabulary_size, together);
+    let division = Division::Sequences(Inference::evaluation_batch(length));
+    let objective = Pretraining::measure(dataset, arguments.sequences as usize, vocabulary_size, division);
     let evaluation = model.evaluate(&objective)?;
     // Under the reference's names. How many steps the model was trained its files do not say.
     let object = serde_json::to_value(&evaluation)?;

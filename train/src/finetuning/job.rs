@@ -395,10 +395,11 @@ impl Job<Finetune> for FinetuningJob {
         };
         let (tokens, again) = (settings.training.micro_tokens, recompute(settings.training.recompute));
         let (capacity, plans) = plans_of(tokens, again);
-        let (needed, activations) = plans.memory();
+        let (needed, activations) = plans.memory(settings.device.device);
         if let Some(available) = available.filter(|&available| available < needed) {
             let length = settings.sequences.max_seq_length.unwrap_or(capacity.tokens);
-            let fits = |tokens, again| plans_of(tokens, again).1.memory().0 <= available;
+            let fits =
+                |tokens, again| plans_of(tokens, again).1.memory(settings.device.device).0 <= available;
             return Err(SessionError::Memory {
                 micro_batch: capacity.tokens.div_ceil(length),
                 length,

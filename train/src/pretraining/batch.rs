@@ -1,11 +1,75 @@
 //! Packed batches: what the model is fed.
 
+use model::Capacity;
+
 use super::example::Example;
 use crate::data::error::DataError;
 use crate::training::Inputs;
 
 /// The reference divides the masked loss by the sum of the weights plus this (`model/ALBERT.md`, Loss).
 const EPSILON: f32 = 1e-5;
+
+/// How an optimisation batch is divided into micro-batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Division {
+    /// So many sequences each, and what is left over.
+    Sequences(usize),
+    /// As many sequences as there is room for, whatever their lengths.
+    Filled(Capacity),
+}
+
+impl Division {
+    /// Divides examples into parts that follow one another.
+    pub fn of<'a>(&self, examples: &'a [Example]) -> Vec<&'a [Example]> {
+        match *self {
+            Self::Sequences(sequences) => examples.chunks(sequences).collect(),
+            Self::Filled(room) => {
+                // As few as there can be, and all of about one size: so the last one is not computed for a few sequences, and lengths
+                // are much the same from step to step. The smallest budget that makes no more of them is looked for.
+                let fewest = fill(examples, room).len();
+                let (mut least, mut enough) = (0, room.tokens);
+                while least < enough {
+                    let tokens = usize::midpoint(least, enough);
+                    match fill(examples, Capacity { tokens, ..room }).len() <= fewest {
+                        true => enough = tokens,
+                        false => least = tokens + 1,
+                    }
+                }
+                fill(examples, Capacity { tokens: enough, ..room })
+            }
+        }
+    }
+}
+
+/// Fills one part after the other; what has no room at all is a part of its own.
+fn fill(examples: &[Example], room: Capacity) -> Vec<&[Example]> {
+    let (mut parts, mut first) = (Vec::new(), 0);
+    let mut used = Capacity { tokens: 0, sequences: 0, masked: 0 };
+    for (index, example) in examples.iter().enumerate() {
+        let with = Capacity {
+            tokens: used.tokens + example.token_ids.len(),
+            sequences: used.sequences + 1,
+            masked: used.masked + example.masking.positions.len(),
+        };
+        let fits =
+            with.tokens <= room.tokens && with.sequences <= room.sequences && with.masked <= room.masked;
+        used = if fits || first == index {
+            with
+        } else {
+            parts.push(&examples[first..index]);
+            first = index;
+            Capacity {
+                tokens: example.token_ids.len(),
+                sequences: 1,
+                masked: example.masking.positions.len(),
+            }
+        };
+    }
+    if first < examples.len() {
+        parts.push(&examples[first..]);
+    }
+    parts
+}
 
 /// Sequences one after the other, one row per real token, no padding. All vectors are ready to be bound as inputs.
 ///
@@ -259,9 +323,12 @@ fn order(token_ids: &[i32]) -> Vec<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pretraining::Reader;
+    use crate::config::{Device, Layers, Pretrain};
     use crate::pretraining::synthetic::{self, Shape};
+    use crate::pretraining::{Reader, job};
     use crate::training::Position;
+    use engine::{PlanOptions, Precision, Recompute};
+    use model::{Albert, AlbertConfig, Head};
     use std::sync::Arc;
 
     fn examples(count: usize) -> Vec<Example> {
@@ -312,6 +379,51 @@ mod tests {
         assert_eq!(joined(|batch| batch.sentence_order_weights.clone()), whole.sentence_order_weights);
         let ids: Vec<i32> = parts.iter().flat_map(|batch| batch.token_ids.clone()).collect();
         assert_eq!(ids, whole.token_ids);
+    }
+
+    /// Micro-batches on a GPU, of text in sequences of up to 512 tokens: filled, of about one size, computed for hardly more than
+    /// they hold, and for few different lengths.
+    #[test]
+    fn filled_micro_batches_waste_little() {
+        let mut settings = Layers::<Pretrain>::new().resolve().unwrap().settings;
+        settings.device.device = Device::Cuda(0);
+        settings.sampling.max_seq_length = 512;
+        (settings.training.batch, settings.training.micro_batch) = (512, Some(66));
+        let Division::Filled(room) = job::division(&settings) else {
+            panic!("a GPU's micro-batches are filled")
+        };
+        assert_eq!(room.tokens, 66 * 512);
+        let albert = Albert::new(AlbertConfig::default(), &[Head::Pretraining]).unwrap();
+        let options = PlanOptions { precision: Precision::Bf16, recompute: Recompute::None };
+        let plan = job::plans(&albert, room, options).training;
+        let text = Shape { documents: 4000, sentences: 5..=80, ..Shape::default() };
+        let dataset = Arc::new(synthetic::dataset(&text, 512, 1));
+        let samples = dataset.epoch(0).samples() as usize;
+        let mut reader = Reader::new(dataset, Position::default());
+        let (mut given, mut computed, mut kinds, mut runs) = (0, 0, std::collections::BTreeSet::new(), 0);
+        let steps = samples / 512;
+        for _ in 0..steps {
+            let examples = reader.examples(512);
+            let parts = Division::Filled(room).of(&examples);
+            let tokens = |part: &[Example]| part.iter().map(|example| example.token_ids.len()).sum::<usize>();
+            let fewest = tokens(&examples).div_ceil(room.tokens);
+            assert!((fewest..=fewest + 1).contains(&parts.len()), "{} of at least {fewest}", parts.len());
+            assert_eq!(parts.concat(), examples);
+            for part in parts {
+                let batch = Batch::pack(part, Normalizers::of(part));
+                let lengths = [batch.tokens(), batch.sequences(), batch.predictions()];
+                // No first token is predicted.
+                let union = batch.predictions() + batch.sequences();
+                let lengths = plan.computed_lengths(&[&lengths[..], &[union]].concat());
+                assert!(batch.tokens() <= room.tokens && lengths[0] <= room.tokens);
+                (given, computed) = (given + batch.tokens(), computed + lengths[0]);
+                kinds.insert(lengths);
+                runs += 1;
+            }
+        }
+        let waste = 1.0 - given as f64 / computed as f64;
+        assert!(waste < 0.01, "{waste}");
+        assert!(runs > 50 && kinds.len() <= 40, "{} kinds of {runs} runs", kinds.len());
     }
 
     /// Filling a batch up and packing it again changes nothing.

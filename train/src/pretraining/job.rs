@@ -6,10 +6,11 @@ use std::sync::Arc;
 use engine::{PlanOptions, Recompute};
 use model::{Albert, AlbertConfig, Capacity, Fresh, Head, LoadedModel, Mode, ModelError};
 
+use super::batch::Division;
 use super::masking::MaskingOptions;
 use super::objective::Pretraining;
 use super::preparation::{DataPreparation, RunData, drop_other_data};
-use crate::config::{ModelSettings, Pretrain};
+use crate::config::{Device, ModelSettings, Pretrain};
 use crate::data::DataError;
 use crate::run::directory::model_in;
 use crate::tokenizer::Tokenizer;
@@ -100,7 +101,7 @@ impl Job<Pretrain> for PretrainingJob {
             (held_out, training.eval_sequences),
             vocabulary_size,
             training.batch,
-            micro_batch(settings),
+            division(settings),
         ));
         let documents = match data.training.sampler() {
             Some(sampler) => format!("{} documents", sampler.documents()),
@@ -161,18 +162,46 @@ pub fn albert_config(settings: &ModelSettings, tokenizer: &Tokenizer) -> Result<
 /// Tokens of a micro-batch that nobody gave a size: enough for matrix products to be efficient, little enough for
 /// activations to stay small. A function of the settings alone, so that a run is the same on any machine.
 const MICRO_BATCH_TOKENS: usize = 4096;
+/// The same on a GPU, whose products are efficient from more rows on.
+const GPU_MICRO_BATCH_TOKENS: usize = 16_384;
 
-/// Sequences that are computed together.
+/// Sequences that are computed together; on a GPU, as many of full length.
 pub fn micro_batch(settings: &Pretrain) -> usize {
-    let fitting = (MICRO_BATCH_TOKENS / settings.sampling.max_seq_length).max(1);
+    let tokens = if fills(settings) { GPU_MICRO_BATCH_TOKENS } else { MICRO_BATCH_TOKENS };
+    let fitting = (tokens / settings.sampling.max_seq_length).max(1);
     settings.training.micro_batch.unwrap_or(fitting).min(settings.training.batch)
 }
 
-/// The most that a micro-batch of `sequences` holds.
+/// How the micro-batches of a run are made.
+pub fn division(settings: &Pretrain) -> Division {
+    let sequences = micro_batch(settings);
+    if fills(settings) {
+        Division::Filled(capacity(settings, sequences))
+    } else {
+        Division::Sequences(sequences)
+    }
+}
+
+/// Whether micro-batches hold the tokens of so many sequences of full length, rather than so many sequences: on a GPU, which
+/// computes few tokens hardly faster than many.
+fn fills(settings: &Pretrain) -> bool {
+    matches!(settings.device.device, Device::Cuda(_))
+}
+
+/// The most that a micro-batch of `sequences` holds. Where it is filled up, four times as many shorter ones, and the predictions
+/// of twice as many of half the length, which have more for their length, and an eighth more.
 pub fn capacity(settings: &Pretrain, sequences: usize) -> Capacity {
     let length = settings.sampling.max_seq_length;
-    let predictions = settings.masking.predictions(length) * if settings.masking.permutation { 2 } else { 1 };
-    Capacity { tokens: sequences * length, sequences, masked: sequences * predictions }
+    let permuted = if settings.masking.permutation { 2 } else { 1 };
+    let masked = |sequences: usize, length| permuted * sequences * settings.masking.predictions(length);
+    let (tokens, whole) = (sequences * length, masked(sequences, length));
+    match fills(settings) {
+        true => {
+            let masked = whole.max(masked(2 * sequences, length.div_ceil(2)));
+            Capacity { tokens, sequences: 4 * sequences, masked: masked + masked.div_ceil(8) }
+        }
+        false => Capacity { tokens, sequences, masked: whole },
+    }
 }
 
 /// The plans of pre-training steps and evaluations.
@@ -273,9 +302,11 @@ fn learner_of(
         plans(&albert, capacity(settings, sequences), PlanOptions { precision, recompute })
     };
     let plans = plans_of(sequences, recompute);
-    let (needed, activations) = plans.memory();
+    let (needed, activations) = plans.memory(settings.device.device);
     if let Some(available) = available.filter(|&available| available < needed) {
-        let fits = |sequences, recompute| plans_of(sequences, recompute).memory().0 <= available;
+        let fits = |sequences, recompute| {
+            plans_of(sequences, recompute).memory(settings.device.device).0 <= available
+        };
         let advice = advice(sequences, recompute, fits);
         let length = settings.sampling.max_seq_length;
         return Err(SessionError::Memory {

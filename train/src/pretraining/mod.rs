@@ -51,11 +51,11 @@ mod statistics;
 pub(crate) mod synthetic;
 mod words;
 
-pub use batch::{Batch, Normalizers, Padded};
+pub use batch::{Batch, Division, Normalizers, Padded};
 pub use benchmark::{RandomBatch, Timing, time_steps};
 pub use dataset::{Dataset, Reader};
 pub use example::Example;
-pub use job::{PretrainingJob, albert_config, capacity, learner, micro_batch, plans};
+pub use job::{PretrainingJob, albert_config, capacity, division, learner, micro_batch, plans};
 pub use masking::{LONGEST_NGRAM, Masking, MaskingOptions, Span};
 pub use objective::{Pretraining, beats_frequency};
 pub use preparation::{DataPreparation, RunData, dataset, drop_other_data, read_corpus, read_recorded};

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use engine::RunError;
 
-use super::batch::{Batch, Normalizers};
+use super::batch::{Batch, Division, Normalizers};
 use super::dataset::{Dataset, Reader};
 use super::diagnosis::{self, Baselines, Sameness};
 use crate::run::progress::{Figure, Form};
@@ -46,13 +46,13 @@ pub struct Pretraining {
     /// evaluation asks for it.
     baselines: OnceLock<Baselines>,
     batch: usize,
-    micro_batch: usize,
+    division: Division,
     scratch: Mutex<(Vec<f32>, Vec<i32>)>,
 }
 
 impl Pretraining {
-    /// Learns from `training` in batches of `batch` sequences, at most `micro_batch` of them computed together, and is measured
-    /// on the first `held_out.1` sequences of `held_out.0`, always the same.
+    /// Learns from `training` in batches of `batch` sequences that are computed as `division` says, and is measured on the first
+    /// `held_out.1` sequences of `held_out.0`, always the same.
     ///
     /// # Panics
     /// If a batch has no sequence.
@@ -61,10 +61,10 @@ impl Pretraining {
         held_out: (Arc<Dataset>, usize),
         vocabulary_size: usize,
         batch: usize,
-        micro_batch: usize,
+        division: Division,
     ) -> Self {
-        assert!(batch > 0 && micro_batch > 0, "a batch has sequences");
-        let measured = Self::measure(held_out.0, held_out.1, vocabulary_size, micro_batch);
+        assert!(batch > 0, "a batch has sequences");
+        let measured = Self::measure(held_out.0, held_out.1, vocabulary_size, division);
         Self { training: Some(training), batch, ..measured }
     }
 
@@ -76,14 +76,14 @@ impl Pretraining {
         held_out: Arc<Dataset>,
         sequences: usize,
         vocabulary_size: usize,
-        micro_batch: usize,
+        division: Division,
     ) -> Self {
         let within_epoch = held_out.epoch(0).samples().min(sequences as u64) as usize;
         let examples = Reader::new(held_out, Position::default()).examples(within_epoch);
         let pack = |part| Batch::pack(part, Normalizers::of(part)).into_inputs();
-        let held_out: Vec<Inputs> = examples.chunks(micro_batch).map(pack).collect();
+        let held_out: Vec<Inputs> = division.of(&examples).into_iter().map(pack).collect();
         let (baselines, scratch) = (OnceLock::new(), Mutex::default());
-        Self { training: None, held_out, vocabulary_size, baselines, batch: 1, micro_batch, scratch }
+        Self { training: None, held_out, vocabulary_size, baselines, batch: 1, division, scratch }
     }
 
     fn baselines(&self) -> &Baselines {
@@ -128,7 +128,7 @@ impl Objective for Pretraining {
             let examples = reader.examples(self.batch);
             let normalizers = Normalizers::of(&examples);
             let pack = |part| Batch::pack(part, normalizers).into_inputs();
-            let micro_batches = examples.chunks(self.micro_batch).map(pack).collect();
+            let micro_batches = self.division.of(&examples).into_iter().map(pack).collect();
             Some(Step { micro_batches, from, until: reader.position() })
         }))
     }
@@ -153,23 +153,35 @@ impl Objective for Pretraining {
             sums.add(correct, right as f64);
             sums.add(count, labels.len() as f64);
         }
+        if let Division::Filled(room) = self.division {
+            sums.add("tokens", inputs.tokens() as f64);
+            sums.add("room", room.tokens as f64);
+        }
     }
 
+    /// Where micro-batches are filled, `fill` is the share of their room that held tokens.
     fn metrics(&self, sums: &Sums) -> Metrics {
-        TASKS.iter().fold(Metrics::default(), |metrics, Task { sums: [loss, correct, count], .. }| {
-            let accuracy = correct.replace("correct", "accuracy");
-            metrics.with(*loss, sums.mean(loss, count)).with(accuracy, sums.mean(correct, count))
-        })
+        let metrics =
+            TASKS.iter().fold(Metrics::default(), |metrics, Task { sums: [loss, correct, count], .. }| {
+                let accuracy = correct.replace("correct", "accuracy");
+                metrics.with(*loss, sums.mean(loss, count)).with(accuracy, sums.mean(correct, count))
+            });
+        match self.division {
+            Division::Filled(_) => metrics.with("fill", sums.mean("tokens", "room")),
+            Division::Sequences(_) => metrics,
+        }
     }
 
     fn figures(&self, metrics: &Metrics) -> Vec<Figure<'static>> {
         let figure = |name, key, form| Figure { name, value: metrics.value(key), form };
-        vec![
+        let mut figures = vec![
             figure("words", "masked_lm_loss", Form::Loss),
             figure("right", "masked_lm_accuracy", Form::Accuracy),
             figure("order", "sentence_order_loss", Form::Loss),
             figure("right", "sentence_order_accuracy", Form::Accuracy),
-        ]
+        ];
+        figures.extend(metrics.get("fill").map(|_| figure("fill", "fill", Form::Accuracy)));
+        figures
     }
 
     /// Figures under the names of the reference's `eval_results.txt` (`model/ALBERT.md`, Evaluation); beside them what needs
@@ -275,7 +287,8 @@ mod tests {
     fn objective(batch: usize, micro_batch: usize) -> Arc<Pretraining> {
         let dataset = Arc::new(synthetic::dataset(&Shape::default(), 64, 7));
         let held_out = (dataset.clone(), 30);
-        Arc::new(Pretraining::new(dataset, held_out, synthetic::VOCABULARY, batch, micro_batch))
+        let division = Division::Sequences(micro_batch);
+        Arc::new(Pretraining::new(dataset, held_out, synthetic::VOCABULARY, batch, division))
     }
 
     #[test]
@@ -328,6 +341,9 @@ mod tests {
         let whole = objective(10, 4).measured_on();
         assert_eq!(whole, objective(10, 3).measured_on());
         let other = Arc::new(synthetic::dataset(&Shape::default(), 64, 8));
-        assert_ne!(whole, Pretraining::measure(other, 30, synthetic::VOCABULARY, 4).measured_on());
+        assert_ne!(
+            whole,
+            Pretraining::measure(other, 30, synthetic::VOCABULARY, Division::Sequences(4)).measured_on()
+        );
     }
 }

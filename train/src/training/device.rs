@@ -94,7 +94,11 @@ pub fn device(settings: &config::DeviceSettings) -> Result<Device, SessionError>
 /// Bytes of memory that a step may take there, as far as that is known.
 pub fn available_memory(settings: &config::DeviceSettings) -> Option<usize> {
     match settings.device {
-        config::Device::Cuda(ordinal) => Cuda::new(ordinal).ok()?.free_memory().ok().map(|(free, _)| free),
+        config::Device::Cuda(ordinal) => {
+            let (free, _) = Cuda::new(ordinal).ok()?.free_memory().ok()?;
+            // Work space for products, which a step's needs include, is taken from it already.
+            Some(free + cuda::PRODUCTS_WORKSPACE)
+        }
         config::Device::Auto | config::Device::Cpu => super::memory::available_memory(),
     }
 }

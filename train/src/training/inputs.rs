@@ -1,6 +1,6 @@
 //! What a plan is given and what it gives back, by name: the loop knows no task.
 
-use engine::{Bindings, PlanId, RunError, Runtime};
+use engine::{Bindings, PlanId, RunError, RunId, Runtime};
 
 /// A micro-batch as a plan binds it: sequences one after the other, one row per real token, no padding.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,40 +37,49 @@ impl Inputs {
         work(&Bindings { lengths: &self.lengths, integers: &integers, reals: &reals, ..Bindings::default() })
     }
 
-    /// Runs `plan` on them. `starts` are the members of every axis that earlier micro-batches of the same step held.
-    pub(super) fn run(
+    /// Asks for a run of `plan` on them, and does not wait for it. `starts` are the members of every axis that earlier micro-batches
+    /// of the same step held.
+    pub(super) fn start(
         &self,
         runtime: &mut Runtime,
         plan: PlanId,
         starts: &[u64],
         seed: u64,
         step: u64,
-    ) -> Result<(), RunError> {
-        self.bound(|bindings| runtime.run(plan, &Bindings { starts, seed, step: step as u32, ..*bindings }))
+    ) -> Result<RunId, RunError> {
+        self.bound(|bindings| runtime.start(plan, &Bindings { starts, seed, step: step as u32, ..*bindings }))
     }
 }
 
-/// What the last run of a plan computed.
+/// What a run of a plan computed.
 #[derive(Clone, Copy, Debug)]
 pub struct Outputs<'a> {
     runtime: &'a Runtime,
-    plan: PlanId,
+    run: RunId,
 }
 
 impl<'a> Outputs<'a> {
     /// Those of the last run of `plan`.
+    ///
+    /// # Panics
+    /// If another plan has run since.
     pub fn new(runtime: &'a Runtime, plan: PlanId) -> Self {
-        Self { runtime, plan }
+        Self::of(runtime, runtime.last_run(plan))
+    }
+
+    /// Those of one of the runs since gradients were zero.
+    pub(super) fn of(runtime: &'a Runtime, run: RunId) -> Self {
+        Self { runtime, run }
     }
 
     /// Reads the output `name` into `into`, whose content is replaced.
     pub fn read(&self, name: &str, into: &mut Vec<f32>) {
-        self.runtime.read_output(self.plan, name, into);
+        self.runtime.read_output_of(self.run, name, into);
     }
 
     /// Reads an output that is indices.
     pub fn read_indices(&self, name: &str, into: &mut Vec<i32>) {
-        self.runtime.read_indices(self.plan, name, into);
+        self.runtime.read_indices_of(self.run, name, into);
     }
 }
 
@@ -95,7 +104,7 @@ impl<'a> Evaluator<'a> {
         if (self.stop)() {
             return Ok(None);
         }
-        inputs.run(self.runtime, self.plan, &[], 0, 0)?;
+        inputs.bound(|bindings| self.runtime.run(self.plan, bindings))?;
         Ok(Some(Outputs::new(self.runtime, self.plan)))
     }
 

@@ -8,6 +8,7 @@ use model::Albert;
 
 use super::inputs::{Evaluator, Inputs, Outputs};
 use super::metrics::Sums;
+use crate::config;
 use crate::run::checkpoint::{NamedTensor, TensorError, Tensors};
 
 /// Suffixes of the moments' names in `optimizer.safetensors`.
@@ -37,9 +38,14 @@ pub struct Plans {
 }
 
 impl Plans {
-    /// Bytes that a training step needs: all of it, and the activations.
-    pub fn memory(&self) -> (usize, usize) {
-        (self.training.arena_size() + self.training.parameter_size(), self.training.arena_size())
+    /// Bytes that a training step needs on a device: all of it, and the activations.
+    pub fn memory(&self, device: config::Device) -> (usize, usize) {
+        let work_space = match device {
+            config::Device::Cuda(_) => self.training.work_space().total(),
+            config::Device::Auto | config::Device::Cpu => 0,
+        };
+        let activations = self.training.arena_size();
+        (activations + self.training.parameter_size() + work_space, activations)
     }
 }
 
@@ -111,7 +117,8 @@ impl Learner {
     }
 
     /// The same, with what was predicted added up by `tally`; or `None` where `stop` said so before a micro-batch: what was
-    /// computed until then is of no use.
+    /// computed until then is of no use. Nothing is waited for until all micro-batches have been asked for: what they computed is
+    /// read at the end.
     ///
     /// # Errors
     /// If a micro-batch does not fit the plan.
@@ -123,22 +130,26 @@ impl Learner {
         tally: &mut dyn FnMut(&Inputs, Outputs<'_>, &mut Sums),
     ) -> Result<Option<Outcome>, RunError> {
         self.runtime.zero_gradients();
-        let mut outcome = Outcome::default();
+        let mut runs = Vec::with_capacity(micro_batches.len());
         let mut starts = Vec::new();
         for inputs in micro_batches {
             if stop() {
                 return Ok(None);
             }
-            inputs.run(&mut self.runtime, self.training, &starts, self.seed, step)?;
-            tally(inputs, Outputs::new(&self.runtime, self.training), &mut outcome.sums);
-            self.runtime.read_output(self.training, "loss", &mut self.loss);
-            outcome.loss += f64::from(self.loss[0]);
-            outcome.tokens += inputs.tokens() as u64;
+            runs.push(inputs.start(&mut self.runtime, self.training, &starts, self.seed, step)?);
             starts.resize(inputs.lengths.len(), 0);
             starts.iter_mut().zip(&inputs.lengths).for_each(|(start, &length)| *start += length as u64);
         }
-        outcome.gradient_norm = self.runtime.gradient_norm();
+        let gradient_norm = self.runtime.gradient_norm();
         self.runtime.status()?;
+        let mut outcome = Outcome { gradient_norm, ..Outcome::default() };
+        for (inputs, run) in micro_batches.iter().zip(runs) {
+            let outputs = Outputs::of(&self.runtime, run);
+            tally(inputs, outputs, &mut outcome.sums);
+            outputs.read("loss", &mut self.loss);
+            outcome.loss += f64::from(self.loss[0]);
+            outcome.tokens += inputs.tokens() as u64;
+        }
         Ok(Some(outcome))
     }
 
