@@ -2,17 +2,22 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use engine::{Plan, PlanOptions};
+use engine::{Plan, PlanOptions, WorkSpace};
+use kernels::cuda;
 use model::{Albert, Capacity, Head, Mode, ModelError};
 use serde_json::json;
+use train::config::Device;
 use train::exit::ExitCode;
-use train::training::bytes;
+use train::training::{bytes, most_fitting};
 
-use crate::arguments::few_settings;
+use crate::arguments::{device, few_settings};
 use crate::output::say;
 
 /// Rows are counted in 32 bits.
 const MOST_TOKENS: u64 = 1 << 30;
+/// Bytes that a process takes of a GPU before it asks for any: CUDA's context, code of libraries and kernels. About, for it is
+/// another number on every GPU and driver; `nvidia-smi` shows it.
+const CONTEXT: usize = 600 << 20;
 
 /// What backward computes again.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -28,6 +33,8 @@ enum Recompute {
 /// What activations are stored in.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Precision {
+    /// f32 on a processor, bf16 on a GPU
+    Auto,
     /// 32 bits
     F32,
     /// 16 bits; weights, their gradients and moments stay f32
@@ -53,8 +60,15 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = Recompute::None)]
     recompute: Recompute,
     /// What activations are stored in
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    #[arg(long, value_enum, default_value_t = Precision::Auto)]
     precision: Precision,
+    /// What is planned for: cpu, or cuda or cuda:1, which need not be there
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device)]
+    device: Device,
+    /// Memory of the device, such as 80GB or 24GiB: whether the step fits, and how many tokens would; not given: that of the GPU,
+    /// if it is there
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory: Option<usize>,
     /// Print every kernel call with its places in memory
     #[arg(long)]
     steps: bool,
@@ -65,7 +79,7 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let Arguments { preset, tokens, seq, vocab_size, recompute, precision, steps, json } = arguments;
+    let Arguments { preset, tokens, seq, vocab_size, recompute, steps, json, .. } = arguments;
     let settings = few_settings(&[
         ("model.preset", "--preset", Some(preset.clone())),
         ("model.vocab_size", "--vocab-size", Some(vocab_size.to_string())),
@@ -73,53 +87,113 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     ])?;
     let config = settings.model.albert_config(*vocab_size);
     let albert = Albert::new(config, &[Head::Pretraining]).map_err(ModelError::from)?;
-    let sequences = (*tokens as usize).div_ceil(*seq);
-    let capacity = Capacity {
-        tokens: sequences * seq,
-        sequences,
-        masked: sequences * settings.masking.predictions(*seq),
-    };
     let recompute = match recompute {
         Recompute::None => engine::Recompute::None,
         Recompute::Gelu => engine::Recompute::Gelu,
         Recompute::Layer => engine::Recompute::Layer,
     };
-    let precision = match precision {
+    let gpu = match arguments.device {
+        Device::Cuda(ordinal) => Some(ordinal),
+        Device::Auto => cuda::usable(0).is_ok().then_some(0),
+        Device::Cpu => None,
+    };
+    let precision = match arguments.precision {
         Precision::F32 => engine::Precision::F32,
         Precision::Bf16 => engine::Precision::Bf16,
+        Precision::Auto if gpu.is_some() => engine::Precision::Bf16,
+        Precision::Auto => engine::Precision::F32,
     };
     let options = PlanOptions { precision, recompute };
-    let plan = albert.plan(&Head::Pretraining, capacity, Mode::Training, options)?;
+    let predictions = settings.masking.predictions(*seq);
+    let planned = |sequences: usize| {
+        let capacity = Capacity { tokens: sequences * seq, sequences, masked: sequences * predictions };
+        let plan = albert.plan(&Head::Pretraining, capacity, Mode::Training, options)?;
+        anyhow::Ok(Planned { memory: memory(&albert, &plan, gpu.is_some()), plan, capacity })
+    };
+    let plan = planned((*tokens as usize).div_ceil(*seq))?;
     if *steps {
-        say!("{}", plan.to_string().trim_end());
-    } else if *json {
-        print_json(&albert, &plan, capacity)?;
-    } else {
-        say!("{preset}: {:.2} M parameters", albert.parameters().count() as f64 / 1e6);
-        print_plan(&albert, &plan, capacity, precision)?;
+        say!("{}", plan.plan.to_string().trim_end());
+        return Ok(ExitCode::Done);
     }
-    Ok(ExitCode::Done)
+    let there = || gpu.and_then(|ordinal| cuda::usable(ordinal).ok()).map(|found| found.memory);
+    let room = arguments.memory.or_else(there).map(|bytes| {
+        let too_many = MOST_TOKENS as usize / seq;
+        let fits = |sequences| planned(sequences).is_ok_and(|planned| planned.bytes() <= bytes);
+        Room { bytes, most_tokens: seq * most_fitting(too_many, fits) }
+    });
+    let parameters = albert.parameters().count();
+    if *json {
+        return print_json(parameters, &plan, room);
+    }
+    say!("{preset}: {:.2} M parameters", parameters as f64 / 1e6);
+    plan.print(precision, room)
+}
+
+/// A step, and what it needs.
+struct Planned {
+    plan: Plan,
+    capacity: Capacity,
+    memory: Vec<(&'static str, usize)>,
+}
+
+/// What a device has.
+#[derive(Clone, Copy)]
+struct Room {
+    bytes: usize,
+    /// Tokens that may be computed at a time.
+    most_tokens: usize,
+}
+
+/// Reads a number of bytes: `80GB`, `24GiB`.
+fn size(text: &str) -> Result<usize, String> {
+    const UNITS: [(&str, u64); 7] = [
+        ("kB", 1000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("", 1),
+    ];
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
+    let factor = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit.trim()));
+    let bytes =
+        number.trim().parse::<f64>().ok().zip(factor).map(|(number, (_, factor))| number * *factor as f64);
+    let within = bytes.filter(|bytes| (1.0..1e18).contains(bytes));
+    within.map(|bytes| bytes as usize).ok_or_else(|| "a number of bytes, such as 80GB or 24GiB".into())
 }
 
 /// Bytes by what they are for. Gaps for alignment belong to what they follow.
-fn memory(albert: &Albert, plan: &Plan) -> [(&'static str, usize); 5] {
+fn memory(albert: &Albert, plan: &Plan, on_gpu: bool) -> Vec<(&'static str, usize)> {
     let buffer = albert.parameters().buffer_length() * size_of::<f32>();
-    [
+    let mut memory = vec![
         ("parameters", buffer),
         ("gradients", buffer),
         ("moments", 2 * buffer),
         ("copies of weights", plan.parameter_size() - 4 * buffer),
         ("activations", plan.arena_size()),
-    ]
+    ];
+    if on_gpu {
+        let WorkSpace { kernels, products, inputs } = plan.work_space();
+        memory.extend([
+            ("inputs on their way", inputs),
+            ("work space of kernels", kernels),
+            ("work space of cuBLASLt", products),
+            ("CUDA itself, about", CONTEXT),
+        ]);
+    }
+    memory
 }
 
-fn print_json(albert: &Albert, plan: &Plan, capacity: Capacity) -> Result<()> {
+fn print_json(parameters: usize, planned: &Planned, room: Option<Room>) -> Result<ExitCode> {
+    let Planned { plan, capacity, memory } = planned;
     let by_kernel: Vec<_> = (plan.cost_by_operation().into_iter())
         .map(|(name, calls, cost)| json!({ "kernel": name, "calls": calls, "model_flops": cost.model_flops, "executed_flops": cost.executed_flops, "bytes": cost.bytes }))
         .collect();
-    let memory = memory(albert, plan);
+    let key = |name: &str| name.replace(", about", "").replace(' ', "_").to_lowercase();
+    let memory = memory.iter().map(|&(name, size)| (key(name), size.into()));
     let object = json!({
-        "parameters": albert.parameters().count(),
+        "parameters": parameters,
         "tokens": capacity.tokens,
         "sequences": capacity.sequences,
         "masked_tokens": capacity.masked,
@@ -127,40 +201,57 @@ fn print_json(albert: &Albert, plan: &Plan, capacity: Capacity) -> Result<()> {
         "model_flops": plan.cost().model_flops,
         "executed_flops": plan.cost().executed_flops,
         "bytes_moved": plan.cost().bytes,
-        "memory_bytes": serde_json::Map::from_iter(memory.map(|(name, size)| (name.replace(' ', "_"), size.into()))),
+        "memory_bytes": serde_json::Map::from_iter(memory),
+        "device_memory_bytes": room.map(|room| room.bytes),
+        "most_tokens": room.map(|room| room.most_tokens),
         "kernels": by_kernel,
     });
     say!("{object}");
-    Ok(())
+    Ok(ExitCode::Done)
 }
 
-fn print_plan(albert: &Albert, plan: &Plan, capacity: Capacity, precision: engine::Precision) -> Result<()> {
-    let giga = |count: u64| count as f64 / 1e9;
-    say!(
-        "a training step over {} tokens: {} sequences, {} masked tokens, {precision}",
-        capacity.tokens,
-        capacity.sequences,
-        capacity.masked
-    );
-    say!("\n  {:24} {:>7} {:>12} {:>10}", "kernel", "calls", "GFLOP", "GB moved");
-    for (name, calls, cost) in plan.cost_by_operation() {
-        say!("  {name:24} {calls:7} {:12.3} {:10.3}", giga(cost.executed_flops), giga(cost.bytes));
+impl Planned {
+    /// All that it needs.
+    fn bytes(&self) -> usize {
+        self.memory.iter().map(|(_, size)| size).sum()
     }
-    let cost = plan.cost();
-    say!(
-        "  {:24} {:7} {:12.3} {:10.3}",
-        "all",
-        plan.step_count(),
-        giga(cost.executed_flops),
-        giga(cost.bytes)
-    );
-    let model = giga(cost.model_flops);
-    say!("  the model itself needs {model:.3} GFLOP; the rest computes again what backward needs");
-    say!("\n  memory");
-    let memory = memory(albert, plan);
-    for (name, size) in memory.into_iter().filter(|&(_, size)| size > 0) {
-        say!("  {name:24} {:>10}", bytes(size));
+
+    fn print(&self, precision: engine::Precision, room: Option<Room>) -> Result<ExitCode> {
+        let Self { plan, capacity, memory } = self;
+        let giga = |count: u64| count as f64 / 1e9;
+        say!(
+            "a training step over {} tokens: {} sequences, {} masked tokens, {precision}",
+            capacity.tokens,
+            capacity.sequences,
+            capacity.masked
+        );
+        say!("\n  {:24} {:>7} {:>12} {:>10}", "kernel", "calls", "GFLOP", "GB moved");
+        for (name, calls, cost) in plan.cost_by_operation() {
+            say!("  {name:24} {calls:7} {:12.3} {:10.3}", giga(cost.executed_flops), giga(cost.bytes));
+        }
+        let cost = plan.cost();
+        say!(
+            "  {:24} {:7} {:12.3} {:10.3}",
+            "all",
+            plan.step_count(),
+            giga(cost.executed_flops),
+            giga(cost.bytes)
+        );
+        let model = giga(cost.model_flops);
+        say!("  the model itself needs {model:.3} GFLOP; the rest computes again what backward needs");
+        say!("\n  memory");
+        for (name, size) in memory.iter().filter(|(_, size)| *size > 0) {
+            say!("  {name:24} {:>10}", bytes(*size));
+        }
+        say!("  {:24} {:>10}", "all", bytes(self.bytes()));
+        if let Some(Room { bytes: there, most_tokens }) = room {
+            let fits = if self.bytes() <= there { "fits" } else { "does not fit" };
+            let most = match most_tokens {
+                0 => "not even one sequence does".into(),
+                most => format!("up to {most} tokens at a time do"),
+            };
+            say!("  it {fits} into {}: {most}", bytes(there));
+        }
+        Ok(ExitCode::Done)
     }
-    say!("  {:24} {:>10}", "all", bytes(memory.iter().map(|(_, size)| size).sum()));
-    Ok(())
 }

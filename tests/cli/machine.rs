@@ -125,6 +125,32 @@ fn a_plan_is_printed_without_a_device() {
     assert_eq!(steps.lines().count() as u64, kept["kernel_calls"].as_u64().unwrap() + 1);
 }
 
+/// What a GPU needs beside the arena is counted, and how much would fit into one that need not be there.
+#[test]
+fn memory_of_a_gpu_is_planned_without_one() {
+    let gpu = ["plan", "--preset", "base", "--tokens", "33792", "--device", "cuda", "--memory"];
+    insta::assert_snapshot!("plan-gpu", run(&[&gpu[..], &["80GB"]].concat()).done());
+    let json = |memory: &str| -> serde_json::Value {
+        serde_json::from_str(&run(&[&gpu[..], &[memory, "--json"]].concat()).done()).unwrap()
+    };
+    let (small, large) = (json("8GiB"), json("80GB"));
+    let all: u64 =
+        small["memory_bytes"].as_object().unwrap().values().map(|size| size.as_u64().unwrap()).sum();
+    assert!(all > 8 << 30, "{small}");
+    assert_eq!(small["device_memory_bytes"], 8_u64 << 30);
+    let most = |plan: &serde_json::Value| plan["most_tokens"].as_u64().unwrap();
+    assert!(most(&small) < 33_792 && 33_792 < most(&large), "{} and {}", most(&small), most(&large));
+    // So many fit, and a sequence more does not.
+    for (tokens, fits) in [(most(&small), "it fits into"), (most(&small) + 128, "it does not fit into")] {
+        let tokens = tokens.to_string();
+        let plan =
+            ["plan", "--preset", "base", "--tokens", &tokens, "--device", "cuda:1", "--memory", "8GiB"];
+        let shown = run(&plan).done();
+        assert!(shown.contains(fits) && shown.contains("bf16"), "{tokens}: {shown}");
+    }
+    run(&[&gpu[..], &["much"]].concat()).complains(ExitCode::Usage, &["--memory", "80GB or 24GiB"]);
+}
+
 #[test]
 fn what_the_machine_does_not_have_is_refused() {
     let bench = |more: &[&str]| run(&[&["bench", "step"], more].concat());
