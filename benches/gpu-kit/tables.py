@@ -108,15 +108,15 @@ TABLES = {
     "finetuning": finetuning,
     "training": training,
     "counters": counters,
-    "sanitizer": sanitizer,
+    **{f"sanitizer-{check}": sanitizer for check in ("memcheck", "racecheck", "synccheck", "initcheck")},
 }
 
 
 def document(results):
     """All of it as one page."""
     kit = results["kit"]
-    head = "# Measured on a GPU\n\n" if not results["emulated"] else "# A rehearsal on the emulated GPU: no figure here is a GPU's\n\n"
-    text = head + f"By `benches/gpu-kit`, built at {kit['commit']} ({kit['profile']}, {kit['compiler']}); {results['system']}.\n"
+    head = "# Measured on a GPU\n\n" if results["card"] else "# A rehearsal on the emulated GPU: no figure here is a GPU's\n\n"
+    text = head + f"By `benches/gpu-kit`, built at {kit['commit']} ({kit['profile']}, {kit['compiler']}); {results['card'] or 'no GPU'}, {results['system']}.\n"
     for name, found in results.get("parts", {}).items():
         held = "" if found["holds"] else " — does not hold"
         text += f"\n## {name}{held}\n\n{part(name, found)}\n"
