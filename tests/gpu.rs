@@ -89,7 +89,8 @@ fn a_run_that_is_killed_ends_with_the_bytes_of_one_that_was_left_alone() {
     for precision in ["f32", "bf16"] {
         let folder = tempfile::tempdir().expect("a folder");
         let folder = folder.path();
-        let is_timed = precision == "bf16";
+        // Of a real GPU it is not known which is fast.
+        let is_timed = precision == "bf16" && !setup::real();
         let start = |run: &str, begins: bool| {
             let mut command = pretrain(folder, run)?;
             command.args(["--precision", precision]);
@@ -112,7 +113,7 @@ fn a_run_that_is_killed_ends_with_the_bytes_of_one_that_was_left_alone() {
         ended(go_on.output().expect("the program starts"), ExitCode::Done);
         assert!(result(folder, "whole") == result(folder, "killed"), "another result in {precision}");
         let run = std::fs::read_to_string(folder.join("killed/run.json")).expect("run.json");
-        for part in ["\"device\": \"cuda:0\"", precision, "\"cublaslt\": \"13.0.2\"", "\"nvrtc\": \"13.0\""] {
+        for part in ["\"device\": \"cuda:0\"", precision, "\"cublaslt\": \"1", "\"nvrtc\": \"1"] {
             assert!(run.contains(part), "`{part}` is not in: {run}");
         }
         assert_eq!(folder.join("killed/products.json").exists(), is_timed);
@@ -153,14 +154,17 @@ fn what_was_chosen_elsewhere_is_refused(folder: &Path, command: &Command) {
         }
     }
     std::fs::remove_file(&file).expect("it is there");
-    ended(go_on(), ExitCode::Done);
+    let text = ended(go_on(), ExitCode::Done);
+    assert!(text.contains("note: there is no products.json any more"), "{text}");
     assert!(result(folder, "killed") == before && !file.exists());
 }
 
-/// Two runs that are to be deterministic are the same, whatever is fast; and no event is recorded, as it would be to time
-/// something.
+/// Two runs that are to be deterministic are the same, whatever is fast; and nobody asks how long something took.
 #[test]
 fn a_deterministic_run_times_nothing() {
+    if setup::real() {
+        return; // it does not tell which calls are made
+    }
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     let run = |name: &str, arguments: &[&str], variables: &[(&str, &str)]| {
@@ -168,7 +172,7 @@ fn a_deterministic_run_times_nothing() {
         command.args(["--steps", "2", "--warmup-steps", "1"]).args(arguments).envs(variables.iter().copied());
         let text = ended(command.output().expect("the program starts"), ExitCode::Done);
         let weights = std::fs::read(folder.join(name).join("model/model.safetensors")).expect("a model");
-        Some((weights, text.contains("cuEventRecord"), folder.join(name).join("products.json").exists()))
+        Some((weights, text.contains("cuEventElapsedTime"), folder.join(name).join("products.json").exists()))
     };
     let trace = [("EMULATED_GPU_TRACE", "1")];
     let Some((weights, is_timed, is_kept)) = run("one", &["--deterministic"], &trace) else { return };

@@ -7,6 +7,7 @@ use clap::Args;
 use engine::{Device, Precision};
 use kernels::Peak;
 use kernels::cpu::clock::ProcessorTime;
+use kernels::cuda::ProductChoice;
 use serde_json::json;
 use train::config::Pretrain;
 use train::exit::ExitCode;
@@ -141,6 +142,9 @@ fn measure(arguments: &Arguments, settings: &Pretrain) -> Result<Measured> {
         .map(|(shape, seed)| shape.draw(seed).into_inputs())
         .collect();
     let optimizer = settings.optimizer.optimizer();
+    if let Some(gpu) = learner.runtime().gpu() {
+        gpu.choose_products(ProductChoice::Timed); // as training does, in steps that are not timed
+    }
     let timing = time_steps(&mut learner, &batches, &optimizer, arguments.steps, arguments.profile)?;
     let id = learner.training_plan();
     let runtime = learner.runtime();

@@ -131,7 +131,10 @@ enum ProductError {
     Library(#[from] CublasError),
     #[error(transparent)]
     Driver(#[from] DriverError),
-    #[error("cuBLASLt does not do a product of {0} any more as this run has it recorded")]
+    #[error(
+        "cuBLASLt does not do a product of {0} any more as this run has it recorded: remove the run's products.json to go on with what \
+         the library proposes; results differ in the last bits from there on"
+    )]
     Gone(Shape),
 }
 

@@ -82,6 +82,9 @@ pub struct Machine {
     /// Driver and libraries of a GPU; not known of earlier versions' sessions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<Versions>,
+    /// Whether its ways to do matrix products were chosen by timing, and are kept beside this.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub timed_products: bool,
 }
 
 fn only_device() -> String {
@@ -98,7 +101,8 @@ impl Machine {
         let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default(); // other systems have no such file
         let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
         let processor = name.map_or(std::env::consts::ARCH, |(_, name)| name.trim()).to_owned();
-        Self { processor, isa, threads, device: only_device(), precision: only_precision(), gpu: None }
+        let (device, precision) = (only_device(), only_precision());
+        Self { processor, isa, threads, device, precision, gpu: None, timed_products: false }
     }
 
     /// Whether it is a GPU.
@@ -251,7 +255,15 @@ mod tests {
         let gpu = |name: &str, nvrtc: &str, cublaslt: &str| {
             let versions = Versions { driver: "13.0".into(), nvrtc: nvrtc.into(), cublaslt: cublaslt.into() };
             let (processor, isa, device) = (name.into(), "sm_90".into(), "cuda:0".into());
-            Machine { processor, isa, threads: 2, device, precision: "bf16".into(), gpu: Some(versions) }
+            Machine {
+                processor,
+                isa,
+                threads: 2,
+                device,
+                precision: "bf16".into(),
+                gpu: Some(versions),
+                timed_products: false,
+            }
         };
         let told = |now: &Machine, before: &Machine| now.change_since(before);
         let said = |now: &str, before: &str| Some((now.to_owned(), before.to_owned()));

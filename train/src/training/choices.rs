@@ -52,7 +52,15 @@ mod tests {
     fn h100(cublaslt: &str) -> Machine {
         let versions = Versions { driver: "13.0".into(), nvrtc: "13.0".into(), cublaslt: cublaslt.into() };
         let (processor, isa, device) = ("H100".into(), "sm_90".into(), "cuda:0".into());
-        Machine { processor, isa, threads: 1, device, precision: "bf16".into(), gpu: Some(versions) }
+        Machine {
+            processor,
+            isa,
+            threads: 1,
+            device,
+            precision: "bf16".into(),
+            gpu: Some(versions),
+            timed_products: false,
+        }
     }
 
     fn settings(deterministic: bool) -> DeviceSettings {

@@ -65,6 +65,7 @@ pub fn machine(settings: &config::DeviceSettings) -> Result<Machine, SessionErro
             isa: found.architecture(),
             processor: found.name,
             gpu: Some(versions),
+            timed_products: false,
             threads: settings.threads.unwrap_or_else(cores),
             device: settings.device.to_string(),
             precision: precision(settings).to_string(),

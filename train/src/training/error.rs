@@ -28,9 +28,7 @@ pub enum TrainError {
     #[error(transparent)]
     Run(RunError),
     /// The device failed.
-    #[error(
-        "{0}; what was computed since the last checkpoint is lost, the same command goes on from there{help}", help = advice(.0)
-    )]
+    #[error("{0}; what was computed since the last checkpoint is lost{help}", help = way_on(.0))]
     Device(#[from] DeviceError),
     /// A checkpoint could not be saved or loaded.
     #[error(transparent)]
@@ -101,6 +99,14 @@ impl Classify for TrainError {
             Self::OtherModel { .. } => ExitCode::Checkpoint,
             Self::NothingLearnt { .. } | Self::Useless { .. } | Self::Diverged { .. } => ExitCode::Diverged,
         }
+    }
+}
+
+/// What to do about a device that fails in the middle of a run.
+fn way_on(error: &DeviceError) -> &'static str {
+    match error {
+        DeviceError::Failed { .. } => "\n  help: the same command goes on from the last checkpoint",
+        _ => advice(error),
     }
 }
 

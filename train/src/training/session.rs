@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::State;
+use engine::{RunError, State};
 use kernels::cuda::ProductChoice;
 use serde::Serialize;
 
@@ -123,6 +123,7 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
             directory.note_choices(None)?; // those of a start that came to nothing
         }
         stop.watch(directory.path().to_path_buf());
+        let machine = Machine { timed_products: products != ProductChoice::First, ..machine };
         Ok(Self { job, resolved, settings, directory, stop, machine, chosen, rounds_otherwise, products })
     }
 
@@ -144,6 +145,14 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
         if let Some((now, before)) = change {
             watch(TrainEvent::Said(&format!(
                 "note: computing with {now} from here on, before it was {before}: results may differ in the last bits",
+            )));
+        }
+        let were_timed = self.directory.last_machine().is_some_and(|before| before.timed_products);
+        if were_timed && self.machine.is_gpu() && self.products == ProductChoice::First {
+            watch(TrainEvent::Said(&format!(
+                "note: there is no {} any more: matrix products are done as cuBLASLt proposes from here on, before it was as timing chose: \
+                 results may differ in the last bits",
+                directory::PRODUCTS
             )));
         }
         if let Some(chosen) = &self.chosen {
@@ -337,7 +346,7 @@ fn load<S: RunSettings, J: Job<S>>(
         let Trainer { learner, objective, state, options, .. } = &mut trainer;
         let estimate =
             Estimate::measure(learner, objective, state.position, options, step, &announce(&watch))
-                .map_err(TrainError::from)?;
+                .map_err(not_measured)?;
         let terms = objective.terms();
         watch(TrainEvent::Estimated { estimate: &estimate, options, step, terms });
     }
@@ -367,14 +376,25 @@ pub fn rehearse<S: RunSettings, J: Job<S>>(
     let data = job.gather(settings, folder, false, &|what| watch(TrainEvent::Said(what)))?;
     let Prepared { mut learner, objective, description } =
         job.prepare(settings, &data, available_memory(settings.device()))?;
+    if let (Some(gpu), false) = (learner.runtime().gpu(), settings.device().deterministic) {
+        gpu.choose_products(ProductChoice::Timed);
+    }
     let options = job.options(settings, &data);
     introduce(&mut learner, &options, &description, false, settings.keep(), watch);
     let estimate =
         Estimate::measure(&mut learner, &objective, Default::default(), &options, 0, &announce(watch))
-            .map_err(TrainError::from)?;
+            .map_err(not_measured)?;
     let terms = objective.terms();
     watch(TrainEvent::Estimated { estimate: &estimate, options: &options, step: 0, terms });
     Ok(())
+}
+
+/// Nothing has been computed yet that could be lost.
+fn not_measured(error: RunError) -> SessionError {
+    match error {
+        RunError::Device(error) => SessionError::Refused(error),
+        error => TrainError::Run(error).into(),
+    }
 }
 
 fn announce(watch: &Watch) -> impl Fn(usize) {
