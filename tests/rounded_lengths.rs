@@ -113,7 +113,11 @@ fn rounding_up_changes_no_result() {
         let [Some(exact), Some(rounded)] = devices else { continue };
         let (rows, loss, gradients) = results(exact, false);
         let (rounded_rows, rounded_loss, rounded_gradients) = results(rounded, true);
-        assert!(loss.is_finite() && rows == rounded_rows, "{name}: {rows:?} and {rounded_rows:?}");
+        // On hardware products of another number of rows may be added up in another order.
+        let close = |(exact, rounded): (&f64, &f64)| (exact - rounded).abs() <= tolerance * exact.abs();
+        let same =
+            if name == "gpu" { rows.iter().zip(&rounded_rows).all(close) } else { rows == rounded_rows };
+        assert!(loss.is_finite() && same, "{name}: {rows:?} and {rounded_rows:?}");
         assert!((loss - rounded_loss).abs() <= tolerance * loss, "{name}: {loss} and {rounded_loss}");
         let distance = (gradients.iter().zip(&rounded_gradients))
             .map(|(exact, rounded)| (exact - rounded).powi(2))
@@ -130,7 +134,7 @@ fn learner(device: Device, precision: Precision) -> Learner {
     Learner::new(albert, device, precision, plans, 11).expect("memory")
 }
 
-/// Every run of lengths that came twice before is one call, and there are few different ones.
+/// Every run of lengths that came before is one call, and there are few different ones.
 #[test]
 fn packed_text_is_repeated_from_few_recordings() {
     let Some(gpu) = gpu() else { return };

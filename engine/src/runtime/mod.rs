@@ -179,7 +179,7 @@ impl Runtime {
         on_device!(&self.0, on => &on.plans[plan.0].plan)
     }
 
-    /// Runs every step of a plan and waits for what it computes. Outputs of earlier runs are gone.
+    /// Runs every step of a plan and waits for its outputs. Outputs of earlier runs are gone.
     ///
     /// # Errors
     /// If the inputs do not fit the plan, and nothing has run then; or if the device has failed.

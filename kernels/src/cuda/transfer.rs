@@ -7,7 +7,7 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use cudarc::driver::{CudaEvent, CudaStream, result};
+use cudarc::driver::{CudaEvent, CudaStream, result, sys};
 
 use super::Cuda;
 use super::memory::Buffer;
@@ -34,7 +34,10 @@ impl Pinned {
         cuda.bind()?;
         // SAFETY: so many bytes are allocated, in the context that was just made current, and filled before they are read.
         let start = unsafe {
-            let start = result::malloc_host(bytes, 0).map_err(|_| DeviceError::OutOfMemory { bytes })?;
+            let start = result::malloc_host(bytes, 0).map_err(|error| match error.0 {
+                sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => DeviceError::OutOfMemory { bytes },
+                _ => cuda.driver_failed("cuMemHostAlloc", error),
+            })?;
             start.cast::<u8>().write_bytes(0, bytes);
             start.cast()
         };

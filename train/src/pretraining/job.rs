@@ -188,8 +188,8 @@ fn fills(settings: &Pretrain) -> bool {
     matches!(settings.device.device, Device::Cuda(_))
 }
 
-/// The most that a micro-batch of `sequences` holds. Where it is filled up, four times as many shorter ones, and the predictions
-/// of twice as many of half the length, which have more for their length, and an eighth more.
+/// The most that a micro-batch of `sequences` holds. Where it is filled up, there is room for four times as many shorter ones, and
+/// for the masked tokens of twice as many of half the length and an eighth more: rounding gives short ones more per token.
 pub fn capacity(settings: &Pretrain, sequences: usize) -> Capacity {
     let length = settings.sampling.max_seq_length;
     let permuted = if settings.masking.permutation { 2 } else { 1 };

@@ -43,11 +43,29 @@ impl RunSettings for Pretrain {
         // What is computed again in bf16 begins from a number that was rounded.
         let [now, before] = [self, earlier].map(|settings| settings.training.recompute);
         let again = now == before || precision(&self.device) == Precision::F32;
-        again && micro_batch(earlier) == micro_batch(self)
+        // `auto` may have been settled to a GPU since; another device is told of elsewhere.
+        let earlier = Self { device: self.device.clone(), ..earlier.clone() };
+        again && micro_batch(&earlier) == micro_batch(self)
     }
 
     fn notice(&self) -> Option<&'static str> {
         let is_built_in = self.data.train.is_empty();
         is_built_in.then_some("no text was given: learning from built-in stories (your own: --train FILE)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Device, Layers};
+
+    #[test]
+    fn a_device_that_was_settled_computes_as_before() {
+        let earlier = Layers::<Pretrain>::new().resolve().unwrap().settings;
+        let mut now = earlier.clone();
+        now.device.device = Device::Cuda(0);
+        assert!(earlier.device.device == Device::Auto && now.rounds_like(&earlier));
+        now.training.micro_batch = Some(1);
+        assert!(!now.rounds_like(&earlier));
     }
 }
