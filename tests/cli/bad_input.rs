@@ -170,7 +170,12 @@ fn damaged_tokenizers_and_shards() {
 #[test]
 fn a_start_that_is_refused_leaves_nothing() {
     let scene = Scene::new();
+    let latin = scene.file("latin.txt", b"Un caf\xe9.\n\nUn th\xe9.\n");
     for line in [
+        "prepare --input LATIN --tokenizer MODEL",
+        "prepare --input LATIN",
+        "pretrain --train LATIN --tokenizer MODEL",
+        "pretrain --train TEXT --tokenizer MODEL --held-out /none",
         "finetune glue mrpc --model /none --data /none",
         "finetune glue mrpc --model MODEL --data /none --seeds 2",
         "finetune squad --model MODEL --data /none",
@@ -181,7 +186,6 @@ fn a_start_that_is_refused_leaves_nothing() {
         "pretrain --train /none",
         "pretrain --train TEXT --tokenizer /none",
         "pretrain --train TEXT --tokenizer hf:me/none",
-        "pretrain --train TEXT --tokenizer MODEL --held-out /none",
         "pretrain --train TEXT --tokenizer MODEL --init hf:me/none",
         "pretrain --train TEXT --tokenizer MODEL --init /none",
         "prepare --input /none",
@@ -192,6 +196,7 @@ fn a_start_that_is_refused_leaves_nothing() {
         "convert /none",
     ] {
         let line = line.replace("MODEL", &scene.arg("model")).replace("TEXT", &scene.arg("text.txt"));
+        let line = line.replace("LATIN", &latin);
         let out = scene.arg("new/deep/out");
         let arguments: Vec<_> = line.split(' ').chain(["--out", &out]).collect();
         let run = run(&arguments);

@@ -225,6 +225,12 @@ pub fn exists(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// The folders on the way to `path` that are not there, from `path` itself: those that `create_dir_all` would make.
+pub fn missing_folders(path: &Path) -> Vec<PathBuf> {
+    let is_missing = |folder: &&Path| **folder != *Path::new("") && matches!(exists(folder), Ok(false));
+    path.ancestors().take_while(is_missing).map(Path::to_path_buf).collect()
+}
+
 /// The names in a folder. (`std::fs::read_dir` panics where the system cannot close the folder again.)
 pub fn names(folder: &Path) -> io::Result<Vec<OsString>> {
     #[cfg(unix)]

@@ -21,7 +21,7 @@ use crate::data::error::DataError;
 use crate::data::text::{
     Event, Oddities, PART_SIZE, Part, Parts, Reading, files_of, format_of, look_at, names_of,
 };
-use crate::files::{Disk, beside, names, remove_flat_dir};
+use crate::files::{Disk, beside, missing_folders, names, remove_flat_dir};
 use crate::tokenizer::{self, LoadOptions, Tokenizer};
 
 /// Where in the folder the tokenizer is kept.
@@ -44,14 +44,15 @@ pub fn is_prepared(folder: &Path) -> bool {
 /// # Errors
 /// If something cannot be removed.
 pub fn remove_prepared(folder: &Path) -> Result<(), DataError> {
-    let is_shard = |name: &OsStr| {
-        let stem = name.to_str().and_then(|name| name.strip_suffix(SHARD));
-        stem.is_some_and(|stem| stem.len() >= 5 && stem.bytes().all(|byte| byte.is_ascii_digit()))
-    };
     remove_tokenizer(&folder.join(TOKENIZER_FOLDER))?;
     let is_ours =
         |name: &OsStr| is_shard(name) || [MANIFEST, PREPARING, REPORT].iter().any(|&ours| name == ours);
     remove_flat_dir(&Disk, folder, is_ours).map_err(DataError::io("remove", folder))
+}
+
+fn is_shard(name: &OsStr) -> bool {
+    let stem = name.to_str().and_then(|name| name.strip_suffix(SHARD));
+    stem.is_some_and(|stem| stem.len() >= 5 && stem.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Removes a folder of a tokenizer's files, as [`remove_prepared`] does.
@@ -163,10 +164,15 @@ impl Preparation<'_> {
         let mut plan = Manifest::new(TokenizerIdentity::of(self.tokenizer), self.reading, source);
         plan.trained = self.trained;
         let work = Work { preparation: self, files, size, plan };
+        let missing = missing_folders(self.folder);
         let (_lock, complete) = work.claim_folder()?;
         match complete {
             Some(manifest) => work.verify(manifest),
-            None => work.make(),
+            None => work.make().inspect_err(|_| {
+                if !missing.is_empty() {
+                    work.withdraw(&missing);
+                }
+            }),
         }
     }
 }
@@ -289,6 +295,16 @@ impl Work<'_> {
             return Err(DataError::damaged(self.folder(), what));
         }
         self.make()
+    }
+
+    /// Takes back a folder that has nothing in it which took work, no shard and no vocabulary that was trained, and the
+    /// folders on the way to it that were not there.
+    fn withdraw(&self, made: &[PathBuf]) {
+        let has_shards = names(self.folder()).map_or(true, |names| names.iter().any(|name| is_shard(name)));
+        if !has_shards && self.plan.trained.is_none() {
+            let _ = remove_prepared(self.folder()); // the error that led here is the one to tell
+            made.iter().skip(1).all(|folder| fs::remove_dir(folder).is_ok());
+        }
     }
 
     /// Makes the shards that are not there, and completes the folder.

@@ -19,13 +19,9 @@ pub(super) struct Made {
 impl Made {
     /// To be made on the way to `path`.
     pub fn before(path: &Path) -> Self {
-        let is_missing =
-            |folder: &&Path| **folder != *Path::new("") && matches!(files::exists(folder), Ok(false));
-        Self {
-            is_new: matches!(files::exists(path), Ok(false))
-                || files::names(path).is_ok_and(|names| names.is_empty()),
-            folders: path.ancestors().take_while(is_missing).map(Path::to_path_buf).collect(),
-        }
+        let folders = files::missing_folders(path);
+        let is_new = !folders.is_empty() || files::names(path).is_ok_and(|names| names.is_empty());
+        Self { is_new, folders }
     }
 }
 
