@@ -46,6 +46,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             ));
             meter = (missing > 0).then(|| Meter::new("download"));
         }
+        Event::Offline { variable } => {
+            tell(format_args!("{variable} is set: {reference} is taken as it is in the cache"));
+        }
         Event::Waiting { file } => tell(format_args!("another process is fetching {file}: waiting for it")),
         Event::GoingOn { file, from, problem } => {
             tell(format_args!("warning: {problem}; going on with {file} from byte {from}"));

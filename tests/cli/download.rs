@@ -288,10 +288,16 @@ fn nothing_is_asked_offline() {
     let server = hub.serve();
     for variable in ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"] {
         hub.download(&server, &[(variable, "1")])
-            .complains(ExitCode::Usage, &[variable, "me/mine was not fetched", "unset it"]);
+            .complains(ExitCode::Usage, &[variable, "me/mine is not in the cache", "unset it"]);
     }
     assert!(server.asked().is_empty() && hub.cached().is_empty());
     hub.download(&server, &[("HF_HUB_OFFLINE", "0")]).done();
+    let asked = server.asked().len();
+    let offline = hub.download(&server, &[("HF_HUB_OFFLINE", "1")]);
+    assert!(offline.err.contains("as it is in the cache"), "{}", offline.err);
+    assert!(offline.done().trim_end().ends_with(COMMIT) && server.asked().len() == asked);
+    fs::remove_file(hub.folder().join("snapshots").join(COMMIT).join(WEIGHTS)).unwrap();
+    hub.download(&server, &[("HF_HUB_OFFLINE", "1")]).complains(ExitCode::Usage, &["not whole"]);
 }
 
 /// Each way in which a model is not given has words of its own, and leaves nothing behind.

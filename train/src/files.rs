@@ -231,6 +231,21 @@ pub fn missing_folders(path: &Path) -> Vec<PathBuf> {
     path.ancestors().take_while(is_missing).map(Path::to_path_buf).collect()
 }
 
+/// Whether an open file is still the one of the name `path`.
+pub fn is_at(file: &File, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let (Ok(ours), Ok(there)) = (file.metadata(), fs::symlink_metadata(path)) else { return false };
+        (ours.dev(), ours.ino()) == (there.dev(), there.ino())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (file, path);
+        true
+    }
+}
+
 /// The names in a folder. (`std::fs::read_dir` panics where the system cannot close the folder again.)
 pub fn names(folder: &Path) -> io::Result<Vec<OsString>> {
     #[cfg(unix)]

@@ -18,7 +18,9 @@ pub(crate) fn recognise(head: &[u8]) -> Option<&'static str> {
     } else if starts(b"<!doctype") || starts(b"<html") || starts(b"<?xml") {
         Some("a web page, such as a login or an error page: download the file itself")
     } else if head.starts_with(b"PK\x03\x04") || head.starts_with(b"\x80\x02") {
-        Some("PyTorch's pickled weights under another name: convert them (see README, \"Models of others\")")
+        Some(
+            "PyTorch's pickled weights under another name: convert them (see README, \"Models from elsewhere\")",
+        )
     } else if head.starts_with(b"\x1f\x8b") {
         Some("compressed with gzip: unpack it first (gunzip)")
     } else if head.starts_with(b"\x89HDF") {

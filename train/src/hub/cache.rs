@@ -5,7 +5,7 @@
 //! the one in `blobs` that is called by its hash.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::HubError;
 use super::known::Known;
@@ -69,8 +69,7 @@ impl Cache {
             if is_name(&commit) && snapshot.is_dir() {
                 return Ok(snapshot);
             }
-            let names = crate::files::names(&there.reference("")).unwrap_or_default();
-            revisions.extend(names.iter().map(|name| name.to_string_lossy().into_owned()));
+            revisions.extend(names_below(&there.reference("")));
         }
         Err(HubError::NoRevision { model: model.clone(), revision: revision.clone(), revisions })
     }
@@ -79,6 +78,20 @@ impl Cache {
     pub fn model(&self, model: &str) -> CachedModel {
         CachedModel { folder: self.folder.join(format!("models--{}", model.replace('/', "--"))) }
     }
+}
+
+/// The names of the files in a folder and in its folders, with the names of these before them.
+fn names_below(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for name in crate::files::names(folder).unwrap_or_default() {
+        let (path, name) = (folder.join(&name), name.to_string_lossy().into_owned());
+        match path.is_dir() {
+            true => found.extend(names_below(&path).into_iter().map(|below| format!("{name}/{below}"))),
+            false => found.push(name),
+        }
+    }
+    found.sort();
+    found
 }
 
 /// A model's folder in the cache.
@@ -101,7 +114,6 @@ impl CachedModel {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
 
     use super::*;
 
@@ -127,7 +139,8 @@ mod tests {
         for revision in ["pr/3", "v1"] {
             let error = error(&format!("albert/albert-base-v2@{revision}"));
             assert!(
-                error.contains(&format!("not its revision {revision}")) && error.contains("main"),
+                error.contains(&format!("not its revision {revision}"))
+                    && error.contains("it has main, pr/3"),
                 "{error}"
             );
         }

@@ -67,7 +67,7 @@ pub enum DownloadError {
     Hub(#[from] HubError),
     /// The network is not to be used.
     #[error(
-        "{variable} is set, so {model} was not fetched\n  help: unset it to fetch; models that are in the cache are read \
+        "{variable} is set, and {model} is not in the cache, or not whole\n  help: unset it to fetch; models that are in the cache are read \
          without a network"
     )]
     Offline {
@@ -87,7 +87,7 @@ pub enum DownloadError {
     /// It is not there, or not for everybody.
     #[error(
         "{host} has no model {model}{}\n  help: check the name{}", if *.signed { "" } else { " that everybody may read" },
-        if *.signed { "; a private one is seen with its owner's token alone (HF_TOKEN)" } else {
+        if *.signed { "; if it is private, use an access token of its owner (HF_TOKEN)" } else {
             "; for a private model, put your access token into HF_TOKEN (made at https://huggingface.co/settings/tokens)"
         }
     )]

@@ -8,6 +8,7 @@ mod chart;
 mod export;
 mod page;
 mod record;
+mod scores;
 mod sparkline;
 mod verdict;
 

@@ -106,7 +106,7 @@ impl RunRecord {
         );
         say(
             self.info.status == Status::Failed && !has("diverged"),
-            "Mend what it failed of (train.log has the whole message); its command then goes on from the last checkpoint.",
+            "Fix the cause (the full message is in train.log), then run the same command again to continue.",
         );
         let deviation = self.came_to().and_then(|figures| figures.get("last_layer_deviation"));
         let has_collapsed = deviation.is_some_and(|deviation| deviation < COLLAPSED);
@@ -247,7 +247,7 @@ mod tests {
             ..killed
         };
         let next = failed.verdict().next;
-        assert!(next[0].starts_with("Mend what it failed of") && next.len() == 1, "{next:?}");
+        assert!(next[0].starts_with("Fix the cause") && next.len() == 1, "{next:?}");
         let mut diverged = failed;
         diverged.notes[0].event = "diverged".into();
         let next = diverged.verdict().next;

@@ -59,11 +59,15 @@ impl Lock {
         let io_error = |source| LockError::Io { path: path.clone(), source };
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false); // its content names the holder
-        let mut file = files::open_own(&mut options, &path).map_err(io_error)?;
-        let is_free = match file.try_lock() {
-            Ok(()) => true,
-            Err(TryLockError::WouldBlock) => false,
-            Err(TryLockError::Error(source)) => return Err(io_error(source)),
+        let (mut file, is_free) = loop {
+            let file = files::open_own(&mut options, &path).map_err(io_error)?;
+            match file.try_lock() {
+                // One that was removed meanwhile, by a start that failed, locks nothing.
+                Ok(()) if !files::is_at(&file, &path) => {}
+                Ok(()) => break (file, true),
+                Err(TryLockError::WouldBlock) => break (file, false),
+                Err(TryLockError::Error(source)) => return Err(io_error(source)),
+            }
         };
         let mut holder = Vec::new();
         // Some systems forbid reading a file that another process has locked.
@@ -103,7 +107,8 @@ const SIGNED_BY: &str = "process ";
 /// No signature is longer, in bytes.
 const SIGNATURE: u64 = 512;
 
-/// The lock file's name. It is left in place: removing it would let two processes lock two files of that name.
+/// The lock file's name. Only who holds the lock may remove it, and as the last file of the run: whoever locks it asks
+/// afterwards whether it is still there.
 pub(super) const NAME: &str = ".lock";
 
 /// This machine's name, as far as it is known.

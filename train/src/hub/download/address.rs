@@ -39,12 +39,15 @@ impl fmt::Display for Origin {
 /// The address that `location` is in an answer from `base` (RFC 3986, 5.2, of the forms that servers send).
 pub fn resolve(base: &Uri, location: &str) -> Option<Uri> {
     let (scheme, authority) = (base.scheme_str()?, base.authority()?);
-    let absolute = if location.contains("://") {
+    let begin = location.split(['/', '?', '#']).next().unwrap_or_default();
+    let absolute = if begin.contains(':') {
         location.to_owned()
     } else if location.starts_with("//") {
         format!("{scheme}:{location}")
     } else if location.starts_with('/') {
         format!("{scheme}://{authority}{location}")
+    } else if location.starts_with('?') {
+        format!("{scheme}://{authority}{}{location}", base.path())
     } else {
         let folder = base.path().rsplit_once('/').map_or("", |(folder, _)| folder);
         format!("{scheme}://{authority}{folder}/{location}")
@@ -78,6 +81,8 @@ mod tests {
             ("https://other.example/a?b=c/d", "https://other.example/a?b=c/d"),
             ("//other.example/a", "https://other.example/a"),
             ("/api/a", "https://hub.example/api/a"),
+            ("/login?next=https://a/b", "https://hub.example/login?next=https://a/b"),
+            ("?y", "https://hub.example/me/mine/resolve/0a1b/config.json?y"),
             ("a", "https://hub.example/me/mine/resolve/0a1b/a"),
         ] {
             assert_eq!(resolve(&base, location).unwrap().to_string(), expected);

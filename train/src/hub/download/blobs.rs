@@ -69,7 +69,7 @@ impl CachedModel {
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(error)) => return Err(io_error("lock", &path)(error)),
             }
-            if is_at(&file, &path) {
+            if files::is_at(&file, &path) {
                 return Ok(BlobLock { _file: file, path });
             }
         }
@@ -118,20 +118,5 @@ impl CachedModel {
         for name in ["blobs", "snapshots", "refs", ""] {
             let _ = fs::remove_dir(self.folder.join(name)); // refuses to take what has anything in it
         }
-    }
-}
-
-/// Whether an open file is still the one at `path`.
-fn is_at(file: &File, path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let (Ok(ours), Ok(there)) = (file.metadata(), fs::metadata(path)) else { return false };
-        (ours.dev(), ours.ino()) == (there.dev(), there.ino())
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = (file, path);
-        true
     }
 }

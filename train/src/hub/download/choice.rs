@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use model::{CONFIG_FILE, WEIGHTS_FILE};
 use serde::Deserialize;
 
-use crate::hub::DownloadError;
+use crate::hub::{DownloadError, is_name};
 
 /// The list of files over which large weights are spread.
 pub const INDEX_FILE: &str = "model.safetensors.index.json";
@@ -33,7 +33,7 @@ pub fn files(model: &str, listed: &[String]) -> Result<Vec<String>, DownloadErro
     let tokenizer = TOKENIZER_FILES.into_iter().filter(|name| has(name));
     let mut files: Vec<_> = [CONFIG_FILE, weights].into_iter().chain(tokenizer).map(str::to_owned).collect();
     if !has("spiece.model") {
-        files.extend(listed.iter().filter(|name| name.ends_with(".model") && !name.contains('/')).cloned());
+        files.extend(listed.iter().filter(|name| name.ends_with(".model") && is_name(name)).cloned());
     }
     Ok(files)
 }
@@ -49,7 +49,7 @@ pub fn parts(index: &[u8], listed: &[String]) -> Result<Vec<String>, String> {
     }
     let index: Index = serde_json::from_slice(index).map_err(|error| error.to_string())?;
     let parts: BTreeSet<_> = index.weight_map.into_values().collect();
-    match parts.iter().find(|part| !listed.contains(part) || part.contains('/')) {
+    match parts.iter().find(|part| !listed.contains(part) || !is_name(part)) {
         Some(missing) => Err(format!("{INDEX_FILE} names {missing}, which is no file beside it")),
         None => Ok(parts.into_iter().collect()),
     }
@@ -66,7 +66,7 @@ fn no_weights(model: &str, listed: &[String]) -> DownloadError {
     let (found, help) = if !pickles.is_empty() {
         let found = format!("{pickles} is a pickle, which is a program that runs when it is read");
         let copy = format!("a copy in safetensors may be proposed to it: hf:{model}@refs/pr/1 and so on");
-        (found, format!("{copy}; or convert it where you trust it (README, \"Models of others\")"))
+        (found, format!("{copy}; or convert it where you trust it (README, \"Models from elsewhere\")"))
     } else if !others.is_empty() {
         (format!("{others} is not read here"), "convert it to model.safetensors with transformers".into())
     } else {
@@ -88,8 +88,14 @@ mod tests {
     fn what_is_read_is_fetched_and_nothing_else() {
         let whole = ["README.md", "pytorch_model.bin", "config.json", "spiece.model", "model.safetensors"];
         assert_eq!(chosen(&whole).unwrap(), ["config.json", "model.safetensors", "spiece.model"]);
-        let spread =
-            ["config.json", INDEX_FILE, "model-00001-of-00001.safetensors", "30k.model", "x/y.model"];
+        let spread = [
+            "config.json",
+            INDEX_FILE,
+            "model-00001-of-00001.safetensors",
+            "30k.model",
+            "x/y.model",
+            "a b.model",
+        ];
         assert_eq!(chosen(&spread).unwrap(), ["config.json", INDEX_FILE, "30k.model"]);
         assert!(chosen(&["model.safetensors"]).unwrap_err().contains("config.json: it has none"));
     }

@@ -27,6 +27,9 @@ pub fn token(variables: Variables<'_>) -> Result<Option<HeaderValue>, DownloadEr
     }
     let (mut variable, mut token) = ("HF_TOKEN", text_in(variables, "HF_TOKEN")?);
     if token.is_none() {
+        (variable, token) = (OLD_TOKEN, text_in(variables, OLD_TOKEN)?);
+    }
+    if token.is_none() {
         (variable, token) = ("HF_TOKEN_PATH", token_file(variables)?);
     }
     let Some(token) = token else { return Ok(None) };
@@ -37,6 +40,9 @@ pub fn token(variables: Variables<'_>) -> Result<Option<HeaderValue>, DownloadEr
     header.set_sensitive(true);
     Ok(Some(header))
 }
+
+/// What `HF_TOKEN` was called once.
+const OLD_TOKEN: &str = "HUGGING_FACE_HUB_TOKEN";
 
 /// What logging in wrote down.
 fn token_file(variables: Variables<'_>) -> Result<Option<String>, DownloadError> {
@@ -107,6 +113,7 @@ mod tests {
         assert_eq!(token(&[("HF_HOME", home)]), Ok(Some("Bearer of_file".into())));
         assert_eq!(token(&[("HF_TOKEN_PATH", path)]), Ok(Some("Bearer of_file".into())));
         assert_eq!(token(&[("HF_HOME", home), ("HF_TOKEN", " given\n")]), Ok(Some("Bearer given".into())));
+        assert_eq!(token(&[("HF_HOME", home), (OLD_TOKEN, "old")]), Ok(Some("Bearer old".into())));
         assert_eq!(token(&[("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1"), ("HF_TOKEN", "given")]), Ok(None));
         let error = token(&[("HF_TOKEN", "gi\nven")]).unwrap_err();
         assert!(error.contains("HF_TOKEN holds characters") && !error.contains("gi"), "{error}");

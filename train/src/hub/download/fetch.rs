@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
-use model::{AlbertConfig, CONFIG_FILE, ConfigError};
+use model::{AlbertConfig, CONFIG_FILE, ConfigError, WEIGHTS_FILE};
 
 use super::blobs::io_error;
 use super::choice::{self, INDEX_FILE};
@@ -30,10 +30,19 @@ pub fn download(
 ) -> Result<Downloaded, DownloadError> {
     let variables: Variables<'_> = &|name| std::env::var_os(name);
     let is_set = |name: &&str| variables(name).is_some_and(|value| is_true(&value.to_string_lossy()));
+    let cache = Cache::of(variables)?;
     if let Some(variable) = OFFLINE.into_iter().find(is_set) {
-        return Err(DownloadError::Offline { model: reference.model().into(), variable });
+        let has_weights = |snapshot: &PathBuf| {
+            [CONFIG_FILE, WEIGHTS_FILE].iter().all(|name| snapshot.join(name).exists())
+                || snapshot.join(INDEX_FILE).exists()
+        };
+        let Some(snapshot) = cache.find(reference).ok().filter(has_weights) else {
+            return Err(DownloadError::Offline { model: reference.model().into(), variable });
+        };
+        watch(Event::Offline { variable });
+        return Ok(Downloaded { snapshot, fetched: 0 });
     }
-    let cache = Cache::of(variables)?.model(reference.model());
+    let cache = cache.model(reference.model());
     let server = Server::of(variables)?;
     let listing = server.listing(reference)?;
     let is_new = !cache.folder.exists();

@@ -47,6 +47,11 @@ pub enum Event<'a> {
         /// As the model's card says.
         licence: Option<&'a str>,
     },
+    /// Nothing is asked, because this variable is set; what is in the cache is given.
+    Offline {
+        /// Its name.
+        variable: &'static str,
+    },
     /// Another process fetches this file, and is waited for.
     Waiting {
         /// The file.
@@ -77,7 +82,7 @@ pub enum Event<'a> {
 /// ones.
 ///
 /// # Errors
-/// If `HF_HUB_OFFLINE` is set, the server does not give the model, or what it gives cannot be read or kept.
+/// If `HF_HUB_OFFLINE` is set and the model is not in the cache, the server does not give the model, or what it gives cannot be read or kept.
 pub fn download(
     reference: &Reference,
     watch: &mut dyn FnMut(Event<'_>),

@@ -264,9 +264,9 @@ impl Server {
             (number, ..) => {
                 let help = match number {
                     429 => {
-                        "it answers no more questions for now: wait some minutes; an access token in HF_TOKEN is granted more"
+                        "too many requests: wait some minutes; an access token in HF_TOKEN raises the limit"
                     }
-                    _ if PASSING.contains(&number) => "it has trouble of its own: try again later",
+                    _ if PASSING.contains(&number) => "the server has a problem: try again later",
                     _ => "check HF_ENDPOINT, and a proxy's settings if there is one",
                 };
                 DownloadError::Status { host, what: question.to_string(), status: status.to_string(), help }

@@ -41,7 +41,10 @@ impl RunDirectory {
         if !names.iter().all(|name| is_of_start(name)) {
             return false;
         }
-        let removed = names.iter().all(|name| fs::remove_file(self.path.join(name)).is_ok());
+        // The lock last: from then on the folder may be another process's.
+        let others = names.iter().filter(|name| *name != lock::NAME);
+        let removed = others.map(|name| fs::remove_file(self.path.join(name))).all(|removed| removed.is_ok())
+            && fs::remove_file(self.path.join(lock::NAME)).is_ok();
         self.made.folders.iter().all(|folder| fs::remove_dir(folder).is_ok());
         removed
     }
