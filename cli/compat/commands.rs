@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::Result;
-use train::config::{Pretrain, keys};
+use train::config::{Layers, Pretrain, keys};
 
-use super::flags::{Fate, Kind};
+use super::flags::{Fate, Kind, Row};
 use super::given::Given;
 use super::line::CommandLine;
 use super::models::sizes;
@@ -83,26 +83,44 @@ impl Given {
     }
 
     /// Samples are cut and masked while they are learnt from: what says how is kept beside the text.
-    fn preparation(&self) -> Result<CommandLine, CompatError> {
+    fn preparation(&self) -> Result<CommandLine> {
         let out = self.needed("output_file")?;
         if out.contains(',') {
-            return Err(CompatError::Several(out.into()));
+            return Err(CompatError::Several(out.into()).into());
         }
+        let mut layers = Layers::<Pretrain>::new();
+        for (name, path, value) in self.sampled() {
+            layers.flag(path, &format!("--{name}"), &[value]);
+        }
+        // The model comes later, with as many positions.
+        layers.flag("model.max_position_embeddings", "--max_seq_length", &[self.needed("max_seq_length")?]);
+        layers.resolve()?; // what is wrong is said before any text is read
         let prepare = CommandLine::new(&["prepare", "--input"]).with_patterns(self.needed("input_file")?);
         Ok(prepare.with(["--out", out]).with(self.tokenizer()))
     }
 
     /// How samples are cut and masked, as settings.
     pub fn sampling(&self) -> String {
-        let keys = keys::<Pretrain>();
         let mut text =
             String::from("# How samples are cut and masked, as create_pretraining_data was told.\n");
-        for &(name, .., fate) in &self.rows {
-            let (Fate::Mapped(flag), Some(value)) = (fate, self.value(name)) else { continue };
-            let key = keys.iter().find(|key| flag[2..].replace('-', "_") == key.name);
-            text += &key.map_or(String::new(), |key| format!("{} = {value}\n", key.path));
+        for (_, path, value) in self.sampled() {
+            // `.15` is a number to absl, and none to TOML.
+            let number = value.parse::<f64>().ok().filter(|_| value.parse::<u64>().is_err());
+            let value = number.map_or(value.to_owned(), |number| format!("{number:?}"));
+            text += &format!("{path} = {value}\n");
         }
         text
+    }
+
+    /// The flags that say so: flag, key of the settings, value.
+    fn sampled(&self) -> Vec<(&'static str, &'static str, &str)> {
+        let keys = keys::<Pretrain>();
+        let sampled = |&(name, _, _, fate): &Row| {
+            let (Fate::Mapped(flag), Some(value)) = (fate, self.value(name)) else { return None };
+            let key = keys.iter().find(|key| flag[2..].replace('-', "_") == key.name)?;
+            Some((name, key.path, value))
+        };
+        self.rows.iter().filter_map(sampled).collect()
     }
 
     fn pretraining(&self) -> Result<Vec<CommandLine>> {
@@ -177,7 +195,10 @@ impl Given {
         let score = CommandLine::new(&["evaluate"]).with(task.iter().copied()).with(data.to_vec());
         let score = score.with(["--predictions", &format!("{out}/predictions.json")]);
         match self.program {
-            Program::RunSquadV2 => score.with(["--null-odds", &format!("{out}/null_odds.json")]),
+            // The predictions are those of the best threshold already: nothing is above this one.
+            Program::RunSquadV2 => {
+                score.with(["--null-odds", &format!("{out}/null_odds.json"), "--na-prob-thresh", "1e30"])
+            }
             _ => score,
         }
     }

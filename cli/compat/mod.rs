@@ -90,11 +90,11 @@ pub enum CompatError {
     NoValue(String),
     #[error("--{flag} is true or false, not `{value}`")]
     NoTruth { flag: &'static str, value: String },
-    #[error("`{0}` is no flag; true and false go with `=`, as in --do_train=true")]
+    #[error("`{0}` is not a flag; true and false follow `=`, as in --do_train=true")]
     NoFlag(String),
-    #[error("--{flag}={value} asks for what there is not: {reason}")]
+    #[error("--{flag}={value} is not supported: {reason}")]
     Refused { flag: &'static str, value: String, reason: &'static str },
-    #[error("--{0} is needed to say what is meant")]
+    #[error("--{0} is required")]
     Missing(&'static str),
     #[error("nothing is to be done: give one of --{0}")]
     Nothing(String),
@@ -108,7 +108,8 @@ pub enum CompatError {
     )]
     NoTokenizer { records: PathBuf, config: String },
     #[error(
-        "{0} is not fetched: give the folder of the unpacked module, or a checkpoint by --init_checkpoint"
+        "{0} is not fetched: give the folder of the unpacked module, or a checkpoint by --init_checkpoint, which also takes a \
+         model of the Hub (`albert-train download albert-base-v2`, then --init_checkpoint=hf:albert/albert-base-v2)"
     )]
     OverNetwork(String),
     #[error(

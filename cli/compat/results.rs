@@ -9,6 +9,7 @@ use train::files::{Disk, replace};
 use train::finetuning::squad::official::Figures as Official;
 use train::finetuning::{Answer, Example, Split, Target};
 use train::report::RunRecord;
+use train::run::directory::read_info;
 
 use super::Program;
 use super::commands::SAMPLING;
@@ -64,12 +65,12 @@ impl Given {
             let earlier = if self.is("do_train") { self.while_training()? } else { Vec::new() };
             return self.write_evaluations(&earlier, Some(&figures));
         }
-        let earlier = record.map_or(Vec::new(), |record| self.of_record(&record));
+        let earlier = record.as_ref().map_or(Vec::new(), |record| self.of_record(record));
         let step = match (self.program, self.best(&earlier)) {
             (Program::RunPretraining, _) => earlier.last().and_then(|last| last.get("global_step")).copied(),
-            // What the best came to on the same examples: the reference evaluates all checkpoints of a run.
-            (_, Some((_, value)))
-                if figures.get(self.key()).is_some_and(|now| (now - value).abs() < SAME) =>
+            // The same model on the same examples as when it was trained: the reference evaluates all checkpoints of a run.
+            (_, Some((step, _)))
+                if record.as_ref().is_some_and(|record| is_again(record, step, &figures_of(found))) =>
             {
                 return self.write_evaluations(&earlier, None);
             }
@@ -250,6 +251,17 @@ impl Given {
     }
 }
 
+/// Whether an evaluation came to what a run came to at a step: in the loss, and in all figures that both have.
+fn is_again(record: &RunRecord, step: f64, found: &[(String, f64)]) -> bool {
+    let earlier = record.evaluations.iter().find(|evaluation| evaluation.step as f64 == step);
+    let Some(earlier) = earlier.filter(|earlier| earlier.get("loss").is_some()) else { return false };
+    let has_loss = found.iter().any(|(name, _)| name == "loss");
+    let agrees = |(name, value): &(String, f64)| {
+        earlier.get(name).is_none_or(|earlier| (value - earlier).abs() < SAME)
+    };
+    has_loss && found.iter().all(agrees)
+}
+
 /// All figures of an evaluation.
 fn figures_of(found: &Found) -> Vec<(String, f64)> {
     match found {
@@ -287,7 +299,16 @@ fn line(name: &str, value: f64) -> String {
     if COUNTS.contains(&name) { format!("{name} = {value}\n") } else { format!("{name} = {value:?}\n") }
 }
 
+/// Writes a file. One of somebody else's, in a folder that is no run of this program, is kept beside it.
 fn write(path: &Path, text: &str) -> Result<()> {
+    let is_run = path.parent().is_some_and(|folder| matches!(read_info(folder), Ok(Some(_))));
+    let mut kept = path.as_os_str().to_owned();
+    kept.push(".before");
+    let is_other = || std::fs::read(path).is_ok_and(|there| there != text.as_bytes());
+    if !is_run && !Path::new(&kept).exists() && is_other() {
+        std::fs::rename(path, &kept).with_context(|| format!("cannot rename {}", path.display()))?;
+        tell(format_args!("{} was there: it is now {}", path.display(), Path::new(&kept).display()));
+    }
     replace(&Disk, path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     tell(format_args!("written: {}", path.display()));
     Ok(())

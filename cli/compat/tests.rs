@@ -210,7 +210,7 @@ fn a_command_line_is_said_as_it_is_here() {
         "albert-train predict squad --version 2.0 --data squad/dev-v2.0.json --model o --max-seq-length 384 --doc-stride 128 \
          --max-question-length 64 --out o\n\
          albert-train evaluate squad --version 2.0 --data squad/dev-v2.0.json --predictions o/predictions.json \
-         --null-odds o/null_odds.json\n"
+         --null-odds o/null_odds.json --na-prob-thresh 1e30\n"
     );
     let own =
         "--train_file=my/train.json --predict_file=my/dev.json --output_dir=o --init_checkpoint=m --do_train";
@@ -228,13 +228,20 @@ fn a_command_line_is_said_as_it_is_here() {
         commands(Program::RunPretraining, "--input_file=x.txt --output_dir=o --do_eval --nodo_train"),
         "albert-train evaluate text --model o --data x.txt --max-seq-length 512 --sequences 6400\n"
     );
+    // A module of TF-Hub brings its vocabulary.
+    let module = "--data_dir=d --task_name=RTE --output_dir=o --albert_hub_module_handle=h --init_checkpoint= --do_train";
+    let said = commands(Program::RunClassifier, &format!("{module} --spm_model_file=s.model"));
+    assert!(said.contains(" --model h ") && !said.contains("--tokenizer"), "{said}");
     assert_eq!(quoted_pattern("my text/part-?.*"), "'my text/part-'?.*");
     let data = "--input_file=a/*.txt,b.txt --output_file=o --vocab_file=v.txt --nodo_whole_word_mask --random_seed=1";
     assert_eq!(
         commands(Program::CreatePretrainingData, data),
         "albert-train prepare --input a/*.txt b.txt --out o --tokenizer v.txt\n"
     );
-    let sampling = given(Program::CreatePretrainingData, &words(data)).unwrap().sampling();
+    let sampling = given(Program::CreatePretrainingData, &words(&format!("{data} --masked_lm_prob=.15")))
+        .unwrap()
+        .sampling();
+    assert!(sampling.contains("masking.masked_lm_prob = 0.15\n"), "{sampling}");
     assert!(
         sampling.contains("\nmasking.whole_word = false\n") && sampling.contains("training.seed = 1\n"),
         "{sampling}"
@@ -244,16 +251,17 @@ fn a_command_line_is_said_as_it_is_here() {
 #[test]
 fn what_cannot_be_said_is_refused() {
     for (program, line, words) in [
-        (Program::RunSquadV1, "--n_best_size=30", "--n_best_size=30 asks for what there is not"),
+        (Program::RunSquadV1, "--n_best_size=30", "--n_best_size=30 is not supported"),
         (Program::RunSquadV1, "--no_such=1", "run_squad_v1 has no flag --no_such;"),
         (Program::RunSquadV1, "--max_seq_len=1", "--max_seq_len (did you mean --max_seq_length?)"),
         (Program::RunSquadV1, "--do_train=maybe", "is true or false"),
         (Program::RunSquadV1, "--learning_rate", "needs a value"),
-        (Program::RunSquadV1, "stray", "is no flag"),
-        (Program::RunPretraining, "--input_file=x --output_dir=o", "--albert_config_file is needed"),
+        (Program::RunSquadV1, "stray", "is not a flag"),
+        (Program::RunPretraining, "--input_file=x --output_dir=o", "--albert_config_file is required"),
         (Program::CreatePretrainingData, "--input_file=x --output_file=o,p", "one folder takes the place"),
-        (Program::RunSquadV1, "--do_predict --train_file=t --output_dir=o", "--predict_file is needed"),
-        (Program::RunRace, "--do_train --output_dir=o --data_dir=d", "--init_checkpoint is needed"),
+        (Program::CreatePretrainingData, "--input_file=x --output_file=o --ngram=abc", "--ngram"),
+        (Program::RunSquadV1, "--do_predict --train_file=t --output_dir=o", "--predict_file is required"),
+        (Program::RunRace, "--do_train --output_dir=o --data_dir=d", "--init_checkpoint is required"),
     ] {
         let refused = refused(program, line);
         assert!(refused.contains(words), "{line}: {refused}");
