@@ -110,9 +110,14 @@ pub fn replace(files: &dyn Files, path: &Path, content: &[u8]) -> io::Result<()>
 
 /// [`replace`] for a file that several processes may replace at once: each writes beside it under a name of its own.
 pub fn replace_shared(files: &dyn Files, path: &Path, content: &[u8]) -> io::Result<()> {
+    replace_by(files, path, &own(path), content)
+}
+
+/// `path` with this process's number, which no other process writes.
+pub fn own(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}", std::process::id()));
-    replace_by(files, path, &path.with_file_name(name), content)
+    path.with_file_name(name)
 }
 
 /// Replaces `path` by a file that is written [`beside`] `own`.

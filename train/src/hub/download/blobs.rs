@@ -9,6 +9,9 @@ use crate::files::{self, Disk};
 use crate::hub::DownloadError;
 use crate::hub::cache::CachedModel;
 
+/// How often a lock's folder may go while it is opened before that is an error.
+const OPENINGS: usize = 100;
+
 /// What makes an error of the file system one of a download.
 pub fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DownloadError {
     let path = path.to_owned();
@@ -52,13 +55,11 @@ impl CachedModel {
             let mut options = File::options();
             files::open_own(options.read(true).write(true).create(true).truncate(false), &path)
         };
+        let is_gone = |opened: &io::Result<File>| matches!(opened, Err(error) if error.kind() == io::ErrorKind::NotFound);
         loop {
-            let file = match open() {
-                // Its folder went with another process's lock.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => open(),
-                opened => opened,
-            };
-            let file = file.map_err(io_error("open", &path))?;
+            // Its folder may go with another process's lock, time after time.
+            let opened = (0..OPENINGS).map(|_| open()).find(|opened| !is_gone(opened));
+            let file = opened.unwrap_or_else(open).map_err(io_error("open", &path))?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -87,7 +88,8 @@ impl CachedModel {
     pub fn link(&self, commit: &str, name: &str, hash: &Hash) -> Result<(), DownloadError> {
         let snapshot = self.snapshot(commit);
         let path = snapshot.join(name);
-        let beside = files::beside(&path);
+        // Two downloads of a model may get here at once.
+        let beside = files::beside(&files::own(&path));
         let link = || {
             fs::create_dir_all(&snapshot)?;
             match fs::remove_file(&beside) {
@@ -98,7 +100,7 @@ impl CachedModel {
             std::os::unix::fs::symlink(Path::new("../../blobs").join(hash.as_str()), &beside)?;
             #[cfg(not(unix))]
             fs::copy(self.blob(hash), &beside)?;
-            files::put_in_place(&Disk, &path)
+            files::rename_for_good(&Disk, &beside, &path)
         };
         link().map_err(io_error("write", &path))
     }
