@@ -194,7 +194,7 @@ fn what_is_slower_than_it_could_be_is_noted() {
     }
     command.args(["--steps", "1", "--warmup-steps", "1"]).env("EMULATED_GPU_BLAS", "no-epilogues");
     let text = ended(command.output().expect("the program starts"), ExitCode::Done);
-    let note = "slower than it could be: cuBLASLt has no way for a product of";
+    let note = "slower than it could be: cuBLASLt has no algorithm for a product of";
     assert_eq!(text.matches(note).count(), 1, "{text}");
     let mut show = Command::new(env!("CARGO_BIN_EXE_albert-train"));
     let text = ended(

@@ -37,7 +37,7 @@ def tests_part(machine):
     if machine.emulated:
         return tests(machine, [("operations", ["on_a_gpu::add"])])
     operations = ["on_a_gpu", "refused_products", "gpu_attention::less"]
-    rest = [(name, []) for name in ("golden_models", "golden_heads", "gpu", "golden_trajectory")]
+    rest = [(name, []) for name in ("golden_models", "golden_heads", "golden_trajectory", "rounded_lengths", "gpu")]
     return tests(machine, [("operations", operations), *rest])
 
 

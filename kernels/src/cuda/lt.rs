@@ -45,16 +45,16 @@ impl CublasLt {
     /// The algorithms for a product that add up in a fixed order, in the order in which the library thinks them fast; none where it
     /// refuses. Addresses are multiples of `alignments`: of the factors as the library has them, and of the result.
     pub fn candidates(&self, problem: &Problem, alignments: [u32; 3]) -> Result<Vec<Algorithm>, CublasError> {
-        let wish = Wish::new()?;
-        wish.set(Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &(WORKSPACE as u64))?;
+        let preferences = Preferences::new()?;
+        preferences.set(Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &(WORKSPACE as u64))?;
         // Parts of a sum go to the work space in f32 and are added up in a fixed order.
         let scheme = Scheme::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
-        wish.set(Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &scheme)?;
+        preferences.set(Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &scheme)?;
         let [a, b, d] = alignments;
-        wish.set(Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &a)?;
-        wish.set(Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &b)?;
-        wish.set(Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &d)?;
-        wish.set(Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &d)?;
+        preferences.set(Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &a)?;
+        preferences.set(Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &b)?;
+        preferences.set(Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &d)?;
+        preferences.set(Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &d)?;
         let [a, b, d] = problem.layouts();
         let mut found = Vec::<Found>::with_capacity(MOST_CANDIDATES);
         let mut count = 0;
@@ -69,7 +69,7 @@ impl CublasLt {
                 b,
                 d,
                 d,
-                wish.0,
+                preferences.0,
                 most,
                 results,
                 &mut count,
@@ -191,7 +191,7 @@ impl Problem {
         description.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &u32::from(product.left.transposed))?;
         description.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &(product.epilogue.kind() as u32))?;
         description.point_to(product.epilogue)?;
-        if let Epilogue::BiasGelu { sum: Some(_), .. } = product.epilogue {
+        if let Epilogue::BiasGelu { preactivation: Some(_), .. } = product.epilogue {
             description.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &(columns as i64))?;
         }
         let stored = |factor: &Factor, rows, columns| {
@@ -227,12 +227,12 @@ impl Description {
     }
 
     fn point_to(&self, epilogue: Epilogue) -> Result<(), CublasError> {
-        let [bias, sum]: [Address; 2] = epilogue.addresses();
+        let [bias, preactivation]: [Address; 2] = epilogue.addresses();
         if bias != 0 {
             self.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;
         }
-        if sum != 0 {
-            self.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &sum)?;
+        if preactivation != 0 {
+            self.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &preactivation)?;
         }
         Ok(())
     }
@@ -266,9 +266,9 @@ impl Drop for Layout {
 }
 
 /// What is asked of an algorithm.
-struct Wish(sys::cublasLtMatmulPreference_t);
+struct Preferences(sys::cublasLtMatmulPreference_t);
 
-impl Wish {
+impl Preferences {
     fn new() -> Result<Self, CublasError> {
         result::create_matmul_pref().map(Self)
     }
@@ -281,7 +281,7 @@ impl Wish {
     }
 }
 
-impl Drop for Wish {
+impl Drop for Preferences {
     fn drop(&mut self) {
         // SAFETY: created, and destroyed once.
         let _ = unsafe { result::destroy_matmul_pref(self.0) };

@@ -3,7 +3,7 @@
 //! * `detect`: which GPUs there are, or why none; `check`: whether one computes. `memory`: buffers and the addresses of operands.
 //! * `compile`, `cache`: kernels from their source (`<operation>/<operation>.cu`, after `prelude.cuh`), for the GPU at hand.
 //! * `launch`: calling them. `record`: a list of calls made once, then repeated.
-//! * `products`: matrix products by cuBLASLt (`lt`), and which of its ways they are done in (`choices`, timed by `stopwatch`).
+//! * `products`: matrix products by cuBLASLt (`lt`), and by which of its algorithms (`choices`, timed by `stopwatch`).
 //! * `peak`: what the GPU can do at most.
 //! * `transfer`: copies that the host does not wait for, on a stream beside it. `work_space`: what kernels need for themselves.
 //!

@@ -1,7 +1,7 @@
 //! Matrix products by cuBLASLt.
 //!
 //! How a product is done is found once for each shape: as was chosen before, as is fastest, or as the library proposes first
-//! (see [`ProductChoice`]). Sums are in f32 and in a fixed order. What the library has no way for, it refuses; callers have kernels
+//! (see [`ProductChoice`]). Sums are in f32 and in a fixed order. What the library has no algorithm for, it refuses; callers have kernels
 //! of their own for that.
 
 use std::collections::HashMap;
@@ -23,8 +23,8 @@ use crate::memory::DeviceError;
 
 /// How often an algorithm is run while it is timed, after one run that loads its code.
 const TIMED_RUNS: u8 = 4;
-/// The most ways that are remembered; lengths of batches differ from run to run.
-const MOST_WAYS: usize = 1 << 14;
+/// The most plans that are remembered; lengths of batches differ from run to run.
+const MOST_PLANS: usize = 1 << 14;
 
 /// What numbers of a matrix are stored in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -50,10 +50,10 @@ pub(crate) enum Epilogue {
     Nothing,
     /// Adds a vector of the product's numbers to each row.
     Bias(Address),
-    /// Adds a vector, keeps the sum where there is a place for it, and applies the tanh form of GELU.
+    /// Adds a vector, keeps what the function is applied to where there is a place for it, and applies the tanh form of GELU.
     BiasGelu {
         bias: Option<Address>,
-        sum: Option<Address>,
+        preactivation: Option<Address>,
     },
     /// Beside the product, stores the sums of the rows of its left factor as that is taken: one f32 for each.
     SumsOfLeft(Address),
@@ -67,10 +67,10 @@ impl Epilogue {
             Self::Bias(_) => Kind::CUBLASLT_EPILOGUE_BIAS,
             // The library's second factor.
             Self::SumsOfLeft(_) => Kind::CUBLASLT_EPILOGUE_BGRADB,
-            Self::BiasGelu { bias: Some(_), sum: Some(_) } => Kind::CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
-            Self::BiasGelu { bias: Some(_), sum: None } => Kind::CUBLASLT_EPILOGUE_GELU_BIAS,
-            Self::BiasGelu { bias: None, sum: Some(_) } => Kind::CUBLASLT_EPILOGUE_GELU_AUX,
-            Self::BiasGelu { bias: None, sum: None } => Kind::CUBLASLT_EPILOGUE_GELU,
+            Self::BiasGelu { bias: Some(_), preactivation: Some(_) } => Kind::CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
+            Self::BiasGelu { bias: Some(_), preactivation: None } => Kind::CUBLASLT_EPILOGUE_GELU_BIAS,
+            Self::BiasGelu { bias: None, preactivation: Some(_) } => Kind::CUBLASLT_EPILOGUE_GELU_AUX,
+            Self::BiasGelu { bias: None, preactivation: None } => Kind::CUBLASLT_EPILOGUE_GELU,
         }
     }
 
@@ -79,7 +79,7 @@ impl Epilogue {
         match self {
             Self::Nothing => [0, 0],
             Self::Bias(vector) | Self::SumsOfLeft(vector) => [vector, 0],
-            Self::BiasGelu { bias, sum } => [bias.unwrap_or(0), sum.unwrap_or(0)],
+            Self::BiasGelu { bias, preactivation } => [bias.unwrap_or(0), preactivation.unwrap_or(0)],
         }
     }
 }
@@ -101,8 +101,8 @@ pub(crate) struct Product {
     pub epilogue: Epilogue,
 }
 
-/// A way to do the products of one shape.
-struct Way {
+/// How the products of one shape are done.
+struct Plan {
     problem: Problem,
     algorithm: Algorithm,
 }
@@ -111,7 +111,7 @@ struct Way {
 #[derive(Default)]
 struct Known {
     /// All that the library was asked for: none where it refused.
-    ways: HashMap<Shape, Option<Way>>,
+    plans: HashMap<Shape, Option<Plan>>,
     /// Whether products that are new are timed.
     timed: bool,
     /// What was chosen by timing, now or before.
@@ -145,29 +145,29 @@ impl Products {
         Ok(Self { library: CublasLt::new(workspace)?, known: Mutex::default() })
     }
 
-    /// Whether there was a way.
+    /// Whether there was a plan.
     fn run(&self, product: &Product, stream: &CudaStream) -> Result<bool, ProductError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.ways.len() > MOST_WAYS {
-            known.ways.clear();
+        if known.plans.len() > MOST_PLANS {
+            known.plans.clear();
         }
-        let Known { ways, timed, choices } = &mut *known;
-        let way = match ways.entry(Shape::new(product)) {
+        let Known { plans, timed, choices } = &mut *known;
+        let plan = match plans.entry(Shape::new(product)) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
                 let found = self.find(product, unknown.key(), *timed, choices, stream)?;
                 unknown.insert(found)
             }
         };
-        let Some(Way { problem, algorithm }) = way else { return Ok(false) };
+        let Some(Plan { problem, algorithm }) = plan else { return Ok(false) };
         let done = self.library.multiply(product, problem, algorithm, stream)?;
         if !done {
-            *way = None;
+            *plan = None;
         }
         Ok(done)
     }
 
-    /// A way to do a product that is new. What is chosen by timing is added to `choices`.
+    /// A plan to do a product that is new. What is chosen by timing is added to `choices`.
     fn find(
         &self,
         product: &Product,
@@ -175,12 +175,12 @@ impl Products {
         timed: bool,
         choices: &mut Vec<Choice>,
         stream: &CudaStream,
-    ) -> Result<Option<Way>, ProductError> {
+    ) -> Result<Option<Plan>, ProductError> {
         let problem = Problem::new(product)?;
         if let Some(Choice { product: chosen_for, algorithm: Bytes(algorithm), .. }) = serving(choices, shape)
         {
             if self.library.accepts(&problem, algorithm)? {
-                return Ok(Some(Way { problem, algorithm: *algorithm }));
+                return Ok(Some(Plan { problem, algorithm: *algorithm }));
             }
             if chosen_for == shape {
                 return Err(ProductError::Gone(shape.clone()));
@@ -188,13 +188,13 @@ impl Products {
         }
         let candidates = self.library.candidates(&problem, shape.alignments())?;
         if !timed {
-            return Ok(candidates.first().map(|&algorithm| Way { problem, algorithm }));
+            return Ok(candidates.first().map(|&algorithm| Plan { problem, algorithm }));
         }
         let microseconds = self.times(product, &problem, &candidates, stream)?;
         let Some(place) = pick(&microseconds) else { return Ok(None) };
         let algorithm = candidates[place];
         choices.push(Choice { product: shape.clone(), algorithm: Bytes(algorithm), place, microseconds });
-        Ok(Some(Way { problem, algorithm }))
+        Ok(Some(Plan { problem, algorithm }))
     }
 
     /// Microseconds that each candidate takes for a product, which is done many times: what adds, adds as often. None where the library
@@ -229,12 +229,12 @@ impl Cuda {
             ProductChoice::First | ProductChoice::Timed => Vec::new(),
         };
         let mut known = self.products.known.lock().unwrap_or_else(PoisonError::into_inner);
-        *known = Known { ways: HashMap::new(), timed, choices };
+        *known = Known { plans: HashMap::new(), timed, choices };
     }
 
     /// Ends the timing of products, and gives what was chosen so far. Products that come later and are unlike all of these are done
     /// as the library proposes first.
-    pub fn choices(&self) -> Choices {
+    pub fn end_timing(&self) -> Choices {
         let mut known = self.products.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.timed = false;
         Choices {
@@ -245,18 +245,18 @@ impl Cuda {
         }
     }
 
-    /// The products for which the library had no way: kernels of our own did them, and are slower. Those that had a way without
+    /// The products for which the library had no plan: kernels of our own did them, and are slower. Those that had a plan without
     /// an epilogue are among them.
     pub(super) fn refused_products(&self) -> Vec<String> {
         let known = self.products.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let refused = known.ways.iter().filter(|(_, way)| way.is_none());
+        let refused = known.plans.iter().filter(|(_, plan)| plan.is_none());
         let mut refused: Vec<_> =
-            refused.map(|(shape, _)| format!("cuBLASLt has no way for a product of {shape}")).collect();
+            refused.map(|(shape, _)| format!("cuBLASLt has no algorithm for a product of {shape}")).collect();
         refused.sort();
         refused
     }
 
-    /// Does a product, if the library has a way; whether it had one. What goes wrong besides is kept, and reported by
+    /// Does a product, if the library has a plan; whether it had one. What goes wrong besides is kept, and reported by
     /// [`Backend::status`](crate::Backend::status).
     pub(crate) fn product(&self, product: &Product) -> bool {
         let done = self.attempt(|| {
@@ -266,7 +266,7 @@ impl Cuda {
                 error: error.to_string(),
             })
         });
-        // After a failure there is nothing left to be done in another way.
+        // After a failure there is nothing left to be done in another plan.
         done.unwrap_or(true)
     }
 }

@@ -194,7 +194,7 @@ fn what_timing_chose_is_used_again_and_nothing_else() {
         assert_ne!(first, fastest, "parts of a sum are added up in another order");
         // Of about as many rows: nothing is timed, the choice serves.
         let few = sums.compute(gpu, 30);
-        let choices = gpu.choices();
+        let choices = gpu.end_timing();
         assert_eq!((choices.len(), choices.products[0].place), (1, 1));
         let times = &choices.products[0].microseconds;
         // What adds up as its parts come is not among them.
@@ -211,12 +211,12 @@ fn what_timing_chose_is_used_again_and_nothing_else() {
         let sums = Sums::new(&again);
         again.choose_products(ProductChoice::Recorded(read));
         assert!(sums.compute(&again, 40) == fastest && sums.compute(&again, 30) == few);
-        assert_eq!(again.choices(), choices, "nothing was timed");
+        assert_eq!(again.end_timing(), choices, "nothing was timed");
         // What is unlike all that was timed is done as the library proposes.
         let unlike = sums.compute(&again, 8);
         again.choose_products(ProductChoice::First);
         assert!(sums.compute(&again, 40) == first && sums.compute(&again, 8) == unlike);
-        assert_eq!((again.choices().len(), again.status()), (0, Ok(())));
+        assert_eq!((again.end_timing().len(), again.status()), (0, Ok(())));
     });
 }
 
@@ -226,7 +226,7 @@ fn a_recorded_way_that_is_gone_is_an_error() {
         let sums = Sums::new(gpu);
         gpu.choose_products(ProductChoice::Timed);
         sums.compute(gpu, 40);
-        let mut choices = gpu.choices();
+        let mut choices = gpu.end_timing();
         choices.products[0].algorithm.0.data[0] ^= 1;
         gpu.choose_products(ProductChoice::Recorded(choices));
         sums.compute(gpu, 40);

@@ -47,7 +47,7 @@ pub fn forward<P: CudaPrecision>(cuda: &Cuda, linear: &Linear, operands: Forward
         // The library's GELU is as good as bf16, not as f32.
         Activation::GeluNew if P::NUMBER == Number::Bf16 => Some(Epilogue::BiasGelu {
             bias: bias.map(|bias| bias_of_results::<P>(cuda, bias)),
-            sum: preactivation.as_ref().map(|u| u.address()),
+            preactivation: preactivation.as_ref().map(|u| u.address()),
         }),
         Activation::Gelu | Activation::GeluNew | Activation::Relu | Activation::Tanh => None,
     };
@@ -102,13 +102,13 @@ pub fn scratch_bytes(linear: &Linear, rows: usize, activation_size: usize) -> us
 /// What the library asks of the bias and of the matrix beside the result: that they, and its columns, begin at multiples of 16
 /// bytes.
 fn fits(epilogue: Epilogue, columns: usize) -> bool {
-    let (bias, sum) = match epilogue {
-        Epilogue::BiasGelu { bias, sum } => (bias, sum),
+    let (bias, preactivation) = match epilogue {
+        Epilogue::BiasGelu { bias, preactivation } => (bias, preactivation),
         Epilogue::Bias(vector) | Epilogue::SumsOfLeft(vector) => (Some(vector), None),
         Epilogue::Nothing => (None, None),
     };
     let aligned = |address: Option<Address>| address.is_none_or(|address| address.is_multiple_of(16));
-    aligned(bias) && aligned(sum) && (sum.is_none() || columns.is_multiple_of(8))
+    aligned(bias) && aligned(preactivation) && (preactivation.is_none() || columns.is_multiple_of(8))
 }
 
 /// The bias in the numbers of the result, as the library wants it.

@@ -82,7 +82,7 @@ pub struct Machine {
     /// Driver and libraries of a GPU; not known of earlier versions' sessions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<Versions>,
-    /// Whether its ways to do matrix products were chosen by timing, and are kept beside this.
+    /// Whether the algorithms of its matrix products were chosen by timing, and are kept beside this.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub timed_products: bool,
 }

@@ -9,7 +9,7 @@ use crate::config::DeviceSettings;
 use crate::run::directory::{self, read_choices};
 use crate::run::info::{Machine, RunInfo};
 
-/// How ways to do products are chosen in a session of the run in `run`, of which `info` is known if it has begun. A run times them
+/// How the algorithms of products are chosen in a session of the run in `run`, of which `info` is known if it has begun. A run times them
 /// once, before its first step on a GPU, and keeps what it chose. One that is to be deterministic, or that an earlier version began
 /// on a GPU, takes what the library proposes.
 ///

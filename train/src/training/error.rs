@@ -185,7 +185,7 @@ pub enum SessionError {
     },
     /// What a run found out by timing means nothing here.
     #[error(
-        "the run's ways to do matrix products were chosen by timing on {chosen}; here is {here}, to which they mean nothing\n  \
+        "the run's algorithms of matrix products were chosen by timing on {chosen}; here is {here}, to which they mean nothing\n  \
          help: go on with it where they were chosen; or remove {} to go on with what the library here proposes: results differ \
          in the last bits from there on (--deterministic begins a run without such a choice)", .file.display()
     )]

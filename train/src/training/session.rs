@@ -59,7 +59,7 @@ pub struct Session<S, J> {
     chosen: Option<String>,
     /// Whether sums are rounded otherwise than in the session before this one.
     rounds_otherwise: bool,
-    /// How a GPU's ways to do matrix products are chosen.
+    /// How the algorithms of a GPU's matrix products are chosen.
     products: ProductChoice,
 }
 
@@ -207,13 +207,13 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
             Err(reason) => return Ok(stopped(watch, reason, "nothing was changed")),
         };
         if let (ProductChoice::Timed, Some(gpu)) = (&self.products, trainer.learner.runtime().gpu()) {
-            self.directory.note_choices(Some(&gpu.choices()))?;
+            self.directory.note_choices(Some(&gpu.end_timing()))?;
         }
         // Only now: what a session computes on that ends before is nothing that the next has to go on with.
         self.directory.note_machine(self.machine.clone())?;
         self.warn_of_little_room(&trainer, watch)?;
         if trainer.state.step == 0 {
-            trainer.tell_of_slow_ways(); // once in a run
+            trainer.tell_of_slow_products(); // once in a run
         }
         watch(TrainEvent::Begun { task: trainer.objective.name(), steps: trainer.options.steps });
         let finished = trainer.run();

@@ -456,8 +456,8 @@ impl Trainer {
         (self.observe)(TrainEvent::Step { step, figures: &figures, pace, remaining });
     }
 
-    /// Tells and notes what the device computes in slower ways than it has for other shapes, as far as that has shown.
-    pub fn tell_of_slow_ways(&mut self) {
+    /// Tells and notes which products the device computes more slowly than those of other shapes, as far as that has shown.
+    pub fn tell_of_slow_products(&mut self) {
         /// As many examples are enough.
         const MOST: usize = 3;
         let remarks = self.learner.runtime().remarks();

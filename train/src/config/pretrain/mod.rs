@@ -172,7 +172,7 @@ impl Settings for Pretrain {
             ("training.batch", "sequences per optimizer step"),
             (
                 "training.micro_batch",
-                "sequences computed at a time: the same result up to rounding; not set: as many as make 4096 tokens, on a GPU 16384",
+                "sequences computed at a time, on a GPU as many as have the tokens of so many of full length: the same result up to rounding; not set: as many as make 4096 tokens, on a GPU 16384",
             ),
             Recompute::KEY,
             (

@@ -254,7 +254,7 @@ impl DeviceSettings {
         ),
         (
             "device.deterministic",
-            "on a GPU, take the ways to multiply matrices that the library proposes, so that two runs on GPUs of one kind give the same; else the fastest are found by timing at the start of a run, and kept",
+            "on a GPU, take the algorithm that cuBLASLt proposes first for each matrix product, so that two runs on GPUs of one kind give the same; else the fastest are found by timing at the start of a run, and kept",
         ),
     ];
 }
