@@ -8,10 +8,14 @@
 //! there was none, one that is written on must be a plain file of one name ([`open_own`]), and of a link only the link
 //! itself is removed. Whatever else may lie where a file is expected, such as a pipe, is an error and not waited for.
 
+mod lockable;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+
+pub use lockable::Lockable;
 
 /// Operations that change files. [`Disk`] is the one used outside tests.
 pub trait Files: Send + Sync {

@@ -5,12 +5,12 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use crate::exit::{Classify, ExitCode};
-use crate::files;
+use crate::files::{self, Lockable};
 
 /// A run directory belongs to this process for as long as this lives. The system releases it however the process ends.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    _file: Lockable,
 }
 
 /// Why a run directory could not be locked.
@@ -60,7 +60,7 @@ impl Lock {
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false); // its content names the holder
         let (mut file, is_free) = loop {
-            let file = files::open_own(&mut options, &path).map_err(io_error)?;
+            let file = Lockable::from(files::open_own(&mut options, &path).map_err(io_error)?);
             match file.try_lock() {
                 // One that was removed meanwhile, by a start that failed, locks nothing.
                 Ok(()) if !files::is_at(&file, &path) => {}
@@ -71,7 +71,7 @@ impl Lock {
         };
         let mut holder = Vec::new();
         // Some systems forbid reading a file that another process has locked.
-        let read = (&file).take(SIGNATURE + 1).read_to_end(&mut holder);
+        let read = (&*file).take(SIGNATURE + 1).read_to_end(&mut holder);
         if !is_free {
             let holder = match String::from_utf8_lossy(&holder).trim() {
                 "" => "another process".into(), // one that is just starting has not signed yet
@@ -138,6 +138,17 @@ mod tests {
         assert!(error.contains(&holder), "{error}");
         drop(first);
         Lock::acquire(run.path()).unwrap();
+    }
+
+    /// As a child process has one that another thread is just starting.
+    #[test]
+    fn a_copy_of_the_open_file_holds_nothing() {
+        let run = tempfile::tempdir().unwrap();
+        let first = Lock::acquire(run.path()).unwrap();
+        let copy = first._file.try_clone().unwrap();
+        drop(first);
+        Lock::acquire(run.path()).unwrap();
+        drop(copy);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::data::error::DataError;
 use crate::data::text::{
     Event, Oddities, PART_SIZE, Part, Parts, Reading, files_of, format_of, look_at, names_of,
 };
-use crate::files::{Disk, beside, missing_folders, names, remove_flat_dir};
+use crate::files::{Disk, Lockable, beside, missing_folders, names, remove_flat_dir};
 use crate::tokenizer::{self, LoadOptions, Tokenizer};
 
 /// Where in the folder the tokenizer is kept.
@@ -198,7 +198,7 @@ impl Work<'_> {
 
     /// Makes sure that the folder is ours alone, and has the plan in it. Gives the lock, and the manifest if the folder is
     /// complete.
-    fn claim_folder(&self) -> Result<(File, Option<Manifest>), DataError> {
+    fn claim_folder(&self) -> Result<(Lockable, Option<Manifest>), DataError> {
         let path = self.folder();
         fs::create_dir_all(path).map_err(DataError::io("create", path))?;
         let complete = Manifest::read(path, MANIFEST)?;
@@ -235,7 +235,7 @@ impl Work<'_> {
         // Of a folder that is complete only what is missing or damaged is written anew.
         let name = if path.join(PREPARING).exists() { PREPARING } else { MANIFEST };
         let lock_path = path.join(name);
-        let lock = File::open(&lock_path).map_err(DataError::io("open", &lock_path))?;
+        let lock = Lockable::from(File::open(&lock_path).map_err(DataError::io("open", &lock_path))?);
         match lock.try_lock() {
             Ok(()) => Ok((lock, complete)),
             Err(TryLockError::WouldBlock) => Err(DataError::Busy { path: path.to_path_buf() }),

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::hash::Hash;
-use crate::files::{self, Disk};
+use crate::files::{self, Disk, Lockable};
 use crate::hub::DownloadError;
 use crate::hub::cache::CachedModel;
 
@@ -20,13 +20,14 @@ pub fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> 
 
 /// A file of the cache is this process's to fetch for as long as this lives.
 pub struct BlobLock {
-    _file: File,
+    _file: Lockable,
     path: PathBuf,
 }
 
 impl Drop for BlobLock {
     fn drop(&mut self) {
-        // While it is held: whoever waits for it finds that it is not the file of this name any more, and asks again.
+        // While it is held, which it is until its fields are dropped: whoever waits for it finds that it is not the file of
+        // this name any more, and asks again.
         let _ = fs::remove_file(&self.path);
         let folders = self.path.ancestors().skip(1).take(2);
         folders.for_each(|folder| drop(fs::remove_dir(folder)));
@@ -55,11 +56,15 @@ impl CachedModel {
             let mut options = File::options();
             files::open_own(options.read(true).write(true).create(true).truncate(false), &path)
         };
-        let is_gone = |opened: &io::Result<File>| matches!(opened, Err(error) if error.kind() == io::ErrorKind::NotFound);
+        // Its folder may go with another process's lock, time after time. `create_dir_all` says that a folder exists where it is
+        // gone at the second look.
+        let is_gone = |opened: &io::Result<File>| {
+            let kind = opened.as_ref().err().map(io::Error::kind);
+            matches!(kind, Some(io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists))
+        };
         loop {
-            // Its folder may go with another process's lock, time after time.
             let opened = (0..OPENINGS).map(|_| open()).find(|opened| !is_gone(opened));
-            let file = opened.unwrap_or_else(open).map_err(io_error("open", &path))?;
+            let file = Lockable::from(opened.unwrap_or_else(open).map_err(io_error("open", &path))?);
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -120,5 +125,31 @@ impl CachedModel {
         for name in ["blobs", "snapshots", "refs", ""] {
             let _ = fs::remove_dir(self.folder.join(name)); // refuses to take what has anything in it
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// However often the lock's folders come and go.
+    #[test]
+    fn a_lock_is_had_by_all_in_turn() {
+        let cache = tempfile::tempdir().unwrap();
+        let model = CachedModel { folder: cache.path().join("models--me--mine") };
+        let hash = Hash::of_etag(&"0".repeat(40)).unwrap();
+        let is_held = AtomicBool::new(false);
+        let work = || {
+            for _ in 0..200 {
+                let lock = model.lock(&hash, || {}).unwrap();
+                assert!(!is_held.swap(true, Ordering::SeqCst), "held by two");
+                is_held.store(false, Ordering::SeqCst);
+                drop(lock);
+            }
+        };
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(work))));
+        assert!(files::names(cache.path()).unwrap().is_empty(), "nothing of it stays");
     }
 }
