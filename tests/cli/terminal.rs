@@ -13,6 +13,10 @@ fn written(arguments: &[&str], variables: &[(&str, &str)]) -> String {
     // SAFETY: both numbers have a place to be written to; a name, settings and a size need not be given.
     let opened = unsafe { libc::openpty(&mut ours, &mut theirs, null_mut(), null_mut(), null_mut()) };
     assert_eq!(opened, 0, "{}", std::io::Error::last_os_error());
+    for end in [ours, theirs] {
+        // SAFETY: it is open. A program that another test starts would else keep it open, and be waited for below.
+        assert_eq!(unsafe { libc::fcntl(end, libc::F_SETFD, libc::FD_CLOEXEC) }, 0);
+    }
     // SAFETY: both are open, and nobody else's.
     let (mut ours, theirs) = unsafe { (File::from_raw_fd(ours), File::from_raw_fd(theirs)) };
     let mut command = program();

@@ -282,9 +282,12 @@ mod tests {
         fs::write(&stop, "").unwrap();
         let requests = StopRequests::without_signals();
         requests.watch(run.path().into());
+        let start = Instant::now();
         assert_eq!(requests.pending(), None, "a file from before the start does not count");
+        assert!(requests.watched().next_look >= Some(start + FILE_INTERVAL), "it looked a moment ago");
         fs::write(&stop, "").unwrap();
-        assert_eq!(requests.pending(), None, "looked less than a second ago");
+        requests.watched().next_look = Some(start + Duration::from_secs(3600)); // however slow the machine is
+        assert_eq!(requests.pending(), None, "it is not time to look again");
         requests.watched().next_look = None;
         assert_eq!(requests.pending(), Some(StopReason::StopFile));
         assert!(!stop.exists());
