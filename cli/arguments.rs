@@ -11,7 +11,7 @@ use model::{Origin, Report};
 use train::config::{self, ConfigError, Layers, Pretrain, most_threads};
 use train::data::{DataError, Format, Reading};
 use train::inference::Inference;
-use train::run::directory::model_in;
+use train::run::directory::{model_in, tokenizer_of};
 use train::tokenizer::{LoadOptions, Tokenizer};
 use train::training;
 use train::visible::visible;
@@ -108,7 +108,7 @@ impl ModelArguments {
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         let options = LoadOptions::default();
         Ok(match &self.tokenizer {
-            Some(path) => Tokenizer::load(&model_in(path)?, &options)?,
+            Some(path) => Tokenizer::load(&tokenizer_of(path)?, &options)?,
             None => Tokenizer::load(Origin::of(&self.directory()?)?.folder(), &options)?,
         })
     }

@@ -11,7 +11,7 @@ use train::data::{
 };
 use train::exit::ExitCode;
 use train::pretraining::Report;
-use train::run::directory::model_in;
+use train::run::directory::tokenizer_of;
 use train::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
 use train::visible::visible;
 
@@ -78,7 +78,7 @@ fn prepare(arguments: &Arguments, copies: &Path, meter: &Meter) -> Result<(Prepa
     let reading = arguments.reading.reading();
     let mut sources = input.clone();
     let (tokenizer, trained) = match &arguments.tokenizer {
-        Some(path) => (Tokenizer::load(&model_in(path)?, &LoadOptions::default())?, None),
+        Some(path) => (Tokenizer::load(&tokenizer_of(path)?, &LoadOptions::default())?, None),
         None => {
             sources = repeatable(&sources, copies)?; // it is read twice
             let (tokenizer, asked) = trained_tokenizer(&sources, arguments)?;

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use train::data::with_sentences;
 use train::exit::ExitCode;
-use train::run::directory::model_in;
+use train::run::directory::tokenizer_of;
 use train::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
 use train::visible::visible;
 
@@ -133,7 +133,7 @@ fn train(arguments: &Train) -> Result<()> {
 }
 
 fn encode(arguments: &Encode) -> Result<()> {
-    let tokenizer = Tokenizer::load(&model_in(&arguments.tokenizer)?, &LoadOptions::default())?;
+    let tokenizer = Tokenizer::load(&tokenizer_of(&arguments.tokenizer)?, &LoadOptions::default())?;
     arguments.texts.for_each_line(|text| {
         let ids = tokenizer.encode(text);
         let pieces = || ids.iter().map(|&id| tokenizer.piece(id).unwrap_or_default());
@@ -150,7 +150,7 @@ fn encode(arguments: &Encode) -> Result<()> {
 }
 
 fn inspect(arguments: &Inspect) -> Result<()> {
-    let tokenizer = Tokenizer::load(&model_in(&arguments.tokenizer)?, &LoadOptions::default())?;
+    let tokenizer = Tokenizer::load(&tokenizer_of(&arguments.tokenizer)?, &LoadOptions::default())?;
     let size = tokenizer.vocabulary_size();
     let piece = |id: u32| visible(tokenizer.piece(id).unwrap_or_default());
     if arguments.pieces {
@@ -183,7 +183,7 @@ fn inspect(arguments: &Inspect) -> Result<()> {
 
 /// Prints how a text is covered by one vocabulary or two.
 fn inspect_text(arguments: &Inspect, tokenizer: &Tokenizer) -> Result<()> {
-    let beside = arguments.beside.as_deref().map(model_in).transpose()?;
+    let beside = arguments.beside.as_deref().map(tokenizer_of).transpose()?;
     let beside = beside.map(|path| Tokenizer::load(&path, &LoadOptions::default())).transpose()?;
     let named = [(Some(&arguments.tokenizer), Some(tokenizer)), (arguments.beside.as_ref(), beside.as_ref())];
     for (path, tokenizer) in named {

@@ -78,6 +78,19 @@ impl Origin {
         }
     }
 
+    /// Whether the files of its configuration and of its weights are there; what is in them is for [`load`](super::load) to say.
+    pub fn is_whole(&self) -> bool {
+        match &self.form {
+            Form::Transformers(folder) => {
+                let weights = weights::files(folder).unwrap_or_default();
+                !weights.is_empty()
+                    && folder.join(CONFIG_FILE).is_file()
+                    && weights.iter().all(|path| path.is_file())
+            }
+            Form::TensorFlow(..) => true, // or it would not have been found
+        }
+    }
+
     /// Its configuration, and its tensors ready to be read.
     pub(super) fn open(&self) -> Result<(AlbertConfig, Tensors), ModelError> {
         match &self.form {

@@ -121,7 +121,10 @@ impl ModelSettings {
 
     pub(super) fn check(&self, objections: &mut Objections) {
         if let Some(Err(problem)) = self.init.as_deref().map(config_of) {
-            objections.add("model.init", problem, "a model directory, or a run that has a model");
+            // Some say themselves what to do.
+            let any = "a model directory, or a run that has a model";
+            let (problem, help) = problem.split_once("\n  help: ").unwrap_or((&problem, any));
+            objections.add("model.init", problem, help);
         }
         if let Some(preset) = self.preset.as_deref()
             && !PRESETS.contains(&preset)

@@ -18,7 +18,7 @@ use super::tasks::{Columns, Level, Race, STORIES, Table, Wanted};
 use crate::config::recipe::Size;
 use crate::config::{AnswerHead, DeviceSettings, Finetune, RaceLevel, Span, TableKind};
 use crate::hub::is_of_hub;
-use crate::run::directory::model_in;
+use crate::run::directory::{model_in, tokenizer_of};
 use crate::tokenizer::{LoadOptions, Tokenizer};
 use crate::training::{
     Job, Learner, Measure, Metrics, Objective, Plans, Prepared, Publish, Published, RunSettings,
@@ -99,7 +99,7 @@ impl FinetuningJob {
         let [training, held_out] = settings.task.sources().map(|source| source.or(no_files));
         let sources = [training.ok_or(TaskError::NoData)?, held_out.ok_or(TaskError::NoData)?];
         let tokenizer = match &settings.start.tokenizer {
-            Some(path) => Tokenizer::load(&model_in(path)?, &LoadOptions::default())?,
+            Some(path) => Tokenizer::load(&tokenizer_of(path)?, &LoadOptions::default())?,
             None => Tokenizer::load(origin.folder(), &LoadOptions::default())?,
         };
         let tokenizer = Arc::new(tokenizer);

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::Reference;
 use crate::exit::{Classify, ExitCode};
 
 /// A model that cannot be had from the cache.
@@ -34,6 +35,15 @@ pub enum HubError {
         revision: String,
         /// What there is.
         revisions: Vec<String>,
+    },
+    /// Some of its files are, and its weights are not among them.
+    #[error(
+        "{} is in the cache, but not with its weights in safetensors\n  help: fetch what is missing with `albert-train download {reference}`",
+        .reference.model()
+    )]
+    NoWeights {
+        /// What was asked for.
+        reference: Reference,
     },
     /// No home directory.
     #[error("there is no cache of the Hub: neither HF_HUB_CACHE nor HF_HOME nor HOME is set")]

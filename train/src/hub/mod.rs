@@ -15,6 +15,8 @@ pub use download::{Downloaded, Event, download};
 pub use error::{DownloadError, HubError};
 pub use known::{KNOWN, Known};
 
+use model::Origin;
+
 use cache::Cache;
 
 /// What a model of the Hub begins with where a path is expected.
@@ -87,15 +89,32 @@ pub fn is_of_hub(path: &Path) -> bool {
     path.to_str().is_some_and(|text| text.starts_with(SCHEME))
 }
 
-/// The folder of a model of the Hub in this machine's cache; `None` where `path` is a path.
+/// The folder of a model of the Hub in this machine's cache; `None` where `path` is a path. Whoever needed its tokenizer alone
+/// may have fetched nothing else.
 ///
 /// # Errors
 /// If it is not there.
 pub fn cached(path: &Path) -> Result<Option<PathBuf>, HubError> {
-    match path.to_str().filter(|_| is_of_hub(path)) {
-        Some(text) => Cache::of_environment()?.find(&Reference::parse(text)?).map(Some),
-        None => Ok(None),
-    }
+    reference_in(path)?.map(|reference| Cache::of_environment()?.find(&reference)).transpose()
+}
+
+/// As [`cached`], of a model that is there with its weights.
+///
+/// # Errors
+/// If it is not.
+pub fn cached_model(path: &Path) -> Result<Option<PathBuf>, HubError> {
+    let Some(reference) = reference_in(path)? else { return Ok(None) };
+    let snapshot = Cache::of_environment()?.find(&reference)?;
+    if is_whole(&snapshot) { Ok(Some(snapshot)) } else { Err(HubError::NoWeights { reference }) }
+}
+
+fn reference_in(path: &Path) -> Result<Option<Reference>, HubError> {
+    path.to_str().filter(|_| is_of_hub(path)).map(Reference::parse).transpose()
+}
+
+/// Whether a snapshot holds a model and not only some of its files; one that is odd in another way is for its reader to refuse.
+fn is_whole(snapshot: &Path) -> bool {
+    Origin::of(snapshot).map_or(true, |origin| origin.is_whole())
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::data::{
     text_size, with_sentences,
 };
 use crate::files::{Disk, replace};
-use crate::run::directory::model_in;
+use crate::run::directory::{model_in, tokenizer_of};
 use crate::stories::{Split, story};
 use crate::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
 use crate::training::SessionError;
@@ -427,7 +427,7 @@ fn given_tokenizer(settings: &Pretrain, path: &Path) -> Result<Tokenizer, Sessio
     let init = settings.model.init.as_deref().map(model_in).transpose()?;
     Ok(match init.filter(|init| init == path) {
         Some(model) => Tokenizer::load(Origin::of(&model)?.folder(), &LoadOptions::default())?,
-        None => Tokenizer::load(&model_in(path)?, &LoadOptions::default())?,
+        None => Tokenizer::load(&tokenizer_of(path)?, &LoadOptions::default())?,
     })
 }
 

@@ -30,11 +30,13 @@ use super::journal::Journal;
 use super::lock::{self, Lock, LockError};
 use crate::exit::{Classify, ExitCode};
 use crate::files::{self, Disk};
-use crate::hub::{self, HubError};
+use crate::hub::HubError;
 
 mod made;
+mod meant;
 
 use made::Made;
+pub use meant::{model_in, tokenizer_of};
 
 /// Why a run directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -324,22 +326,6 @@ pub fn publish_model<E: From<DirectoryError>>(
     };
     publish().map_err(io_error("cannot write", &model))?;
     Ok(model)
-}
-
-/// What is meant by a path to a model: the path itself, or where that is a run, its `model/`; of `hf:owner/name` the Hub's
-/// cache.
-///
-/// # Errors
-/// If it is a run that has none yet, or a model that is not in the cache.
-pub fn model_in(path: &Path) -> Result<PathBuf, DirectoryError> {
-    if let Some(cached) = hub::cached(path)? {
-        return Ok(cached);
-    }
-    if !path.is_dir() || path.join(model::CONFIG_FILE).exists() || read_info(path)?.is_none() {
-        return Ok(path.to_path_buf());
-    }
-    let model = path.join(MODEL);
-    if model.is_dir() { Ok(model) } else { Err(DirectoryError::NoModelYet { run: path.to_path_buf() }) }
 }
 
 /// What `run.json` of the run in `path` says, without opening the run; `None` if that is not a run.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
-use model::{AlbertConfig, CONFIG_FILE, ConfigError, WEIGHTS_FILE};
+use model::{AlbertConfig, CONFIG_FILE, ConfigError};
 
 use super::blobs::io_error;
 use super::choice::{self, INDEX_FILE};
@@ -16,7 +16,7 @@ use super::{Downloaded, Event};
 use crate::data::BytesDone;
 use crate::files;
 use crate::hub::cache::{Cache, CachedModel, Variables};
-use crate::hub::{DownloadError, Reference};
+use crate::hub::{DownloadError, Reference, is_whole};
 
 /// What says that the network is not to be used.
 const OFFLINE: [&str; 2] = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"];
@@ -32,11 +32,7 @@ pub fn download(
     let is_set = |name: &&str| variables(name).is_some_and(|value| is_true(&value.to_string_lossy()));
     let cache = Cache::of(variables)?;
     if let Some(variable) = OFFLINE.into_iter().find(is_set) {
-        let has_weights = |snapshot: &PathBuf| {
-            [CONFIG_FILE, WEIGHTS_FILE].iter().all(|name| snapshot.join(name).exists())
-                || snapshot.join(INDEX_FILE).exists()
-        };
-        let Some(snapshot) = cache.find(reference).ok().filter(has_weights) else {
+        let Some(snapshot) = cache.find(reference).ok().filter(|snapshot| is_whole(snapshot)) else {
             return Err(DownloadError::Offline { model: reference.model().into(), variable });
         };
         watch(Event::Offline { variable });
