@@ -78,8 +78,14 @@ fn completions_load_in_bash() {
     };
     assert!(completed("pret", "1").trim() == "pretrain");
     assert!(completed("pretrain --learning", "2").trim() == "--learning-rate");
-    for shell in ["zsh", "fish"] {
-        assert!(run(&["completions", shell]).done().contains("frequency-bias"), "{shell}");
+    assert!(completed("compat run_squad", "2").trim() == "run_squad_v1 run_squad_v2");
+    for (shell, word) in [
+        ("zsh", "run_squad_v2\\:\"SQuAD 2.0\""),
+        ("fish", "run_squad_v2\\t'SQuAD 2.0'"),
+        ("fish", "using_subcommand compat; and not __fish_seen_subcommand_from create_pretraining_data run_"),
+    ] {
+        let script = run(&["completions", shell]).done();
+        assert!(script.contains("frequency-bias") && script.contains(word), "{shell}");
     }
 }
 
