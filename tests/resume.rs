@@ -24,7 +24,8 @@ struct Kind {
     data: &'static str,
 }
 
-const TEXT: Kind = Kind { precision: "f32", data: "--train text.txt --vocab-size 200 --held-out-every 8" };
+const TEXT: Kind =
+    Kind { precision: "f32", data: "--train text.txt --vocab-size 200 --held-out-every 8 --frequency-bias" };
 const BF16: Kind = Kind { precision: "bf16", ..TEXT };
 const RECORDS: Kind = Kind {
     data: "--train samples.tfrecord --tokenizer tokenizer --vocab-size 97 --masked-lm-prob 0.2 \

@@ -83,13 +83,7 @@ impl Job<Pretrain> for PretrainingJob {
         let config = albert_config(&settings.model, &data.tokenizer)?;
         let vocabulary_size = config.vocab_size;
         let (learner, begun_with) = match &settings.model.init {
-            None => {
-                let mut learner = learner(settings, config, available)?;
-                if settings.model.frequency_bias {
-                    begin_with_frequencies(&mut learner, &data.training.piece_counts(vocabulary_size));
-                }
-                (learner, None)
-            }
+            None => (learner(settings, config, available)?, None),
             Some(init) => {
                 let (learner, report) = begun_with(init, settings, available)?;
                 (learner, Some(report))
@@ -119,6 +113,14 @@ impl Job<Pretrain> for PretrainingJob {
             begun_with.unwrap_or_default(),
         );
         Ok(Prepared { learner, objective, description })
+    }
+
+    fn begin(&self, settings: &Pretrain, data: &RunData, learner: &mut Learner, say: &dyn Fn(&str)) {
+        if settings.model.frequency_bias && settings.model.init.is_none() {
+            say("counting the pieces of the training text: the model begins with their frequencies");
+            let vocabulary_size = learner.albert().config().vocab_size;
+            begin_with_frequencies(learner, &data.training.piece_counts(vocabulary_size));
+        }
     }
 
     fn tokenizer<'a>(&self, data: &'a RunData) -> &'a Tokenizer {

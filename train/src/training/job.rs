@@ -65,7 +65,7 @@ pub struct Published<'a, S> {
 
 /// What a job brings to the loop.
 pub struct Prepared {
-    /// The model with its initial values.
+    /// The model with its initial values, as far as they do not depend on the data (see [`Job::begin`]).
     pub learner: Learner,
     /// What it is trained for.
     pub objective: Arc<dyn Objective>,
@@ -115,6 +115,10 @@ pub trait Job<S: RunSettings>: Clone + Send + 'static {
         data: &Self::Data,
         available: Option<usize>,
     ) -> Result<Prepared, SessionError>;
+
+    /// Gives fresh parameters what only the data can say, before the first step of a run: one that goes on has it in its
+    /// checkpoint. `say` tells what takes time.
+    fn begin(&self, _settings: &S, _data: &Self::Data, _learner: &mut Learner, _say: &dyn Fn(&str)) {}
 
     /// What turned text into ids.
     fn tokenizer<'a>(&self, data: &'a Self::Data) -> &'a Tokenizer;

@@ -338,8 +338,9 @@ fn load<S: RunSettings, J: Job<S>>(
         stop,
         observe: watch.clone(),
     };
-    if let Some(step) = trainer.resume()? {
-        watch(TrainEvent::Said(&format!("continuing from step {step}")));
+    match trainer.resume()? {
+        Some(step) => watch(TrainEvent::Said(&format!("continuing from step {step}"))),
+        None => job.begin(settings, &data, &mut trainer.learner, &|what| watch(TrainEvent::Said(what))),
     }
     let step = trainer.state.step;
     if step < trainer.options.steps {
