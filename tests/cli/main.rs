@@ -8,6 +8,7 @@ mod convert;
 mod data;
 #[cfg(feature = "download")]
 mod download;
+mod formats;
 #[path = "../support/golden_folders.rs"]
 mod golden_folders;
 mod help;

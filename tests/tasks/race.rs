@@ -1,0 +1,65 @@
+//! RACE: passages in many files or in one, and bad ones.
+
+use train::finetuning::tasks::{Level, Race};
+use train::finetuning::{Input, Split, Target, Task, task};
+
+use crate::data_folder::data;
+use crate::{counts, write};
+
+#[test]
+fn race_is_read_by_passages_and_from_one_file() {
+    let passage = |id: &str| {
+        format!(
+            "{{\"article\": \"A boat.\", \"questions\": [\"It is a _ .\", \"Why?\"], \"id\": \"{id}\", \
+             \"options\": [[\"boat\", \"dog\", \"cat\", \"cow\"], [\"a\", \"b\", \"c\", \"d\"]], \"answers\": [\"A\", \"C\"]}}\n"
+        )
+    };
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "dev/high/12.txt", &passage("high12.txt"));
+    write(folder.path(), "dev/high/2.txt", &passage(""));
+    write(folder.path(), "dev/middle/all.txt", &[passage("m1"), passage("m2")].concat());
+    let read = task("race").unwrap().read(folder.path(), Split::Dev).unwrap();
+    let ids: Vec<&str> = read.examples.iter().map(|example| example.id.as_str()).collect();
+    assert_eq!(ids, ["m1-0", "m1-1", "m2-0", "m2-1", "2-0", "2-1", "high12.txt-0", "high12.txt-1"]);
+    assert_eq!(counts(&read), [(4, Some(1436)), (4, Some(3451))]);
+    let Input::Options { passage: first, options } = &read.examples[0].input else { panic!() };
+    assert_eq!((&**first, options[1].as_str()), ("A boat.", "It is a dog ."));
+    let Input::Options { passage: second, options } = &read.examples[1].input else { panic!() };
+    assert!(std::sync::Arc::ptr_eq(first, second), "questions about one passage share it");
+    assert_eq!(options[3], "Why? d");
+    assert_eq!(read.examples[1].target, Some(Target::Class(2)));
+    let high = Race::new(Level::High).read(folder.path(), Split::Dev).unwrap();
+    assert_eq!(high.examples.len(), 4);
+
+    let bad = |content: &str| {
+        let path = write(folder.path(), "bad.txt", &(passage("x") + "\n" + content));
+        Race::new(Level::Both).read(&path, Split::Dev).unwrap_err().to_string()
+    };
+    for (content, expected) in [
+        (
+            passage("x").replace("\"C\"", "\"E\""),
+            "bad.txt:3: question 2 of x: unknown answer \"E\"; an answer is one letter, A to D",
+        ),
+        (passage("x").replace(", \"d\"", ""), "bad.txt:3: question 2 of x has 3 options, 4 are expected"),
+        (passage("x").replace("[\"A\", \"C\"]", "[\"A\"]"), "bad.txt:3: 2 questions with 1 answers"),
+        (passage("x")[..40].to_owned(), "bad.txt:3: no passage as RACE's are"),
+    ] {
+        let error = bad(&content);
+        assert!(error.contains(expected), "{error}");
+    }
+    let three = passage("x").replace(", \"cow\"", "").replace(", \"d\"", "");
+    let path = write(folder.path(), "three.txt", &three);
+    let race = Race::new(Level::Both).with_options(3);
+    assert_eq!(race.read(&path, Split::Dev).unwrap().examples.len(), 2);
+}
+
+#[test]
+fn the_real_race_has_its_questions() {
+    let Some(folder) = data("race") else { return };
+    let race = task("race").unwrap();
+    let dev = race.read(&folder, Split::Dev).unwrap();
+    assert_eq!(counts(&dev), [(1436, Some(1436))]);
+    assert!(dev.files[0].remarks.iter().any(|remark| remark.contains("no high passages")), "{:?}", dev.files);
+    let train = race.read(&folder, Split::Train).unwrap();
+    assert_eq!(train.files.len(), 2);
+}

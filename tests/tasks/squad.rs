@@ -1,0 +1,90 @@
+//! SQuAD: questions, and the official files of answers.
+
+use train::finetuning::{Answer, Candidate, Split, Target, Task, task};
+use train::tables::InputError;
+
+use crate::write;
+
+pub const SQUAD: &str = r#"{"version": "v2.0", "data": [{"title": "T", "paragraphs": [
+{"context": "Zoë's boat sank in 1912 — off Crete.", "qas": [
+{"id": "q1", "question": "When?", "answers": [{"text": "1912", "answer_start": 19}], "is_impossible": false},
+{"id": "q2", "question": "Who sank it?", "answers": [], "is_impossible": true},
+{"id": "q3", "question": "Where?", "answers": [{"text": "off Crete", "answer_start": 26}], "is_impossible": false}]}]}]}"#;
+
+fn squad_error(task: &dyn Task, content: &str, split: Split) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    task.read(&write(folder.path(), "q.json", content), split)
+        .map(|_| ())
+        .map_err(|e: InputError| e.to_string())
+        .unwrap_err()
+}
+
+#[test]
+fn questions_are_read_and_bad_ones_refused() {
+    let squad = task("squad-2.0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let read = squad.read(&write(folder.path(), "q.json", SQUAD), Split::Train).unwrap();
+    let gold: Vec<Vec<(String, usize)>> = (read.examples.iter())
+        .map(|example| match &example.target {
+            Some(Target::Answers(gold)) => gold.iter().map(|gold| (gold.text.clone(), gold.start)).collect(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    // In bytes: two characters before take more than one.
+    assert_eq!(gold, [vec![("1912".to_owned(), 20)], vec![], vec![("off Crete".to_owned(), 29)]]);
+    for (content, expected) in [
+        (
+            SQUAD.replace(": 26", ": 27"),
+            "q.json:5: question \"q3\": the answer \"off Crete\" does not stand at character 27",
+        ),
+        (SQUAD.replace(": 26", ": 2600"), "q.json:5: question \"q3\": the answer"),
+        (
+            SQUAD.replace(", \"is_impossible\": true", ""),
+            "q.json:4: question \"q2\": it has no answer to learn from",
+        ),
+        (SQUAD[..200].to_owned(), "not a file of questions"),
+        (SQUAD.replace("\"id\": \"q2\", ", ""), "q.json:4: not a file of questions as SQuAD's are (column"),
+        ("{\"data\": []}".to_owned(), "the file has no question"),
+    ] {
+        let error = squad_error(&*squad, &content, Split::Train);
+        assert!(error.contains(expected) && error.contains("; "), "{error}");
+    }
+    let error = squad_error(&*squad, &SQUAD[..200], Split::Train);
+    assert!(error.contains("the file ends too early"), "{error}");
+    let error = squad_error(&*task("squad-1.1").unwrap(), SQUAD, Split::Train);
+    assert!(error.contains("that is SQuAD 2.0"), "{error}");
+    // What is only to be scored needs no places.
+    let read =
+        squad.read(&write(folder.path(), "q.json", &SQUAD.replace(": 26", ": 27")), Split::Dev).unwrap();
+    assert!(read.files[0].remarks[0].contains("1 answers do not stand at their answer_start"));
+}
+
+#[test]
+fn answers_become_official_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let squad = task("squad-2.0").unwrap();
+    let read = squad.read(&write(folder.path(), "q.json", SQUAD), Split::Dev).unwrap();
+    let candidate = |text: &str, start: f32| Candidate { text: text.to_owned(), start, end: 0.0 };
+    let answers = [
+        Answer::Spans { best: vec![candidate("1912", -0.5), candidate("in 1912", -1.5)], null: -3.0 },
+        Answer::Spans { best: vec![candidate("Zoë", -0.5)], null: 2.0 },
+        Answer::Spans { best: vec![candidate("Crete", -0.5)], null: -1.0 },
+    ];
+    let figures = squad.score(&read.examples, &answers);
+    let figure = |name: &str| figures.iter().find(|(known, _)| known == name).unwrap().1;
+    // F1 of "Crete" for "off Crete" is 2/3; the threshold that is found leaves q2 unanswered and answers the one it lies at.
+    assert!((figure("f1") - 100.0 * (2.0 + 2.0 / 3.0) / 3.0).abs() < 1e-9, "{figures:?}");
+    assert!((figure("NoAns_f1") - 100.0).abs() < 1e-9);
+    let files = squad.write(&read.examples, &answers, Split::Dev, folder.path()).unwrap();
+    let names: Vec<_> = files.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(names, ["predictions.json", "nbest_predictions.json", "null_odds.json"]);
+    let text = |at: usize| std::fs::read_to_string(&files[at]).unwrap();
+    assert_eq!(text(0), "{\n    \"q1\": \"1912\",\n    \"q2\": \"\",\n    \"q3\": \"Crete\"\n}\n");
+    let nbest: serde_json::Value = serde_json::from_str(&text(1)).unwrap();
+    let (first, second) = (&nbest["q1"][0], &nbest["q1"][1]);
+    assert_eq!((first["text"].as_str(), first["start_log_prob"].as_f64()), (Some("1912"), Some(-0.5)));
+    let probability = |entry: &serde_json::Value| entry["probability"].as_f64().unwrap();
+    assert!((probability(first) / probability(second) - 1f64.exp()).abs() < 1e-9);
+    assert!((probability(first) + probability(second) - 1.0).abs() < 1e-9);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&text(2)).unwrap()["q2"], 2.0);
+}

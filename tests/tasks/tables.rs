@@ -1,0 +1,80 @@
+//! Tables of one's own: classes, values, words.
+
+use train::finetuning::tasks::{Columns, Table, Wanted};
+use train::finetuning::{Answer, Limits, Split, Target, Task, features};
+use train::tokenizer::{Tokenizer, TrainOptions};
+
+use crate::write;
+
+#[test]
+fn a_table_of_ones_own() {
+    let folder = tempfile::tempdir().unwrap();
+    write(
+        folder.path(),
+        "train.csv",
+        "review,stars,verdict\n\"Good, very\",4.5,good\nBad,1,bad\nFine,3,fine\n",
+    );
+    let columns = |label: &str| Columns { first: "review".into(), second: None, label: label.into() };
+    let classes = Table::own(columns("verdict"), Wanted::Classes, None, folder.path()).unwrap();
+    assert_eq!(classes.labels(), ["bad", "fine", "good"]);
+    let read = classes.read(folder.path(), Split::Train).unwrap();
+    assert_eq!(read.examples[0].target, Some(Target::Class(2)));
+    let values = Table::own(columns("stars"), Wanted::Value, None, folder.path()).unwrap();
+    assert_eq!(
+        values.read(folder.path(), Split::Train).unwrap().examples[0].target,
+        Some(Target::Value(4.5))
+    );
+    // GLUE's mark of what is kept back is a number like any other here.
+    let one = write(folder.path(), "minus.csv", "review,stars,verdict\nx,-1,-1\ny,1,1\n");
+    let values = values.read(&one, Split::Test).unwrap();
+    assert_eq!(values.examples[0].target, Some(Target::Value(-1.0)));
+    let signs = Table::own(columns("verdict"), Wanted::Classes, None, &one).unwrap();
+    assert_eq!(signs.read(&one, Split::Test).unwrap().examples[0].target, Some(Target::Class(0)));
+    std::fs::remove_file(one).unwrap();
+    let path = write(folder.path(), "dev.csv", "review,stars,verdict\nx,1,goood\n");
+    let error = classes.read(folder.path(), Split::Dev).unwrap_err().to_string();
+    assert!(error.contains("dev.csv:2: unknown label \"goood\" in column \"verdict\"; the labels of table are bad, fine, good"), "{error}");
+    std::fs::remove_file(path).unwrap();
+    let error = classes.read(folder.path(), Split::Dev).unwrap_err().to_string();
+    assert!(error.contains("the dev set is not there (no file such as dev.tsv)"), "{error}");
+    let one = write(folder.path(), "one.tsv", "review\tverdict\nx\tgood\ny\tgood\n");
+    let error = Table::own(columns("verdict"), Wanted::Classes, None, &one).unwrap_err().to_string();
+    assert!(error.contains("holds one label only (good)"), "{error}");
+}
+
+#[test]
+fn words_with_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(
+        folder.path(),
+        "train.jsonl",
+        "{\"tokens\": [\"Ann\", \"met\", \"Bobby\"], \"tags\": [\"B-PER\", \"O\", \"B-PER\"]}\n",
+    );
+    let columns = Columns { first: "tokens".into(), second: None, label: "tags".into() };
+    let table = Table::own(columns, Wanted::WordClasses, None, &path).unwrap();
+    assert_eq!((table.labels(), table.selection()), (&["B-PER".to_owned(), "O".to_owned()][..], "f1"));
+    let read = table.read(&path, Split::Train).unwrap();
+    let text = ["Ann met Bobby", "Bob and Ann met"];
+    let tokenizer =
+        Tokenizer::train(text, &TrainOptions { vocabulary_size: 26, ..TrainOptions::default() }).unwrap();
+    let limits = Limits::new(64);
+    let features = features::build(&table, &read.examples, &tokenizer, &limits, &|| false).unwrap();
+    let ids = features[0].sequences[0].first.as_slice();
+    for (&row, word) in features[0].rows.iter().zip(["ann", "met", "bobby"]) {
+        let piece = tokenizer.piece(ids[row as usize - 1]).unwrap();
+        let first = piece.trim_start_matches('▁');
+        assert!(word.starts_with(first) || piece == "▁", "{word} begins with {piece}");
+    }
+    // Words beyond the end have no row, and count as wrong.
+    let short = features::build(&table, &read.examples, &tokenizer, &Limits::new(4), &|| false).unwrap();
+    assert!(short[0].rows.len() < 3 && short[0].tokens() <= 4);
+    let figures = table.score(&read.examples, &[Answer::Words(vec![0, 1])]);
+    assert_eq!(figures, [("f1".into(), 2.0 / 3.0), ("accuracy".into(), 2.0 / 3.0)]);
+    let files =
+        table.write(&read.examples, &[Answer::Words(vec![0, 1])], Split::Test, folder.path()).unwrap();
+    let line = std::fs::read_to_string(&files[0]).unwrap();
+    assert_eq!(line, "{\"tags\":[\"B-PER\",\"O\",null],\"tokens\":[\"Ann\",\"met\",\"Bobby\"]}\n");
+    let bad = write(folder.path(), "bad.jsonl", "{\"tokens\": [\"Ann\"], \"tags\": [\"O\", \"O\"]}\n");
+    let error = table.read(&bad, Split::Dev).unwrap_err().to_string();
+    assert!(error.contains("bad.jsonl:1: 1 words in \"tokens\" and 2 in \"tags\""), "{error}");
+}
