@@ -1,6 +1,6 @@
 //! GLUE: its official layouts, the real files, the site's files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use train::finetuning::submission::glue;
 use train::finetuning::tasks::GLUE;

@@ -22,6 +22,7 @@
 //! ```
 
 mod cache;
+mod cuts;
 mod error;
 mod files;
 mod json;

@@ -1,14 +1,15 @@
 //! The loop: batch, gradient, guard, update; evaluations, checkpoints and the journal around it.
 
+mod telling;
+
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::alarm::Alarm;
 use super::best::Best;
 use super::error::TrainError;
 use super::event::TrainEvent;
 use super::interval::{Interval, StepTime};
-use super::learner::{Learner, Outcome};
+use super::learner::Learner;
 use super::metrics::Metrics;
 use super::objective::Objective;
 use super::state::TrainingState;
@@ -17,7 +18,7 @@ use crate::config;
 use crate::optimization::{Action, OptimizerSettings, Schedule};
 use crate::run::checkpoint::{CheckpointError, Checkpoints, Saved, Snapshot};
 use crate::run::journal::{Event, Journal, RESUME};
-use crate::run::progress::{Figure, Form, Pace, Remaining};
+use crate::run::progress::Pace;
 use crate::run::save_schedule::SaveSchedule;
 use crate::run::signals::{StopReason, StopRequests};
 use crate::threads::ThreadsError;
@@ -382,20 +383,6 @@ impl Trainer {
         Ok(saved)
     }
 
-    fn skip(&mut self, outcome: &Outcome) {
-        let (step, &Outcome { loss, gradient_norm, .. }) = (self.state.step, outcome);
-        let position = self.state.position;
-        self.record(
-            Event::new("skip")
-                .at(step)
-                .with("loss", loss)
-                .with("gradient_norm", gradient_norm)
-                .with("epoch", u64::from(position.epoch))
-                .with("index", position.index),
-        );
-        (self.observe)(TrainEvent::Skipped { step, loss, gradient_norm });
-    }
-
     /// Goes back to the newest checkpoint that is not younger than `step`, or the oldest there is.
     fn roll_back(&mut self, step: u64) -> Result<(), TrainError> {
         let steps = self.checkpoints.steps()?;
@@ -424,84 +411,6 @@ impl Trainer {
         (self.observe)(TrainEvent::RolledBack { from, to });
         self.take_up_best()?;
         Ok(())
-    }
-
-    fn report(&mut self, outcome: &Outcome, learning_rate: f64, time: StepTime, pace: &Pace) {
-        let step = self.state.step + 1;
-        if let Some(outlier) = self.interval.add(outcome, time) {
-            self.alarm(step, outlier.into());
-        }
-        if step.is_multiple_of(self.options.log_every.max(1)) || step == 1 || step == self.options.steps {
-            let (event, waited) = self.interval.take(step, &*self.objective);
-            self.record(event.with("learning_rate", learning_rate).with("tokens", self.state.tokens));
-            if let Some(alarm) = waited.and_then(|(whole, share)| Alarm::of_waiting(whole, share)) {
-                self.alarm(step, alarm);
-            }
-        }
-        let left = self.options.steps - step;
-        let due = |every: u64| left.checked_div(every).unwrap_or(0);
-        let remaining = Remaining {
-            steps: left,
-            evaluations: due(self.options.evaluate_every) + 1,
-            saves: match self.options.save_every {
-                config::Interval::Steps(every) => due(every) + 1,
-                config::Interval::Time(_) => 1,
-            },
-        };
-        let figure = |name, value, form| Figure { name, value, form };
-        let mut figures = vec![figure("loss", outcome.loss, Form::Loss)];
-        figures.extend(self.objective.figures(&self.objective.metrics(&outcome.sums)));
-        figures.push(figure("lr", learning_rate, Form::Rate));
-        figures.push(figure("gradient", outcome.gradient_norm, Form::Norm));
-        (self.observe)(TrainEvent::Step { step, figures: &figures, pace, remaining });
-    }
-
-    /// Tells and notes which products the device computes more slowly than those of other shapes, as far as that has shown.
-    pub fn tell_of_slow_products(&mut self) {
-        /// As many examples are enough.
-        const MOST: usize = 3;
-        let remarks = self.learner.runtime().remarks();
-        if remarks.is_empty() {
-            return;
-        }
-        let more = match remarks.len().saturating_sub(MOST) {
-            0 => String::new(),
-            more => format!("; and {more} more"),
-        };
-        let examples = remarks[..remarks.len().min(MOST)].join("; ");
-        let words = format!("slower than it could be: {examples}{more}");
-        self.record(Event::new("slow").at(self.state.step).with("words", words.as_str()));
-        (self.observe)(TrainEvent::Said(&format!("note: {words}")));
-    }
-
-    /// Tells of something that should not be; of an outlier each time, of everything else once.
-    fn alarm(&mut self, step: u64, alarm: Alarm) {
-        if !alarm.is_told_each_time() {
-            if self.alarms.contains(&alarm.event) {
-                return;
-            }
-            self.alarms.push(alarm.event);
-        }
-        self.record(Event::new(alarm.event).at(step).with("words", alarm.words.as_str()));
-        (self.observe)(TrainEvent::Alarm { step, alarm: &alarm });
-    }
-
-    fn record(&mut self, event: Event) {
-        let recorded = self.journal.record(&event);
-        (self.observe)(TrainEvent::Recorded(&event));
-        let synced = if self.journal_fails { self.journal.sync() } else { Ok(()) };
-        self.tell_of_journal(recorded.and(synced));
-    }
-
-    /// Tells when the journal begins to fail, and when it goes on: not at every event between.
-    fn tell_of_journal(&mut self, result: std::io::Result<()>) {
-        if self.journal_fails != result.is_err() {
-            self.journal_fails = result.is_err();
-            (self.observe)(match &result {
-                Err(error) => TrainEvent::JournalFailed(error),
-                Ok(()) => TrainEvent::JournalGoesOn,
-            });
-        }
     }
 }
 
