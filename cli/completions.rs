@@ -8,7 +8,7 @@ use train::exit::ExitCode;
 
 use crate::output::say;
 
-/// Print a script that completes commands and flags in a shell.
+/// Print a script that completes commands and flags in a shell
 ///
 /// bash: albert-train completions bash > ~/.local/share/bash-completion/completions/albert-train
 /// zsh, fish, elvish, powershell: put the output where that shell looks for completions.

@@ -311,7 +311,7 @@ impl Settings for Finetune {
             ("task.options", "of RACE and files like it: options of each question"),
             ("task.train_examples", "learn from so many examples, the first; not set: from all"),
             ("task.eval_examples", "measure on so many examples, the first; not set: on all"),
-            ("start.model", "the pre-trained model: a model directory, or a run"),
+            ("start.model", "the pre-trained model: a model directory, a run, or hf:owner/name"),
             ("start.tokenizer", "tokenizer file or folder; not set: the one in the model's directory"),
             (
                 "start.size",

@@ -122,7 +122,7 @@ impl ModelSettings {
     pub(super) fn check(&self, objections: &mut Objections) {
         if let Some(Err(problem)) = self.init.as_deref().map(config_of) {
             // Some say themselves what to do.
-            let any = "a model directory, or a run that has a model";
+            let any = "a model directory, a run that has a model, or hf:owner/name";
             let (problem, help) = problem.split_once("\n  help: ").unwrap_or((&problem, any));
             objections.add("model.init", problem, help);
         }

@@ -11,7 +11,7 @@ use crate::training::SessionError;
 pub enum TaskError {
     /// Nothing to begin with.
     #[error(
-        "no model was given to begin with\n  help: --model names a model directory, or a run of pretrain"
+        "no model was given to begin with\n  help: --model names a model directory, a run of pretrain, or hf:owner/name"
     )]
     NoModel,
     /// Nothing to learn from.

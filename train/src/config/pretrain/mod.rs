@@ -89,7 +89,7 @@ impl Settings for Pretrain {
             ),
             (
                 "model.init",
-                "begin with the weights of this model (a directory, or a run), and its sizes and vocabulary",
+                "begin with the weights of this model (a directory, a run, or hf:owner/name), and its sizes and vocabulary",
             ),
             ("model.vocab_size", "rows of the word embedding; not set: as many as the tokenizer has pieces"),
             ("model.embedding_size", "width of the embeddings"),
