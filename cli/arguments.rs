@@ -178,7 +178,7 @@ pub struct ReadingArguments {
     /// Layout of text files; not given: jsonl where a file's content or name says so, else sentences
     #[arg(long, value_enum)]
     format: Option<FormatArgument>,
-    /// Leave out, and count, lines that are no UTF-8 text and records without a "text"
+    /// Skip and count lines that are not UTF-8 text, and records without a "text"
     #[arg(long)]
     skip_bad_lines: bool,
 }

@@ -18,7 +18,7 @@ use crate::output::say;
 /// Look at the machine: processor, GPU, libraries, memory, disk. What is missing is shown with what to do about it.
 #[derive(Args)]
 pub struct Arguments {
-    /// Folder that runs are to be written to
+    /// Folder that runs will be written to
     #[arg(value_name = "DIR", default_value = ".")]
     folder: PathBuf,
     /// End with exit code 4 if anything is missing

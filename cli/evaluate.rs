@@ -23,7 +23,7 @@ const LONGEST_BY_DEFAULT: usize = 512;
 
 /// Measure a model: on held-out text, as pre-training does, or at a task, as fine-tuning does.
 ///
-/// Where options follow at once, text is meant.
+/// The word text may be left out before options.
 #[derive(Args)]
 #[command(arg_required_else_help = true)]
 pub struct Arguments {
@@ -51,13 +51,13 @@ struct OnText {
     /// Settings of a run (its config.toml): cut and mask the text as it does
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Evaluate only every so many-th document: those that a run on this data holds out
+    /// Evaluate only one document in N: those that a run on this data holds out
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..))]
     held_out_every: Option<u64>,
     /// Sequences evaluated
     #[arg(long, default_value_t = 1024, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     sequences: u64,
-    /// Most tokens of a sequence; not given: as in --config, else as many as the model takes, up to 512
+    /// Largest number of tokens in a sequence; not given: as in --config, else as many as the model takes, up to 512
     #[arg(long, value_name = "N")]
     max_seq_length: Option<usize>,
     /// Decides where sequences begin and what is masked; not given: as in --config, else 1

@@ -36,7 +36,7 @@ enum What {
     /// RACE: the right one of several answers to a question about a passage
     #[command(long_about = None)]
     Race(Common),
-    /// A table of one's own (CSV, TSV, JSONL, parquet): classes, values, or tags of words
+    /// A table of your own (CSV, TSV, JSONL, parquet): classes, values, or tags of words
     #[command(long_about = None)]
     Table(Common),
     /// Seven small tasks about the built-in stories, one for every head: no files are needed
@@ -74,7 +74,7 @@ struct Common {
     /// Run directory: a new one, or one to continue; not given: runs/TASK
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Train so many times, with seeds that follow each other, in OUT/seed-N; then say how they compare
+    /// Train N times, with consecutive seeds, each in OUT/seed-SEED; then compare the results
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: u64,
     #[command(flatten)]

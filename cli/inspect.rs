@@ -41,7 +41,7 @@ struct Batches {
     /// Sequences shown
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(..=100_000))]
     count: u32,
-    /// Sequences that the statistics are of
+    /// Sequences to collect statistics from
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     samples: u64,
     /// Write the sequences as safetensors: input_ids, attention_mask, token_type_ids, labels, sentence_order_label

@@ -20,7 +20,7 @@ use crate::task::{Answered, OnTask, predict_task, softmax};
 
 /// Let a fine-tuned model answer: texts one by one, or a task's examples with the official prediction files.
 ///
-/// Needs no training data: the model says what its classes are called. Where options follow at once, text is meant.
+/// Needs no training data: the model says what its classes are called. The word text may be left out before options.
 #[derive(Args)]
 #[command(arg_required_else_help = true)]
 pub struct Arguments {

@@ -20,7 +20,7 @@ pub struct Arguments {
     /// Runs, and folders of them
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
-    /// Where to; not given: report.html in the run's directory, or of several runs in the current one
+    /// File to write; not given: report.html in the run's directory, or of several runs in the current one
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
 }

@@ -37,13 +37,13 @@ pub enum OnTask {
         /// 1.1, where every question has an answer, or 2.0
         #[arg(long, default_value = "1.1", value_parser = ["1.1", "2.0"])]
         version: String,
-        /// Of 2.0: answerable, as ALBERT does it, or span, as in 1.1
+        /// For 2.0: answerable, as ALBERT does it, or span, as in 1.1
         #[arg(long, default_value = "answerable", value_parser = ["answerable", "span"])]
         head: String,
-        /// Of 2.0: the largest null score of an answered question; not given: the best one where answers are known, else 0
+        /// For 2.0: the largest null score of an answered question; not given: the best one where answers are known, else 0
         #[arg(long, value_name = "X", allow_negative_numbers = true)]
         null_threshold: Option<f64>,
-        /// Most tokens of a question, of which the end is cut off
+        /// Largest number of tokens in a question; the rest is cut off
         #[arg(long, value_name = "N", value_parser = at_least_one())]
         max_question_length: Option<usize>,
         /// Tokens from one window of a long passage to the next
@@ -75,7 +75,7 @@ pub enum OnTask {
         #[command(flatten)]
         model: OnData,
     },
-    /// A table of one's own
+    /// A table of your own
     Table {
         /// The column of the text, or of the list of words
         #[arg(long, default_value = "text", value_name = "COLUMN")]
@@ -83,10 +83,10 @@ pub enum OnTask {
         /// The column of a second text
         #[arg(long, value_name = "COLUMN")]
         pair: Option<String>,
-        /// The column of what is to be found out
+        /// The column of the label
         #[arg(long, default_value = "label", value_name = "COLUMN")]
         label: String,
-        /// What that is: class, value or tags
+        /// What the label is: class, value or tags
         #[arg(long, default_value = "class", value_parser = ["class", "value", "tags"])]
         kind: String,
         #[command(flatten)]
@@ -106,10 +106,10 @@ pub struct OnData {
     /// train, dev or test; not given: dev to evaluate, test to predict
     #[arg(long, value_parser = ["train", "dev", "test"])]
     split: Option<String>,
-    /// So many examples, the first; not given: all
+    /// Use only the first N examples; not given: all
     #[arg(long, value_name = "N")]
     examples: Option<usize>,
-    /// Most tokens of a sequence; not given: as the task's recipe has it, or as many as the model takes
+    /// Largest number of tokens in a sequence; not given: as the task's recipe has it, or as many as the model takes
     #[arg(long, value_name = "N")]
     max_seq_length: Option<usize>,
     #[command(flatten)]

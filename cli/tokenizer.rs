@@ -39,7 +39,7 @@ struct Train {
     /// Text: files, packed with gzip or not, folders of them, - for standard input
     #[arg(short, long, required = true, num_args = 1.., value_name = "PATH")]
     input: Vec<PathBuf>,
-    /// Folder to write tokenizer.json and what goes with it into
+    /// Folder for tokenizer.json and the files that go with it
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
     /// Pieces in all; fewer where the text has not enough different words
@@ -51,7 +51,7 @@ struct Train {
     /// Keep accents
     #[arg(long)]
     keep_accents: bool,
-    /// MiB of memory to use; of text that is too much for it a random share is looked at
+    /// Memory to use, in MiB; of text that is too much for it a random share is used
     #[arg(
         long,
         default_value_t = 1024,

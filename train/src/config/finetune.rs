@@ -61,7 +61,7 @@ pub struct TaskSettings {
     pub text: String,
     /// The column of a second text.
     pub pair: Option<String>,
-    /// The column of what is to be found out.
+    /// The column of the label.
     pub label: String,
     /// What that is: `class`, `value` or `tags`.
     pub kind: TableKind,
@@ -175,7 +175,7 @@ pub struct StartSettings {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SequenceSettings {
-    /// Most tokens of a sequence; `None` only before the recipe is applied.
+    /// Largest number of tokens in a sequence; `None` only before the recipe is applied.
     pub max_seq_length: Option<usize>,
     /// Most tokens of a question about a passage; `None` for the reference's.
     pub max_question_length: Option<usize>,
@@ -289,28 +289,31 @@ impl Settings for Finetune {
     const KEYS: &'static [&'static [KeyHelp]] = &[
         &[
             ("task.task", "what is learnt; the command says it"),
-            ("task.data", "its files: a folder with the official ones, or a file"),
+            ("task.data", "the task's files: a folder with the official ones, or a file"),
             ("task.train", "the file to learn from, whatever it is called; not set: that of --data"),
             (
                 "task.dev",
                 "the file to measure on, whatever it is called; not set: that of --data, or every tenth example of the one file",
             ),
-            ("task.text", "of a table of one's own: the column of the text, or of the list of words"),
-            ("task.pair", "of a table of one's own: the column of a second text"),
-            ("task.label", "of a table of one's own: the column of what is to be found out"),
-            ("task.kind", "of a table of one's own, what that is: class, value, or tags (one for each word)"),
+            ("task.text", "for a table of your own: the column of the text, or of the list of words"),
+            ("task.pair", "for a table of your own: the column of a second text"),
+            ("task.label", "for a table of your own: the column of the label"),
+            (
+                "task.kind",
+                "for a table of your own, what the label is: class, value, or tags (one for each word)",
+            ),
             (
                 "task.head",
-                "of SQuAD 2.0: answerable (as ALBERT does it), or span (as in 1.1, works in transformers' pipeline)",
+                "for SQuAD 2.0: answerable (as ALBERT does it), or span (as in 1.1, works in transformers' pipeline)",
             ),
             (
                 "task.null_threshold",
-                "of SQuAD 2.0: the largest null score of an answered question; not set: the best on the dev set",
+                "for SQuAD 2.0: the largest null score of an answered question; not set: the best on the dev set",
             ),
-            ("task.level", "of RACE: middle, high or both"),
-            ("task.options", "of RACE and files like it: options of each question"),
-            ("task.train_examples", "learn from so many examples, the first; not set: from all"),
-            ("task.eval_examples", "measure on so many examples, the first; not set: on all"),
+            ("task.level", "for RACE: middle, high or both"),
+            ("task.options", "for RACE and files like it: options of each question"),
+            ("task.train_examples", "learn from the first N examples only; not set: from all"),
+            ("task.eval_examples", "measure on the first N examples only; not set: on all"),
             ("start.model", "the pre-trained model: a model directory, a run, or hf:owner/name"),
             ("start.tokenizer", "tokenizer file or folder; not set: the one in the model's directory"),
             (
@@ -327,10 +330,10 @@ impl Settings for Finetune {
                 "start.attention_dropout",
                 "dropout of the attention probabilities; not set: as the model has it",
             ),
-            ("sequences.max_seq_length", "most tokens of a sequence"),
+            ("sequences.max_seq_length", "largest number of tokens in a sequence"),
             (
                 "sequences.max_question_length",
-                "most tokens of a question about a passage; of RACE, of a question with one of its options",
+                "largest number of tokens in a question about a passage; for RACE, in a question with one of its options",
             ),
             ("sequences.doc_stride", "tokens from one window of a long passage to the next"),
             ("optimizer.optimizer", "lamb or adamw"),
@@ -352,8 +355,8 @@ impl Settings for Finetune {
                 "training.eval_every",
                 "steps between evaluations; 0: only one at the end; not set: about twenty in all",
             ),
-            ("training.patience", "end the run after so many evaluations without a better one"),
-            ("training.log_every", "steps that a line of metrics.jsonl is the mean of"),
+            ("training.patience", "end the run after N evaluations without a better one"),
+            ("training.log_every", "steps that each line of metrics.jsonl averages"),
             (
                 "training.tensorboard",
                 "keep the same for TensorBoard, as events.out.tfevents files in the run directory",

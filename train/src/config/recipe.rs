@@ -85,7 +85,7 @@ pub struct Recipe {
     pub head_dropout: f64,
     /// Largest norm of the gradient.
     pub clip_norm: f64,
-    /// Most tokens of a sequence.
+    /// Largest number of tokens in a sequence.
     pub max_seq_length: usize,
 }
 

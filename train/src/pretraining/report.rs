@@ -39,7 +39,7 @@ pub struct Report {
     pub document_sentences: Spread,
     /// The share of tokens that stand in sentences which seem to be several.
     pub in_several_sentences: f64,
-    /// The share of tokens that no sequence shows, by the most tokens of a sequence.
+    /// The share of tokens that no sequence shows, by the largest number of tokens in a sequence.
     pub cut_off: Vec<CutOff>,
     /// The share of documents that repeat an earlier one word for word.
     pub repeated_documents: f64,
@@ -70,7 +70,7 @@ pub struct Spread {
 /// What sequences of one length do not show.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CutOff {
-    /// The most tokens of a sequence.
+    /// The largest number of tokens in a sequence.
     pub max_seq_length: usize,
     /// The share of tokens cut off.
     pub share: f64,

@@ -126,13 +126,13 @@ impl Settings for Pretrain {
             ),
             (
                 "data.skip_bad_lines",
-                "leave out, and count, lines that are no UTF-8 text and records without a \"text\"",
+                "skip and count lines that are not UTF-8 text, and records without a \"text\"",
             ),
             (
                 "data.tokenizer",
                 "tokenizer file or folder; not set: that of the prepared data, or one trained on the text",
             ),
-            ("sampling.max_seq_length", "most tokens of a sequence"),
+            ("sampling.max_seq_length", "largest number of tokens in a sequence"),
             ("sampling.short_seq_prob", "share of documents cut into sequences of a random shorter length"),
             (
                 "sampling.single_segment",
@@ -143,7 +143,7 @@ impl Settings for Pretrain {
                 "BERT's next-sentence task in place of ALBERT's sentence order",
             ),
             ("masking.masked_lm_prob", "share of the tokens to predict"),
-            ("masking.max_predictions_per_seq", "most predictions per sequence"),
+            ("masking.max_predictions_per_seq", "largest number of predictions in a sequence"),
             ("masking.ngram", "longest masked span, in words"),
             ("masking.favor_shorter_ngram", "prefer shorter spans"),
             ("masking.whole_word", "mask whole words"),
@@ -172,7 +172,7 @@ impl Settings for Pretrain {
             ("training.batch", "sequences per optimizer step"),
             (
                 "training.micro_batch",
-                "sequences computed at a time, on a GPU as many as have the tokens of so many of full length: the same result up to rounding; not set: as many as make 4096 tokens, on a GPU 16384",
+                "sequences computed at a time; on a GPU, as many as have the tokens of N of full length. The result is the same up to rounding; not set: as many as make 4096 tokens, on a GPU 16384",
             ),
             Recompute::KEY,
             (
@@ -181,7 +181,7 @@ impl Settings for Pretrain {
             ),
             ("training.eval_every", "steps between held-out evaluations; 0: only one at the end"),
             ("training.eval_sequences", "sequences per evaluation"),
-            ("training.log_every", "steps that a line of metrics.jsonl is the mean of"),
+            ("training.log_every", "steps that each line of metrics.jsonl averages"),
             (
                 "training.tensorboard",
                 "keep the same for TensorBoard, as events.out.tfevents files in the run directory",
@@ -293,7 +293,7 @@ const BUILT_IN: &[(&str, BuiltIn)] = &[
 const DEFAULT_STEPS: u64 = 125_000;
 /// Steps of the built-in run.
 const BUILT_IN_STEPS: u64 = 4000;
-/// Most tokens of a sequence of the built-in run.
+/// Largest number of tokens in a sequence of the built-in run.
 const BUILT_IN_LENGTH: usize = 64;
 
 /// A value of [`BUILT_IN`].

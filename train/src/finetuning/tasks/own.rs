@@ -1,4 +1,4 @@
-//! A table of one's own.
+//! A table of your own.
 
 use std::collections::BTreeSet;
 use std::path::Path;
