@@ -84,11 +84,15 @@ __device__ __forceinline__ void load(float (&x)[N], const bf16* from) {
   }
 }
 
+// To global memory.
 template <int N>
 __device__ __forceinline__ void store(float* to, const float (&x)[N]) {
   if constexpr (N % 4 == 0) {
+    // In these words, for the compiler takes a float4 apart in some kernels: four stores of a warp, each to all sectors.
 #pragma unroll
-    for (int i = 0; i < N; i += 4) *reinterpret_cast<float4*>(to + i) = make_float4(x[i], x[i + 1], x[i + 2], x[i + 3]);
+    for (int i = 0; i < N; i += 4)
+      asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};"
+                   : : "l"(__cvta_generic_to_global(to + i)), "f"(x[i]), "f"(x[i + 1]), "f"(x[i + 2]), "f"(x[i + 3]) : "memory");
   } else {
 #pragma unroll
     for (int i = 0; i < N; i++) to[i] = x[i];
@@ -111,16 +115,38 @@ __device__ __forceinline__ void store(bf16* to, const float (&x)[N]) {
   }
 }
 
-// Stores, or adds to what is there.
+template <int N>
+__device__ __forceinline__ void store_shared(float* to, const float (&x)[N]) {
+  if constexpr (N % 4 == 0) {
+#pragma unroll
+    for (int i = 0; i < N; i += 4) *reinterpret_cast<float4*>(to + i) = make_float4(x[i], x[i + 1], x[i + 2], x[i + 3]);
+  } else {
+#pragma unroll
+    for (int i = 0; i < N; i++) to[i] = x[i];
+  }
+}
+
+// x += what is there.
+template <int N, typename T>
+__device__ __forceinline__ void add_old(float (&x)[N], const T* old) {
+  float values[N];
+  load(values, old);
+#pragma unroll
+  for (int i = 0; i < N; i++) x[i] += values[i];
+}
+
+// Stores to global memory, or adds to what is there.
 template <int N, typename T>
 __device__ __forceinline__ void put(T* to, float (&x)[N], int adds) {
-  if (adds) {
-    float old[N];
-    load(old, to);
-#pragma unroll
-    for (int i = 0; i < N; i++) x[i] += old[i];
-  }
+  if (adds) add_old(x, to);
   store(to, x);
+}
+
+// The same in shared memory.
+template <int N>
+__device__ __forceinline__ void put_shared(float* to, float (&x)[N], int adds) {
+  if (adds) add_old(x, to);
+  store_shared(to, x);
 }
 
 // sum += the rows of x, `width` apart, that have a bit in `rows`, in order.
@@ -200,6 +226,17 @@ __device__ __forceinline__ T block_sum(T x) {
     if (lane == 0) of_warps[threadIdx.x / 32] = x;
     __syncthreads();
     return warp_sum(lane < WARPS ? of_warps[lane] : T(0));
+  }
+}
+
+// The sums over the warps of a block, in their order, of N numbers of each lane: 32 N in shared memory, which every thread may
+// read when it returns. All threads take part.
+template <int WARPS, int N>
+__device__ __forceinline__ void sum_warps(float* sums, float (&x)[N]) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  for (int turn = 0; turn < WARPS; turn++) {
+    if (warp == turn) put_shared(sums + lane * N, x, turn);
+    __syncthreads();
   }
 }
 

@@ -104,14 +104,13 @@ KERNEL(embedding_table_backward, 256)
   const int64_t last = (blockIdx.y + 1) * stretch, limit = last < rows ? last : rows;
   const int64_t first = blockIdx.y * stretch + warp * part, end = first + part < limit ? first + part : limit;
   float sum[VECTOR] = {};
-  for (int64_t start = first; start < end; start += 32) {
-    const unsigned found = __ballot_sync(0xffffffffu, start + lane < end && ids[start + lane] == wanted);
+  // 32 at a time, from a multiple of 32 on: whole sectors, wherever the part begins.
+  for (int64_t start = first / 32 * 32; start < end; start += 32) {
+    const int64_t row = start + lane;
+    const unsigned found = __ballot_sync(0xffffffffu, row >= first && row < end && ids[row] == wanted);
     if (live) add_rows(sum, dy + start * width + column, width, found);
   }
-  for (int turn = 0; turn < 8; turn++) {
-    if (warp == turn) put(sums + lane * VECTOR, sum, turn);
-    __syncthreads();
-  }
+  sum_warps<8>(sums, sum);
   if (warp > 0 || !live) return;
   load(sum, sums + lane * VECTOR);
   store(partials + (int64_t(blockIdx.y) * gridDim.x + wanted) * width + column, sum);

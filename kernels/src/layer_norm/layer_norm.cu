@@ -61,9 +61,11 @@ __device__ __forceinline__ void forward(const activation* __restrict__ x, const 
   });
   // All groups of a block take as many turns, for barriers; a row beyond the last is computed as if it were the last.
   const int64_t first = (int64_t(blockIdx.x) * TOGETHER + group) * rows_of_group;
+  // The statistics of row first + thread, which the threads that have some store together: they are neighbours.
+  float own_mean = 0.f, own_rstd = 0.f;
   for (int turn = 0; turn < rows_of_group; turn++) {
     const bool live = first + turn < rows;
-    if (ROW_WARPS == 1 && !live) return;
+    if (ROW_WARPS == 1 && !live) break;
     const int64_t row = live ? first + turn : rows - 1;
     const size_t start = size_t(row) * WIDTH;
     const size_t coins_of = DROPS ? logical_row(logical_rows, row) : 0;
@@ -106,11 +108,12 @@ __device__ __forceinline__ void forward(const activation* __restrict__ x, const 
         for (int i = 0; i < VECTOR; i++) values[i] = z.x[part][i] * r * scale.x[part][i] + shift.x[part][i];
         store(y + start + column, values);
       });
-      if (thread == 0) {
-        mean[row] = mu;
-        rstd[row] = r;
-      }
     }
+    if (thread == turn) own_mean = mu, own_rstd = r;
+  }
+  if (thread < rows_of_group && first + thread < rows) {
+    mean[first + thread] = own_mean;
+    rstd[first + thread] = own_rstd;
   }
 }
 
@@ -146,7 +149,7 @@ __device__ __forceinline__ void backward(const activation* __restrict__ sum, con
     if (SHARES && group == 0) {
       float scale[VECTOR];
       load(scale, gamma + column);
-      store(columns[0] + column, scale);
+      store_shared(columns[0] + column, scale);
     }
 #pragma unroll
     for (int i = 0; i < VECTOR; i++) d_gamma.x[part][i] = d_beta.x[part][i] = 0.f;
@@ -208,8 +211,13 @@ __device__ __forceinline__ void backward(const activation* __restrict__ sum, con
     __syncthreads();
     if (group != turn) continue;
     Row::each([&](int part, int column) {
-      put(SHARES ? columns[0] + column : partial + column, d_gamma.x[part], turn);
-      put(SHARES ? columns[1] + column : partial + WIDTH + column, d_beta.x[part], turn);
+      if constexpr (SHARES) {
+        put_shared(columns[0] + column, d_gamma.x[part], turn);
+        put_shared(columns[1] + column, d_beta.x[part], turn);
+      } else {
+        store(partial + column, d_gamma.x[part]);
+        store(partial + WIDTH + column, d_beta.x[part]);
+      }
     });
   }
   if constexpr (SHARES) {

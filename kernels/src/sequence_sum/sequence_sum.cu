@@ -19,10 +19,7 @@ KERNEL(sequence_sum_forward, 256)
       for (int i = 0; i < VECTOR; i++) sum[i] += weight * values[i];
     }
   }
-  for (int turn = 0; turn < 8; turn++) {
-    if (warp == turn) put(sums + lane * VECTOR, sum, turn);
-    __syncthreads();
-  }
+  sum_warps<8>(sums, sum);
   if (warp > 0 || !live) return;
   load(sum, sums + lane * VECTOR);
   store(y + int64_t(blockIdx.x) * width + column, sum);

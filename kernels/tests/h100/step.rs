@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::{env, fs};
 
-use emulated_gpu::performance::{H100, Launched};
+use emulated_gpu::performance::{H100, Launched, Summary};
 use kernels::attention::Attention;
 use kernels::{Cuda, Store};
 
@@ -142,17 +142,27 @@ impl Step<'_> {
                 (before + (bound.seconds - before) * further, bound.resource)
             });
             let (seconds, resource) = bounds.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((0.0, "nothing"));
-            let summary = &second.summary;
-            let ratio = |most: u64, least: u64| if least == 0 { 1.0 } else { most as f64 / least as f64 };
-            let sum = |of: &dyn Fn(usize) -> u64| (0..3).map(of).sum::<u64>();
+            // Of loads, stores and atomics together.
+            let carried = |count: &dyn Fn(&Summary, usize) -> u64| {
+                let [before, after] =
+                    [first, second].map(|it| (0..3).map(|kind| count(&it.summary, kind)).sum::<u64>() as f64);
+                before + (after - before) * further
+            };
+            let ratio = |most: f64, least: f64| if least == 0.0 { 1.0 } else { most / least };
             self.rows.push(Row {
                 operation,
                 kernel: second.kernel.trim_end_matches("_bf16").trim_end_matches("_f32").to_owned(),
                 times,
                 seconds,
                 resource,
-                sectors: ratio(32 * sum(&|i| summary.global[i].sectors), sum(&|i| summary.global[i].bytes)),
-                banks: ratio(sum(&|i| summary.shared[i].wavefronts), sum(&|i| summary.shared[i].least)),
+                sectors: ratio(
+                    32.0 * carried(&|summary, kind| summary.global[kind].sectors),
+                    carried(&|summary, kind| summary.global[kind].bytes),
+                ),
+                banks: ratio(
+                    carried(&|summary, kind| summary.shared[kind].wavefronts),
+                    carried(&|summary, kind| summary.shared[kind].least),
+                ),
                 registers: second.registers.unwrap_or(0),
                 resident: second.resident_blocks,
             });
@@ -193,7 +203,7 @@ fn kernels(cuda: &Cuda, setting: &Setting) -> Vec<Row> {
     step.add("head's layer norm", 1, predictions, [512, 1024], |cuda, rows| {
         calls::layer_norm_forward(cuda, rows, 128, false)
     });
-    step.add("cross-entropy", 1, predictions, [2, 4], |cuda, rows| {
+    step.add("cross-entropy", 1, predictions, [8, 16], |cuda, rows| {
         calls::cross_entropy_forward(cuda, rows, VOCABULARY)
     });
     step.add("cross-entropy's gradient", 1, predictions, [2, 4], |cuda, rows| {
@@ -289,6 +299,12 @@ fn report(cuda: &Cuda, setting: &Setting, text: &mut String) -> (f64, f64) {
     line("| operation | kernel | times | us each | bound by | us a sequence | sectors | banks | registers | blocks |".to_owned());
     line("|---|---|---:|---:|---|---:|---:|---:|---:|---:|".to_owned());
     for row in &rows {
+        assert!(
+            row.sectors <= 1.05 || SCATTERED.contains(&&*row.kernel),
+            "{}: {:.2}",
+            row.kernel,
+            row.sectors
+        );
         line(format!(
             "| {} | {} | {} | {:.2} | {} | {:.3} | {:.2} | {:.2} | {} | {} |",
             row.operation,
@@ -306,6 +322,10 @@ fn report(cuda: &Cuda, setting: &Setting, text: &mut String) -> (f64, f64) {
     (sequences / whole, each(outside))
 }
 
+/// Kernels that touch more sectors than their bytes fill, because single numbers lie wherever a list says: two scalars for each row
+/// that is selected, beside the row itself, which is another kernel's.
+const SCATTERED: [&str; 1] = ["gather_uses"];
+
 const HEAD: &str = "# A step on an H100, predicted
 
 No GPU made these figures. Every kernel of a step of pre-training ran on the emulated GPU (`tests/emulated-gpu`) at two small
@@ -315,7 +335,8 @@ sizes, in bf16 and without dropout; what it asked of memory, caches, banks, tens
 Products are taken to run at 0.75 × 798 × K / (K + 120) TFLOP/s, K being the length of their sums, and never faster than memory; 1.2 us
 pass between a kernel and the next. Beyond its attention the last layer is computed for the tokens alone that heads read.
 
-`sectors` and `banks` are how many times the least traffic of global and shared memory was asked for; `blocks` is how many a
+`sectors` and `banks` are how many times the least traffic of global and shared memory is asked for, carried on likewise; the test
+wants 1.05 at most, but of `gather_uses`, which takes two numbers for each row to where a list says. `blocks` is how many a
 multiprocessor holds. `UPDATE_RESULTS=1 cargo test -p kernels --test h100` makes this file anew; the test fails where a step has
 become 3% slower or faster.
 ";

@@ -41,7 +41,7 @@ fn programs(capability: usize) -> Vec<Program> {
         program(
             "layer_norm/layer_norm.cu",
             &[],
-            [(768, 2), (1024, 2), (4096, 8), (101, 1)]
+            [(128, 1), (768, 2), (1024, 2), (4096, 8), (101, 1)]
                 .map(|(width, warps)| vec![("WIDTH", width), ("ROW_WARPS", warps)])
                 .to_vec(),
         ),
@@ -92,8 +92,8 @@ fn source(file: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What the compiler says of a program, and what it makes of it.
-fn compile(text: &str, options: &[String]) -> (String, Vec<u8>) {
+/// What the compiler says of a program, its text for any GPU, and its code for one.
+fn compile(text: &str, options: &[String]) -> (String, String, Vec<u8>) {
     let text = CString::new(text).expect("a source is text");
     let program = result::create_program(&text, None).expect("the compiler begins");
     // SAFETY: the program was created, and is destroyed once, behind its last use; the image is as long as the compiler says.
@@ -102,6 +102,8 @@ fn compile(text: &str, options: &[String]) -> (String, Vec<u8>) {
         let log = result::get_program_log(program).expect("the compiler keeps a log");
         let log = CStr::from_ptr(log.as_ptr()).to_string_lossy().into_owned();
         compiled.unwrap_or_else(|error| panic!("{error}: {log}"));
+        let ptx = result::get_ptx(program).expect("the compiler keeps its text");
+        let ptx = CStr::from_ptr(ptx.as_ptr()).to_string_lossy().into_owned();
         let mut size = 0;
         sys::nvrtcGetCUBINSize(program, &mut size).result().expect("an image has a size");
         let mut image = vec![0; size];
@@ -109,7 +111,7 @@ fn compile(text: &str, options: &[String]) -> (String, Vec<u8>) {
             .result()
             .expect("the compiler keeps the image");
         result::destroy_program(program).expect("the compiler ends");
-        (log, image)
+        (log, ptx, image)
     }
 }
 
@@ -134,6 +136,24 @@ fn options(architecture: &str, precision: usize, defines: &[(&str, usize)]) -> V
     options
 }
 
+/// Whether kernels that are compiled with these constants store neighbours only together.
+fn is_vectored(defines: &[(&str, usize)]) -> bool {
+    defines.iter().any(|&(name, value)| match name {
+        "VECTOR" => value > 1,
+        "WIDTH" => value.is_multiple_of(4),
+        _ => false,
+    })
+}
+
+/// Whether an instruction stores a single number of 4 bytes beside those of another: what was meant to be one store of 16 bytes, and
+/// touches the same sectors each time.
+fn stores_a_part(instruction: &str) -> bool {
+    let is_single =
+        ["f32", "b32", "u32"].iter().any(|kind| instruction.contains(&format!("st.global.{kind}")));
+    let place = instruction.split_once('+').and_then(|(_, rest)| rest.split_once(']'));
+    is_single && place.and_then(|(bytes, _)| bytes.parse::<i64>().ok()).is_some_and(|bytes| bytes % 16 != 0)
+}
+
 fn compile_all(capability: usize, suffix: &str) {
     if !emulated_gpu::setup::available() {
         return;
@@ -143,11 +163,15 @@ fn compile_all(capability: usize, suffix: &str) {
         for defines in &defines {
             for &precision in precisions {
                 let options = options(&format!("sm_{capability}{suffix}"), precision, defines);
-                let (log, _) = compile(&text, &options);
+                let (log, ptx, _) = compile(&text, &options);
                 let what = format!("{file} with {options:?}:\n{log}");
                 assert!(!log.contains("warning"), "{what}");
                 assert!(log.contains("registers"), "{what}");
                 assert!(greatest(&log, "bytes spill stores") <= SPILLS, "{what}");
+                if is_vectored(defines) {
+                    let parts: Vec<_> = ptx.lines().filter(|line| stores_a_part(line)).collect();
+                    assert!(parts.is_empty(), "{file} with {options:?} takes stores apart: {parts:#?}");
+                }
             }
         }
     }
@@ -170,7 +194,7 @@ fn loops_of_attention_are_short() {
         for defines in defines {
             let value =
                 |name| defines.iter().find(|(known, _)| *known == name).map_or(0, |(_, value)| *value);
-            let (_, image) = compile(&text(file, before), &options("sm_90", 1, &defines));
+            let (_, _, image) = compile(&text(file, before), &options("sm_90", 1, &defines));
             let code = MachineCode::of(&image).unwrap_or_else(|error| panic!("{error}"));
             let all = code.count(kernel, "HMMA");
             let main = code.smallest_loop(kernel, "HMMA", all).expect("a loop with every product");
