@@ -174,11 +174,12 @@ fn memory(albert: &Albert, plan: &Plan, on_gpu: bool) -> Vec<(&'static str, usiz
         ("activations", plan.arena_size()),
     ];
     if on_gpu {
-        let WorkSpace { kernels, products, inputs } = plan.work_space();
+        let WorkSpace { kernels, products, inputs, recordings } = plan.work_space();
         memory.extend([
             ("inputs on their way", inputs),
             ("work space of kernels", kernels),
             ("work space of cuBLASLt", products),
+            ("CUDA graphs, at most", recordings),
             ("CUDA itself, about", CONTEXT),
         ]);
     }
@@ -190,7 +191,7 @@ fn print_json(parameters: usize, planned: &Planned, room: Option<Room>) -> Resul
     let by_kernel: Vec<_> = (plan.cost_by_operation().into_iter())
         .map(|(name, calls, cost)| json!({ "kernel": name, "calls": calls, "model_flops": cost.model_flops, "executed_flops": cost.executed_flops, "bytes": cost.bytes }))
         .collect();
-    let key = |name: &str| name.replace(", about", "").replace(' ', "_").to_lowercase();
+    let key = |name: &str| name.split(',').next().unwrap_or(name).replace(' ', "_").to_lowercase();
     let memory = memory.iter().map(|&(name, size)| (key(name), size.into()));
     let object = json!({
         "parameters": parameters,

@@ -116,6 +116,15 @@ fn a_run_that_is_killed_ends_with_the_bytes_of_one_that_was_left_alone() {
         for part in ["\"device\": \"cuda:0\"", precision, "\"cublaslt\": \"1", "\"nvrtc\": \"1"] {
             assert!(run.contains(part), "`{part}` is not in: {run}");
         }
+        let metrics = std::fs::read_to_string(folder.join("whole/metrics.jsonl")).expect("metrics");
+        let fills: Vec<f64> = metrics
+            .lines()
+            .filter_map(|line| {
+                serde_json::from_str::<serde_json::Value>(line).expect("JSON")["fill"].as_f64()
+            })
+            .collect();
+        // Lengths are multiples of 8, and a micro-batch has 16 tokens at least.
+        assert!(!fills.is_empty() && fills.iter().all(|fill| (0.66..=1.0).contains(fill)), "{fills:?}");
         assert_eq!(folder.join("killed/products.json").exists(), is_timed);
         if is_timed {
             let [products, again] = ["whole", "killed"].map(|run| {

@@ -208,11 +208,12 @@ fn inputs_that_do_not_fit_are_refused() {
 #[test]
 fn a_gpu_has_work_space_for_all_that_may_come() {
     let albert = Albert::new(preset("base").expect("known"), &[Head::Pretraining]).expect("valid");
-    let work_space = |tokens: usize, mode| {
+    let plan = |tokens: usize, mode| {
         let capacity = Capacity { tokens, sequences: tokens / 128, masked: tokens / 8 };
         let options = PlanOptions { precision: Precision::Bf16, recompute: Recompute::None };
-        albert.plan(&Head::Pretraining, capacity, mode, options).expect("all are trained").work_space()
+        albert.plan(&Head::Pretraining, capacity, mode, options).expect("all are trained")
     };
+    let work_space = |tokens: usize, mode| plan(tokens, mode).work_space();
     let training = work_space(33_792, Mode::Training);
     assert_eq!(training.kernels, 33_792 * (4 * 768 + 8 * 12));
     assert_eq!((training.products, training.total() > training.kernels + (32 << 20)), (32 << 20, true));
@@ -220,4 +221,7 @@ fn a_gpu_has_work_space_for_all_that_may_come() {
     assert!((2 * 16 * 33_792..2 * 20 * 33_792).contains(&training.inputs), "{training:?}");
     // Sums in f32 that wait for their function where cuBLASLt refuses it, 64 MiB at most.
     assert!((60 << 20..=64 << 20).contains(&work_space(33_792, Mode::Evaluation).kernels));
+    // 64 recordings of two calls for each step, 10 KB each, whatever the tokens.
+    let steps = plan(128, Mode::Training).step_count();
+    assert_eq!(training.recordings, 64 * 2 * 10_240 * steps);
 }

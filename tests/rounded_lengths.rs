@@ -148,11 +148,30 @@ fn packed_text_is_repeated_from_few_recordings() {
         lengths.extend(micro_batches.iter().map(|inputs| inputs.lengths.clone()));
     }
     let plan = learner.training_plan();
-    let Runs { called, recorded, repeated, kept } = learner.runtime().runs(plan);
+    let Runs { called, recorded, repeated, kept, bytes } = learner.runtime().runs(plan);
     assert!(lengths.len() as u64 > 2 * called, "{called} of {runs} called, of {} lengths", lengths.len());
     // A run is called where its lengths come for the first time, recorded when they come for the second.
     assert_eq!((called + repeated, kept as u64), (runs, recorded));
     assert!(recorded <= called, "{recorded} recordings");
+    // Each is within what the plan counts for one of 64.
+    let most = learner.runtime().plan(plan).work_space().recordings / 64;
+    assert!(bytes > kept * most / 2 && bytes <= kept * most, "{bytes} bytes for {kept}, {most} for each");
+}
+
+/// What a GPU is told to compute and what it computes for that.
+#[test]
+fn fill_is_of_what_is_computed() {
+    let Some(gpu) = gpu() else { return };
+    let mut learner = learner(gpu, Precision::Bf16);
+    let micro_batches = step(90, 1);
+    let (mut given, mut computed) = (Vec::new(), Vec::new());
+    let mut tally = |inputs: &Inputs, outputs: Outputs<'_>, _: &mut Sums| {
+        given.push(inputs.tokens());
+        computed.push(outputs.computed_tokens().expect("lengths are rounded up"));
+    };
+    learner.gradient_unless(&|| false, &micro_batches, 0, &mut tally).expect("batches that fit");
+    assert_eq!(given.iter().map(|tokens| tokens.next_multiple_of(8)).collect::<Vec<_>>(), computed);
+    assert_ne!(given, computed, "micro-batches of other lengths show nothing");
 }
 
 /// The input of each micro-batch is written while earlier ones are computed, and what they computed is read at the end.

@@ -140,6 +140,9 @@ pub trait Backend: Send + Sync {
     /// Records the calls that `work` makes instead of doing them, if it can. Every kernel has been called before with operands of these shapes.
     fn record(&self, work: impl FnOnce()) -> Option<Self::Recording>;
 
+    /// Bytes of the device's memory that a recording is taken to need.
+    fn recording_size(&self, recording: &Self::Recording) -> usize;
+
     /// Does what was recorded. The buffers of its operands must still be those that they were.
     fn replay(&self, recording: &Self::Recording);
 
@@ -159,6 +162,9 @@ macro_rules! host_memory {
 
         fn record(&self, _: impl FnOnce()) -> Option<Infallible> {
             None
+        }
+        fn recording_size(&self, recording: &Infallible) -> usize {
+            match *recording {}
         }
         fn replay(&self, recording: &Infallible) {
             match *recording {}

@@ -23,8 +23,8 @@ use crate::op::Operation;
 use crate::parameters::Parameters;
 use crate::shape::{AxisSpec, Shape};
 
-pub(crate) use work_space::INPUTS;
 pub use work_space::WorkSpace;
+pub(crate) use work_space::{INPUTS, MOST_RECORDINGS};
 
 /// What values are stored in; [`kernels::precision`] has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -8,6 +8,11 @@ use crate::operands as at;
 
 /// Micro-batches whose inputs are on their way to a device that works by itself.
 pub(crate) const INPUTS: usize = 2;
+/// The most recordings of runs that a device keeps of a plan. Packed text of a corpus has about 30 kinds of rounded lengths.
+pub(crate) const MOST_RECORDINGS: usize = 64;
+/// Calls that a GPU makes for a step of a plan, on average at most: most steps are one kernel or product, and sums over rows want a
+/// second. Should there be more, fewer recordings are kept.
+const CALLS_OF_STEP: usize = 2;
 
 /// Bytes that a GPU needs to run a plan at capacity, beside arena and flat buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,12 +23,14 @@ pub struct WorkSpace {
     pub products: usize,
     /// Inputs that arrive while earlier ones are worked on.
     pub inputs: usize,
+    /// Recorded runs, CUDA graphs: the most that are kept.
+    pub recordings: usize,
 }
 
 impl WorkSpace {
     /// All of it.
     pub fn total(&self) -> usize {
-        self.kernels + self.products + self.inputs
+        self.kernels + self.products + self.inputs + self.recordings
     }
 }
 
@@ -34,7 +41,13 @@ impl Plan {
             kernels: self.scratch_size(),
             products: cuda::PRODUCTS_WORKSPACE,
             inputs: INPUTS * self.regions.inputs.len(),
+            recordings: self.recordings_size(),
         }
+    }
+
+    /// Bytes that recorded runs may take together.
+    pub(crate) fn recordings_size(&self) -> usize {
+        MOST_RECORDINGS * CALLS_OF_STEP * self.steps.len() * cuda::RECORDED_CALL
     }
 
     /// Bytes that the kernels share: what the one that wants most wants.

@@ -65,6 +65,8 @@ pub struct Runs {
     pub repeated: u64,
     /// Recordings that are kept now.
     pub kept: usize,
+    /// Bytes of the device's memory that they are taken to need: at most what [`WorkSpace::recordings`](crate::WorkSpace) has.
+    pub bytes: usize,
 }
 
 /// Parameters on a device, and plans that work on them.
@@ -256,6 +258,14 @@ impl Runtime {
     /// test's way to show that it changes no result. See [`Plan::computed_lengths`].
     pub fn round_lengths_up(&mut self, on: bool) {
         on_device!(&mut self.0, runtime => runtime.rounds_up = on);
+    }
+
+    /// For how many members of every axis a run was computed: those that it was given, and on a device that records a few more.
+    ///
+    /// # Panics
+    /// If its outputs are gone.
+    pub fn computed_lengths(&self, run: RunId) -> &[usize] {
+        on_device!(&self.0, on => on.computed_lengths(run))
     }
 
     /// How the runs of a plan were done.

@@ -14,7 +14,7 @@ use super::{Bindings, PlanId, RunId, Runs};
 use crate::error::RunError;
 use crate::execute::{Buffer, StepMemory, execute};
 use crate::parameters::Parameters;
-use crate::plan::{INPUTS, Location, Operand, Plan};
+use crate::plan::{INPUTS, Location, MOST_RECORDINGS, Operand, Plan};
 
 /// A plan, and what is known of its last run.
 pub(super) struct Loaded<R> {
@@ -35,14 +35,13 @@ struct Recorded<R> {
     calls: Option<R>,
 }
 
-/// The most recordings that a plan keeps; the one that was not wanted for the longest time goes first.
-const MOST_RECORDINGS: usize = 64;
-
 /// One of the runs since gradients were zero.
 pub(super) struct Started<B: Backend> {
     pub plan: PlanId,
     /// Members of every axis that it was given.
     pub lengths: Vec<usize>,
+    /// Those that it was computed for.
+    pub computed: Vec<usize>,
     /// What it was asked for.
     pub outputs: B::Incoming,
     /// Bytes that there is room for.
@@ -57,6 +56,7 @@ impl<R> Loaded<R> {
         let recorded = match known {
             Some(place) => self.recordings.remove(place),
             None => {
+                // The one that was not wanted for the longest time goes first.
                 if self.recordings.len() == MOST_RECORDINGS {
                     self.recordings.remove(0);
                 }
@@ -66,6 +66,19 @@ impl<R> Loaded<R> {
         self.recordings.push(recorded);
         (self.recordings.len() - 1, known.is_some())
     }
+}
+
+/// Forgets recordings until the others take at most `most` bytes: those first that were not wanted for the longest time.
+fn keep_within<R>(recordings: &mut Vec<Recorded<R>>, most: usize, size: impl Fn(&R) -> usize) {
+    let size = |recorded: &Recorded<R>| recorded.calls.as_ref().map_or(0, &size);
+    let mut bytes: usize = recordings.iter().map(size).sum();
+    let forgotten = recordings.iter().take_while(|recorded| {
+        let is_too_much = bytes > most;
+        bytes -= if is_too_much { size(recorded) } else { 0 };
+        is_too_much
+    });
+    let forgotten = forgotten.count();
+    recordings.drain(..forgotten);
 }
 
 /// A runtime on one backend, in one precision.
@@ -265,15 +278,15 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
                     .scale_masters(&scale::Scale { factor: 1.0 }, scale::Forward { x, y, store: Store::Add });
             }
         };
-        let calls = recorded.and_then(|(place, again)| {
-            let calls = &mut recordings[place].calls;
-            if again && calls.is_none() {
-                *calls = backend.record(&mut steps);
-                runs.recorded += u64::from(calls.is_some());
-            }
-            calls.as_ref()
-        });
-        match calls {
+        if let Some((place, true)) = recorded
+            && recordings[place].calls.is_none()
+        {
+            recordings[place].calls = backend.record(&mut steps);
+            runs.recorded += u64::from(recordings[place].calls.is_some());
+            keep_within(recordings, plan.recordings_size(), |calls| backend.recording_size(calls));
+        }
+        let last = recorded.and_then(|_| recordings.last());
+        match last.and_then(|recorded| recorded.calls.as_ref()) {
             Some(calls) => {
                 backend.replay(calls);
                 runs.repeated += 1;
@@ -283,9 +296,10 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
                 runs.called += 1;
             }
         }
-        let Started { plan: of, lengths: given, outputs, .. } = &mut self.started[self.kept];
+        let Started { plan: of, lengths: given, computed, outputs, .. } = &mut self.started[self.kept];
         (*of, self.kept) = (id, self.kept + 1);
         given.clone_from(&lengths.given);
+        computed.clone_from(&lengths.computed);
         let region = &plan.regions.outputs;
         backend.fetch(&self.arena, region.start, region.len(), outputs);
         backend.status().inspect_err(|_| self.kept = 0)?;
@@ -295,7 +309,8 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
     /// Sees to it that there is a place for what the next run is asked for.
     fn make_room_for_outputs(&mut self, id: PlanId) -> Result<(), DeviceError> {
         let wanted = self.plans[id.0].plan.regions.outputs.len();
-        let started = |outputs| Started { plan: id, lengths: Vec::new(), outputs, room: wanted };
+        let started =
+            |outputs| Started { plan: id, lengths: Vec::new(), computed: Vec::new(), outputs, room: wanted };
         match self.started.get_mut(self.kept) {
             Some(known) if known.room >= wanted => {}
             Some(known) => *known = started(self.backend.incoming(wanted)?),
@@ -307,12 +322,35 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
     /// How the runs of a plan were done, and how many recordings there are of them.
     pub(super) fn runs(&self, id: PlanId) -> Runs {
         let Loaded { runs, recordings, .. } = &self.plans[id.0];
-        Runs { kept: recordings.iter().filter(|recorded| recorded.calls.is_some()).count(), ..*runs }
+        let calls = || recordings.iter().filter_map(|recorded| recorded.calls.as_ref());
+        let bytes = calls().map(|calls| self.backend.recording_size(calls)).sum();
+        Runs { kept: calls().count(), bytes, ..*runs }
     }
 
     pub(super) fn poison(&mut self, value: f64) {
         let numbers =
             vec![P::Master::from_f64(value); B::Memory::bytes(&self.arena) / size_of::<P::Master>()];
         self.backend.upload(bytemuck::cast_slice(&numbers), &mut self.arena, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Recordings as their sizes; 0 stands for lengths that came once.
+    fn kept(sizes: &[usize], most: usize) -> Vec<usize> {
+        let recorded = |&size: &usize| Recorded { lengths: Vec::new(), calls: (size > 0).then_some(size) };
+        let mut recordings: Vec<_> = sizes.iter().map(recorded).collect();
+        keep_within(&mut recordings, most, |&size| size);
+        recordings.iter().map(|recorded| recorded.calls.unwrap_or(0)).collect()
+    }
+
+    #[test]
+    fn recordings_that_were_not_wanted_for_the_longest_time_make_room() {
+        assert_eq!(kept(&[3, 0, 4, 5], 12), [3, 0, 4, 5]);
+        assert_eq!(kept(&[3, 0, 4, 5], 11), [0, 4, 5]);
+        assert_eq!(kept(&[3, 0, 4, 5], 8), [5]);
+        assert_eq!(kept(&[3, 0, 4, 5], 4), [0; 0]);
     }
 }

@@ -14,6 +14,12 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
         RunId(last.expect("what the plan computed is gone: another has run, or this one has not"))
     }
 
+    /// For how many members of every axis a run was computed.
+    pub(super) fn computed_lengths(&self, RunId(run): RunId) -> &[usize] {
+        assert!(run < self.kept, "the run is gone: gradients were zero since, or another run");
+        &self.started[run].computed
+    }
+
     /// Finds an output of a run: its kind, and its bytes if it was computed.
     fn output(&self, RunId(run): RunId, name: &str) -> (Operand, usize, &[u8]) {
         assert!(run < self.kept, "output `{name}` is gone: gradients were zero since, or another run");

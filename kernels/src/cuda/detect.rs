@@ -35,6 +35,7 @@ const CALLS: &[&str] = &[
     "cuGetErrorString",
     "cuGraphDestroy",
     "cuGraphExecDestroy",
+    "cuGraphGetNodes",
     "cuGraphInstantiateWithFlags",
     "cuGraphLaunch",
     "cuInit",

@@ -44,7 +44,7 @@ pub use lt::WORKSPACE as PRODUCTS_WORKSPACE;
 pub use products::Number;
 use products::Products;
 pub(crate) use products::{Epilogue, Factor, Product};
-pub use record::Recording;
+pub use record::{RECORDED_CALL, Recording};
 pub use transfer::{Incoming, Outgoing};
 pub(crate) use work_space::Scratch;
 use work_space::WorkSpace;
@@ -344,6 +344,10 @@ impl Backend for Cuda {
 
     fn record(&self, work: impl FnOnce()) -> Option<Recording> {
         self.recording(work)
+    }
+
+    fn recording_size(&self, recording: &Recording) -> usize {
+        self.size_of_recording(recording)
     }
 
     fn replay(&self, recording: &Recording) {

@@ -8,9 +8,15 @@ use cudarc::driver::{CudaStream, result, sys};
 use super::Cuda;
 use crate::backend::Backend;
 
+/// Bytes of a GPU's memory that a recorded call is taken to need. No text promises any number, and what a driver has free before and
+/// after does not tell, for it takes memory in pieces; the caches of NVIDIA's CUDASTF count with about 10 KB for each kernel of a graph
+/// (NVIDIA/cccl, pull request 3768).
+pub const RECORDED_CALL: usize = 10 << 10;
+
 /// A recorded list of calls.
 pub struct Recording {
     executable: sys::CUgraphExec,
+    calls: usize,
     /// Keeps the context alive.
     stream: Arc<CudaStream>,
 }
@@ -57,11 +63,17 @@ impl Cuda {
         // SAFETY: begun above, by this thread. The graph is destroyed once, after what is made of it.
         unsafe {
             let graph = result::stream::end_capture(stream)?;
-            let mut executable = std::ptr::null_mut();
-            let made = sys::cuGraphInstantiateWithFlags(&mut executable, graph, 0).result();
+            let (mut executable, mut calls) = (std::ptr::null_mut(), 0);
+            let made = sys::cuGraphGetNodes(graph, std::ptr::null_mut(), &mut calls)
+                .result()
+                .and_then(|()| sys::cuGraphInstantiateWithFlags(&mut executable, graph, 0).result());
             let _ = result::graph::destroy(graph);
-            made.map(|()| Recording { executable, stream: self.stream.clone() })
+            made.map(|()| Recording { executable, calls, stream: self.stream.clone() })
         }
+    }
+
+    pub(super) fn size_of_recording(&self, recording: &Recording) -> usize {
+        recording.calls * RECORDED_CALL
     }
 
     pub(super) fn repeat(&self, recording: &Recording) {

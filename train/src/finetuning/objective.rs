@@ -120,12 +120,13 @@ impl Objective for Finetuning {
         tokens.div_ceil(self.capacity.tokens) as u64
     }
 
-    fn tally(&self, inputs: &Inputs, _: Outputs<'_>, sums: &mut Sums) {
+    fn tally(&self, inputs: &Inputs, outputs: Outputs<'_>, sums: &mut Sums) {
         sums.add("tokens", inputs.tokens() as f64);
-        sums.add("room", self.capacity.tokens as f64);
+        sums.add("room", outputs.computed_tokens().unwrap_or(self.capacity.tokens) as f64);
     }
 
-    /// `fill`: the share of the micro-batches' room that held tokens.
+    /// `fill`: on a GPU, where lengths are rounded up, the share of the computed tokens that were given; on a processor, which computes
+    /// what it is given, the share of the micro-batches' room that held tokens.
     fn metrics(&self, sums: &Sums) -> Metrics {
         Metrics::default().with("fill", sums.mean("tokens", "room"))
     }

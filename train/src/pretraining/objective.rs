@@ -153,22 +153,22 @@ impl Objective for Pretraining {
             sums.add(correct, right as f64);
             sums.add(count, labels.len() as f64);
         }
-        if let Division::Filled(room) = self.division {
+        if let Some(computed) = outputs.computed_tokens() {
             sums.add("tokens", inputs.tokens() as f64);
-            sums.add("room", room.tokens as f64);
+            sums.add("computed_tokens", computed as f64);
         }
     }
 
-    /// Where micro-batches are filled, `fill` is the share of their room that held tokens.
+    /// On a GPU `fill` is the share of the computed tokens that were given: lengths are rounded up there.
     fn metrics(&self, sums: &Sums) -> Metrics {
         let metrics =
             TASKS.iter().fold(Metrics::default(), |metrics, Task { sums: [loss, correct, count], .. }| {
                 let accuracy = correct.replace("correct", "accuracy");
                 metrics.with(*loss, sums.mean(loss, count)).with(accuracy, sums.mean(correct, count))
             });
-        match self.division {
-            Division::Filled(_) => metrics.with("fill", sums.mean("tokens", "room")),
-            Division::Sequences(_) => metrics,
+        match sums.get("computed_tokens") > 0.0 {
+            true => metrics.with("fill", sums.mean("tokens", "computed_tokens")),
+            false => metrics,
         }
     }
 
@@ -307,6 +307,19 @@ mod tests {
         let mut resumed = BatchStream::start(objective, steps[17].from).unwrap();
         assert_eq!(resumed.next_step(&|| false).unwrap(), steps[17]);
         assert_eq!(resumed.next_step(&|| false).unwrap(), steps[18]);
+    }
+
+    /// A GPU's runs say how many tokens they computed, a processor's do not.
+    #[test]
+    fn fill_is_the_share_of_the_computed_tokens_that_were_given() {
+        let (objective, mut sums) = (objective(10, 4), Sums::default());
+        sums.add("masked_tokens", 8.0);
+        assert_eq!(objective.metrics(&sums).get("fill"), None);
+        for (given, computed) in [(53.0, 56.0), (40.0, 40.0)] {
+            sums.add("tokens", given);
+            sums.add("computed_tokens", computed);
+        }
+        assert_eq!(objective.metrics(&sums).get("fill"), Some(93.0 / 96.0));
     }
 
     #[test]

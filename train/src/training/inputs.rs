@@ -72,6 +72,12 @@ impl<'a> Outputs<'a> {
         Self { runtime, run }
     }
 
+    /// Tokens that the run was computed for, where that may be more than it was given: on a device that records runs, for which
+    /// lengths are rounded up.
+    pub fn computed_tokens(&self) -> Option<usize> {
+        self.runtime.records().then(|| self.runtime.computed_lengths(self.run)[0])
+    }
+
     /// Reads the output `name` into `into`, whose content is replaced.
     pub fn read(&self, name: &str, into: &mut Vec<f32>) {
         self.runtime.read_output_of(self.run, name, into);

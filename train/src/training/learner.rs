@@ -38,10 +38,12 @@ pub struct Plans {
 }
 
 impl Plans {
-    /// Bytes that a training step needs on a device: all of it, and the activations.
+    /// Bytes that a training step needs on a device: all of it, and the activations. A GPU keeps recordings of both plans.
     pub fn memory(&self, device: config::Device) -> (usize, usize) {
         let work_space = match device {
-            config::Device::Cuda(_) => self.training.work_space().total(),
+            config::Device::Cuda(_) => {
+                self.training.work_space().total() + self.evaluation.work_space().recordings
+            }
             config::Device::Auto | config::Device::Cpu => 0,
         };
         let activations = self.training.arena_size();

@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
 
-use super::border::{Out, driver_calls};
+use super::border::{HostPointer, Out, driver_calls};
 use super::error::{CudaError, Failure, Result};
 use super::handles::Handle;
 use super::operation::Operation;
@@ -314,6 +314,14 @@ driver_calls! {
         let Some(capture) = driver.captured_point(stream)? else { return status.set(0) };
         let capturing = &driver.graphs.get(capture.graph)?.capturing;
         status.set(1 + u32::from(capturing.as_ref().is_some_and(|capturing| capturing.invalid)))
+    }
+
+    /// How many nodes a graph has; their handles are not emulated.
+    fn cuGraphGetNodes(driver, graph: Handle<Graph>, nodes: HostPointer, count: Out<usize>) {
+        if nodes.address() != 0 {
+            return Err(Failure::not_emulated("handles of a graph's nodes"));
+        }
+        count.set(driver.graphs.get(graph)?.nodes.len())
     }
 
     /// Makes a graph ready to launch; the graph may be destroyed afterwards.
