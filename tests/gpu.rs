@@ -262,6 +262,39 @@ fn whatever_a_gpu_refuses_the_last_checkpoint_is_intact() {
     assert!(result(folder, "whole") == result(folder, "run"), "another result");
 }
 
+/// Memory that others have taken since the run began: runs that are recorded do without, kernels that were not called before, those of
+/// the first evaluation, do not.
+#[test]
+fn memory_that_is_gone_in_the_middle_is_an_error_and_the_last_checkpoint_is_intact() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    if setup::real() {
+        return; // it has what it has
+    }
+    let session = |run: &str, variables: &[(&str, &str)], code: ExitCode| {
+        let mut command = pretrain(folder, run)?;
+        command.arg("--deterministic").envs(variables.iter().copied());
+        Some(ended(command.output().expect("the program starts"), code))
+    };
+    let Some(_) = session("whole", &[], ExitCode::Done) else { return };
+    let [last, next] = [2, 4].map(|step| folder.join(format!("run/checkpoints/step-{step:08}")));
+    let full = last.to_string_lossy();
+    let text = session("run", &[("EMULATED_GPU_FULL_WHEN", &*full)], ExitCode::Memory).expect("as above");
+    for part in [
+        "out of memory: the GPU has none for the kernels of",
+        "0 of its",
+        "since the last checkpoint is lost",
+        "help: free memory of the GPU",
+        "goes on from the last checkpoint",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in: {text}");
+    }
+    assert!(last.exists() && !next.exists(), "{text}");
+    let text = session("run", &[], ExitCode::Done).expect("as above");
+    assert!(text.contains("continuing from step 2"), "{text}");
+    assert!(result(folder, "whole") == result(folder, "run"), "another result");
+}
+
 #[test]
 fn memory_that_a_gpu_has_not_is_an_error_that_says_so() {
     let folder = tempfile::tempdir().expect("a folder");

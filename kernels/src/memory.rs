@@ -19,11 +19,11 @@ pub enum DeviceError {
         bytes: usize,
     },
     /// Memory that a GPU did not give.
-    #[error("out of memory: the GPU gives no {bytes} bytes in one piece, {free} of its {total} are free")]
+    #[error("out of memory: the GPU has none for {what}: {free} of its {total} bytes are free")]
     OutOfDeviceMemory {
-        /// How many bytes were asked for.
-        bytes: usize,
-        /// How many were free.
+        /// What it was asked for.
+        what: String,
+        /// How many bytes were free.
         free: usize,
         /// How many it has.
         total: usize,

@@ -173,11 +173,6 @@ impl std::fmt::Display for Refusal {
 }
 
 impl Image {
-    /// Bytes of the longer form.
-    pub fn bytes(&self) -> usize {
-        self.cubin.len().max(self.ptx.len())
-    }
-
     /// Loads it into the current context: the code, or the text where the driver says that the code is none for it.
     ///
     /// # Errors

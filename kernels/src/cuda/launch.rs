@@ -8,7 +8,7 @@ use cudarc::driver::{result, sys};
 
 use super::compile::Source;
 use super::memory::{Address, Randomness, Slice, SliceMut};
-use super::{Cuda, CudaPrecision, Scratch};
+use super::{Cuda, CudaPrecision, Scratch, no_memory_for};
 use crate::Store;
 use crate::dropout::Dropout;
 use crate::memory::DeviceError;
@@ -291,8 +291,7 @@ fn load(
     let image = if compiled_anew { source.compiled() } else { source.image() }?;
     image.load().map_err(|refusal| match refusal.error.0 {
         sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
-            let (free, total) = result::mem_get_info().unwrap_or_default();
-            DeviceError::OutOfDeviceMemory { bytes: image.bytes(), free, total }
+            no_memory_for(format!("the kernels of `{}`", program.name))
         }
         _ if refusal.is_of_the_image() => {
             DeviceError::Compile { program: program.name.to_owned(), log: refusal.to_string() }

@@ -210,8 +210,11 @@ impl Cuda {
         self.kernels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An error of the driver's as one of ours.
+    /// An error of the driver's as one of ours. Any call may need memory: for its code, or for what a kernel keeps outside registers.
     fn driver_failed(&self, what: &str, error: result::DriverError) -> DeviceError {
+        if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+            return no_memory_for(what);
+        }
         DeviceError::Failed { device: format!("{self:?}"), what: what.to_owned(), error: error.to_string() }
     }
 
@@ -220,6 +223,12 @@ impl Cuda {
         unsafe { result::stream::synchronize(self.stream.cu_stream()) }
             .map_err(|error| self.driver_failed("what was asked for before", error))
     }
+}
+
+/// What a GPU says that has no memory left, in a context that is current.
+fn no_memory_for(what: impl Into<String>) -> DeviceError {
+    let (free, total) = result::mem_get_info().unwrap_or_default();
+    DeviceError::OutOfDeviceMemory { what: what.into(), free, total }
 }
 
 impl Drop for Cuda {
@@ -245,13 +254,8 @@ impl Backend for Cuda {
         }
         self.bind()?;
         // SAFETY: what is allocated is written before it is read, in the order of the stream.
-        let address = unsafe { result::malloc_sync(bytes) }.map_err(|error| match error.0 {
-            sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
-                let (free, total) = result::mem_get_info().unwrap_or_default();
-                DeviceError::OutOfDeviceMemory { bytes, free, total }
-            }
-            _ => self.driver_failed("cuMemAlloc", error),
-        })?;
+        let address = unsafe { result::malloc_sync(bytes) }
+            .map_err(|error| self.driver_failed(&format!("{bytes} bytes in one piece"), error))?;
         // SAFETY: so many bytes were allocated there just now.
         let mut buffer = unsafe { Buffer::new(address, bytes, self.stream.clone()) };
         self.clear(&mut buffer);

@@ -10,14 +10,15 @@ use std::sync::{Mutex, PoisonError};
 
 use cudarc::cublaslt::result::CublasError;
 use cudarc::cublaslt::sys::cublasLtEpilogue_t as Kind;
+use cudarc::cublaslt::sys::cublasStatus_t as Status;
 use cudarc::driver::{CudaStream, result::DriverError};
 use serde::{Deserialize, Serialize};
 
-use super::Cuda;
 use super::choices::{Bytes, Choice, Choices, ProductChoice, Shape, pick, serving};
 use super::lt::{Algorithm, CublasLt, Problem};
 use super::memory::{Address, Buffer};
 use super::stopwatch::Stopwatch;
+use super::{Cuda, no_memory_for};
 use crate::Store;
 use crate::memory::DeviceError;
 
@@ -260,10 +261,15 @@ impl Cuda {
     /// [`Backend::status`](crate::Backend::status).
     pub(crate) fn product(&self, product: &Product) -> bool {
         let done = self.attempt(|| {
-            self.products.run(product, &self.stream).map_err(|error| DeviceError::Failed {
-                device: format!("{self:?}"),
-                what: "a matrix product of cuBLASLt's".into(),
-                error: error.to_string(),
+            let what = "a matrix product of cuBLASLt's";
+            self.products.run(product, &self.stream).map_err(|error| match error {
+                ProductError::Driver(error) => self.driver_failed(what, error),
+                ProductError::Library(CublasError(Status::CUBLAS_STATUS_ALLOC_FAILED)) => no_memory_for(what),
+                error => DeviceError::Failed {
+                    device: format!("{self:?}"),
+                    what: what.into(),
+                    error: error.to_string(),
+                },
             })
         });
         // After a failure there is nothing left to be done in another plan.

@@ -84,13 +84,37 @@ fn memory_that_there_is_not_is_refused_and_nothing_else_fails() {
     alone("memory_that_there_is_not_is_refused_and_nothing_else_fails", |gpu| {
         let refused = gpu.allocate(1 << 40).err();
         assert!(
-            matches!(refused, Some(DeviceError::OutOfDeviceMemory { bytes, .. }) if bytes == 1 << 40),
+            matches!(&refused, Some(DeviceError::OutOfDeviceMemory { what, .. }) if what.starts_with("1099511627776 ")),
             "{refused:?}"
         );
         let mut x = gpu.allocate(4).expect("memory");
         add_one(gpu, &mut x, 1);
         assert_eq!((first(gpu, &x), gpu.status()), (1.0, Ok(())));
     });
+}
+
+/// Memory that is gone in the middle is missed by what wants some; what needs none goes on, call by call where it is not recorded.
+#[test]
+fn memory_that_is_gone_in_the_middle_is_an_error_of_what_wants_it() {
+    const FULL_WHEN: &str = "EMULATED_GPU_FULL_WHEN";
+    let path = std::env::temp_dir().join(format!("a-full-gpu-{}", std::process::id())).display().to_string();
+    let test = "memory_that_is_gone_in_the_middle_is_an_error_of_what_wants_it";
+    alone_under(test, &[(FULL_WHEN, path.as_str())], |gpu| {
+        let mut x = gpu.allocate(400).expect("memory");
+        add_one(gpu, &mut x, 100);
+        let path = std::env::var_os(FULL_WHEN).expect("what this process was told");
+        std::fs::write(path, "").expect("the folder can be written");
+        let refused = gpu.allocate(4).expect_err("none is left").to_string();
+        assert!(refused.contains("none for 4 bytes in one piece: 0 of its"), "{refused}");
+        assert!(gpu.record(|| add_one(gpu, &mut x, 100)).is_none());
+        add_one(gpu, &mut x, 100);
+        assert_eq!((first(gpu, &x), gpu.status()), (2.0, Ok(())));
+        let more = Program::new("more", "KERNEL(more, 256)() {}");
+        gpu.launch::<F32>(more, "more", Blocks::of_threads(1), &arguments![]);
+        let failure = gpu.status().expect_err("its code has no place").to_string();
+        assert!(failure.contains("none for the kernels of `more`: 0 of its"), "{failure}");
+    });
+    let _ = std::fs::remove_file(path);
 }
 
 #[test]

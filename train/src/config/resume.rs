@@ -25,6 +25,7 @@ const FREE_KEYS: &[&str] = &[
     "device.device",
     "device.threads",
     "device.isa",
+    "device.deterministic",
 ];
 
 /// Whether what a run comes to depends on the setting, but for chance and the last bits: runs that differ in others alone can

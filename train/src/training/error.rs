@@ -106,6 +106,10 @@ impl Classify for TrainError {
 fn way_on(error: &DeviceError) -> &'static str {
     match error {
         DeviceError::Failed { .. } => "\n  help: the same command goes on from the last checkpoint",
+        DeviceError::OutOfDeviceMemory { .. } => {
+            "\n  help: free memory of the GPU (nvidia-smi shows who has it) or use smaller micro-batches; the same command goes on from \
+             the last checkpoint"
+        }
         _ => advice(error),
     }
 }

@@ -25,6 +25,8 @@ pub const SHARED_MEMORY: u32 = 48 << 10;
 pub const DRIVER: &str = "EMULATED_GPU_DRIVER";
 /// A path: once something is there, the next kernel finds the device lost.
 pub const LOST: &str = "EMULATED_GPU_LOST_WHEN";
+/// A path: once something is there, devices have no memory left, for buffers, for the code of kernels, for graphs.
+pub const FULL: &str = "EMULATED_GPU_FULL_WHEN";
 
 /// How many devices the machine has; 1 by default.
 pub const DEVICES: &str = "EMULATED_GPU_DEVICES";
@@ -122,6 +124,20 @@ pub fn check_presence() -> Result {
             Err(Failure::new(CudaError::LaunchFailed, format!("the device is lost ({LOST})")))
         }
         _ => Ok(()),
+    }
+}
+
+/// Whether nothing is to be had of a device's memory any more.
+pub fn is_full() -> bool {
+    static PATH: LazyLock<Option<PathBuf>> = LazyLock::new(|| env::var_os(FULL).map(PathBuf::from));
+    PATH.as_ref().is_some_and(|path| path.exists())
+}
+
+/// Refuses what needs memory of a device that has none left.
+pub fn check_room() -> Result {
+    match is_full() {
+        true => Err(Failure::new(CudaError::OutOfMemory, format!("the device has no memory left ({FULL})"))),
+        false => Ok(()),
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread::{self, ThreadId};
 
 use super::border::{HostPointer, Out, driver_calls};
+use super::device::check_room;
 use super::error::{CudaError, Failure, Result};
 use super::handles::Handle;
 use super::operation::Operation;
@@ -337,6 +338,7 @@ driver_calls! {
         if graph.capturing.is_some() {
             return Err(Failure::invalid("the graph is still being captured"));
         }
+        check_room()?;
         let made = Executable { device: graph.device, nodes: Arc::new(graph.nodes.clone()) };
         executable.set(driver.executables.insert(made))
     }

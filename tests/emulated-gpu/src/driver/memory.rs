@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::border::{HostPointer, In, Out, driver_calls};
+use super::device::{check_room, is_full};
 use super::error::{CudaError, Failure, Result};
 use super::handles::Handle;
 use super::operation::{Operation, Place};
@@ -72,6 +73,7 @@ impl Driver {
         if bytes == 0 {
             return Err(Failure::invalid("an allocation of 0 bytes"));
         }
+        check_room()?;
         Ok(self.devices[device].memory.alloc(bytes)?)
     }
 
@@ -198,7 +200,7 @@ driver_calls! {
     fn cuMemGetInfo_v2(driver, free: Out<usize>, total: Out<usize>) {
         let device = driver.context()?;
         let memory = &driver.devices[device].memory;
-        free.set(memory.capacity() - memory.used())?;
+        free.set(if is_full() { 0 } else { memory.capacity() - memory.used() })?;
         total.set(memory.capacity())
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use super::border::{HostPointer, Out, Text, driver_calls};
-use super::device::{Limits, SHARED_MEMORY, driver_version};
+use super::device::{Limits, SHARED_MEMORY, check_room, driver_version};
 use super::error::{CudaError, Failure, Result};
 use super::handles::Handle;
 use super::occupancy;
@@ -74,6 +74,7 @@ impl Driver {
                 format!("the driver's compiler refuses it:\n{log}"),
             ));
         }
+        check_room()?;
         let invalid = |error: PtxError| Failure::new(CudaError::InvalidPtx, error.to_string());
         let module = Module::parse(image).map_err(invalid)?;
         let memory = &mut self.devices[device].memory;
