@@ -59,14 +59,7 @@ impl Source<'_> {
     fn options(&self) -> Result<(Vec<String>, String), nvrtc::NvrtcError> {
         let (major, minor) = self.capability;
         let wanted = 10 * major + minor;
-        let known = architectures()?;
-        let target = if known.contains(&wanted) {
-            format!("sm_{wanted}")
-        } else {
-            // A newer GPU's driver compiles what is meant for the newest before it.
-            let before = known.into_iter().filter(|&known| known < wanted).max().unwrap_or(wanted);
-            format!("compute_{before}")
-        };
+        let target = target(wanted, &architectures()?);
         let mut options = vec![format!("--gpu-architecture={target}")];
         options.extend(["--std=c++17", "--generate-line-info", "-default-device"].map(str::to_owned));
         options.extend(self.defines.iter().map(|define| format!("--define-macro={define}")));
@@ -75,6 +68,18 @@ impl Source<'_> {
         unsafe { sys::nvrtcVersion(&mut major, &mut minor) }.result()?;
         Ok((options, format!("{major}.{minor}")))
     }
+}
+
+/// What is compiled for a GPU of architecture `wanted` by a compiler that knows some: code, or text for the newest before it, which the
+/// GPU's driver compiles.
+fn target(wanted: i32, known: &[i32]) -> String {
+    /// What CUDA 12 calls architecture 110, so that drivers for CUDA 13 may have it for newer than any of 100.
+    const RENAMED: i32 = 101;
+    if known.contains(&wanted) {
+        return format!("sm_{wanted}");
+    }
+    let before = known.iter().copied().filter(|&known| known < wanted && known != RENAMED).max();
+    format!("compute_{}", before.unwrap_or(wanted))
 }
 
 /// The architectures that the compiler knows: 90 for `sm_90`.
@@ -194,5 +199,28 @@ impl Image {
             },
         };
         load(&self.ptx).map_err(|error| Refusal { of_code, error })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::target;
+
+    #[test]
+    fn a_gpu_that_the_compiler_does_not_know_gets_text_for_the_newest_before_it() {
+        let of_12_0 = [50, 52, 60, 70, 80, 86, 87, 89, 90];
+        let of_12_8 = [75, 80, 86, 87, 89, 90, 100, 101, 120];
+        let of_13_0 = [75, 80, 86, 87, 88, 89, 90, 100, 103, 110, 120, 121];
+        for (wanted, known, compiled_for) in [
+            (90, &of_12_0[..], "sm_90"),
+            (100, &of_12_0, "compute_90"),
+            // Not 101, which became 110.
+            (103, &of_12_8, "compute_100"),
+            (107, &of_13_0, "compute_103"),
+            (121, &of_12_8, "compute_120"),
+            (130, &of_13_0, "compute_121"),
+        ] {
+            assert_eq!(target(wanted, known), compiled_for, "{wanted} of {known:?}");
+        }
     }
 }
