@@ -19,6 +19,9 @@ pub enum ProductChoice {
     /// The first that the library proposes: the same on GPUs of one kind with one version of it.
     #[default]
     First,
+    /// The first that it proposes of those that add up each sum in one piece: what it says of parts, which are added in a step of their
+    /// own, promises no order of them.
+    Unsplit,
     /// The fastest of those that it proposes, timed when a product is first met.
     Timed,
     /// As was chosen before; of products that have no part in that, the first.
@@ -33,6 +36,9 @@ pub struct Choices {
     pub gpu: String,
     /// Its compute capability, as in `sm_90`.
     pub architecture: String,
+    /// Its multiprocessors, on which the library's results depend too; not known of what earlier versions chose.
+    #[serde(default)]
+    pub multiprocessors: Option<usize>,
     /// Version of cuBLASLt.
     pub cublaslt: String,
     /// Each product, once.
@@ -173,15 +179,18 @@ fn epilogue_name(epilogue: u32) -> &'static str {
     named.map_or(", with an epilogue of another version", |(_, name)| name)
 }
 
-/// The choice that serves a product: the first of those for products that are like it but for the rows of the batch, if these are not
-/// far from its own. The first is the same while choices are still being made and ever after.
+/// The choice that serves a product: its own, if there is one, for then the library did not do it by that of another; else the first of
+/// those for products that are like it but for the rows of the batch, if these are not far from its own. The first is the same while
+/// choices are still being made and ever after.
 pub(super) fn serving<'a>(choices: &'a [Choice], product: &Shape) -> Option<&'a Choice> {
     let rows = product.rows_of_batch();
     let kind = product.of_any_batch();
-    choices.iter().find(|choice| {
+    let alike = |choice: &&Choice| {
         let chosen = choice.product.rows_of_batch();
         choice.product.of_any_batch() == kind && chosen <= REACH * rows && rows <= REACH * chosen
-    })
+    };
+    let own = choices.iter().find(|choice| choice.product == *product);
+    own.or_else(|| choices.iter().find(alike))
 }
 
 /// The place of the time to choose: the first that no other is much shorter than.
@@ -242,6 +251,8 @@ mod tests {
                 (180, Some(100)),
                 (200, Some(100)),
                 (201, Some(300)),
+                // What was chosen for it while another choice did not do.
+                (202, Some(202)),
                 (600, Some(300)),
                 (601, None),
             ] {

@@ -38,6 +38,7 @@ const CALLS: &[&str] = &[
     "cuGraphGetNodes",
     "cuGraphInstantiateWithFlags",
     "cuGraphLaunch",
+    "cuGraphUpload",
     "cuInit",
     "cuLaunchKernel",
     "cuMemAlloc_v2",
@@ -56,6 +57,8 @@ const CALLS: &[&str] = &[
     "cuStreamCreate",
     "cuStreamDestroy_v2",
     "cuStreamEndCapture",
+    "cuStreamIsCapturing",
+    "cuStreamQuery",
     "cuStreamSynchronize",
     "cuStreamWaitEvent",
 ];
@@ -79,6 +82,14 @@ pub enum Unavailable {
         version: i32,
         /// What is missing.
         missing: String,
+    },
+    /// What programs are linked with where there is no driver.
+    #[error(
+        "{path} is no NVIDIA driver but a stub of one, for linking: take its folder out of LD_LIBRARY_PATH, or put the driver's before it"
+    )]
+    StubDriver {
+        /// The file.
+        path: String,
     },
     /// The driver did not start.
     #[error("the NVIDIA driver does not start: {error}")]
@@ -124,16 +135,25 @@ pub enum Unavailable {
         capability: (i32, i32),
     },
     /// A library that does not work here.
-    #[error("{name} does not start: {error}; is it of a CUDA version that the driver is too old for?")]
+    #[error(
+        "{library} does not start: {error}; it is of version {version} ({path}), which may be too old for {gpu} or too new for the driver: \
+         one of the CUDA version that `nvidia-smi` shows works"
+    )]
     Library {
-        /// What it is.
-        name: &'static str,
+        /// Which.
+        library: Library,
         /// What it said.
         error: String,
+        /// Its version.
+        version: String,
+        /// The file.
+        path: String,
+        /// The GPU that it does not start on.
+        gpu: String,
     },
     /// A library of the toolkit.
     #[error(
-        "{library} is not found{missing}: install CUDA's libraries of version {cuda} (`{}`; from PyPI: `pip install {package}`) and \
+        "{library} is not found{missing}: install CUDA's libraries of version {cuda} (`{}`; from PyPI: `pip install '{package}'`) and \
          name their folder in LD_LIBRARY_PATH (from PyPI: `site-packages/nvidia/{folder}/lib`)",
         library.file()
     )]
@@ -188,7 +208,12 @@ pub fn driver_version() -> Result<i32, Unavailable> {
     let mut version = 0;
     if has("cuDriverGetVersion") {
         // SAFETY: the call may be made before `cuInit`, and writes one integer.
-        let _ = unsafe { sys::cuDriverGetVersion(&mut version) };
+        let said = unsafe { sys::cuDriverGetVersion(&mut version) };
+        if said == sys::CUresult::CUDA_ERROR_STUB_LIBRARY {
+            // SAFETY: as above; the symbol is the function that was just called.
+            let call = unsafe { sys::culib().get::<*const ()>(b"cuDriverGetVersion") };
+            return Err(Unavailable::StubDriver { path: file_of(call.ok().map(|call| *call)) });
+        }
     }
     let missing = CALLS.iter().find(|call| !has(call));
     if version < OLDEST_DRIVER || missing.is_some() {
@@ -227,6 +252,27 @@ pub fn usable(ordinal: usize) -> Result<Found, Unavailable> {
         return Err(Unavailable::OldDevice { name: found.name, capability: found.capability });
     }
     Ok(found)
+}
+
+/// The file that a function of a library was loaded from, as the loader has it.
+fn file_of(function: Option<*const ()>) -> String {
+    let unknown = || "a file that the system does not name".to_owned();
+    #[cfg(unix)]
+    if let Some(function) = function {
+        let mut information = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+        // SAFETY: `information` is large enough; an address that is no library's is answered with 0. What is named is a C string that
+        // lives as long as the library, which is never closed.
+        unsafe {
+            let found = libc::dladdr(function.cast(), information.as_mut_ptr());
+            let name = information.assume_init().dli_fname;
+            if found != 0 && !name.is_null() {
+                return std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned();
+            }
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = function;
+    unknown()
 }
 
 fn no_device() -> Unavailable {
@@ -281,7 +327,7 @@ impl Library {
         }
     }
 
-    /// Its version, if it is there and knows all calls that are used.
+    /// Its version, if it is there, knows all calls that are used, and is of a CUDA that is new enough and not newer than the driver's.
     ///
     /// # Errors
     /// What to install; as [`driver_version`] if there is no driver that it could work with.
@@ -294,11 +340,39 @@ impl Library {
                 Self::Cublaslt => cudarc::cublaslt::sys::is_culib_present(),
             }
         };
-        let absent = if is_there { self.missing_call() } else { Some("") };
-        match absent {
-            Some(call) => Err(self.absent(driver, call)),
-            None => Ok(self.says()),
+        if !is_there {
+            return Err(self.absent(driver, String::new()));
         }
+        if let Some(call) = self.missing_call() {
+            let missing = format!(" in a version that is new enough ({} has no {call})", self.path());
+            return Err(self.absent(driver, missing));
+        }
+        let (major, version) = self.says();
+        match unfit(major, driver) {
+            Some(reason) => {
+                // The loader is asked for the name without a version first, whichever folder that lies in.
+                let missing = format!(
+                    " in a version that fits: {} is of version {version}, {reason} (remove it, or give the right one the name {} as well, \
+                     in a folder that is searched before it)",
+                    self.path(),
+                    self.file()
+                );
+                Err(self.absent(driver, missing))
+            }
+            None => Ok(version),
+        }
+    }
+
+    /// The file that it was loaded from. It is there.
+    pub(super) fn path(self) -> String {
+        // SAFETY: a symbol is looked for, not called.
+        let call = unsafe {
+            match self {
+                Self::Nvrtc => cudarc::nvrtc::sys::culib().get::<*const ()>(b"nvrtcVersion"),
+                Self::Cublaslt => cudarc::cublaslt::sys::culib().get::<*const ()>(b"cublasLtGetVersion"),
+            }
+        };
+        file_of(call.ok().map(|call| *call))
     }
 
     /// A call that is used and not there: cudarc would panic. The library is.
@@ -322,7 +396,7 @@ impl Library {
     }
 
     /// What to install for a driver: libraries of CUDA 12 have that in their names on PyPI, those of 13 have not.
-    fn absent(self, driver: i32, call: &str) -> Unavailable {
+    fn absent(self, driver: i32, missing: String) -> Unavailable {
         let cuda = driver / 1000;
         let (package, folder) = match self {
             Self::Nvrtc => ("nvidia-cuda-nvrtc", "cuda_nvrtc"),
@@ -330,32 +404,51 @@ impl Library {
         };
         let (package, folder) = match cuda {
             ..13 => (format!("{package}-cu12"), folder),
-            _ => (package.to_owned(), "cu13"),
-        };
-        let missing = if call.is_empty() {
-            String::new()
-        } else {
-            format!(" in a version that is new enough (it has no {call})")
+            _ => (format!("{package}=={cuda}.*"), "cu13"),
         };
         Unavailable::NoLibrary { library: self, missing, cuda, package, folder }
     }
 
-    /// The version of a library that is there.
-    fn says(self) -> String {
+    /// The version of a library that is there: that of CUDA which it belongs to, and all of it.
+    fn says(self) -> (i32, String) {
         match self {
             Self::Nvrtc => {
                 let (mut major, mut minor) = (0, 0);
                 // SAFETY: the call writes two integers.
                 let _ = unsafe { cudarc::nvrtc::sys::nvrtcVersion(&mut major, &mut minor) };
-                format!("{major}.{minor}")
+                (major, format!("{major}.{minor}"))
             }
             Self::Cublaslt => {
                 // SAFETY: the call takes nothing.
                 let version = unsafe { cudarc::cublaslt::sys::cublasLtGetVersion() };
-                format!("{}.{}.{}", version / 10_000, version / 100 % 100, version % 100)
+                let (major, rest) = (version / 10_000, version % 10_000);
+                (major as i32, format!("{major}.{}.{}", rest / 100, rest % 100))
             }
         }
     }
+}
+
+/// Why a library of some CUDA does not work with a driver, as a remark on it.
+fn unfit(major: i32, driver: i32) -> Option<String> {
+    let (oldest, of_driver) = (OLDEST_DRIVER / 1000, driver / 1000);
+    match major {
+        _ if major < oldest => Some(format!("older than {oldest}.0")),
+        _ if major > of_driver => {
+            Some(format!("newer than the driver's CUDA {of_driver}.{}", driver % 1000 / 10))
+        }
+        _ => None,
+    }
+}
+
+/// The environment variables that are set by which NVIDIA's libraries compute otherwise than they are asked to.
+pub fn overriding_variables() -> Vec<&'static str> {
+    const ALL: [&str; 4] = [
+        "CUBLAS_EMULATE_SINGLE_PRECISION",
+        "CUBLAS_EMULATION_STRATEGY",
+        "CUBLASLT_HEURISTICS_LUT_FILE",
+        "NVIDIA_TF32_OVERRIDE",
+    ];
+    ALL.into_iter().filter(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty())).collect()
 }
 
 /// What computes with a GPU. Of other versions, results may differ in their last bits.
@@ -400,15 +493,35 @@ mod tests {
                 Library::Cublaslt,
                 ["libcublasLt.so", "version 12", "nvidia-cublas-cu12", "nvidia/cublas/lib"],
             ),
-            (13_000, Library::Nvrtc, ["libnvrtc.so", "version 13", "nvidia-cuda-nvrtc`", "nvidia/cu13/lib"]),
-            (13_010, Library::Cublaslt, ["cuBLASLt", "version 13", "nvidia-cublas`", "nvidia/cu13/lib"]),
+            (
+                13_000,
+                Library::Nvrtc,
+                ["libnvrtc.so", "version 13", "'nvidia-cuda-nvrtc==13.*'`", "nvidia/cu13/lib"],
+            ),
+            (
+                13_010,
+                Library::Cublaslt,
+                ["cuBLASLt", "version 13", "'nvidia-cublas==13.*'`", "nvidia/cu13/lib"],
+            ),
         ] {
-            let text = library.absent(driver, "").to_string();
+            let text = library.absent(driver, String::new()).to_string();
             for part in parts {
                 assert!(text.contains(part), "`{part}` is not in: {text}");
             }
         }
-        let text = Library::Cublaslt.absent(13_000, "cublasLtGetVersion").to_string();
-        assert!(text.contains("new enough (it has no cublasLtGetVersion)"), "{text}");
+    }
+
+    #[test]
+    fn libraries_are_as_new_as_is_needed_and_no_newer_than_the_driver() {
+        for (major, driver, words) in [
+            (11, 13_000, Some("older than 12.0")),
+            (12, 12_000, None),
+            (12, 13_010, None),
+            (13, 13_000, None),
+            (13, 12_080, Some("newer than the driver's CUDA 12.8")),
+            (14, 13_010, Some("newer than the driver's CUDA 13.1")),
+        ] {
+            assert_eq!(unfit(major, driver).as_deref(), words, "{major} with {driver}");
+        }
     }
 }

@@ -42,14 +42,29 @@ impl CublasLt {
         Ok(Self { handle: result::create_handle()?, workspace })
     }
 
-    /// The algorithms for a product that add up in a fixed order, in the order in which the library thinks them fast; none where it
-    /// refuses. Addresses are multiples of `alignments`: of the factors as the library has them, and of the result.
-    pub fn candidates(&self, problem: &Problem, alignments: [u32; 3]) -> Result<Vec<Algorithm>, CublasError> {
+    /// The algorithms for a product that add up in a fixed order, in the order in which the library thinks them fast; unless a sum
+    /// `splits`, those that add it up in one piece. Addresses are multiples of `alignments`: of the factors as the library has them, and
+    /// of the result.
+    ///
+    /// # Errors
+    /// What the library says where it has none: not always that it does not support the product.
+    pub fn candidates(
+        &self,
+        problem: &Problem,
+        alignments: [u32; 3],
+        splits: bool,
+    ) -> Result<Vec<Algorithm>, CublasError> {
+        // Parts of a sum go to the work space in f32 and are added up in a step of their own.
+        let schemes = match splits {
+            true => {
+                &[Scheme::CUBLASLT_REDUCTION_SCHEME_NONE, Scheme::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE][..]
+            }
+            false => &[Scheme::CUBLASLT_REDUCTION_SCHEME_NONE],
+        };
+        let mask = schemes.iter().fold(0, |mask, &scheme| mask | scheme as u32);
         let preferences = Preferences::new()?;
         preferences.set(Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &(WORKSPACE as u64))?;
-        // Parts of a sum go to the work space in f32 and are added up in a fixed order.
-        let scheme = Scheme::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
-        preferences.set(Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &scheme)?;
+        preferences.set(Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &mask)?;
         let [a, b, d] = alignments;
         preferences.set(Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &a)?;
         preferences.set(Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &b)?;
@@ -59,7 +74,7 @@ impl CublasLt {
         let mut found = Vec::<Found>::with_capacity(MOST_CANDIDATES);
         let mut count = 0;
         // SAFETY: all handles are alive, and there is room for as many results as are asked for.
-        let searched = unsafe {
+        unsafe {
             let (most, results) = (MOST_CANDIDATES as i32, found.as_mut_ptr());
             let description = problem.description.0;
             sys::cublasLtMatmulAlgoGetHeuristic(
@@ -75,49 +90,44 @@ impl CublasLt {
                 &mut count,
             )
             .result()
-        };
-        if refused(&searched) {
-            return Ok(Vec::new());
-        }
-        searched?;
+        }?;
         // SAFETY: so many were written.
-        unsafe { found.set_len(count as usize) };
+        unsafe { found.set_len(count.clamp(0, MOST_CANDIDATES as i32) as usize) };
         let sound = found.into_iter().filter(|found| found.state == Status::CUBLAS_STATUS_SUCCESS);
-        Ok(sound.map(|found| found.algo).filter(adds_in_order).collect())
+        Ok(sound.map(|found| found.algo).filter(|algorithm| adds_by(algorithm, schemes)).collect())
     }
 
-    /// Whether the library does a product with an algorithm that was found earlier, for it or for one of other sizes.
-    pub fn accepts(&self, problem: &Problem, algorithm: &Algorithm) -> Result<bool, CublasError> {
+    /// Whether the library says that it does a product with an algorithm that was found for one of other sizes.
+    pub fn accepts(&self, problem: &Problem, algorithm: &Algorithm) -> bool {
         let [a, b, d] = problem.layouts();
-        let mut answer = std::mem::MaybeUninit::<Found>::uninit();
+        // SAFETY: zeros are a valid answer; the library fills in all but the algorithm.
+        let mut answer: Found = unsafe { std::mem::zeroed() };
         // SAFETY: all handles are alive, and there is room for the answer.
         let checked = unsafe {
-            let (description, answer) = (problem.description.0, answer.as_mut_ptr());
-            sys::cublasLtMatmulAlgoCheck(self.handle, description, a, b, d, d, algorithm, answer)
+            let description = problem.description.0;
+            sys::cublasLtMatmulAlgoCheck(self.handle, description, a, b, d, d, algorithm, &mut answer)
         };
-        match checked {
-            Status::CUBLAS_STATUS_NOT_SUPPORTED
-            | Status::CUBLAS_STATUS_INVALID_VALUE
-            | Status::CUBLAS_STATUS_ARCH_MISMATCH => Ok(false),
-            // SAFETY: it was written.
-            checked => checked.result().map(|()| unsafe { answer.assume_init() }.workspaceSize <= WORKSPACE),
-        }
+        let success = Status::CUBLAS_STATUS_SUCCESS;
+        checked == success && answer.state == success && answer.workspaceSize <= WORKSPACE
     }
 
-    /// Does a product with an algorithm that was found for `problem`, what describes it; whether the library did.
+    /// Does a product with an algorithm that was found for `problem`, what describes it.
+    ///
+    /// # Errors
+    /// What the library says. What is named in a search need not be there.
     pub fn multiply(
         &self,
         product: &Product,
         problem: &Problem,
         algorithm: &Algorithm,
         stream: &CudaStream,
-    ) -> Result<bool, CublasError> {
+    ) -> Result<(), CublasError> {
         problem.description.point_to(product.epilogue)?;
         let (alpha, beta) = (1_f32, if product.store == Store::Add { 1_f32 } else { 0.0 });
         let [a, b, d] = problem.layouts();
         // SAFETY: the description fits the operands, by `Problem::new`; they are borrowed by the caller, and work that frees
         // them comes later in the same stream.
-        let done = unsafe {
+        unsafe {
             result::matmul(
                 self.handle,
                 problem.description.0,
@@ -136,9 +146,7 @@ impl CublasLt {
                 WORKSPACE,
                 stream.cu_stream().cast(),
             )
-        };
-        // What is named in a search need not be there.
-        if refused(&done) { Ok(false) } else { done.map(|()| true) }
+        }
     }
 }
 
@@ -149,14 +157,9 @@ impl Drop for CublasLt {
     }
 }
 
-/// Whether the library says that it cannot, rather than that something is broken or asked for wrongly.
-fn refused<T>(result: &Result<T, CublasError>) -> bool {
-    result.as_ref().err().is_some_and(|error| error.0 == Status::CUBLAS_STATUS_NOT_SUPPORTED)
-}
-
-/// Whether an algorithm gives the same bits each time: a whole sum, or parts that wait in the work space until they are added. Added
-/// where the result is to be, parts come in any order. What does not say is none.
-fn adds_in_order(algorithm: &Algorithm) -> bool {
+/// Whether an algorithm adds up as one of `schemes` says. Those give the same bits each time: a whole sum, or parts that wait in the work
+/// space until they are added. Added where the result is to be, parts come in any order. What does not say is none.
+fn adds_by(algorithm: &Algorithm, schemes: &[Scheme]) -> bool {
     let mut scheme = 0_u32;
     let mut written = 0;
     // SAFETY: the algorithm is one that a search wrote; the value has the size given.
@@ -169,8 +172,7 @@ fn adds_in_order(algorithm: &Algorithm) -> bool {
             &mut written,
         )
     };
-    let fixed = [Scheme::CUBLASLT_REDUCTION_SCHEME_NONE, Scheme::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE];
-    asked == Status::CUBLAS_STATUS_SUCCESS && fixed.iter().any(|&fixed| scheme == fixed as u32)
+    asked == Status::CUBLAS_STATUS_SUCCESS && schemes.iter().any(|&allowed| scheme == allowed as u32)
 }
 
 /// A product as the library has it described.

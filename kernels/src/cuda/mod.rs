@@ -29,14 +29,17 @@ mod tests;
 mod transfer;
 mod work_space;
 
-use std::sync::atomic::AtomicBool;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use cache::folder as cache_folder;
 pub use check::CheckError;
 pub use choices::{Choices, ProductChoice};
 use cudarc::driver::{CudaContext, CudaStream, result, sys};
-pub use detect::{Found, Library, Unavailable, Versions, devices, driver_version, usable, versions};
+pub use detect::{
+    Found, Library, Unavailable, Versions, devices, driver_version, overriding_variables, usable, versions,
+};
 pub(crate) use launch::{Argument, AsArgument, Blocks, Program, arguments, vector};
 pub use memory::{Address, Buffer, Global, Randomness, Slice, SliceMut};
 
@@ -97,8 +100,8 @@ pub struct Cuda {
     work_space: Mutex<WorkSpace>,
     products: Products,
     failure: Mutex<Option<DeviceError>>,
-    /// Whether recording was tried and is not possible.
-    records_nothing: AtomicBool,
+    /// What was to be recorded and could not be.
+    unrecorded: Mutex<record::Unrecorded>,
 }
 
 impl std::fmt::Debug for Cuda {
@@ -136,8 +139,13 @@ impl Cuda {
             })?;
             Buffer::new(address, lt::WORKSPACE, stream.clone())
         };
-        let products = Products::new(workspace)
-            .map_err(|error| Unavailable::Library { name: "cuBLASLt", error: error.to_string() })?;
+        let products = Products::new(workspace).map_err(|error| Unavailable::Library {
+            library: Library::Cublaslt,
+            error: error.to_string(),
+            version: versions.cublaslt.clone(),
+            path: Library::Cublaslt.path(),
+            gpu: format!("{} ({})", found.name, found.architecture()),
+        })?;
         Ok(Self {
             found,
             versions,
@@ -149,7 +157,7 @@ impl Cuda {
             kernels: Mutex::default(),
             work_space: Mutex::default(),
             failure: Mutex::default(),
-            records_nothing: AtomicBool::new(false),
+            unrecorded: Mutex::default(),
         })
     }
 
@@ -223,6 +231,23 @@ impl Cuda {
         unsafe { result::stream::synchronize(self.stream.cu_stream()) }
             .map_err(|error| self.driver_failed("what was asked for before", error))
     }
+}
+
+/// Bytes of memory of GPU number `ordinal` that are free, and all, before it is used.
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn free_memory(ordinal: usize) -> Result<(usize, usize), Unavailable> {
+    // They stay for whoever uses the GPU next: beside many GPUs, making one takes a second.
+    static CONTEXTS: Mutex<BTreeMap<usize, Arc<CudaContext>>> = Mutex::new(BTreeMap::new());
+    let failed = |error: result::DriverError| Unavailable::Start { error: error.to_string() };
+    usable(ordinal)?;
+    let mut contexts = CONTEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let context = match contexts.entry(ordinal) {
+        Entry::Occupied(there) => there.into_mut(),
+        Entry::Vacant(new) => new.insert(CudaContext::new(ordinal).map_err(failed)?),
+    };
+    context.mem_get_info().map_err(failed)
 }
 
 /// What a GPU says that has no memory left, in a context that is current.
@@ -343,7 +368,7 @@ impl Backend for Cuda {
     }
 
     fn remarks(&self) -> Vec<String> {
-        self.refused_products()
+        self.unrecorded().into_iter().chain(self.refused_products()).collect()
     }
 
     fn record(&self, work: impl FnOnce()) -> Option<Recording> {

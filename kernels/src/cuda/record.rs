@@ -1,9 +1,9 @@
 //! A list of calls that is made once and repeated as one: a CUDA graph.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use cudarc::driver::{CudaStream, result, sys};
+use result::DriverError;
 
 use super::Cuda;
 use crate::backend::Backend;
@@ -12,6 +12,31 @@ use crate::backend::Backend;
 /// after does not tell, for it takes memory in pieces; the caches of NVIDIA's CUDASTF count with about 10 KB for each kernel of a graph
 /// (NVIDIA/cccl, pull request 3768).
 pub const RECORDED_CALL: usize = 10 << 10;
+
+/// So many failures, whatever they are, are enough to give recording up.
+const MOST_FAILURES: usize = 8;
+
+/// What has kept calls from being recorded.
+#[derive(Default)]
+pub(super) struct Unrecorded {
+    failures: usize,
+    /// What was said last.
+    reason: String,
+    /// Whether it would be said again.
+    is_final: bool,
+}
+
+impl Unrecorded {
+    /// Counts a failure; `code` is the driver's, if it said one. Calls that no capture may contain are the same next time; memory that is
+    /// not free may be.
+    fn add(&mut self, code: Option<sys::CUresult>, reason: String) {
+        const OF_CAPTURES: std::ops::Range<u32> = 900..910;
+        self.failures += 1;
+        self.is_final =
+            self.failures == MOST_FAILURES || code.is_some_and(|code| OF_CAPTURES.contains(&(code as u32)));
+        self.reason = reason;
+    }
+}
 
 /// A recorded list of calls.
 pub struct Recording {
@@ -38,21 +63,38 @@ impl Drop for Recording {
 }
 
 impl Cuda {
-    /// Records what `work` asks for instead of doing it. Where the driver or a library cannot, nothing has happened, and nothing is
-    /// recorded from then on: calls are made one by one, which is slower and no failure.
+    /// Records what `work` asks for instead of doing it. Where the driver or a library cannot, nothing has happened: calls are made one
+    /// by one, which is slower and no failure, and [`Cuda::unrecorded`] tells.
     pub(super) fn recording(&self, work: impl FnOnce()) -> Option<Recording> {
-        if self.records_nothing.load(Ordering::Relaxed) || self.status().is_err() {
+        if self.lock_unrecorded().is_final || self.status().is_err() {
             return None;
         }
         let recording = self.try_recording(work);
         // Calls that were to be recorded have not been made: what they complained of is no failure of the device.
         let complaint = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let recording = recording.ok().filter(|_| complaint.is_none());
-        self.records_nothing.store(recording.is_none(), Ordering::Relaxed);
-        recording
+        let error = match recording {
+            Ok(recording) if complaint.is_none() => return Some(recording),
+            Ok(_) => None,
+            Err(error) => Some(error),
+        };
+        let reason = complaint.map(|complaint| complaint.to_string());
+        let reason = reason.or(error.map(|error| error.to_string())).unwrap_or_default();
+        self.lock_unrecorded().add(error.map(|error| error.0), reason);
+        None
     }
 
-    fn try_recording(&self, work: impl FnOnce()) -> Result<Recording, result::DriverError> {
+    /// Why calls are made one by one that were to be recorded, if any are.
+    pub fn unrecorded(&self) -> Option<String> {
+        let Unrecorded { failures, reason, .. } = &*self.lock_unrecorded();
+        (*failures > 0)
+            .then(|| format!("calls of a step are made one by one, for they cannot be recorded ({reason})"))
+    }
+
+    fn lock_unrecorded(&self) -> MutexGuard<'_, Unrecorded> {
+        self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_recording(&self, work: impl FnOnce()) -> Result<Recording, DriverError> {
         let stream = self.stream.cu_stream();
         self.context.bind_to_thread()?;
         // Other threads may use CUDA meanwhile.
@@ -68,7 +110,11 @@ impl Cuda {
                 .result()
                 .and_then(|()| sys::cuGraphInstantiateWithFlags(&mut executable, graph, 0).result());
             let _ = result::graph::destroy(graph);
-            made.map(|()| Recording { executable, calls, stream: self.stream.clone() })
+            made?;
+            let recording = Recording { executable, calls, stream: self.stream.clone() };
+            // What the device has no room for shows here, where it is no failure yet, rather than at the first repetition.
+            sys::cuGraphUpload(executable, stream).result()?;
+            Ok(recording)
         }
     }
 

@@ -104,7 +104,7 @@ fn memory_that_is_gone_in_the_middle_is_an_error_of_what_wants_it() {
         add_one(gpu, &mut x, 100);
         let path = std::env::var_os(FULL_WHEN).expect("what this process was told");
         std::fs::write(path, "").expect("the folder can be written");
-        let refused = gpu.allocate(4).expect_err("none is left").to_string();
+        let refused = gpu.allocate(4).err().expect("none is left").to_string();
         assert!(refused.contains("none for 4 bytes in one piece: 0 of its"), "{refused}");
         assert!(gpu.record(|| add_one(gpu, &mut x, 100)).is_none());
         add_one(gpu, &mut x, 100);
@@ -185,9 +185,9 @@ impl Sums {
         Self { left, right, result }
     }
 
-    fn compute(&self, gpu: &Cuda, rows: usize) -> Vec<u32> {
+    fn product(&self, rows: usize) -> Product {
         let at = |buffer: &Buffer| buffer.address(0, 0);
-        let product = Product {
+        Product {
             rows,
             columns: Self::COLUMNS,
             depth: Self::DEPTH,
@@ -198,8 +198,11 @@ impl Sums {
             result: at(&self.result),
             store: Store::Assign,
             epilogue: Epilogue::Nothing,
-        };
-        assert!(gpu.product(&product), "a way");
+        }
+    }
+
+    fn compute(&self, gpu: &Cuda, rows: usize) -> Vec<u32> {
+        assert!(gpu.product(&self.product(rows)), "a way");
         let mut bits = vec![0_u32; rows * Self::COLUMNS];
         gpu.download(&self.result, 0, bytemuck::cast_slice_mut(&mut bits));
         bits
@@ -241,6 +244,144 @@ fn what_timing_chose_is_used_again_and_nothing_else() {
         again.choose_products(ProductChoice::First);
         assert!(sums.compute(&again, 40) == first && sums.compute(&again, 8) == unlike);
         assert_eq!((again.end_timing().len(), again.status()), (0, Ok(())));
+    });
+}
+
+/// What is refused when it is run, in whatever words, is done by the next algorithm, and by none only where there is no other.
+fn refused_when_it_is_run(gpu: &Cuda, said: &str) {
+    let sums = Sums::new(gpu);
+    let in_two = sums.compute(gpu, 40);
+    assert_eq!(sums.compute(gpu, 40), in_two, "it is not tried again");
+    gpu.choose_products(ProductChoice::Timed);
+    assert_eq!(sums.compute(gpu, 40), in_two);
+    let choices = gpu.end_timing();
+    assert!(matches!(choices.products[0].microseconds[..], [None, Some(_)]), "{choices:?}");
+    assert_eq!((choices.products[0].place, gpu.remarks()), (1, vec![]));
+    // The whole sum is refused, and no other may be taken.
+    gpu.choose_products(ProductChoice::Unsplit);
+    assert!(!gpu.product(&sums.product(40)));
+    let refused = format!("cuBLASLt has no algorithm for a product of 40 x 16, sums of 96, F32 to F32{said}");
+    assert_eq!((gpu.remarks(), gpu.status()), (vec![refused], Ok(())));
+}
+
+#[test]
+fn what_is_refused_when_it_is_run_is_done_in_the_next_way() {
+    let refuse_first = [("EMULATED_GPU_BLAS", "refuse-first")];
+    alone_under("what_is_refused_when_it_is_run_is_done_in_the_next_way", &refuse_first, |gpu| {
+        refused_when_it_is_run(gpu, "");
+    });
+}
+
+#[test]
+fn what_fails_when_it_is_run_is_done_in_the_next_way() {
+    let fail_first = [("EMULATED_GPU_BLAS", "refuse-first,other-words")];
+    alone_under("what_fails_when_it_is_run_is_done_in_the_next_way", &fail_first, |gpu| {
+        refused_when_it_is_run(gpu, " (CUBLAS_STATUS_EXECUTION_FAILED)");
+    });
+}
+
+/// A search that fails has found nothing.
+#[test]
+fn a_search_that_fails_is_no_failure() {
+    let fails = [("EMULATED_GPU_BLAS", "no-unaligned,other-words")];
+    alone_under("a_search_that_fails_is_no_failure", &fails, |gpu| {
+        let sums = Sums::new(gpu);
+        for how in [ProductChoice::First, ProductChoice::Timed] {
+            gpu.choose_products(how);
+            assert!(!gpu.product(&Product { columns: 15, ..sums.product(40) }));
+            let remarks = gpu.remarks();
+            assert!(remarks[0].ends_with("F32 to F32 (CUBLAS_STATUS_INVALID_VALUE)"), "{remarks:?}");
+            sums.compute(gpu, 40);
+            assert_eq!(gpu.status(), Ok(()));
+        }
+    });
+}
+
+/// The second product, of fewer rows, is not done as the first: by what a check says, or when it is run. It is timed for itself, and done
+/// so again in every session.
+fn not_done_as_another(gpu: &Cuda) {
+    let sums = Sums::new(gpu);
+    let whole = sums.compute(gpu, 30);
+    gpu.choose_products(ProductChoice::Timed);
+    sums.compute(gpu, 40);
+    let few = sums.compute(gpu, 30);
+    assert_ne!(few, whole, "what was proposed first is slow");
+    let choices = gpu.end_timing();
+    assert_eq!(choices.len(), 2);
+    gpu.choose_products(ProductChoice::Recorded(choices.clone()));
+    assert_eq!(sums.compute(gpu, 30), few);
+    // Of another number of rows, for which nothing was chosen: as is proposed first.
+    assert_eq!(sums.compute(gpu, 24)[..], whole[..24 * Sums::COLUMNS]);
+    assert_eq!((gpu.end_timing(), gpu.status(), gpu.remarks()), (choices, Ok(()), vec![]));
+}
+
+#[test]
+fn what_was_timed_for_itself_is_used_again() {
+    let fixed_sizes = [("EMULATED_GPU_BLAS", "fixed-sizes,slow-first")];
+    alone_under("what_was_timed_for_itself_is_used_again", &fixed_sizes, not_done_as_another);
+}
+
+#[test]
+fn what_is_not_done_as_another_after_all_is_timed_for_itself() {
+    let refuse_checked = [("EMULATED_GPU_BLAS", "refuse-checked,slow-first,other-words")];
+    let test = "what_is_not_done_as_another_after_all_is_timed_for_itself";
+    alone_under(test, &refuse_checked, not_done_as_another);
+}
+
+/// A graph that finds no room is tried again, for there may be some later, but not for ever.
+#[test]
+fn a_recording_without_room_is_told() {
+    let no_graphs = [("EMULATED_GPU_NO_GRAPHS", "1")];
+    alone_under("a_recording_without_room_is_told", &no_graphs, |gpu| {
+        let mut x = gpu.allocate(400).expect("memory");
+        add_one(gpu, &mut x, 100);
+        assert!(gpu.remarks().is_empty());
+        let mut tries = 0;
+        for _ in 0..20 {
+            let recording = gpu.record(|| {
+                tries += 1;
+                add_one(gpu, &mut x, 100);
+            });
+            assert!(recording.is_none());
+        }
+        assert_eq!((tries, first(gpu, &x), gpu.status()), (8, 1.0, Ok(())));
+        let remarks = gpu.remarks();
+        assert!(
+            remarks[0].contains("cannot be recorded (") && remarks[0].contains("OUT_OF_MEMORY"),
+            "{remarks:?}"
+        );
+    });
+}
+
+/// A library for linking is no driver.
+#[test]
+fn a_stub_is_told_from_an_old_driver() {
+    if setup::real() {
+        return;
+    }
+    let stub = [("EMULATED_GPU_DRIVER", "stub")];
+    same_under("cuda::tests::a_stub_is_told_from_an_old_driver", &[&stub], || {
+        let refused = Cuda::new(0).expect_err("no driver").to_string();
+        assert!(refused.contains("emulated-gpu/lib") && refused.contains("but a stub of one"), "{refused}");
+        String::new()
+    });
+}
+
+/// What is older than the program needs, or newer than the driver, is named with its file.
+#[test]
+fn a_library_of_another_cuda_is_refused_by_name() {
+    if setup::real() {
+        return;
+    }
+    let old = [("EMULATED_GPU_CUBLASLT", "11.11.3")];
+    same_under("cuda::tests::a_library_of_another_cuda_is_refused_by_name", &[&old], || {
+        let refused = Cuda::new(0).expect_err("an old library").to_string();
+        for part in
+            ["cuBLASLt", "emulated-gpu/lib", "is of version 11.11.3, older than 12.0", "nvidia-cublas==13.*"]
+        {
+            assert!(refused.contains(part), "`{part}` is not in: {refused}");
+        }
+        String::new()
     });
 }
 

@@ -116,6 +116,22 @@ impl Algorithm {
         HeuristicResult { algorithm: *self, workspace_bytes, state: 0, waves: 1.0, reserved: [0; 4] }
     }
 
+    /// What a check says of it where it does not do a product, and the check itself has gone well.
+    pub fn refused(&self) -> HeuristicResult {
+        const NOT_SUPPORTED: u32 = 15;
+        HeuristicResult { state: NOT_SUPPORTED, ..self.result() }
+    }
+
+    /// Whether a search names it first.
+    pub fn is_first(&self) -> bool {
+        self.id == 0
+    }
+
+    /// Whether it was found for this product.
+    pub fn is_for(&self, matmul: &Matmul) -> bool {
+        self.found_for == FoundFor::new(matmul)
+    }
+
     /// Whether it can do a product of the same kind and of sizes that may be others; what to remember then.
     pub fn check(&self, matmul: &Matmul) -> Result<Checked> {
         let now = FoundFor::new(matmul);

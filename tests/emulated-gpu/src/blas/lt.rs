@@ -51,14 +51,23 @@ impl Layout {
 /// β is not known to a search; 0 is what every product may have.
 const ANY_FACTORS: [Scale; 2] = [Scale::Value(1.0), Scale::Value(0.0)];
 
-/// The version that the library says it is.
-const VERSION: usize = 130_002;
+/// The version that the library says it is, `13.0.2` by default.
+pub const VERSION: &str = "EMULATED_GPU_CUBLASLT";
 
-/// The version of the library: 130002 is 13.0.2.
+/// The version of the library: 130002 is 13.0.2. A mistaken setting stops the process.
 #[unsafe(no_mangle)]
 #[allow(non_snake_case, reason = "the name is cuBLAS's")]
 pub extern "C" fn cublasLtGetVersion() -> usize {
-    VERSION
+    let setting = std::env::var(VERSION).unwrap_or_default();
+    let text = if setting.is_empty() { "13.0.2" } else { &setting };
+    let parts: Result<Vec<usize>, _> = text.split('.').map(str::parse).collect();
+    match parts.as_deref() {
+        Ok(&[major, minor, patch]) => 10_000 * major + 100 * minor + patch,
+        _ => {
+            eprintln!("emulated GPU: {VERSION}={setting}: expected a version, as in 13.0.2");
+            std::process::abort()
+        }
+    }
 }
 
 /// The layouts of A, B, C and D.
@@ -153,8 +162,12 @@ blas_calls! {
         driver.blas.lt.get(handle)?;
         let algorithm = algorithm.get()?;
         let matmul = driver.describe(description, [a, b, c, d], [0; 4], ANY_FACTORS)?;
-        Mode::from_environment().check_search(&matmul)?;
+        let mode = Mode::from_environment();
+        mode.check_search(&matmul)?;
         let checked = algorithm.check(&matmul)?;
+        if !mode.serves_other_sizes() && !algorithm.is_for(&matmul) {
+            return result.set(algorithm.refused());
+        }
         driver.blas.checked.insert(checked);
         result.set(algorithm.result())
     }
@@ -195,6 +208,7 @@ blas_calls! {
         if let Some(algorithm) = algorithm.get_if_given() {
             let was_checked = |checked: &_| driver.blas.checked.contains(checked);
             algorithm.check_use(&matmul, addresses, workspace_bytes, was_checked)?;
+            Mode::from_environment().check_algorithm(&algorithm, &matmul)?;
             matmul.sums = algorithm.sums()?;
         }
         Mode::from_environment().check_product(&matmul)?;

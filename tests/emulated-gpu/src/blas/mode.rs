@@ -5,13 +5,16 @@ use std::env;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use super::algorithm::Algorithm;
 use super::element::{Compute, Element};
 use super::epilogue::{Activation, Sum};
 use super::matmul::{Matmul, Scale};
 use crate::driver::error::{CudaError, Failure, Result};
 
 /// What cuBLASLt refuses beyond what is documented, separated by commas: `strict`, `no-epilogues`, `no-auxiliary`,
-/// `no-unaligned`; and `slow-first`, with which the algorithm that a search names first is the slowest.
+/// `no-unaligned`; `refuse-first` and `refuse-checked`, products by the algorithm that a search names first, and by one that was found for
+/// other sizes; `fixed-sizes`, algorithms for other sizes; `other-words`, with which refusals are called something else; and
+/// `slow-first`, with which the algorithm that a search names first is the slowest.
 pub const BLAS: &str = "EMULATED_GPU_BLAS";
 
 /// What is refused beyond what is documented.
@@ -25,6 +28,14 @@ pub struct Mode {
     no_auxiliary: bool,
     /// The search finds nothing where columns do not begin at multiples of 16 bytes.
     no_unaligned: bool,
+    /// What a search names first is not done.
+    refuse_first: bool,
+    /// What a check has found to serve other sizes is not done for them.
+    refuse_checked: bool,
+    /// A check finds that no algorithm serves other sizes, and says so in the state of its result alone.
+    fixed_sizes: bool,
+    /// What is refused is an invalid value to a search or a check, and has failed to a product.
+    other_words: bool,
     /// What a search names first takes longer than anything else.
     slow_first: bool,
 }
@@ -37,7 +48,8 @@ impl Mode {
             Mode::parse(&setting).unwrap_or_else(|word| {
                 eprintln!(
                     "emulated GPU: {BLAS}={setting}: `{word}`; expected some of `strict`, `no-epilogues`, `no-auxiliary`, \
-                     `no-unaligned`, `slow-first`, separated by commas"
+                     `no-unaligned`, `refuse-first`, `refuse-checked`, `fixed-sizes`, `other-words`, `slow-first`, separated by \
+                     commas"
                 );
                 std::process::abort()
             })
@@ -53,6 +65,10 @@ impl Mode {
                 "no-epilogues" => mode.no_epilogues = true,
                 "no-auxiliary" => mode.no_auxiliary = true,
                 "no-unaligned" => mode.no_unaligned = true,
+                "refuse-first" => mode.refuse_first = true,
+                "refuse-checked" => mode.refuse_checked = true,
+                "fixed-sizes" => mode.fixed_sizes = true,
+                "other-words" => mode.other_words = true,
                 "slow-first" => mode.slow_first = true,
                 other => return Err(other),
             }
@@ -65,8 +81,35 @@ impl Mode {
         if self.slow_first { Duration::from_secs(1) } else { Duration::ZERO }
     }
 
+    /// Whether a check finds that an algorithm does a product that it was not found for.
+    pub fn serves_other_sizes(self) -> bool {
+        !self.fixed_sizes
+    }
+
+    /// Refuses a product by an algorithm that a search, or a check, has named.
+    pub fn check_algorithm(self, algorithm: &Algorithm, matmul: &Matmul) -> Result {
+        let refuse =
+            |what: &str| Err(self.call(none(format!("{what} is not done ({BLAS})")), CudaError::Unknown));
+        if self.refuse_first && algorithm.is_first() {
+            return refuse("what the search named first");
+        }
+        if self.refuse_checked && !algorithm.is_for(matmul) {
+            return refuse("a product of other sizes than the algorithm was found for");
+        }
+        Ok(())
+    }
+
+    /// A refusal in other words, if those are wanted.
+    fn call(self, refusal: Failure, code: CudaError) -> Failure {
+        if self.other_words { Failure { code, ..refusal } } else { refusal }
+    }
+
     /// Refuses a search as a real library may, so that callers' other ways are taken.
     pub fn check_search(self, matmul: &Matmul) -> Result {
+        self.search(matmul).map_err(|refusal| self.call(refusal, CudaError::InvalidValue))
+    }
+
+    fn search(self, matmul: &Matmul) -> Result {
         let refuse = |what: &str| Err(none(format!("no algorithm for {what} ({BLAS})")));
         let plain = matmul.epilogue.kind() == (false, 0, None);
         if self.no_epilogues && !plain {
@@ -84,11 +127,15 @@ impl Mode {
                 "an epilogue with columns of {name} that do not begin at multiples of 16 bytes"
             ));
         }
-        self.check_product(matmul)
+        self.prove(matmul)
     }
 
-    /// Refuses, if it is strict, what no text says that it is there.
+    /// Refuses a product, if it is strict, of which no text says that it is there.
     pub fn check_product(self, matmul: &Matmul) -> Result {
+        self.prove(matmul).map_err(|refusal| self.call(refusal, CudaError::Unknown))
+    }
+
+    fn prove(self, matmul: &Matmul) -> Result {
         if !self.strict {
             return Ok(());
         }

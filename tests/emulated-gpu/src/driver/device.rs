@@ -21,12 +21,16 @@ pub const MAX_BLOCK: [u32; 3] = [1024, 1024, 64];
 pub const MAX_GRID: [u32; 3] = [i32::MAX as u32, 65535, 65535];
 /// Shared memory a kernel may use without asking, in bytes.
 pub const SHARED_MEMORY: u32 = 48 << 10;
-/// The version of CUDA that the driver speaks, `13.0` by default.
+/// The version of CUDA that the driver speaks, `13.0` by default; `stub` for a library that is none, but for linking.
 pub const DRIVER: &str = "EMULATED_GPU_DRIVER";
+const STUB: &str = "stub";
 /// A path: once something is there, the next kernel finds the device lost.
 pub const LOST: &str = "EMULATED_GPU_LOST_WHEN";
 /// A path: once something is there, devices have no memory left, for buffers, for the code of kernels, for graphs.
 pub const FULL: &str = "EMULATED_GPU_FULL_WHEN";
+
+/// Set to `1` for devices that have no room for graphs.
+pub const NO_GRAPHS: &str = "EMULATED_GPU_NO_GRAPHS";
 
 /// How many devices the machine has; 1 by default.
 pub const DEVICES: &str = "EMULATED_GPU_DEVICES";
@@ -97,10 +101,13 @@ impl Limits {
     }
 }
 
-/// The version of CUDA that the driver speaks: 13000 is 13.0. A mistaken setting stops the process.
+/// The version of CUDA that the driver speaks: 13000 is 13.0, 0 that of a stub. A mistaken setting stops the process.
 pub fn driver_version() -> i32 {
     static VERSION: LazyLock<i32> = LazyLock::new(|| {
         let setting = env::var(DRIVER).unwrap_or_default();
+        if setting == STUB {
+            return 0;
+        }
         let text = if setting.is_empty() { "13.0" } else { &setting };
         let version = text.split_once('.').and_then(|(major, minor)| {
             Some(
@@ -137,6 +144,17 @@ pub fn is_full() -> bool {
 pub fn check_room() -> Result {
     match is_full() {
         true => Err(Failure::new(CudaError::OutOfMemory, format!("the device has no memory left ({FULL})"))),
+        false => Ok(()),
+    }
+}
+
+/// Refuses a graph on devices that have no room for any.
+pub fn check_room_for_graphs() -> Result {
+    static NONE: LazyLock<bool> = LazyLock::new(|| env::var(NO_GRAPHS).is_ok_and(|value| value == "1"));
+    match *NONE {
+        true => {
+            Err(Failure::new(CudaError::OutOfMemory, format!("there is no room for graphs ({NO_GRAPHS})")))
+        }
         false => Ok(()),
     }
 }
@@ -231,6 +249,9 @@ driver_calls! {
 
     /// The version of CUDA.
     fn cuDriverGetVersion(_driver, version: Out<i32>) {
+        if driver_version() == 0 {
+            return Err(Failure::new(CudaError::StubLibrary, format!("this is a stub ({DRIVER}={STUB})")));
+        }
         version.set(driver_version())
     }
 

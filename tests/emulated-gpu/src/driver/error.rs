@@ -24,6 +24,7 @@ results! {
     InvalidValue = 1, c"CUDA_ERROR_INVALID_VALUE";
     OutOfMemory = 2, c"CUDA_ERROR_OUT_OF_MEMORY";
     NotInitialized = 3, c"CUDA_ERROR_NOT_INITIALIZED";
+    StubLibrary = 34, c"CUDA_ERROR_STUB_LIBRARY";
     InvalidDevice = 101, c"CUDA_ERROR_INVALID_DEVICE";
     InvalidImage = 200, c"CUDA_ERROR_INVALID_IMAGE";
     InvalidContext = 201, c"CUDA_ERROR_INVALID_CONTEXT";

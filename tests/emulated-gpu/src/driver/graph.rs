@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::{self, ThreadId};
 
 use super::border::{HostPointer, Out, driver_calls};
-use super::device::check_room;
+use super::device::{check_room, check_room_for_graphs};
 use super::error::{CudaError, Failure, Result};
 use super::handles::Handle;
 use super::operation::Operation;
@@ -346,14 +346,16 @@ driver_calls! {
     /// Puts all work of a graph on a stream, as one operation.
     fn cuGraphLaunch(driver, executable: Handle<Executable>, stream: Handle<Stream>) {
         let nodes = driver.executables.get(executable)?.nodes.clone();
+        check_room_for_graphs()?;
         driver.submit(stream, Operation::Graph(nodes))
     }
 
-    /// Moves a graph to the device ahead of its first launch: nothing to do here.
+    /// Moves a graph to the device ahead of its first launch: nothing to do here if there is room.
     fn cuGraphUpload(driver, executable: Handle<Executable>, stream: Handle<Stream>) {
         driver.usable()?;
         driver.stream(stream)?;
-        driver.executables.get(executable).map(drop)
+        driver.executables.get(executable)?;
+        check_room_for_graphs()
     }
 
     /// Ends an executable graph; launches in flight go on.
