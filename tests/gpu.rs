@@ -248,7 +248,7 @@ fn whatever_a_gpu_refuses_the_last_checkpoint_is_intact() {
             "EMULATED_GPU_DRIVER",
             "12.4",
             ExitCode::Device,
-            ["do not compile for this GPU", "newer than the driver's CUDA 12.4"],
+            ["NVRTC is not found in a version that fits", "newer than the driver's CUDA 12.4"],
         ),
     ] {
         let text = session("run", &[(variable, value)], code).expect("as above");
@@ -399,13 +399,41 @@ fn doctor_names_the_libraries_that_a_driver_wants() {
     for part in [
         "ok      GPU driver   ",
         "missing GPU library   NVRTC is not found: install CUDA's libraries of version 13",
-        "pip install nvidia-cuda-nvrtc`",
+        "pip install 'nvidia-cuda-nvrtc==13.*'`",
         "missing GPU library   cuBLASLt is not found",
-        "pip install nvidia-cublas`",
+        "pip install 'nvidia-cublas==13.*'`",
         "LD_LIBRARY_PATH",
         "ok      GPU           cuda:0",
     ] {
         assert!(text.contains(part), "`{part}` is not in: {text}");
     }
     assert!(!text.contains("GPU computes"), "without libraries it is not tried: {text}");
+}
+
+/// Where steps are not repeated as one call, a run is slower and no other; it is told once, in the run's journal too. What changes how
+/// libraries compute is told, and that little memory is left.
+#[test]
+fn a_run_without_recordings_is_the_same_and_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    if setup::real() {
+        return; // it has room
+    }
+    let session = |run: &str, variables: &[(&str, &str)]| {
+        let mut command = pretrain(folder, run)?;
+        command.arg("--deterministic").envs(variables.iter().copied());
+        Some(ended(command.output().expect("the program starts"), ExitCode::Done))
+    };
+    let Some(text) = session("whole", &[]) else { return };
+    for part in ["slower than it could be", "in the environment", "note: only"] {
+        assert!(!text.contains(part), "`{part}` is in: {text}");
+    }
+    let text = session("called", &[("EMULATED_GPU_NO_GRAPHS", "1"), ("NVIDIA_TF32_OVERRIDE", "1")]).expect("as above");
+    let note = "slower than it could be: calls of a step are made one by one";
+    assert_eq!((text.matches(note).count(), text.matches("NVIDIA_TF32_OVERRIDE in the").count()), (1, 1), "{text}");
+    assert!(result(folder, "whole") == result(folder, "called"), "another result");
+    let metrics = std::fs::read_to_string(folder.join("called/metrics.jsonl")).expect("metrics");
+    assert!(metrics.contains(note), "{metrics}");
+    let text = session("small", &[("EMULATED_GPU_MEMORY", "256")]).expect("as above");
+    assert_eq!(text.matches("note: only 2").count(), 1, "{text}");
 }

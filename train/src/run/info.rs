@@ -82,9 +82,15 @@ pub struct Machine {
     /// Driver and libraries of a GPU; not known of earlier versions' sessions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<Versions>,
+    /// Multiprocessors of a GPU; not known of earlier versions' sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multiprocessors: Option<usize>,
     /// Whether the algorithms of its matrix products were chosen by timing, and are kept beside this.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub timed_products: bool,
+    /// Whether they add up each sum in one piece.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsplit_products: bool,
 }
 
 fn only_device() -> String {
@@ -102,7 +108,17 @@ impl Machine {
         let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
         let processor = name.map_or(std::env::consts::ARCH, |(_, name)| name.trim()).to_owned();
         let (device, precision) = (only_device(), only_precision());
-        Self { processor, isa, threads, device, precision, gpu: None, timed_products: false }
+        Self {
+            processor,
+            isa,
+            threads,
+            device,
+            precision,
+            gpu: None,
+            multiprocessors: None,
+            timed_products: false,
+            unsplit_products: false,
+        }
     }
 
     /// Whether it is a GPU.
@@ -111,12 +127,16 @@ impl Machine {
     }
 
     /// What computes otherwise than in an earlier session, so that results may differ in their last bits: what it is now, and what it
-    /// was. Of a GPU that is its kind, its driver, and the compiler and the library of its kernels; of a processor the instruction set.
+    /// was. Of a GPU that is its kind, how many multiprocessors it lets us have, its driver, and the compiler and the library of its kernels; of a processor the instruction set.
     pub fn change_since(&self, before: &Self) -> Option<(String, String)> {
+        let count = |multiprocessors: usize| format!("{multiprocessors} multiprocessors");
+        let now = self.multiprocessors.map(count).unwrap_or_default();
+        let multiprocessors = (&now, &before.multiprocessors.map_or(now.clone(), count));
         let mut parts = match (&self.gpu, &before.gpu) {
             (Some(now), Some(then)) => vec![
                 ("", &self.processor, &before.processor),
                 ("", &self.isa, &before.isa),
+                ("", multiprocessors.0, multiprocessors.1),
                 ("a driver for CUDA ", &now.driver, &then.driver),
                 ("NVRTC ", &now.nvrtc, &then.nvrtc),
                 ("cuBLASLt ", &now.cublaslt, &then.cublaslt),
@@ -262,7 +282,9 @@ mod tests {
                 device,
                 precision: "bf16".into(),
                 gpu: Some(versions),
+                multiprocessors: Some(132),
                 timed_products: false,
+                unsplit_products: false,
             }
         };
         let told = |now: &Machine, before: &Machine| now.change_since(before);
@@ -274,6 +296,9 @@ mod tests {
             told(&gpu("H100", "13.1", "13.2.0"), &h100),
             said("NVRTC 13.1, cuBLASLt 13.2.0", "NVRTC 13.0, cuBLASLt 13.0.2")
         );
+        let half = Machine { multiprocessors: Some(66), ..h100.clone() };
+        assert_eq!(told(&half, &h100), said("66 multiprocessors", "132 multiprocessors"));
+        assert_eq!(told(&half, &Machine { multiprocessors: None, ..half.clone() }), None, "it is not known");
         let of_earlier_version = Machine { gpu: None, ..h100.clone() };
         assert!(
             told(&h100, &of_earlier_version).is_some_and(|(_, before)| before == "as an earlier one did")

@@ -65,7 +65,9 @@ pub fn machine(settings: &config::DeviceSettings) -> Result<Machine, SessionErro
             isa: found.architecture(),
             processor: found.name,
             gpu: Some(versions),
+            multiprocessors: Some(found.multiprocessors),
             timed_products: false,
+            unsplit_products: false,
             threads: settings.threads.unwrap_or_else(cores),
             device: settings.device.to_string(),
             precision: precision(settings).to_string(),
@@ -92,13 +94,30 @@ pub fn device(settings: &config::DeviceSettings) -> Result<Device, SessionError>
     }
 }
 
-/// Bytes of memory that a step may take there, as far as that is known.
+/// Bytes of a GPU's memory, of `total`, that are in no account and wanted while it computes: for the code of kernels and of cuBLASLt's,
+/// which is loaded when it is first used; for what kernels keep outside registers; and since allocations are rounded up.
+fn headroom(total: usize) -> usize {
+    (total / 50).max(512 << 20).min(total / 8)
+}
+
+/// What a person is to be told of a GPU that has computed already, if little of its memory is left.
+pub(super) fn little_memory(gpu: &Cuda) -> Option<String> {
+    const LITTLE: usize = 256 << 20;
+    let (free, total) = gpu.free_memory().ok().filter(|(free, _)| *free < LITTLE)?;
+    Some(format!(
+        "note: only {} of the GPU's {} are left: should another program take more, this one ends with an error; smaller micro-batches \
+         leave more",
+        bytes(free),
+        bytes(total)
+    ))
+}
+
+/// Bytes of memory that a step may take there, as far as that is known; on a GPU some are kept for what is in no account.
 pub fn available_memory(settings: &config::DeviceSettings) -> Option<usize> {
     match settings.device {
         config::Device::Cuda(ordinal) => {
-            let (free, _) = Cuda::new(ordinal).ok()?.free_memory().ok()?;
-            // Work space for products, which a step's needs include, is taken from it already.
-            Some(free + cuda::PRODUCTS_WORKSPACE)
+            let (free, total) = cuda::free_memory(ordinal).ok()?;
+            Some(free.saturating_sub(headroom(total)))
         }
         config::Device::Auto | config::Device::Cpu => super::memory::available_memory(),
     }
@@ -162,6 +181,13 @@ pub fn most_fitting(too_many: usize, fits: impl Fn(usize) -> bool) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gpu_keeps_some_memory_free() {
+        for (gib, kept) in [(80, 80 * 1024 / 50), (24, 512), (8, 512), (2, 256)] {
+            assert_eq!(headroom(gib << 30) >> 20, kept, "of {gib} GiB");
+        }
+    }
 
     #[test]
     fn the_most_that_fits_is_found() {

@@ -215,7 +215,7 @@ pub enum SessionError {
     /// The step does not fit into memory.
     #[error(
         "a micro-batch of {micro_batch} sequences of {length} tokens needs about {needed} of memory ({activations} of it \
-         activations: ALBERT shares its weights, not its activations); {available} are free\n  help: {advice}",
+         activations: ALBERT shares its weights, not its activations); {available} are free for it\n  help: {advice}",
         needed = bytes(*.needed), activations = bytes(*.activations), available = bytes(*.available)
     )]
     Memory {

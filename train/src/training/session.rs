@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::choices;
 use super::companions::Companions;
-use super::device::{available_memory, bytes, machine, settle};
+use super::device::{available_memory, bytes, little_memory, machine, settle};
 use super::error::{SessionError, TrainError};
 use super::estimate::Estimate;
 use super::event::TrainEvent;
@@ -123,7 +123,11 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
             directory.note_choices(None)?; // those of a start that came to nothing
         }
         stop.watch(directory.path().to_path_buf());
-        let machine = Machine { timed_products: products != ProductChoice::First, ..machine };
+        let machine = Machine {
+            timed_products: matches!(products, ProductChoice::Timed | ProductChoice::Recorded(_)),
+            unsplit_products: products == ProductChoice::Unsplit,
+            ..machine
+        };
         Ok(Self { job, resolved, settings, directory, stop, machine, chosen, rounds_otherwise, products })
     }
 
@@ -148,11 +152,19 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
             )));
         }
         let were_timed = self.directory.last_machine().is_some_and(|before| before.timed_products);
-        if were_timed && self.machine.is_gpu() && self.products == ProductChoice::First {
+        if were_timed && self.machine.is_gpu() && !self.machine.timed_products {
             watch(TrainEvent::Said(&format!(
                 "note: there is no {} any more: matrix products are done as cuBLASLt proposes from here on, before it was as timing chose: \
                  results may differ in the last bits",
                 directory::PRODUCTS
+            )));
+        }
+        let overriding = kernels::cuda::overriding_variables();
+        if self.machine.is_gpu() && !overriding.is_empty() {
+            watch(TrainEvent::Said(&format!(
+                "note: with {} in the environment NVIDIA's libraries may compute otherwise than they are asked to: results may differ in \
+                 more than the last bits; without it they compute as every other run's",
+                overriding.join(" and ")
             )));
         }
         if let Some(chosen) = &self.chosen {
@@ -350,6 +362,9 @@ fn load<S: RunSettings, J: Job<S>>(
                 .map_err(not_measured)?;
         let terms = objective.terms();
         watch(TrainEvent::Estimated { estimate: &estimate, options, step, terms });
+        if let Some(note) = learner.runtime().gpu().and_then(little_memory) {
+            watch(TrainEvent::Said(&note));
+        }
     }
     Ok((trainer, data))
 }

@@ -9,6 +9,9 @@ use crate::training::event::TrainEvent;
 use crate::training::interval::StepTime;
 use crate::training::learner::Outcome;
 
+/// What is told once in a session: that steps are not repeated as one call.
+const UNRECORDED: &str = "unrecorded";
+
 impl Trainer {
     pub(super) fn skip(&mut self, outcome: &Outcome) {
         let (step, &Outcome { loss, gradient_norm, .. }) = (self.state.step, outcome);
@@ -35,6 +38,7 @@ impl Trainer {
             if let Some(alarm) = waited.and_then(|(whole, share)| Alarm::of_waiting(whole, share)) {
                 self.alarm(step, alarm);
             }
+            self.tell_of_unrecorded_steps(step);
         }
         let left = self.options.steps - step;
         let due = |every: u64| left.checked_div(every).unwrap_or(0);
@@ -54,6 +58,17 @@ impl Trainer {
         (self.observe)(TrainEvent::Step { step, figures: &figures, pace, remaining });
     }
 
+    /// Tells and notes once that a GPU is asked for each call of a step, where it is to repeat them as one.
+    fn tell_of_unrecorded_steps(&mut self, step: u64) {
+        let Some(why) = self.learner.runtime().gpu().and_then(|gpu| gpu.unrecorded()) else { return };
+        if !self.alarms.contains(&UNRECORDED) {
+            self.alarms.push(UNRECORDED);
+            let words = format!("slower than it could be: {why}");
+            self.record(Event::new("slow").at(step).with("words", words.as_str()));
+            (self.observe)(TrainEvent::Said(&format!("note: {words}")));
+        }
+    }
+
     /// Tells and notes which products the device computes more slowly than those of other shapes, as far as that has shown.
     pub fn tell_of_slow_products(&mut self) {
         /// As many examples are enough.
@@ -61,6 +76,9 @@ impl Trainer {
         let remarks = self.learner.runtime().remarks();
         if remarks.is_empty() {
             return;
+        }
+        if self.learner.runtime().gpu().is_some_and(|gpu| gpu.unrecorded().is_some()) {
+            self.alarms.push(UNRECORDED); // it is one of the remarks
         }
         let more = match remarks.len().saturating_sub(MOST) {
             0 => String::new(),
