@@ -428,9 +428,14 @@ fn a_run_without_recordings_is_the_same_and_says_so() {
     for part in ["slower than it could be", "in the environment", "note: only"] {
         assert!(!text.contains(part), "`{part}` is in: {text}");
     }
-    let text = session("called", &[("EMULATED_GPU_NO_GRAPHS", "1"), ("NVIDIA_TF32_OVERRIDE", "1")]).expect("as above");
+    let text = session("called", &[("EMULATED_GPU_NO_GRAPHS", "1"), ("NVIDIA_TF32_OVERRIDE", "1")])
+        .expect("as above");
     let note = "slower than it could be: calls of a step are made one by one";
-    assert_eq!((text.matches(note).count(), text.matches("NVIDIA_TF32_OVERRIDE in the").count()), (1, 1), "{text}");
+    assert_eq!(
+        (text.matches(note).count(), text.matches("NVIDIA_TF32_OVERRIDE in the").count()),
+        (1, 1),
+        "{text}"
+    );
     assert!(result(folder, "whole") == result(folder, "called"), "another result");
     let metrics = std::fs::read_to_string(folder.join("called/metrics.jsonl")).expect("metrics");
     assert!(metrics.contains(note), "{metrics}");

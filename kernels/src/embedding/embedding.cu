@@ -46,7 +46,7 @@ KERNEL(embedding_words_backward, 256)
     const int count = end - start < 32 ? int(end - start) : 32;
     const int row_of_lane = order[start + (lane < count ? lane : count - 1)];
     const int token_of_lane = tokens[row_of_lane];
-#pragma unroll 4
+#pragma unroll 1 // more would be more registers, and no more loads at once: each waits for the branch before
     for (int i = 0; i < count; i++) {
       const int row = __shfl_sync(0xffffffffu, row_of_lane, i), next = __shfl_sync(0xffffffffu, token_of_lane, i);
       if (next != token) {
@@ -104,11 +104,14 @@ KERNEL(embedding_table_backward, 256)
   const int64_t last = (blockIdx.y + 1) * stretch, limit = last < rows ? last : rows;
   const int64_t first = blockIdx.y * stretch + warp * part, end = first + part < limit ? first + part : limit;
   float sum[VECTOR] = {};
-  // 32 at a time, from a multiple of 32 on: whole sectors, wherever the part begins.
-  for (int64_t start = first / 32 * 32; start < end; start += 32) {
-    const int64_t row = start + lane;
-    const unsigned found = __ballot_sync(0xffffffffu, row >= first && row < end && ids[row] == wanted);
-    if (live) add_rows(sum, dy + start * width + column, width, found);
+  // 32 at a time, from a multiple of 32 on: whole sectors, wherever the part begins. Numbers are counted from there.
+  const int lead = int(first % 32), length = lead + int(end - first);
+  const int* from = ids + (first - lead);
+  const activation* rows_from = dy + (first - lead) * width + column;
+  for (int start = 0; start < length; start += 32) {
+    const int i = start + lane;
+    const unsigned found = __ballot_sync(0xffffffffu, i >= lead && i < length && from[i] == wanted);
+    if (live) add_rows(sum, rows_from + start * width, width, found);
   }
   sum_warps<8>(sums, sum);
   if (warp > 0 || !live) return;
