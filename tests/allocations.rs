@@ -98,7 +98,7 @@ fn allocates_nothing(albert: &Albert, capacity: Capacity, batch: &Batch, precisi
     let before = ALLOCATIONS.load(Relaxed);
     (3..23).for_each(&mut step);
     // Rayon hands work to a pool through a queue that takes a new block after every 63 entries; a step enters the pool
-    // at most three times (run, norm, update).
+    // at most three times (run, norm, update; gradients so few are cleared outside).
     let queue_blocks = (20 * 3_u64).div_ceil(63) + 1;
     let allocated = ALLOCATIONS.load(Relaxed) - before;
     assert!(allocated <= queue_blocks, "{allocated} allocations in 20 steps");

@@ -390,6 +390,16 @@ fn backward<P: Precision, B: Kernels<P>>(
             };
             backend.linear_input_gradient(op, operands);
         }
+        GradientOp::LinearPreactivation(op) => {
+            use at::linear_preactivation::{DU, DY, SAVED, WEIGHT};
+            let operands = linear::PreactivationGradient {
+                dy: o.activation(DY),
+                weight: o.activation(WEIGHT),
+                saved: o.activation(SAVED),
+                du: o.activation_mut(DU),
+            };
+            backend.linear_preactivation_gradient(op, operands);
+        }
         GradientOp::LinearWeight(op) => {
             use at::linear_weight::{D_BIAS, D_WEIGHT, DU, X};
             let operands = linear::WeightGradient {

@@ -12,7 +12,7 @@ use kernels::dropout::Dropout;
 use kernels::embedding::Embedding;
 use kernels::gather::Gather;
 use kernels::layer_norm::LayerNorm;
-use kernels::linear::Linear;
+use kernels::linear::{AfterActivation, Linear};
 use kernels::scale::Scale;
 use kernels::sequence_cross_entropy::SequenceCrossEntropy;
 use kernels::sequence_softmax::SequenceSoftmax;
@@ -70,6 +70,8 @@ pub enum GradientOp {
     ActivationGradient(Activation),
     /// du, weight → dx (into)
     LinearInput(Linear),
+    /// dy, weight, saved → du: [`Self::LinearInput`] and [`Self::ActivationGradient`] in one, where planning fuses them
+    LinearPreactivation(AfterActivation),
     /// x, du ⇒ weight, bias?
     LinearWeight(Linear),
     /// sum, mean, rstd, γ, dy, logical rows? → d_sum (into), d_x? ⇒ γ, β
@@ -146,6 +148,7 @@ names!(GradientOp {
     Activation: "activation",
     ActivationGradient: "activation_gradient",
     LinearInput: "linear_input_gradient",
+    LinearPreactivation: "linear_preactivation_gradient",
     LinearWeight: "linear_weight_gradient",
     LayerNorm: "layer_norm_gradient",
     Attention: "attention_gradient",

@@ -37,6 +37,7 @@ positions! {
     embedding_gradient: TOKEN_IDS, POSITION_IDS, SEGMENT_IDS, TOKEN_ORDER, DY => WORDS, POSITIONS, SEGMENTS;
     activation_gradient: SAVED, DY => DU;
     linear_input: DU, WEIGHT => DX;
+    linear_preactivation: DY, WEIGHT, SAVED => DU;
     linear_weight: X, DU => D_WEIGHT, D_BIAS;
     layer_norm_gradient: SUM, MEAN, RSTD, GAMMA, DY, LOGICAL_ROWS => D_SUM, D_X;
     layer_norm_parameters: => D_GAMMA, D_BETA;

@@ -4,8 +4,9 @@ use std::convert::Infallible;
 
 use crate::cpu::CpuPrecision;
 use crate::cpu::simd::Stored;
+use crate::cpu::threads::{Grid, Pieces};
 use crate::cuda::{Cuda, CudaPrecision, Global};
-use crate::memory::{Buffer, DeviceError, Host, Memory};
+use crate::memory::{Buffer, DeviceError, Host, LARGE_PAGE, Memory};
 use crate::precision::{F64, Masters, Precision};
 use crate::{
     Cpu, activation, add, attention, columns, cross_entropy, dropout, embedding, gather, layer_norm, linear,
@@ -200,18 +201,25 @@ macro_rules! host_memory {
         fn fetched<'a>(&self, incoming: &'a Buffer<u8>) -> &'a [u8] {
             incoming
         }
-        fn clear(&self, buffer: &mut Buffer<u8>) {
-            buffer.fill(0);
-        }
     };
 }
 
 impl Backend for Reference {
     host_memory!();
+
+    fn clear(&self, buffer: &mut Buffer<u8>) {
+        buffer.fill(0);
+    }
 }
 
 impl Backend for Cpu {
     host_memory!();
+
+    fn clear(&self, buffer: &mut Buffer<u8>) {
+        let (grid, bytes) = (Grid::new(buffer.len(), LARGE_PAGE), Pieces::new(buffer));
+        // SAFETY: every range belongs to one task.
+        self.for_each_range(grid, |_, range| unsafe { bytes.piece(range) }.fill(0));
+    }
 
     fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.enter(work)
@@ -281,6 +289,9 @@ operations! {
     linear_forward: linear::forward(linear::Linear, Forward);
     /// See [`linear`].
     linear_input_gradient: linear::input_gradient(linear::Linear, InputGradient);
+    /// See [`linear`].
+    linear_preactivation_gradient:
+        linear::preactivation_gradient(linear::AfterActivation, PreactivationGradient);
     /// See [`linear`].
     linear_weight_gradient: linear::weight_gradient(linear::Linear, WeightGradient);
     /// See [`activation`].

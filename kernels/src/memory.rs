@@ -54,12 +54,14 @@ type Word = u64;
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
+/// Bytes of a large page.
+pub(crate) const LARGE_PAGE: usize = 1 << 21;
 
-/// Zeroed numbers that start on a cache line; large buffers are in large pages where the system has them, which saves
-/// products of matrices a few percent of their time.
+/// Zeroed numbers that start on a cache line; large buffers start on a large page and are in such where the system has them,
+/// which saves products of matrices a few percent of their time.
 pub struct Buffer<R> {
     words: Vec<Word>,
-    /// The first word on a cache line.
+    /// The first word on a cache line, or on a large page.
     start: usize,
     length: usize,
     element: PhantomData<R>,
@@ -73,10 +75,13 @@ impl<R: Pod> Buffer<R> {
     pub fn new(length: usize) -> Result<Self, DeviceError> {
         let bytes = length.saturating_mul(size_of::<R>());
         let refused = |()| DeviceError::OutOfMemory { bytes };
-        let count = bytes.checked_add(LINE).ok_or(()).map_err(refused)?.div_ceil(size_of::<Word>());
+        let alignment = if bytes < LARGE_PAGE { LINE } else { LARGE_PAGE };
+        let count = bytes.checked_add(alignment).ok_or(()).map_err(refused)?.div_ceil(size_of::<Word>());
         let words: Vec<Word> = bytemuck::allocation::try_zeroed_vec(count).map_err(refused)?;
-        prefer_large_pages(&words);
-        let start = words.as_ptr().align_offset(LINE);
+        let start = words.as_ptr().align_offset(alignment);
+        if alignment == LARGE_PAGE {
+            prefer_large_pages(&words[start..]);
+        }
         Ok(Self { words, start, length, element: PhantomData })
     }
 }
@@ -110,15 +115,11 @@ impl<R> std::fmt::Debug for Buffer<R> {
 fn prefer_large_pages(words: &[Word]) {
     #[cfg(target_os = "linux")]
     {
-        /// From how many bytes on it is worth a call.
-        const WORTHWHILE: usize = 1 << 22;
         const PAGE: usize = 1 << 12;
         let (start, length) = (words.as_ptr() as usize, size_of_val(words));
-        if length >= WORTHWHILE {
-            let (first, end) = (start.next_multiple_of(PAGE), (start + length) / PAGE * PAGE);
-            // SAFETY: whole pages within an allocation of ours; the advice changes no content.
-            unsafe { libc::madvise(first as *mut _, end - first, libc::MADV_HUGEPAGE) };
-        }
+        let (first, end) = (start.next_multiple_of(PAGE), (start + length) / PAGE * PAGE);
+        // SAFETY: whole pages within an allocation of ours; the advice changes no content.
+        unsafe { libc::madvise(first as *mut _, end - first, libc::MADV_HUGEPAGE) };
     }
     #[cfg(not(target_os = "linux"))]
     let _ = words;

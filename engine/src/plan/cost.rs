@@ -40,6 +40,7 @@ pub(super) fn cost(
         Operation::Backward(op) => match op {
             GradientOp::Seed => per_element(0),
             GradientOp::LinearInput(op) => op.cost(rows(0), size),
+            GradientOp::LinearPreactivation(op) => op.cost(rows(0), size),
             GradientOp::LinearWeight(op) => op.cost(rows(0), size),
             GradientOp::Attention(op) => op.backward_cost(rows(0), length(), size),
             GradientOp::Activation(op) => touched(op.cost(elements(&reads[0]), 0, size)).again(),

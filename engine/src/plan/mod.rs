@@ -1,12 +1,13 @@
 //! Plans: a graph as a flat list of steps over one arena.
 //!
-//! Planning drops what nobody reads, decides which gradient is stored and which is added to, gives every value a fixed
-//! place in the arena for exactly as long as it is alive, and adds up what the steps cost. A plan needs no device and no
-//! data: `albert-train plan` prints one.
+//! Planning makes one call of two operations where it can, drops what nobody reads, decides which gradient is stored and
+//! which is added to, gives every value a fixed place in the arena for exactly as long as it is alive, and adds up what the
+//! steps cost. A plan needs no device and no data: `albert-train plan` prints one.
 
 mod arena;
 mod build;
 mod cost;
+mod fuse;
 mod report;
 mod work_space;
 
@@ -193,6 +194,7 @@ impl Plan {
         options: PlanOptions,
     ) -> Result<Self, PlanError> {
         differentiate(graph, loss, options.recompute)?;
+        fuse::fuse(graph);
         Ok(build::build(graph, &named(outputs), options.precision, Some(loss.id)))
     }
 

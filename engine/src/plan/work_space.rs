@@ -99,6 +99,7 @@ impl Plan {
                 | GradientOp::Activation(_)
                 | GradientOp::ActivationGradient(_)
                 | GradientOp::LinearInput(_)
+                | GradientOp::LinearPreactivation(_)
                 | GradientOp::Dropout(_)
                 | GradientOp::CrossEntropy(_)
                 | GradientOp::SequenceCrossEntropy(_)

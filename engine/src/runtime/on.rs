@@ -9,7 +9,7 @@ use kernels::{Backend, DeviceError, Kernels, Real, Store, scale};
 
 use super::bindings::{stage, take_lengths, unite};
 use super::lengths::{Lengths, fill_up};
-use super::rounding::round_written;
+use super::rounding::{between_roundings, round_written};
 use super::{Bindings, PlanId, RunId, Runs};
 use crate::error::RunError;
 use crate::execute::{Buffer, StepMemory, execute};
@@ -151,9 +151,12 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
         })
     }
 
-    pub(super) fn load(&mut self, plan: Plan) -> Result<PlanId, DeviceError> {
+    pub(super) fn load(&mut self, mut plan: Plan) -> Result<PlanId, DeviceError> {
         assert!(Arc::ptr_eq(&plan.parameters, &self.parameters), "a plan works on its runtime's parameters");
         let begins_to_train = plan.trains && B::Memory::bytes(&self.gradients) == 0;
+        if self.rounds {
+            plan.steps = plan.steps.into_iter().flat_map(between_roundings).collect();
+        }
         // Recorded calls know where their operands lay.
         self.plans.iter_mut().for_each(|loaded| loaded.recordings.clear());
         if let Err(refused) = self.make_room(&plan, begins_to_train) {

@@ -8,7 +8,7 @@ use crate::Cpu;
 use crate::cpu::CpuPrecision;
 use crate::cpu::gemm::round;
 use crate::cpu::microkernel::{self, Product, Target, Unit};
-use crate::cpu::panels::{pack_columns, pack_rows};
+use crate::cpu::panels::{line, pack_columns, pack_rows};
 use crate::cpu::simd::{Floats, Stored, Token, kernel};
 use crate::cpu::threads::{Grid, Pieces};
 use crate::cpu::{math, scratch};
@@ -32,8 +32,11 @@ pub fn forward<P: CpuPrecision>(cpu: &Cpu, attention: &Attention, operands: Forw
     let (context, log_sum_exp) = (Pieces::new(context), Pieces::new(log_sum_exp));
     let head = |rows, head| Head::new(cpu.token(), attention, qkv, &randomness, rows, head);
     let space = head(sequences.longest(), 0).forward_space();
-    cpu.for_each_with_space(sequences.len() * heads, space, |task, space| {
-        head(sequences.rows(task / heads), task % heads).forward(space, &context, &log_sum_exp);
+    let tasks = sequences.len() * heads;
+    cpu.for_each_with_space(tasks, space, |task, space| {
+        let head = |task: usize| head(sequences.rows(task / heads), task % heads);
+        let next = (task + 1 < tasks).then(|| head(task + 1));
+        head(task).forward(space, &context, &log_sum_exp, next.as_ref());
     });
 }
 
@@ -47,14 +50,11 @@ pub fn backward<P: CpuPrecision>(cpu: &Cpu, attention: &Attention, operands: Bac
     let d_qkv = Pieces::new(d_qkv);
     let head = |rows, head| Head::new(cpu.token(), attention, qkv, &randomness, rows, head);
     let space = head(sequences.longest(), 0).backward_space();
-    cpu.for_each_with_space(sequences.len() * heads, space, |task, space| {
-        head(sequences.rows(task / heads), task % heads).backward(
-            space,
-            context,
-            log_sum_exp,
-            d_context,
-            &d_qkv,
-        );
+    let tasks = sequences.len() * heads;
+    cpu.for_each_with_space(tasks, space, |task, space| {
+        let head = |task: usize| head(sequences.rows(task / heads), task % heads);
+        let next = (task + 1 < tasks).then(|| head(task + 1));
+        head(task).backward(space, [context, d_context], log_sum_exp, &d_qkv, next.as_ref());
     });
 }
 
@@ -163,6 +163,23 @@ impl<'a, A: Stored> Head<'a, A> {
         }
     }
 
+    /// Asks for some tokens' rows of a matrix of the head that starts at `start`, `stride` apart: they are read or stored soon.
+    fn fetch(&self, matrix: *const A, start: usize, stride: usize, tokens: &Range<usize>) {
+        let first = matrix.wrapping_add(start + tokens.start * stride);
+        let count = tokens.end.min(self.length).saturating_sub(tokens.start);
+        fetch(self.token, first, stride, count, self.attention.head_width);
+    }
+
+    /// The same of q, k or v, or of their gradients.
+    fn fetch_part(&self, matrix: *const A, part: usize, tokens: &Range<usize>) {
+        self.fetch(matrix, self.start(part), 3 * self.attention.width(), tokens);
+    }
+
+    /// The same of the context, or of its gradient.
+    fn fetch_context(&self, matrix: *const A, tokens: &Range<usize>) {
+        self.fetch(matrix, self.context_start(0), self.attention.width(), tokens);
+    }
+
     /// Stores rows of `padded_width` as rows of a matrix of the head that start at `start`, `stride` apart.
     fn store(&self, from: &[f32], to: &Pieces<'_, A>, start: usize, stride: usize) {
         for (t, from) in from.chunks_exact(self.padded_width).take(self.length).enumerate() {
@@ -238,7 +255,14 @@ impl<'a, A: Stored> Head<'a, A> {
         Some(Coins { dropout, randomness: self.randomness, row, first_column })
     }
 
-    fn forward(&self, space: &mut [f32], context: &Pieces<'_, A>, log_sum_exp: &Pieces<'_, f32>) {
+    /// What memory is slow to give is asked for while something is computed: where results go, and what the `next` head reads.
+    fn forward(
+        &self,
+        space: &mut [f32],
+        context: &Pieces<'_, A>,
+        log_sum_exp: &Pieces<'_, f32>,
+        next: Option<&Self>,
+    ) {
         if self.length == 0 {
             return; // the last sequence, if empty, starts behind the last row
         }
@@ -250,6 +274,13 @@ impl<'a, A: Stored> Head<'a, A> {
         self.copy_transposed(1, k);
         self.copy_part(2, v);
         for queries in self.blocks.iter() {
+            let fetch_next = |part| {
+                if let Some(next) = next {
+                    next.fetch_part(self.qkv.as_ptr(), part, &queries);
+                }
+            };
+            fetch_next(0);
+            fetch_next(1);
             self.by_transposed(&queries, q, k, scores);
             for (query, scores) in queries.clone().zip(scores.chunks_mut(self.padded)) {
                 let factors = &mut factors[..self.length];
@@ -260,18 +291,21 @@ impl<'a, A: Stored> Head<'a, A> {
                 log_sum[0] =
                     softmax(self.token, self.scale(), self.coins(query), &mut scores[..self.length], factors);
             }
+            fetch_next(2);
+            self.fetch_context(context.pointer(0), &queries);
             self.by_tokens(&queries, scores, v, &mut out[queries.start * self.padded_width..]);
         }
         self.store(out, context, self.context_start(0), self.attention.width());
     }
 
+    /// Memory is asked as in the forward pass.
     fn backward(
         &self,
         space: &mut [f32],
-        context: &[A],
+        [context, d_context]: [&[A]; 2],
         log_sum_exp: &[f32],
-        d_context: &[A],
         d_qkv: &Pieces<'_, A>,
+        next: Option<&Self>,
     ) {
         if self.length == 0 {
             return; // as in the forward pass
@@ -289,7 +323,19 @@ impl<'a, A: Stored> Head<'a, A> {
         self.copy_transposed(2, v_transposed);
         self.copy(&d_context[self.context_start(0)..], width, d_out);
         for queries in self.blocks.iter() {
+            let fetch_next = |part| {
+                if let Some(next) = next {
+                    next.fetch_part(self.qkv.as_ptr(), part, &queries);
+                }
+            };
+            let fetch_gradient = |part| self.fetch_part(d_qkv.pointer(0), part, &queries);
+            self.fetch_context(context.as_ptr(), &queries);
+            fetch_next(0);
             self.by_transposed(&queries, q, k_transposed, p);
+            if let Some(next) = next {
+                next.fetch_context(d_context.as_ptr(), &queries);
+            }
+            fetch_next(1);
             self.by_transposed(&queries, d_out, v_transposed, dp);
             let rows = p.chunks_mut(self.padded).zip(dp.chunks_mut(self.padded));
             for (query, (p, dp)) in queries.clone().zip(rows) {
@@ -304,8 +350,12 @@ impl<'a, A: Stored> Head<'a, A> {
                 };
                 softmax_backward(self.token, scores, &mut p[..self.length], &mut dp[..self.length], factors);
             }
+            fetch_next(2);
+            fetch_gradient(0);
             self.by_tokens(&queries, dp, k, &mut dq[queries.start * self.padded_width..]);
+            fetch_gradient(1);
             self.by_queries(&queries, dp, q, dk);
+            fetch_gradient(2);
             self.by_queries(&queries, p, d_out, dv);
         }
         for (part, gradient) in [dq, dk, dv].into_iter().enumerate() {
@@ -320,6 +370,17 @@ struct Coins<'a> {
     randomness: &'a Randomness,
     row: usize,
     first_column: usize,
+}
+
+kernel! {
+    /// Asks for `count` rows of `width` numbers, `stride` apart.
+    fn fetch<S, A>(simd, first: *const A, stride: usize, count: usize, width: usize) {
+        for row in 0..count {
+            for at in (0..width).step_by(line::<A>()) {
+                simd.prefetch(first.wrapping_add(row * stride + at));
+            }
+        }
+    }
 }
 
 kernel! {

@@ -8,6 +8,9 @@
 //! An element of C is the sum of its steps, each summed in the order of the depth, whatever block it is in: blocks may
 //! follow the number of threads, the bits do not. Where C is not stored in f32, one step covers the whole depth, and a
 //! strip of rows is computed in f32 and rounded once.
+//!
+//! What is done with numbers that a product touches anyway is done while they are in a cache: bias and activation function, an
+//! activation function's derivative, sums of A's rows.
 
 use std::ops::Range;
 
@@ -16,6 +19,7 @@ use super::microkernel::{self, Product, Target};
 use super::panels::Packed;
 use super::scratch;
 use super::simd::{Floats, Stored, Token, kernel};
+use super::sums::add_rows;
 use super::threads::{Grid, Pieces};
 use crate::Store;
 
@@ -95,16 +99,18 @@ impl<'a, A> Matrix<'a, A> {
 }
 
 /// `C (+)= A · B`, then `finish(row, columns, values)` once for every piece of a row of C, in the cache that it was
-/// computed in and before it is rounded to what C is stored in.
+/// computed in and before it is rounded to what C is stored in. `row_sums`, if there are such, grow by each row of a
+/// transposed A, number after number in the order of the depth: A is there when it is packed.
 ///
 /// # Panics
-/// If the shapes do not match.
+/// If the shapes do not match, or sums are wanted of what is not packed row after row.
 pub(crate) fn gemm<A: Packed, C: Stored>(
     cpu: &Cpu,
     a: Matrix<'_, A>,
     b: Matrix<'_, A>,
     c: &mut [C],
     store: Store,
+    row_sums: Option<&mut [f32]>,
     finish: impl Fn(usize, Range<usize>, &mut [f32]) + Sync + Send,
 ) {
     let (m, n, depth) = (a.rows, b.columns, a.columns);
@@ -114,6 +120,9 @@ pub(crate) fn gemm<A: Packed, C: Stored>(
         b.rows,
         c.len()
     );
+    let summed = row_sums.as_ref().is_none_or(|sums| a.transposed && sums.len() == m);
+    assert!(summed, "sums of all rows of a transpose");
+    let row_sums = row_sums.map(Pieces::new);
     let token = cpu.token();
     let (mr, nr) = microkernel::size(token);
     let in_place = if a.transposed { None } else { A::units(a.data, depth) };
@@ -135,11 +144,16 @@ pub(crate) fn gemm<A: Packed, C: Stored>(
         let block = block(rows.range(task % rows.tasks()), columns.range(task / rows.tasks()));
         let (a_panels, space) = space.split_at_mut(spaces[0]);
         let (b_panels, sums) = space.split_at_mut(spaces[1]);
+        let mut row_sums = match &row_sums {
+            // SAFETY: rows belong to the task of their first columns.
+            Some(sums) if task < rows.tasks() => Some(unsafe { sums.piece(block.rows.clone()) }),
+            _ => None,
+        };
         // An empty sum is one step too: it makes C zero.
         for index in 0..steps.tasks().max(1) {
             let step = steps.range(index);
             let (first, last) = (index == 0, index + 1 >= steps.tasks());
-            block.pack_a(&step, a_panels);
+            block.pack_a(&step, a_panels, row_sums.as_deref_mut());
             for columns in block.parts() {
                 block.pack_b(&columns, &step, b_panels);
                 let panels = [&*a_panels, b_panels];
@@ -279,18 +293,23 @@ impl<A: Packed> Block<'_, A> {
         microkernel::multiply(self.token, A::UNIT, product);
     }
 
-    /// Packs a step of A, unless it is read in place, into panels of MR rows.
-    fn pack_a(&self, step: &Range<usize>, panels: &mut [f32]) {
+    /// Packs a step of A, unless it is read in place, into panels of MR rows; adds it to the sums of its rows, if those are wanted.
+    fn pack_a(&self, step: &Range<usize>, panels: &mut [f32], mut row_sums: Option<&mut [f32]>) {
         if self.in_place.is_some() {
             return;
         }
         let Matrix { data, rows: m, columns: depth, transposed } = self.a;
         let (numbers, mr) = (self.numbers(step), self.mr);
         for strip in self.strips() {
-            let panels = &mut panels[(strip.start - self.rows.start) * step.len()..];
+            let first = strip.start - self.rows.start;
+            let panels = &mut panels[first * step.len()..];
             if transposed {
                 let source = from(data, numbers.start * m + strip.start);
                 A::pack_rows(self.token, source, m, numbers.len(), strip.len(), mr, panels);
+                if let Some(sums) = &mut row_sums {
+                    let source = &source[..source.len().min(numbers.len() * m)];
+                    add_rows(self.token, source, m, &mut sums[first..first + strip.len()]);
+                }
                 continue;
             }
             let panel_size = (mr * step.len()).max(1);
@@ -401,7 +420,7 @@ mod tests {
                         };
                         let results = cpus.each_ref().map(|cpu| {
                             let mut c = start.clone();
-                            gemm(cpu, a, b, &mut c, store, |_, _, values| {
+                            gemm(cpu, a, b, &mut c, store, None, |_, _, values| {
                                 values.iter_mut().for_each(|value| *value *= 2.0);
                             });
                             c

@@ -319,12 +319,6 @@ unsafe fn compute_vectors<S: Microkernel, D: Dot<S>, const MR: usize, const VECT
     dot: D,
     tile: &Tile,
 ) {
-    // C is needed when the sums are there.
-    for i in 0..tile.rows {
-        for j in 0..VECTORS {
-            simd.prefetch(tile.c.wrapping_add(i * tile.c_row + j * S::LANES));
-        }
-    }
     // What the compiler knows of the steps saves registers, of which unrolled loops have none to spare.
     let (rows, width) = (row_offsets(tile.rows, tile.a_row), S::NR);
     // SAFETY: passed on.
@@ -373,6 +367,9 @@ fn row_offsets<const MR: usize>(rows: usize, a_row: usize) -> [usize; MR] {
 
 /// The sums of a tile, `STEPS` columns of A times rows of B a round.
 ///
+/// C is needed when they are there. Its rows are asked for one after the other, in equal parts of the time: were all of them
+/// missed at once, B would wait behind them.
+///
 /// # Safety
 /// As [`compute`], of A and B.
 #[inline(always)]
@@ -386,14 +383,25 @@ unsafe fn sums<S: Simd, D: Dot<S>, const MR: usize, const VECTORS: usize, const 
 ) -> [[S::F32; VECTORS]; MR] {
     let mut sums = [[simd.splat(0.0); VECTORS]; MR];
     let (mut a, mut b) = (tile.a, tile.b);
-    for _ in 0..tile.depth / STEPS {
-        for step in 0..STEPS {
-            let (a, b) = (a.wrapping_add(step * a_step), b.wrapping_add(step * b_step));
-            // SAFETY: column p of A and row p of B, readable by the contract.
-            unsafe { add_product(simd, dot, &mut sums, a, a_rows, b) };
+    let mut rounds = tile.depth / STEPS;
+    let part = rounds / (MR + 2); // two parts are left for the last row to arrive
+    for row in 0..=MR {
+        if row < tile.rows {
+            for j in 0..VECTORS {
+                simd.prefetch(tile.c.wrapping_add(row * tile.c_row + j * S::LANES));
+            }
         }
-        a = a.wrapping_add(STEPS * a_step);
-        b = b.wrapping_add(STEPS * b_step);
+        let now = if row < MR { part } else { rounds };
+        for _ in 0..now {
+            for step in 0..STEPS {
+                let (a, b) = (a.wrapping_add(step * a_step), b.wrapping_add(step * b_step));
+                // SAFETY: column p of A and row p of B, readable by the contract.
+                unsafe { add_product(simd, dot, &mut sums, a, a_rows, b) };
+            }
+            a = a.wrapping_add(STEPS * a_step);
+            b = b.wrapping_add(STEPS * b_step);
+        }
+        rounds -= now;
     }
     for step in 0..tile.depth % STEPS {
         let (a, b) = (a.wrapping_add(step * a_step), b.wrapping_add(step * b_step));

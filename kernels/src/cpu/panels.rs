@@ -3,15 +3,22 @@
 //! A panel of `width` columns holds row after row, `width` units each, zeros where the matrix has fewer columns. Rows are
 //! packed in whole vectors: what one holds beyond the panel's width lands in the next row, which is packed after it.
 
+use std::slice;
+
 use half::bf16;
 
 use super::microkernel::Unit;
-use super::simd::{Floats, Stored, Token, kernel};
+use super::simd::{Floats, Simd, Stored, Token, kernel};
 
 /// Numbers in a cache line.
-const LINE: usize = 16;
+pub(crate) const fn line<A>() -> usize {
+    64 / size_of::<A>()
+}
+
 /// How many rows early a row is asked for: rows are far apart, so that nothing else in the machine foresees the next.
 const AHEAD: usize = 8;
+/// How many squares early a square of columns is asked for.
+const SQUARES_AHEAD: usize = 4;
 
 /// A number that matrices of a product may hold, and how it is packed: in units along the depth.
 pub trait Packed: Stored {
@@ -108,6 +115,27 @@ impl Packed for bf16 {
     }
 }
 
+/// How many panels are whole in a row: its vectors lie within the columns, and in the panel with what they hold beyond its width,
+/// so that nobody has to look at either end. There are `rows` rows.
+#[inline(always)]
+fn whole_panels<S: Simd>(panels: &[f32], columns: usize, width: usize, rows: usize, row: usize) -> usize {
+    let vectors = width.next_multiple_of(S::LANES);
+    if vectors > columns || vectors > (rows - row) * width {
+        return 0;
+    }
+    ((columns - vectors) / width + 1).min(panels.len() / (rows * width))
+}
+
+/// A vector of panels, from number `at` on.
+///
+/// # Safety
+/// There are so many numbers.
+#[inline(always)]
+unsafe fn vector_of_panel<S: Simd>(panels: &mut [f32], at: usize) -> &mut [f32] {
+    // SAFETY: within the panels by the caller's promise.
+    unsafe { slice::from_raw_parts_mut(panels.as_mut_ptr().add(at), S::LANES) }
+}
+
 kernel! {
     /// Fills panels, as f32, from `rows` rows that start `stride` apart in `source`, all panels with one row after the other:
     /// neighbours in memory are read together.
@@ -117,10 +145,24 @@ kernel! {
         for row in 0..rows {
             if row + AHEAD < rows {
                 let ahead = &source[(row + AHEAD) * stride..][..columns];
-                ahead.chunks(LINE).for_each(|line| simd.prefetch(line.as_ptr()));
+                ahead.chunks(line::<A>()).for_each(|line| simd.prefetch(line.as_ptr()));
             }
             let source = &source[row * stride..][..columns];
-            for (start, panel) in (0..columns).step_by(width).zip(panels.chunks_exact_mut(rows * width)) {
+            let whole = whole_panels::<S>(panels, columns, width, rows, row);
+            for panel in 0..whole {
+                for at in (0..width).step_by(S::LANES) {
+                    // SAFETY: the panel is a whole one, and `at` begins a vector of its row.
+                    let (from, to) = unsafe {
+                        (
+                            slice::from_raw_parts(source.as_ptr().add(panel * width + at), S::LANES),
+                            vector_of_panel::<S>(panels, (panel * rows + row) * width + at),
+                        )
+                    };
+                    simd.load(from).store(to);
+                }
+            }
+            let rest = panels.chunks_exact_mut(rows * width).skip(whole);
+            for (start, panel) in (whole * width..columns).step_by(width).zip(rest) {
                 let target = &mut panel[row * width..];
                 for at in (0..width).step_by(S::LANES) {
                     simd.load(&source[columns.min(start + at)..]).store(&mut target[at..]);
@@ -138,12 +180,28 @@ kernel! {
         for (unit, row) in (0..rows).step_by(2).enumerate() {
             for ahead in row + AHEAD..(row + AHEAD + 2).min(rows) {
                 let ahead = &source[ahead * stride..][..columns];
-                ahead.chunks(2 * LINE).for_each(|line| simd.prefetch(line.as_ptr()));
+                ahead.chunks(line::<bf16>()).for_each(|line| simd.prefetch(line.as_ptr()));
             }
             let first = &source[row * stride..][..columns];
             let second = if row + 1 < rows { &source[(row + 1) * stride..][..columns] } else { &[] };
-            let panels = panels.chunks_exact_mut(rows.div_ceil(2) * width);
-            for (start, panel) in (0..columns).step_by(width).zip(panels) {
+            let units = rows.div_ceil(2);
+            let whole =
+                if second.is_empty() { 0 } else { whole_panels::<S>(panels, columns, width, units, unit) };
+            for panel in 0..whole {
+                for at in (0..width).step_by(S::LANES) {
+                    // SAFETY: the panel is a whole one, and `at` begins a vector of its row.
+                    let (first, second, to) = unsafe {
+                        (
+                            slice::from_raw_parts(first.as_ptr().add(panel * width + at), S::LANES),
+                            slice::from_raw_parts(second.as_ptr().add(panel * width + at), S::LANES),
+                            vector_of_panel::<S>(panels, (panel * units + unit) * width + at),
+                        )
+                    };
+                    simd.load(first).pair(simd.load(second)).store(to);
+                }
+            }
+            let rest = panels.chunks_exact_mut(units * width).skip(whole);
+            for (start, panel) in (whole * width..columns).step_by(width).zip(rest) {
                 let target = &mut panel[unit * width..];
                 for at in (0..width).step_by(S::LANES) {
                     // Not by `array::map`, which is compiled without the instruction set: its closure would be a call.
@@ -154,6 +212,13 @@ kernel! {
             }
         }
     }
+}
+
+/// Column and row of what a square needs some squares later: further down its columns, or at the top of the next ones.
+#[inline(always)]
+fn later<S: Simd>(column: usize, row: usize, rows: usize) -> (usize, usize) {
+    let row = row + SQUARES_AHEAD * S::LANES;
+    if row < rows { (column, row) } else { (column + S::LANES, row - rows) }
 }
 
 kernel! {
@@ -169,6 +234,8 @@ kernel! {
                 let square = &mut square[..S::LANES];
                 for (column, vector) in (first_column..).zip(square.iter_mut()) {
                     if column < columns {
+                        let later = later::<S>(column, first_row, rows);
+                        simd.prefetch(source.as_ptr().wrapping_add(later.0 * stride + later.1));
                         *vector = simd.load(&source[column * stride..][first_row..rows]);
                     }
                 }
@@ -194,6 +261,8 @@ kernel! {
                 let square = &mut square[..S::LANES];
                 for (column, vector) in (first_column..).zip(square.iter_mut()) {
                     if column < columns {
+                        let later = later::<S>(column, first_row, rows);
+                        simd.prefetch(source.as_ptr().wrapping_add(later.0 * stride + 2 * later.1));
                         *vector = simd.load_pairs(&source[column * stride..][2 * first_row..depth]);
                     }
                 }
@@ -230,6 +299,26 @@ mod tests {
                     panel.fill(f32::NAN);
                     pack_columns(token, &source, stride, columns, width, &mut panel);
                     assert_eq!(panel, filled(&|row, column| source[column * stride + row]), "{token:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_go_to_panels_side_by_side() {
+        for token in Isa::available().filter_map(Token::new) {
+            for (columns, width) in [(70_usize, 6), (200, 64), (129, 16), (16, 4), (31, 12)] {
+                for rows in [1, 3, 20] {
+                    let (stride, panels) = (columns + 5, columns.div_ceil(width));
+                    let source: Vec<f32> = (0..stride * rows).map(|i| 1.0 + i as f32).collect();
+                    let mut found = vec![f32::NAN; panels * rows * width];
+                    pack_rows(token, &source, stride, rows, columns, width, &mut found);
+                    for (index, found) in found.into_iter().enumerate() {
+                        let (row, column) =
+                            (index / width % rows, index / (rows * width) * width + index % width);
+                        let expected = if column < columns { source[row * stride + column] } else { 0.0 };
+                        assert_eq!(found, expected, "{token:?}: {row}, {column} of {columns} by {width}");
+                    }
                 }
             }
         }

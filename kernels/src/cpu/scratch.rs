@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use crate::memory::Buffer;
+use crate::memory::{Buffer, LARGE_PAGE};
 
 /// Numbers in a cache line.
 const LINE: usize = 16;
@@ -12,10 +12,18 @@ pub(crate) fn padded(length: usize) -> usize {
     length.next_multiple_of(LINE)
 }
 
+/// `length` rounded up to whole large pages where it is no small part of one. There, what is packed to stay in a cache has as
+/// much of it in each of the cache's sets; small pages lie anywhere, and some sets get more than they hold.
+fn in_large_pages(length: usize) -> usize {
+    const PAGE: usize = LARGE_PAGE / size_of::<f32>();
+    if length < PAGE / 8 { length } else { length.next_multiple_of(PAGE) }
+}
+
 fn take(buffer: &mut Buffer<f32>, length: usize) -> &mut [f32] {
     if buffer.len() < length {
         *buffer = Buffer::default(); // what was in there need not be copied
-        *buffer = Buffer::new(length).unwrap_or_else(|error| panic!("work space of a kernel: {error}"));
+        *buffer = Buffer::new(in_large_pages(length))
+            .unwrap_or_else(|error| panic!("work space of a kernel: {error}"));
     }
     &mut buffer[..length]
 }

@@ -19,7 +19,8 @@ pub(crate) fn add_column_sums<A: Stored>(cpu: &Cpu, matrix: &[A], width: usize, 
 }
 
 kernel! {
-    fn add_rows<S, A>(simd, matrix: &[A], width: usize, sums: &mut [f32]) {
+    /// Adds to `sums` the rows of `matrix`, one after the other, as far as `sums` go.
+    pub(crate) fn add_rows<S, A>(simd, matrix: &[A], width: usize, sums: &mut [f32]) {
         for row in matrix.chunks(width) {
             let row = &row[..sums.len()];
             for at in (0..sums.len()).step_by(S::LANES) {

@@ -100,6 +100,11 @@ impl<T> SliceMut<'_, T> {
     pub(crate) fn address(&self) -> Address {
         self.address
     }
+
+    /// The same numbers for one kernel of several.
+    pub(crate) fn reborrow(&mut self) -> SliceMut<'_, T> {
+        SliceMut { ..*self }
+    }
 }
 
 /// A buffer that is borrowed exclusively.

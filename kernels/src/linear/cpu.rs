@@ -1,10 +1,9 @@
 //! See the parent module.
 
-use super::{Forward, InputGradient, Linear, WeightGradient};
-use crate::activation::cpu::add_bias_and_activate;
+use super::{AfterActivation, Forward, InputGradient, Linear, PreactivationGradient, WeightGradient};
+use crate::activation::cpu::{add_bias_and_activate, multiply_by_derivative};
 use crate::cpu::CpuPrecision;
 use crate::cpu::gemm::{Matrix, gemm};
-use crate::cpu::sums::add_column_sums;
 use crate::cpu::threads::Pieces;
 use crate::memory::Host;
 use crate::{Activation, Cpu, Store};
@@ -18,13 +17,13 @@ pub fn forward<P: CpuPrecision>(cpu: &Cpu, linear: &Linear, operands: Forward<'_
     match preactivation {
         Some(u) => {
             let y = Pieces::new(y);
-            gemm(cpu, x, weight, u, Store::Assign, |row, columns, u| {
+            gemm(cpu, x, weight, u, Store::Assign, None, |row, columns, u| {
                 // SAFETY: where this piece of u is, and as that it belongs to one task.
                 let y = unsafe { y.piece(row * outputs + columns.start..row * outputs + columns.end) };
                 add_bias_and_activate(cpu.token(), activation, bias_of(columns), u, Some(y));
             });
         }
-        None => gemm(cpu, x, weight, y, Store::Assign, |_, columns, u: &mut [f32]| {
+        None => gemm(cpu, x, weight, y, Store::Assign, None, |_, columns, u: &mut [f32]| {
             if bias.is_some() || activation != Activation::Identity {
                 add_bias_and_activate(cpu.token(), activation, bias_of(columns), u, None::<&mut [f32]>);
             }
@@ -36,15 +35,119 @@ pub fn forward<P: CpuPrecision>(cpu: &Cpu, linear: &Linear, operands: Forward<'_
 pub fn input_gradient<P: CpuPrecision>(cpu: &Cpu, linear: &Linear, operands: InputGradient<'_, Host, P>) {
     let InputGradient { du, weight, dx, store } = operands;
     let (du, weight) = (Matrix::new(du, linear.outputs), Matrix::new(weight, linear.inputs));
-    gemm(cpu, du, weight, dx, store, |_, _, _| ());
+    gemm(cpu, du, weight, dx, store, None, |_, _, _| ());
 }
 
-/// See [`super`].
+/// See [`super`]. The derivative is multiplied by while a block of the product is in the cache.
+pub fn preactivation_gradient<P: CpuPrecision>(
+    cpu: &Cpu,
+    constants: &AfterActivation,
+    operands: PreactivationGradient<'_, Host, P>,
+) {
+    let AfterActivation { linear: Linear { inputs, outputs, .. }, activation } = *constants;
+    let PreactivationGradient { dy, weight, saved, du } = operands;
+    let (dy, weight) = (Matrix::new(dy, outputs), Matrix::new(weight, inputs));
+    gemm(cpu, dy, weight, du, Store::Assign, None, |row, columns, dx| {
+        let saved_of = |row: usize| saved.get(row * inputs + columns.start..row * inputs + columns.end);
+        let saved = saved_of(row).expect("as many rows as the product has");
+        multiply_by_derivative(cpu.token(), activation, saved, saved_of(row + 1).unwrap_or_default(), dx);
+    });
+}
+
+/// See [`super`]. What a bias gets of du is added up while du is packed.
 pub fn weight_gradient<P: CpuPrecision>(cpu: &Cpu, linear: &Linear, operands: WeightGradient<'_, Host, P>) {
     let WeightGradient { x, du, d_weight, d_bias } = operands;
-    if let Some(d_bias) = d_bias {
-        add_column_sums(cpu, du, linear.outputs, d_bias);
-    }
     let (x, du) = (Matrix::new(x, linear.inputs), Matrix::new(du, linear.outputs));
-    gemm(cpu, du.transpose(), x, d_weight, Store::Add, |_, _, _| ());
+    gemm(cpu, du.transpose(), x, d_weight, Store::Add, d_bias, |_, _, _| ());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::Isa;
+    use crate::cpu::simd::Stored;
+    use crate::cpu::sums::add_column_sums;
+    use crate::precision::{Bf16, F32};
+    use crate::random::{Philox, unit};
+    use crate::{Kernels, activation};
+
+    /// Rows, inputs and outputs: a number, no whole tiles, many of them, and depths of more than one step.
+    const SHAPES: [[usize; 3]; 5] =
+        [[1, 1, 1], [7, 33, 20], [23, 205, 71], [130, 321, 1100], [1050, 70, 230]];
+
+    fn numbers<A: Stored>(count: usize, seed: u64) -> Vec<A> {
+        let philox = Philox::new(seed, 0);
+        (0..count as u64).map(|i| A::narrow((6.0 * unit(philox.word(0, i)) - 3.0) as f32)).collect()
+    }
+
+    fn bits<A: Stored>(numbers: &[A]) -> Vec<u64> {
+        numbers.iter().map(|number| number.to_f64().to_bits()).collect()
+    }
+
+    fn cpus() -> impl Iterator<Item = Cpu> {
+        let cpu = |isa, threads| Cpu::new(Some(threads), Some(isa)).expect("available");
+        Isa::available().flat_map(move |isa| [1, 3].map(|threads| cpu(isa, threads)))
+    }
+
+    fn check<P: CpuPrecision>() {
+        for [rows, inputs, outputs] in SHAPES {
+            let [dy, weight, saved] = [rows * outputs, outputs * inputs, rows * inputs]
+                .map(|count| numbers::<P::Activation>(count, count as u64));
+            let (dy, weight, saved) = (&dy[..], &weight[..], &saved[..]);
+            let linear = Linear { inputs, outputs, activation: Activation::Identity };
+            for cpu in cpus() {
+                for activation in [Activation::Gelu, Activation::GeluNew, Activation::Relu, Activation::Tanh]
+                {
+                    let [mut one_by_one, mut at_once] =
+                        [(); 2].map(|()| vec![P::Activation::narrow(f32::NAN); rows * inputs]);
+                    let (dx, store) = (&mut one_by_one[..], Store::Assign);
+                    Kernels::<P>::linear_input_gradient(
+                        &cpu,
+                        &linear,
+                        InputGradient { du: dy, weight, dx, store },
+                    );
+                    let du = &mut one_by_one[..];
+                    let derivative = activation::Backward { saved, dy: None, du };
+                    Kernels::<P>::activation_backward(&cpu, &activation, derivative);
+                    Kernels::<P>::linear_preactivation_gradient(
+                        &cpu,
+                        &AfterActivation { linear, activation },
+                        PreactivationGradient { dy, weight, saved, du: &mut at_once },
+                    );
+                    let what = format!("{activation:?} of [{rows}, {inputs}] and {outputs} on {}", cpu.isa());
+                    assert!(bits(&one_by_one) == bits(&at_once), "{what}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_derivative_in_the_product_changes_no_bit() {
+        check::<F32>();
+        check::<Bf16>();
+    }
+
+    fn check_bias<P: CpuPrecision>() {
+        for [rows, inputs, outputs] in SHAPES {
+            let [x, du] =
+                [rows * inputs, rows * outputs].map(|count| numbers::<P::Activation>(count, count as u64));
+            let linear = Linear { inputs, outputs, activation: Activation::Identity };
+            for cpu in cpus() {
+                let before: Vec<f32> = numbers(outputs, 5);
+                let mut expected = before.clone();
+                add_column_sums(&cpu, &du, outputs, &mut expected);
+                let (mut d_bias, mut d_weight) = (before, vec![0.0; outputs * inputs]);
+                let (d_weight, d_bias_mut) = (&mut d_weight[..], Some(&mut d_bias[..]));
+                let operands = WeightGradient { x: &x[..], du: &du[..], d_weight, d_bias: d_bias_mut };
+                Kernels::<P>::linear_weight_gradient(&cpu, &linear, operands);
+                assert!(bits(&d_bias) == bits(&expected), "[{rows}, {outputs}] on {}", cpu.isa());
+            }
+        }
+    }
+
+    #[test]
+    fn a_bias_gets_the_rows_of_du_in_their_order() {
+        check_bias::<F32>();
+        check_bias::<Bf16>();
+    }
 }

@@ -1,14 +1,14 @@
 //! See the parent module: products by cuBLASLt, with bias and activation in them where the library has that, else by
 //! kernels of our own. In bf16 the library adds biases in bf16 too, as it does weights: they are rounded for it.
 
-use super::{Forward, InputGradient, Linear, WeightGradient};
+use super::{AfterActivation, Forward, InputGradient, Linear, PreactivationGradient, WeightGradient};
 use crate::cuda::sums::add_column_sums;
 use crate::cuda::{
     Address, Blocks, Cuda, CudaPrecision, Epilogue, Factor, Global, Number, Product, Program, Slice,
     arguments,
 };
 use crate::memory::Length;
-use crate::{Activation, Store};
+use crate::{Activation, Store, activation};
 
 const PROGRAM: Program<'static> =
     Program::new("linear", concat!(include_str!("../activation/functions.cuh"), include_str!("linear.cu")));
@@ -150,6 +150,19 @@ pub fn input_gradient<P: CudaPrecision>(
             epilogue: Epilogue::Nothing,
         },
     );
+}
+
+/// See [`super`]: two kernels, of which the second works in place.
+pub fn preactivation_gradient<P: CudaPrecision>(
+    cuda: &Cuda,
+    constants: &AfterActivation,
+    operands: PreactivationGradient<'_, Global, P>,
+) {
+    let PreactivationGradient { dy, weight, saved, mut du } = operands;
+    let product = InputGradient::<_, P> { du: dy, weight, dx: du.reborrow(), store: Store::Assign };
+    input_gradient(cuda, &constants.linear, product);
+    let derivative = activation::Backward::<_, P> { saved, dy: None, du };
+    activation::cuda::backward(cuda, &constants.activation, derivative);
 }
 
 /// See [`super`].

@@ -1,8 +1,9 @@
 //! The mathematics of the linear map.
 
-use super::{Forward, InputGradient, Linear, WeightGradient};
+use super::{AfterActivation, Forward, InputGradient, Linear, PreactivationGradient, WeightGradient};
 use crate::memory::Host;
 use crate::precision::F64;
+use crate::{Store, activation};
 
 /// `u = x · Wᵀ + b`, `y = f(u)`
 pub fn forward(linear: &Linear, operands: Forward<'_, Host, F64>) {
@@ -38,6 +39,14 @@ pub fn input_gradient(linear: &Linear, operands: InputGradient<'_, Host, F64>) {
             store.put(&mut dx[row * inputs + i], sums[i]);
         }
     }
+}
+
+/// `du = (dy · W) ∘ f'(u)`
+pub fn preactivation_gradient(constants: &AfterActivation, operands: PreactivationGradient<'_, Host, F64>) {
+    let PreactivationGradient { dy, weight, saved, du } = operands;
+    let product = InputGradient { du: dy, weight, dx: &mut *du, store: Store::Assign };
+    input_gradient(&constants.linear, product);
+    activation::reference::backward(&constants.activation, activation::Backward { saved, dy: None, du });
 }
 
 /// `dW += duᵀ · x`, `db += Σ_rows du`

@@ -52,7 +52,9 @@ pub fn update<P: CpuPrecision>(cpu: &Cpu, update: &Update, operands: Operands<'_
             let [w, u] = sums.iter().fold([0.0; 2], |[w, u], [dw, du]| [w + dw, u + du]).map(f64::sqrt);
             if w > 0.0 && u > 0.0 { w / u } else { 1.0 }
         });
-        cpu.for_each_range(grid, |_, range| {
+        cpu.for_each(grid.tasks(), |task| {
+            // From the end, which is still in the cache.
+            let range = grid.range(grid.tasks() - 1 - task);
             // SAFETY: as above.
             let mut chunk = unsafe { buffers.chunk(elements(range)) };
             apply(cpu.token(), &constants, (update.lr * ratio) as f32, &mut chunk);

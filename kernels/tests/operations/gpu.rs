@@ -243,6 +243,9 @@ on_host! {
     };
     linear_forward: linear::Forward(linear::Linear) { x, weight, bias, preactivation, y };
     linear_input_gradient: linear::InputGradient(linear::Linear) { du, weight, dx, store };
+    linear_preactivation_gradient: linear::PreactivationGradient(linear::AfterActivation) {
+        dy, weight, saved, du
+    };
     linear_weight_gradient: linear::WeightGradient(linear::Linear) { x, du, d_weight, d_bias };
     activation_forward: activation::Forward(Activation) { x, y };
     activation_backward: activation::Backward(Activation) { saved, dy, du };

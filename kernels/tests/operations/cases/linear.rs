@@ -55,6 +55,8 @@ impl Case for Linear {
         operands
             .random("x", self.rows * inputs)
             .random("dx", self.rows * inputs)
+            .random("saved", self.rows * inputs)
+            .random("d_saved", self.rows * inputs)
             .random("weight", outputs * inputs)
             .random("d_weight", outputs * inputs)
             .random("bias", outputs)
@@ -82,6 +84,15 @@ impl Case for Linear {
                 dx: &mut p.store("dx", self.store),
                 store: self.store,
             }) },
+            step! { p, self.linear.outputs, linear_preactivation_gradient(
+                &linear::AfterActivation { linear: self.linear, activation: self.linear.activation },
+                linear::PreactivationGradient {
+                    dy: &p.read("du"),
+                    weight: &p.read("weight"),
+                    saved: &p.read("saved"),
+                    du: &mut p.assign("d_saved"),
+                }
+            ) },
             step! { p, self.rows, linear_weight_gradient(&self.linear, linear::WeightGradient {
                 x: &p.read("x"),
                 du: &p.read("du"),
