@@ -114,15 +114,15 @@ pub(super) struct Shape {
     adds: bool,
     /// The library's number of what is done before the result is stored, `cublasLtEpilogue_t`.
     epilogue: u32,
-    /// What the addresses of right factor, left factor, result, bias and sum are multiples of, up to what the library asks about; of
-    /// nothing, that.
+    /// What the addresses of right factor, left factor, result, vector and auxiliary matrix are multiples of, up to what the library
+    /// asks about; of nothing, that.
     alignments: [u32; 5],
 }
 
 impl Shape {
     pub fn new(product: &Product) -> Self {
-        let [bias, sum] = product.epilogue.addresses();
-        let addresses = [product.right.address, product.left.address, product.result, bias, sum];
+        let [vector, auxiliary] = product.epilogue.addresses();
+        let addresses = [product.right.address, product.left.address, product.result, vector, auxiliary];
         const MOST: u32 = 256;
         Self {
             sizes: [product.rows, product.columns, product.depth],
@@ -166,13 +166,14 @@ impl std::fmt::Display for Shape {
 /// What is done before a result is stored, in words that follow others.
 fn epilogue_name(epilogue: u32) -> &'static str {
     use sys::cublasLtEpilogue_t as Kind;
-    const NAMES: [(Kind, &str); 7] = [
+    const NAMES: [(Kind, &str); 8] = [
         (Kind::CUBLASLT_EPILOGUE_DEFAULT, ""),
         (Kind::CUBLASLT_EPILOGUE_BIAS, ", with a bias"),
         (Kind::CUBLASLT_EPILOGUE_GELU, ", with GELU"),
         (Kind::CUBLASLT_EPILOGUE_GELU_BIAS, ", with a bias and GELU"),
         (Kind::CUBLASLT_EPILOGUE_GELU_AUX, ", with GELU, of which the argument is kept"),
         (Kind::CUBLASLT_EPILOGUE_GELU_AUX_BIAS, ", with a bias and GELU, of which the argument is kept"),
+        (Kind::CUBLASLT_EPILOGUE_DGELU, ", times GELU's derivative"),
         (Kind::CUBLASLT_EPILOGUE_BGRADB, ", with the sums of a factor"),
     ];
     let named = NAMES.iter().find(|(kind, _)| *kind as u32 == epilogue);

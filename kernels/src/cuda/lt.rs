@@ -193,7 +193,7 @@ impl Problem {
         description.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &u32::from(product.left.transposed))?;
         description.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &(product.epilogue.kind() as u32))?;
         description.point_to(product.epilogue)?;
-        if let Epilogue::BiasGelu { preactivation: Some(_), .. } = product.epilogue {
+        if product.epilogue.addresses()[1] != 0 {
             description.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &(columns as i64))?;
         }
         let stored = |factor: &Factor, rows, columns| {
@@ -229,12 +229,12 @@ impl Description {
     }
 
     fn point_to(&self, epilogue: Epilogue) -> Result<(), CublasError> {
-        let [bias, preactivation]: [Address; 2] = epilogue.addresses();
-        if bias != 0 {
-            self.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;
+        let [vector, auxiliary]: [Address; 2] = epilogue.addresses();
+        if vector != 0 {
+            self.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &vector)?;
         }
-        if preactivation != 0 {
-            self.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &preactivation)?;
+        if auxiliary != 0 {
+            self.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &auxiliary)?;
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! See the parent module: products by cuBLASLt, with bias and activation in them where the library has that, else by
-//! kernels of our own. In bf16 the library adds biases in bf16 too, as it does weights: they are rounded for it.
+//! See the parent module: products by cuBLASLt, with bias, activation and its gradient in them where the library has that, else
+//! by kernels of our own. In bf16 the library adds biases in bf16 too, as it does weights: they are rounded for it.
 
 use super::{AfterActivation, Forward, InputGradient, Linear, PreactivationGradient, WeightGradient};
 use crate::cuda::sums::add_column_sums;
@@ -104,6 +104,7 @@ pub fn scratch_bytes(linear: &Linear, rows: usize, activation_size: usize) -> us
 fn fits(epilogue: Epilogue, columns: usize) -> bool {
     let (bias, preactivation) = match epilogue {
         Epilogue::BiasGelu { bias, preactivation } => (bias, preactivation),
+        Epilogue::GeluGradient(preactivation) => (None, Some(preactivation)),
         Epilogue::Bias(vector) | Epilogue::SumsOfLeft(vector) => (Some(vector), None),
         Epilogue::Nothing => (None, None),
     };
@@ -133,36 +134,46 @@ pub fn input_gradient<P: CudaPrecision>(
     linear: &Linear,
     operands: InputGradient<'_, Global, P>,
 ) {
-    let Linear { inputs, outputs, .. } = *linear;
-    let InputGradient { du, weight, dx, store } = operands;
-    multiply::<P>(
-        cuda,
-        &Product {
-            rows: dx.length() / inputs,
-            columns: inputs,
-            depth: outputs,
-            factors: P::NUMBER,
-            left: Factor { address: du.address(), transposed: false },
-            right: Factor { address: weight.address(), transposed: false },
-            number: P::NUMBER,
-            result: dx.address(),
-            store,
-            epilogue: Epilogue::Nothing,
-        },
-    );
+    multiply::<P>(cuda, &input_product(linear, &operands));
 }
 
-/// See [`super`]: two kernels, of which the second works in place.
+/// `du · W`
+fn input_product<P: CudaPrecision>(linear: &Linear, operands: &InputGradient<'_, Global, P>) -> Product {
+    let Linear { inputs, outputs, .. } = *linear;
+    let InputGradient { du, weight, dx, store } = operands;
+    Product {
+        rows: dx.length() / inputs,
+        columns: inputs,
+        depth: outputs,
+        factors: P::NUMBER,
+        left: Factor { address: du.address(), transposed: false },
+        right: Factor { address: weight.address(), transposed: false },
+        number: P::NUMBER,
+        result: dx.address(),
+        store: *store,
+        epilogue: Epilogue::Nothing,
+    }
+}
+
+/// See [`super`]: one product where the library has the derivative, else two kernels, of which the second works in place.
 pub fn preactivation_gradient<P: CudaPrecision>(
     cuda: &Cuda,
     constants: &AfterActivation,
     operands: PreactivationGradient<'_, Global, P>,
 ) {
     let PreactivationGradient { dy, weight, saved, mut du } = operands;
+    let AfterActivation { linear, activation } = constants;
     let product = InputGradient::<_, P> { du: dy, weight, dx: du.reborrow(), store: Store::Assign };
-    input_gradient(cuda, &constants.linear, product);
+    let product = input_product::<P>(linear, &product);
+    // The library's derivative is as good as bf16, not as f32.
+    let epilogue = Epilogue::GeluGradient(saved.address());
+    let is_fused = *activation == Activation::GeluNew && P::NUMBER == Number::Bf16 && product.rows > 0;
+    if is_fused && fits(epilogue, product.columns) && cuda.product(&Product { epilogue, ..product }) {
+        return;
+    }
+    multiply::<P>(cuda, &product);
     let derivative = activation::Backward::<_, P> { saved, dy: None, du };
-    activation::cuda::backward(cuda, &constants.activation, derivative);
+    activation::cuda::backward(cuda, activation, derivative);
 }
 
 /// See [`super`].

@@ -174,6 +174,26 @@ pub fn gelu_backward(cuda: &Cuda, rows: usize, width: usize) -> Vec<Launched> {
     })
 }
 
+/// The gradient of what GELU is applied to before a linear layer.
+pub fn preactivation_gradient(cuda: &Cuda, rows: usize, inputs: usize, outputs: usize) -> Vec<Launched> {
+    let all = Operands(cuda);
+    let (dy, weight) = (all.reals::<bf16>(rows * outputs), all.reals::<bf16>(outputs * inputs));
+    let [saved, mut du] = [(); 2].map(|()| all.reals::<bf16>(rows * inputs));
+    let constants = linear::AfterActivation {
+        linear: Linear { inputs, outputs, activation: Activation::Identity },
+        activation: Activation::GeluNew,
+    };
+    count(cuda, || {
+        let operands = linear::PreactivationGradient {
+            dy: read(&dy),
+            weight: read(&weight),
+            saved: read(&saved),
+            du: write(&mut du),
+        };
+        Kernels::<Bf16>::linear_preactivation_gradient(cuda, &constants, operands);
+    })
+}
+
 /// Pieces of a vocabulary: each eighth token is the same, as a masked one is; the rest are spread.
 fn token(row: usize, vocabulary: usize) -> usize {
     if row.is_multiple_of(8) { 4 } else { row * 7919 % vocabulary }

@@ -1,7 +1,9 @@
 //! Traffic of each kernel against what its operands fill, on shapes of several tiles with a ragged last one.
 
 use emulated_gpu::performance::Launched;
-use kernels::Store;
+use emulated_gpu::process::same_under;
+use emulated_gpu::setup;
+use kernels::{Cuda, Store};
 
 use crate::{calls, counting};
 
@@ -186,4 +188,23 @@ fn gelu_and_embedding_waste_no_sectors() {
         check(&forward);
         forward[0].assert_sectors(1.05);
     });
+}
+
+/// Where cuBLASLt has it, GELU's derivative is part of a product, and a kernel's elsewhere.
+#[test]
+fn gelus_derivative_is_part_of_a_product() {
+    let names = |cuda: &Cuda| {
+        calls::preactivation_gradient(cuda, 40, 96, 24).into_iter().map(|it| it.kernel).collect::<Vec<_>>()
+    };
+    if setup::real() {
+        return; // which does not count
+    }
+    let test = "counters::gelus_derivative_is_part_of_a_product";
+    for (refused, kernels) in [("slow-first", &[][..]), ("no-auxiliary", &["activation_backward_bf16"])] {
+        same_under(test, &[&[("EMULATED_GPU_BLAS", refused), ("KERNELS", &*kernels.join(" "))]], || {
+            let wanted = std::env::var("KERNELS").expect("what this process was told");
+            assert_eq!(names(&Cuda::new(0).expect("the emulated GPU")).join(" "), wanted);
+            String::new()
+        });
+    }
 }

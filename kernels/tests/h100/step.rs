@@ -332,6 +332,7 @@ No GPU made these figures. Every kernel of a step of pre-training ran on the emu
 sizes, in bf16 and without dropout; what it asked of memory, caches, banks, tensor cores and issue slots was carried on to
 33 792 tokens, one update included. `us each` is the largest of the times that one resource takes at least, on an H100 SXM
 (rates: `tests/emulated-gpu/src/performance/roofline.rs`): no kernel is faster, and a good one takes up to twice as long.
+GELU's gradient is counted as a kernel of its own, as where cuBLASLt refuses to do it with the product before it.
 Products are taken to run at 0.75 × 798 × K / (K + 120) TFLOP/s, K being the length of their sums, and never faster than memory; 1.2 us
 pass between a kernel and the next. Beyond its attention the last layer is computed for the tokens alone that heads read.
 
