@@ -33,18 +33,31 @@ pub fn normalized(answer: &str) -> String {
     kept.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Compares `answer` with every right one. No right answer at all means that the question has none: then only the empty
-/// answer fits.
-pub fn fit(right: &[String], answer: &str) -> Fit {
+impl Fit {
+    /// Of one normalized answer with one right one.
+    fn of(right: &str, answer: &str) -> Self {
+        Self { exact: f64::from(u8::from(right == answer)), f1: word_f1(right, answer) }
+    }
+
+    /// The larger of each figure.
+    fn max(self, other: Self) -> Self {
+        Self { exact: self.exact.max(other.exact), f1: self.f1.max(other.f1) }
+    }
+}
+
+/// Compares `answer` with every right one as version 1.1 does, in which every question has an answer. One that normalizes to
+/// nothing, such as `.`, equals another, but shares no word with it.
+pub fn fit_version1(right: &[String], answer: &str) -> Fit {
+    let answer = normalized(answer);
+    right.iter().map(|text| Fit::of(&normalized(text), &answer)).fold(Fit::default(), Fit::max)
+}
+
+/// Compares `answer` with every right one as version 2.0 does: those that normalize to nothing do not count. No right answer at
+/// all means that the question has none: then only the empty answer fits.
+pub fn fit_version2(right: &[String], answer: &str) -> Fit {
     let answer = normalized(answer);
     let right = right.iter().map(|text| normalized(text)).filter(|text| !text.is_empty());
-    let mut best: Option<Fit> = None;
-    for text in right {
-        let this = Fit { exact: f64::from(u8::from(text == answer)), f1: word_f1(&text, &answer) };
-        let so_far = best.unwrap_or_default();
-        best = Some(Fit { exact: so_far.exact.max(this.exact), f1: so_far.f1.max(this.f1) });
-    }
-    best.unwrap_or_else(|| {
+    right.map(|text| Fit::of(&text, &answer)).reduce(Fit::max).unwrap_or_else(|| {
         let empty = f64::from(u8::from(answer.is_empty()));
         Fit { exact: empty, f1: empty }
     })
@@ -214,8 +227,13 @@ pub fn best_threshold(questions: &[Scored], figure: fn(&Fit) -> f64) -> (f64, f6
 mod tests {
     use super::*;
 
+    fn both(right: &[&str], answer: &str) -> [Fit; 2] {
+        let right: Vec<String> = right.iter().map(|text| (*text).to_owned()).collect();
+        [fit_version1(&right, answer), fit_version2(&right, answer)]
+    }
+
     fn fits(right: &[&str], answer: &str) -> Fit {
-        fit(&right.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>(), answer)
+        both(right, answer)[1]
     }
 
     #[test]
@@ -245,6 +263,21 @@ mod tests {
         assert_eq!(fits(&[], "the"), Fit { exact: 1.0, f1: 1.0 });
         assert_eq!(fits(&[], "yes"), Fit::default());
         assert_eq!(fits(&["yes"], ""), Fit::default());
+    }
+
+    /// As the official programs score them: three questions of the development set of 1.1 have such a right answer.
+    #[test]
+    fn an_answer_that_normalizes_to_nothing_is_another_thing_in_each_version() {
+        let fit = |exact, f1| Fit { exact, f1 };
+        for (right, answer, expected) in [
+            (&[".", "here"][..], ".", [fit(1.0, 0.0), fit(0.0, 0.0)]),
+            (&[".", "here"], "here", [fit(1.0, 1.0), fit(1.0, 1.0)]),
+            (&["the"], "a", [fit(1.0, 0.0), fit(1.0, 1.0)]),
+            (&["."], "", [fit(1.0, 0.0), fit(1.0, 1.0)]),
+            (&["here"], "", [fit(0.0, 0.0), fit(0.0, 0.0)]),
+        ] {
+            assert_eq!(both(right, answer), expected, "{right:?}, {answer:?}");
+        }
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Squad {
             .filter_map(|(example, answer)| {
                 let Some(Target::Answers(gold)) = &example.target else { return None };
                 let gold = gold.iter().map(|gold| gold.text.clone()).collect();
-                Some(official::score(gold, best_text(answer), self.null_score(answer)))
+                Some(official::score(self.version, gold, best_text(answer), self.null_score(answer)))
             })
             .collect()
     }

@@ -7,10 +7,12 @@ use std::path::Path;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::Version;
 use super::file::{self, read_json};
 use crate::finetuning::task::{Example, Split, Target};
 use crate::scores::answers::{
-    Fit, Scored, Version1, Version2, best_threshold, fit, version1, version2, with_threshold,
+    Fit, Scored, Version1, Version2, best_threshold, fit_version1, fit_version2, version1, version2,
+    with_threshold,
 };
 use crate::tables::{InputError, excerpt};
 
@@ -102,7 +104,7 @@ pub fn evaluate(
             }
         };
         places.insert(example.id.as_str(), scored.len());
-        scored.push(score(gold.iter().map(|gold| gold.text.clone()).collect(), answer, 0.0));
+        scored.push(score(version, gold.iter().map(|gold| gold.text.clone()).collect(), answer, 0.0));
     }
     let mut remarks = remarks(&questions.examples, &answers, unanswered);
     remarks.extend(questions.remarks);
@@ -147,8 +149,11 @@ pub fn has_answers(data: &Path) -> Result<bool, InputError> {
 const NULL_ODDS: &str = "a file of null scores, {\"question\": number, …}";
 
 /// One question after it was answered.
-pub(super) fn score(gold: Vec<String>, answer: &str, null_score: f64) -> Scored {
-    let fit = fit(&gold, answer);
+pub(super) fn score(version: Version, gold: Vec<String>, answer: &str, null_score: f64) -> Scored {
+    let fit = match version {
+        Version::One => fit_version1(&gold, answer),
+        Version::Two => fit_version2(&gold, answer),
+    };
     Scored { fit, has_answer: !gold.is_empty(), answered: !answer.is_empty(), null_score }
 }
 
