@@ -6,6 +6,7 @@ use std::path::Path;
 use csv::{ByteRecord, ReaderBuilder, Terminator};
 
 use super::error::excerpt;
+use super::rows::Rows;
 use super::{Cell, InputError, Options, Row, open, text_of};
 
 /// Reads the rows of a TSV file, or of a CSV file if `quoted`.
@@ -25,7 +26,7 @@ pub(super) fn read(
         // A carriage return alone is a character of the text, as it is to Python.
         settings.delimiter(b'\t').terminator(Terminator::Any(b'\n'));
     }
-    let mut reader = settings.from_reader(open(path)?);
+    let mut reader = settings.from_reader(Rows::new(open(path)?, quoted));
     let mut columns: Option<Vec<String>> =
         names.map(|names| names.iter().map(|&name| name.to_owned()).collect());
     let mut record = ByteRecord::new();

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::LARGEST_RATIO;
+use super::rows::LongRow;
 use crate::exit::{Classify, ExitCode};
 use crate::visible::visible;
 
@@ -60,14 +60,20 @@ impl InputError {
     /// Turns the system's error into one that says what was done to which file.
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| match source.kind() {
-            io::ErrorKind::FileTooLarge => Self::Content {
-                path,
-                line: None,
-                problem: format!("it unpacks to more than {LARGEST_RATIO} times its bytes"),
-                advice: "no table does that; if it is meant, unpack it first (`gzip -d`)".into(),
-            },
-            _ => Self::Io { action, path, source },
+        move |source| {
+            if let Some(long) = source.get_ref().and_then(|error| error.downcast_ref::<LongRow>()) {
+                let advice = "no text is so long: is a quotation mark open, or the file of another kind?";
+                return Self::content(&path, Some(long.line), long.to_string(), advice);
+            }
+            match source.kind() {
+                io::ErrorKind::FileTooLarge => Self::content(
+                    &path,
+                    None,
+                    "it unpacks to far more than files of its size do",
+                    "if that is meant, unpack it first (`gzip -d`)",
+                ),
+                _ => Self::Io { action, path, source },
+            }
         }
     }
 

@@ -1,11 +1,13 @@
 //! JSON lines: an object a line.
 
 use std::borrow::Cow;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::error::excerpt;
+use super::rows::Rows;
 use super::{Cell, InputError, Row, open, text_of};
 
 /// Reads the objects of a file as rows.
@@ -13,8 +15,8 @@ pub(super) fn read(
     path: &Path,
     visit: &mut dyn FnMut(&Row<'_>) -> Result<(), InputError>,
 ) -> Result<(), InputError> {
-    let mut input = open(path)?;
-    let (mut bytes, mut line, mut rows) = (Vec::new(), 0, 0u64);
+    let mut input = BufReader::new(Rows::new(open(path)?, false));
+    let (mut bytes, mut line) = (Vec::new(), 0);
     loop {
         bytes.clear();
         if input.read_until(b'\n', &mut bytes).map_err(InputError::io("read", path))? == 0 {
@@ -34,12 +36,8 @@ pub(super) fn read(
             columns.push(name);
         }
         visit(&Row { path, line, columns: Cow::Owned(columns), cells })?;
-        rows += 1;
     }
-    match rows {
-        0 => Err(InputError::content(path, None, "the file has no row", "fetch or write it again")),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn cell(value: Value) -> Cell<'static> {

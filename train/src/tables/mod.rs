@@ -22,6 +22,7 @@ mod delimited;
 mod error;
 mod jsonl;
 mod parquet;
+mod rows;
 
 use std::borrow::Cow;
 use std::io::{BufRead, BufReader, Cursor, Read};
@@ -80,6 +81,8 @@ pub enum Cell<'a> {
     Text(Cow<'a, str>),
     /// A list of such texts.
     List(Vec<String>),
+    /// Bytes that are no text, or a list of such.
+    Bytes,
 }
 
 /// A row, and where it stands.
@@ -122,6 +125,7 @@ impl Row<'_> {
                 Err(self
                     .error(format!("column {column:?} holds a list, not a text"), "name a column of texts"))
             }
+            Some(Cell::Bytes) => Err(self.no_text(column)),
             None => Err(self.no_column(column)),
         }
     }
@@ -133,12 +137,18 @@ impl Row<'_> {
     pub fn list(&self, column: &str) -> Result<&[String], InputError> {
         match self.cell(column) {
             Some(Cell::List(list)) => Ok(list),
+            Some(Cell::Bytes) => Err(self.no_text(column)),
             Some(_) => Err(self.error(
                 format!("column {column:?} holds no list"),
                 "write it as a list of texts: [\"New\", \"York\"]",
             )),
             None => Err(self.no_column(column)),
         }
+    }
+
+    fn no_text(&self, column: &str) -> InputError {
+        let problem = format!("column {column:?} holds bytes that are not UTF-8");
+        self.error(problem, "name a column of texts, or write it as UTF-8")
     }
 
     /// What to say where a column is missing.
@@ -176,21 +186,43 @@ pub fn read(
     options: &Options<'_>,
     visit: &mut dyn FnMut(&Row<'_>) -> Result<(), InputError>,
 ) -> Result<usize, InputError> {
-    match format {
+    let mut rows = 0u64;
+    let visit = &mut |row: &Row<'_>| {
+        rows += 1;
+        visit(row)
+    };
+    let skipped = match format {
         Format::Tsv | Format::Csv => delimited::read(path, format == Format::Csv, options, visit),
         Format::Jsonl => jsonl::read(path, visit).map(|()| 0),
         Format::Parquet => parquet::read(path, visit).map(|()| 0),
+    }?;
+    match rows {
+        0 => Err(InputError::content(path, None, "the file has no row", "fetch or write it again")),
+        _ => Ok(skipped),
     }
 }
 
 /// Text that people wrote packs to a third; a table that repeats itself, to much less. What unpacks to more than so many times
 /// its bytes was made to fill memory.
-pub(crate) const LARGEST_RATIO: u64 = 200;
+const LARGEST_RATIO: u64 = 200;
+/// The same of what is kept in memory whole: files of passages and questions.
+const LARGEST_WHOLE_RATIO: u64 = 20;
 /// What any file may unpack to.
 const ALWAYS: u64 = 64 << 20;
 
+/// The whole text of a file, as [`open`] gives it.
+pub(crate) fn whole(path: &Path) -> Result<Vec<u8>, InputError> {
+    let mut bytes = Vec::new();
+    open_within(path, LARGEST_WHOLE_RATIO)?.read_to_end(&mut bytes).map_err(InputError::io("read", path))?;
+    Ok(bytes)
+}
+
 /// The text of a file: unpacked if it is packed with gzip, without a byte order mark.
-pub(crate) fn open(path: &Path) -> Result<Box<dyn BufRead>, InputError> {
+fn open(path: &Path) -> Result<Box<dyn BufRead>, InputError> {
+    open_within(path, LARGEST_RATIO)
+}
+
+fn open_within(path: &Path, ratio: u64) -> Result<Box<dyn BufRead>, InputError> {
     let mut file = crate::files::open_plain(path).map_err(InputError::io("read", path))?;
     let packed = file.metadata().map_err(InputError::io("read", path))?.len();
     let head = beginning(&mut file, 2).map_err(InputError::io("read", path))?;
@@ -199,7 +231,7 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn BufRead>, InputError> {
     let mut text: Box<dyn BufRead> = match is_gzip {
         true => {
             let unpacked = flate2::bufread::MultiGzDecoder::new(whole);
-            Box::new(BufReader::new(Limited::unpacked(unpacked, packed, LARGEST_RATIO, ALWAYS)))
+            Box::new(BufReader::new(Limited::unpacked(unpacked, packed, ratio, ALWAYS)))
         }
         false => Box::new(whole),
     };

@@ -33,9 +33,15 @@ fn file(folder: &tempfile::TempDir, name: &str, content: &[u8]) -> PathBuf {
 
 /// A Parquet file of texts; a column called `label` holds their numbers.
 pub(crate) fn parquet_bytes<const N: usize>(names: &[&str; N], rows: &[[&str; N]]) -> Vec<u8> {
+    let rows: Vec<_> = rows.iter().map(|row| row.map(str::as_bytes)).collect();
+    parquet_of(names, &rows, "(UTF8)")
+}
+
+/// The same of any bytes, which `mark` calls text or not.
+fn parquet_of<const N: usize>(names: &[&str; N], rows: &[[&[u8]; N]], mark: &str) -> Vec<u8> {
     let fields = names.iter().map(|name| match *name {
         "label" => "REQUIRED INT64 label; ".to_owned(),
-        name => format!("REQUIRED BYTE_ARRAY {name} (UTF8); "),
+        name => format!("REQUIRED BYTE_ARRAY {name} {mark}; "),
     });
     let schema = format!("message schema {{ {} }}", fields.collect::<String>());
     let schema = std::sync::Arc::new(parse_message_type(&schema).unwrap());
@@ -46,10 +52,11 @@ pub(crate) fn parquet_bytes<const N: usize>(names: &[&str; N], rows: &[[&str; N]
         let mut column = group.next_column().unwrap().unwrap();
         let cells = rows.iter().map(|row| row[place]);
         if *name == "label" {
-            let numbers: Vec<i64> = cells.map(|cell| cell.parse().unwrap()).collect();
+            let number = |cell: &[u8]| std::str::from_utf8(cell).unwrap().parse::<i64>().unwrap();
+            let numbers: Vec<i64> = cells.map(number).collect();
             column.typed::<Int64Type>().write_batch(&numbers, None, None).unwrap();
         } else {
-            let texts: Vec<ByteArray> = cells.map(ByteArray::from).collect();
+            let texts: Vec<ByteArray> = cells.map(|cell| ByteArray::from(cell.to_vec())).collect();
             column.typed::<ByteArrayType>().write_batch(&texts, None, None).unwrap();
         }
         column.close().unwrap();
@@ -91,18 +98,64 @@ fn a_table_is_the_same_in_every_format() {
     assert_eq!(rows(&path, &Options::default()).unwrap().len(), 2, "gzip");
 }
 
+/// Older programs do not mark texts as such.
+#[test]
+fn unmarked_texts_of_parquet_are_texts() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = parquet_of(&["text", "image"], &[["nächste".as_bytes(), &[0xFF, 0xD8]]], "");
+    let path = file(&folder, "x.parquet", &bytes);
+    let text = |column: &str| {
+        let mut found = String::new();
+        let result = read(&path, Format::Parquet, &Options::default(), &mut |row| {
+            row.text(column)?.clone_into(&mut found);
+            Ok(())
+        });
+        result.map(|_| found).map_err(|error| error.to_string())
+    };
+    assert_eq!(text("text"), Ok("nächste".to_owned()), "what stands in other columns does not matter");
+    let error = text("image").unwrap_err();
+    assert!(error.contains("x.parquet:1: column \"image\" holds bytes that are not UTF-8"), "{error}");
+}
+
 /// A small file that was packed to fill memory is left when it has given more than any table.
 #[test]
 fn no_packed_file_fills_memory() {
     let folder = tempfile::tempdir().unwrap();
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    let piece = vec![b'x'; 1 << 20];
+    let mut piece = vec![b' '; 1 << 20];
+    piece[0] = b'\n';
     (0..70).for_each(|_| std::io::Write::write_all(&mut packed, &piece).unwrap());
     let packed = packed.finish().unwrap();
     for name in ["x.tsv.gz", "x.csv.gz", "x.jsonl.gz"] {
         let error = rows(&file(&folder, name, &packed), &Options::default()).unwrap_err();
         assert!(matches!(error, InputError::Content { .. }), "{name}: {error:?}");
-        assert!(error.to_string().contains("more than 200 times its bytes"), "{name}: {error}");
+        assert!(error.to_string().contains("unpacks to far more"), "{name}: {error}");
+    }
+    // What is kept whole may not unpack to as much as what is read row by row.
+    let many = vec![b'\n'; 100 << 20];
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    std::io::Write::write_all(&mut packed, &many[..1 << 20]).unwrap();
+    let mut loose = packed.finish().unwrap();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, &many).unwrap();
+    loose.extend(packed.finish().unwrap());
+    let path = file(&folder, "x.json.gz", &loose);
+    assert!(whole(&path).unwrap_err().to_string().contains("unpacks to far more"));
+    assert_eq!(std::io::copy(&mut open(&path).unwrap(), &mut std::io::sink()).unwrap(), 101 << 20);
+}
+
+/// Nor does one without rows: what stands between two line feeds is kept until its end is there.
+#[test]
+fn no_row_fills_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let endless = [b"a,b\n\"\"\"\n".as_slice(), &b"x,\n".repeat(6 << 20)].concat();
+    let error = rows(&file(&folder, "open.csv", &endless), &Options::default()).unwrap_err();
+    assert!(matches!(error, InputError::Content { line: Some(2), .. }), "{error}");
+    for (name, head) in [("x.tsv", "a\n"), ("x.jsonl", "{}\n"), ("x.csv", "\"a\nb\"\n")] {
+        let content = [head.as_bytes(), &vec![b'x'; 17 << 20]].concat();
+        let error = rows(&file(&folder, name, &content), &Options::default()).unwrap_err().to_string();
+        let line = head.lines().count() + 1;
+        assert!(error.contains(&format!("{name}:{line}: a row is longer than 16 MiB")), "{error}");
     }
 }
 
@@ -142,6 +195,9 @@ fn every_error_has_its_line_and_the_way_out() {
         ("h.jsonl", b"{\"a\": 1}\n{\"a\": \n", "h.jsonl:2: no JSON object"),
         ("i.jsonl", b"[{\"a\": 1},\n", "i.jsonl:1: no JSON object"),
         ("j.jsonl", b"\n", "j.jsonl: the file has no row"),
+        ("header.tsv", b"a\tb\n", "header.tsv: the file has no row"),
+        ("header.csv", b"a,b\n", "header.csv: the file has no row"),
+        ("empty.parquet", &parquet_bytes(&["a"], &[]), "empty.parquet: the file has no row"),
         ("k.parquet", b"PAR1 no", "k.parquet: no Parquet file"),
         ("l.docx", b"", "l.docx: the name does not say what kind of table it is; let it end with"),
     ] {

@@ -1,6 +1,5 @@
 //! Files of questions: articles, their paragraphs, the questions about each.
 
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::finetuning::task::{Example, GoldAnswer, Input, Split, Target};
-use crate::tables::{InputError, excerpt, open, reason};
+use crate::tables::{InputError, excerpt, reason, whole};
 
 /// The whole of a file.
 #[derive(Debug, Deserialize)]
@@ -119,9 +118,7 @@ pub fn read(path: &Path, split: Split) -> Result<Questions, InputError> {
 
 /// The text of a JSON file, and what it says.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<(String, T), InputError> {
-    let mut bytes = Vec::new();
-    open(path)?.read_to_end(&mut bytes).map_err(InputError::io("read", path))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
+    let text = String::from_utf8(whole(path)?).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.iter().filter(|&&byte| byte == b'\n').count() as u64 + 1;
         InputError::content(path, Some(line), "the line is not valid UTF-8", "save the file as UTF-8")

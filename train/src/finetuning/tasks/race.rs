@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use crate::files::{Disk, names, replace};
 use crate::finetuning::answers::Answer;
 use crate::finetuning::features::{Feature, FeatureTarget, Ids, Limits, Sequence};
 use crate::finetuning::task::{Example, Examples, Figures, FileReport, Input, Kind, Split, Target, Task};
-use crate::tables::{InputError, excerpt, open, reason};
+use crate::tables::{InputError, excerpt, reason, whole};
 use crate::tokenizer::Encoder;
 
 /// How hard the passages are: for pupils of middle or of high schools.
@@ -90,9 +89,9 @@ impl Race {
         split: Split,
         examples: &mut Vec<Example>,
     ) -> Result<(), InputError> {
-        let mut text = Vec::new();
-        open(path)?.read_to_end(&mut text).map_err(InputError::io("read", path))?;
-        let (mut at, mut line, before) = (0, 1, examples.len());
+        let text = whole(path)?;
+        let (mut at, mut line, mut number, before) = (0, 1, 0, examples.len());
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let mut passages = serde_json::Deserializer::from_slice(&text).into_iter::<Passage>();
         loop {
             let rest = &text[at..];
