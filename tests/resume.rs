@@ -8,6 +8,12 @@ use kernels::random::{Philox, below};
 use train::stories::{Split, story};
 use train::tokenizer::{Tokenizer, TrainOptions};
 
+#[path = "support/recorded_samples.rs"]
+#[expect(dead_code, reason = "how many there are is for those who are told")]
+mod recorded_samples;
+
+use recorded_samples::RecordedSamples;
+
 const STEPS: u64 = 48;
 /// Sessions that are ended by SIGKILL.
 const KILLS: u32 = 50;
@@ -27,18 +33,23 @@ struct Kind {
 const TEXT: Kind =
     Kind { precision: "f32", data: "--train text.txt --vocab-size 200 --held-out-every 8 --frequency-bias" };
 const BF16: Kind = Kind { precision: "bf16", ..TEXT };
-const RECORDS: Kind = Kind {
-    data: "--train samples.tfrecord --tokenizer tokenizer --vocab-size 97 --masked-lm-prob 0.2 \
-           --max-predictions-per-seq 6 --held-out-every 4",
-    ..TEXT
-};
+const RECORDS: Kind =
+    Kind { data: "--train samples.tfrecord --tokenizer tokenizer --held-out-every 4", ..TEXT };
 
 fn program(folder: &Path, run: &str, kind: Kind) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_albert-train"));
+    let samples = RecordedSamples::find();
+    let (length, sizes) = match kind.data == RECORDS.data {
+        true => {
+            let masking = samples.masking(samples.predictions).join(" ");
+            (samples.length, format!("--vocab-size {} {masking}", samples.vocabulary))
+        }
+        false => (32, String::new()),
+    };
     // Batches of three micro-batches, a warm-up, several epochs, a checkpoint every third step, dropout.
     let flags = format!(
-        "{} --embedding-size 8 --hidden-size 16 --num-hidden-layers 2 --num-attention-heads 2 \
-         --intermediate-size 24 --max-position-embeddings 32 --max-seq-length 32 --hidden-dropout-prob 0.1 \
+        "{} {sizes} --embedding-size 8 --hidden-size 16 --num-hidden-layers 2 --num-attention-heads 2 \
+         --intermediate-size 24 --max-position-embeddings {length} --max-seq-length {length} --hidden-dropout-prob 0.1 \
          --attention-probs-dropout-prob 0.1 --steps {STEPS} --batch 6 --micro-batch 2 --learning-rate 1e-2 \
          --warmup-steps 9 --eval-every 16 --eval-sequences 8 --save-every 3 --keep 2 --threads 2 --precision {}",
         kind.data, kind.precision
@@ -60,7 +71,7 @@ fn data(folder: &Path) {
     let options = TrainOptions { vocabulary_size: 50, ..TrainOptions::default() };
     let tokenizer = Tokenizer::train(text.lines(), &options).expect("a vocabulary");
     tokenizer.save(&folder.join("tokenizer")).expect("the folder can be written");
-    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tf_checkpoint/pretrain.tfrecord");
+    let samples = RecordedSamples::find().path;
     std::fs::copy(samples, folder.join("samples.tfrecord")).expect("the folder can be written");
 }
 

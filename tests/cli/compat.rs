@@ -9,6 +9,7 @@ use train::exit::ExitCode;
 
 use crate::convert::checkpoint;
 use crate::program::{Scene, run, run_with};
+use crate::recorded_samples::RecordedSamples;
 
 /// A run of a program with its flags, in the form `--name=value`.
 fn compat(program: &str, flags: &[String]) -> crate::program::Run {
@@ -138,7 +139,7 @@ fn record_files_are_learnt_from_and_measured_with() {
             flag("input_file", scene.arg("release/*.tfrecord")),
             flag("output_dir", scene.arg("out")),
             flag("albert_config_file", config),
-            "--max_seq_length=32".into(),
+            format!("--max_seq_length={}", RecordedSamples::find().length),
             "--train_batch_size=2".into(),
             "--num_train_steps=2".into(),
             "--num_warmup_steps=0".into(),
@@ -159,7 +160,6 @@ fn record_files_are_learnt_from_and_measured_with() {
     assert!(trained.status.success(), "{}", String::from_utf8_lossy(&trained.stderr));
     compat("run_pretraining", &flags(beside, &["--nodo_train", "--do_eval"])).done();
     let found = &evaluations(&scene.path("out"))[0];
-    // The untrained figures of the golden model are near guessing, of 97 pieces and of two orders.
     assert!(
         (found["loss"] - found["masked_lm_loss"] - found["sentence_order_loss"]).abs() < 1e-6,
         "{found:?}"

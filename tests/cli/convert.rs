@@ -150,9 +150,11 @@ fn what_is_no_model_is_refused_with_the_way_out() {
     fs::write(&values, &whole[..whole.len() - 1]).unwrap();
     refused(&scene.arg("release"), &["cut off", "model.ckpt-best"]);
     fs::write(&values, whole).unwrap();
-    let config = fs::read_to_string(scene.path("release/albert_config.json")).unwrap();
-    let other = config.replace("\"hidden_size\": 48", "\"hidden_size\": 64");
-    fs::write(scene.path("release/albert_config.json"), other).unwrap();
-    refused(&scene.arg("release"), &["has shape", "where the configuration asks for", "64"]);
+    let config = fs::read(scene.path("release/albert_config.json")).unwrap();
+    let mut other: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    let wider = 2 * other["hidden_size"].as_u64().unwrap();
+    other["hidden_size"] = wider.into();
+    fs::write(scene.path("release/albert_config.json"), other.to_string()).unwrap();
+    refused(&scene.arg("release"), &["has shape", "where the configuration asks for", &wider.to_string()]);
     assert!(!scene.path("out").exists(), "nothing is begun that cannot be finished");
 }

@@ -20,6 +20,8 @@ mod pretrain;
 mod program;
 mod readme;
 mod report;
+#[path = "../support/recorded_samples.rs"]
+mod recorded_samples;
 mod settings;
 #[cfg(unix)]
 mod strangers;

@@ -3,6 +3,7 @@
 use train::exit::ExitCode;
 
 use crate::program::{Run, Scene, program, run, sentences};
+use crate::recorded_samples::RecordedSamples;
 
 /// Of a small run.
 const SIZES: &str = "--preset micro --hidden-size 16 --embedding-size 8 --intermediate-size 24 --num-hidden-layers 1 \
@@ -14,9 +15,13 @@ fn pretrain(scene: &Scene, more: &[&str]) -> Run {
 }
 
 fn pretrain_on(scene: &Scene, text: &str, more: &[&str]) -> Run {
+    pretrain_of_sizes(scene, text, SIZES, more)
+}
+
+fn pretrain_of_sizes(scene: &Scene, text: &str, sizes: &str, more: &[&str]) -> Run {
     let (tokenizer, out) = (scene.arg("model"), scene.arg("run"));
     let data = ["pretrain", "--train", text, "--tokenizer", &tokenizer, "--out", &out];
-    run(&[&data[..], &SIZES.split_whitespace().collect::<Vec<_>>(), more].concat())
+    run(&[&data[..], &sizes.split_whitespace().collect::<Vec<_>>(), more].concat())
 }
 
 #[test]
@@ -243,22 +248,34 @@ fn a_run_that_learns_no_more_than_frequencies_says_so() {
 #[test]
 fn samples_that_were_masked_before_are_learnt_from() {
     let scene = Scene::new();
-    let golden =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tf_checkpoint/pretrain.tfrecord");
-    let records = scene.file("examples.tf_record", std::fs::read(golden).unwrap());
-    let of_records = ["--vocab-size", "97", "--masked-lm-prob", "0.2", "--max-predictions-per-seq", "6"];
-    let run = pretrain_on(&scene, &records, &of_records);
-    assert!(run.err.contains("masked before, 9 samples an epoch of at most 32 tokens"), "{}", run.err);
+    let samples = RecordedSamples::find();
+    let records = scene.file("examples.tf_record", std::fs::read(&samples.path).unwrap());
+    let length = samples.length;
+    let sizes = SIZES.replace("--max-seq-length 32", &format!("--max-seq-length {length}"));
+    let vocabulary = samples.vocabulary.to_string();
+    let [masked, fewer] = [0, 1].map(|less| samples.masking(samples.predictions - less));
+    let settings = |vocabulary: &[&str], masking: &[String; 4]| -> Vec<String> {
+        vocabulary.iter().map(|&word| word.to_owned()).chain(masking.iter().cloned()).collect()
+    };
+    let on_records = |settings: &[String]| {
+        let more: Vec<&str> = settings.iter().map(String::as_str).collect();
+        pretrain_of_sizes(&scene, &records, &sizes, &more)
+    };
+    let of_records = settings(&["--vocab-size", &vocabulary], &masked);
+    let run = on_records(&of_records);
+    let trained = samples.count - samples.count / 4; // every fourth is held out
+    let told = format!("masked before, {trained} samples an epoch of at most {length} tokens");
+    assert!(run.err.contains(&told), "{}", run.err);
     assert!(run.err.contains("held out at step 4: "), "{}", run.err);
     run.done();
 
     std::fs::remove_dir_all(scene.path("run")).unwrap();
-    let refused =
-        |more: &[&str], code, parts: &[&str]| pretrain_on(&scene, &records, more).complains(code, parts);
+    let refused = |settings: &[String], code, parts: &[&str]| on_records(settings).complains(code, parts);
     refused(&of_records[2..], ExitCode::Data, &["examples.tf_record: record 1 ", "vocabulary of 50 pieces"]);
-    refused(&of_records[..2], ExitCode::Data, &["record", "masked tokens", "--masked-lm-prob"]);
-    let text = scene.arg("text.txt");
-    refused(&["--held-out", &text], ExitCode::Usage, &["masked already", "give such files alone"]);
+    let fewer = settings(&["--vocab-size", &vocabulary], &fewer);
+    refused(&fewer, ExitCode::Data, &["record", "masked tokens", "--masked-lm-prob"]);
+    let held_out = ["--held-out".to_owned(), scene.arg("text.txt")];
+    refused(&held_out, ExitCode::Usage, &["masked already", "give such files alone"]);
     let mut damaged = std::fs::read(&records).unwrap();
     let middle = damaged.len() / 2;
     damaged[middle] ^= 1;

@@ -215,10 +215,37 @@ mod tests {
 
     const SPECIAL: SpecialTokens =
         SpecialTokens { pad: 0, unknown: 1, classification: 2, separator: 3, mask: 4 };
-    const LIMITS: Limits = Limits { vocabulary_size: 97, length: 32, predictions: 6 };
 
     fn golden() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tf_checkpoint/pretrain.tfrecord")
+    }
+
+    /// The recorded samples as they are written beside their file.
+    fn written() -> Vec<serde_json::Value> {
+        let json = std::fs::read_to_string(golden().with_extension("json")).unwrap();
+        serde_json::from_str(&json).unwrap()
+    }
+
+    fn numbers(sample: &serde_json::Value, name: &str) -> Vec<u32> {
+        sample[name].as_array().unwrap().iter().map(|value| value.as_f64().unwrap() as u32).collect()
+    }
+
+    /// What the samples just fit: the largest id, the most tokens, the most masked ones.
+    fn limits() -> Limits {
+        let samples = written();
+        let most = |of: &dyn Fn(&serde_json::Value) -> usize| samples.iter().map(of).max().unwrap();
+        let count = |name: &'static str| {
+            move |sample: &serde_json::Value| numbers(sample, name).iter().sum::<u32>() as usize
+        };
+        let largest = |sample: &serde_json::Value| {
+            let ids = ["input_ids", "masked_lm_ids"].map(|name| numbers(sample, name));
+            ids.concat().into_iter().max().unwrap() as usize
+        };
+        Limits {
+            vocabulary_size: most(&largest) + 1,
+            length: most(&count("input_mask")),
+            predictions: most(&count("masked_lm_weights")),
+        }
     }
 
     fn open(selection: Selection, limits: Limits) -> Result<(Recorded, blake3::Hash), DataError> {
@@ -228,10 +255,9 @@ mod tests {
     /// Each record once an epoch, in an order of its own, as it is written beside it.
     #[test]
     fn an_epoch_has_each_record_once() {
-        let json = std::fs::read_to_string(golden().with_extension("json")).unwrap();
-        let expected: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
-        let (recorded, _) = open(Selection::All, LIMITS).unwrap();
-        let orders = [0, 1].map(|number| {
+        let expected = written();
+        let (recorded, _) = open(Selection::All, limits()).unwrap();
+        let orders = [0, 1, 2, 3].map(|number| {
             let epoch = recorded.epoch(number);
             assert_eq!(epoch.samples(), expected.len() as u64);
             let mut seen: Vec<u64> = Vec::new();
@@ -239,14 +265,7 @@ mod tests {
                 let example = recorded.example(&epoch, index);
                 let record = &expected[example.origin.first_sentence as usize];
                 seen.push(example.origin.first_sentence);
-                let list = |name: &str| -> Vec<u32> {
-                    record[name]
-                        .as_array()
-                        .unwrap()
-                        .iter()
-                        .map(|value| value.as_f64().unwrap() as u32)
-                        .collect()
-                };
+                let list = |name: &str| numbers(record, name);
                 let length = list("input_mask").iter().sum::<u32>() as usize;
                 assert_eq!(example.token_ids, list("input_ids")[..length]);
                 let ones = list("segment_ids")[..length].iter().sum::<u32>() as usize;
@@ -258,7 +277,7 @@ mod tests {
             }
             seen
         });
-        assert_ne!(orders[0], orders[1]);
+        assert!(orders.iter().any(|order| *order != orders[0]));
         for mut order in orders {
             order.sort_unstable();
             assert!(order.into_iter().eq(0..expected.len() as u64));
@@ -267,10 +286,11 @@ mod tests {
 
     #[test]
     fn what_is_held_out_is_not_learnt_from() {
-        let samples = |selection| open(selection, LIMITS).unwrap().0.places;
+        let samples = |selection| open(selection, limits()).unwrap().0.places;
+        let every = written().len().min(5);
         let [all, training, held_out] =
-            [Selection::All, Selection::Training { every: 5 }, Selection::HeldOut { every: 5 }].map(samples);
-        assert_eq!(held_out.len(), all.len() / 5);
+            [Selection::All, Selection::Training { every }, Selection::HeldOut { every }].map(samples);
+        assert_eq!(held_out.len(), all.len() / every);
         assert_eq!(training.len() + held_out.len(), all.len());
         assert!(held_out.iter().all(|place| !training.contains(place)));
     }
@@ -294,10 +314,15 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_named() {
         let error = |limits| open(Selection::All, limits).unwrap_err().to_string();
-        assert!(error(Limits { length: 20, ..LIMITS }).contains("--max-seq-length"));
-        assert!(error(Limits { predictions: 2, ..LIMITS }).contains("--max-predictions-per-seq"));
-        let small = error(Limits { vocabulary_size: 50, ..LIMITS });
-        assert!(small.contains("pretrain.tfrecord: record 1 ") && small.contains("50 pieces"), "{small}");
+        let fits = limits();
+        assert!(error(Limits { length: fits.length - 1, ..fits }).contains("--max-seq-length"));
+        let fewer = Limits { predictions: fits.predictions - 1, ..fits };
+        assert!(error(fewer).contains("--max-predictions-per-seq"));
+        // As many pieces as the largest id of the first sample has before it.
+        let vocabulary_size = numbers(&written()[0], "input_ids").into_iter().max().unwrap() as usize;
+        let small = error(Limits { vocabulary_size, ..fits });
+        let pieces = format!("{vocabulary_size} pieces");
+        assert!(small.contains("pretrain.tfrecord: record 1 ") && small.contains(&pieces), "{small}");
         assert!(is_recorded(&golden()) && !is_recorded(&golden().with_extension("json")));
     }
 }
