@@ -14,8 +14,8 @@ use train::exit::ExitCode;
 pub struct Noting;
 
 /// What to do where there is not enough memory.
-pub const REMEDIES: &str = "use a smaller --micro-batch, a smaller model or shorter sequences, or free memory; what was saved is \
-                             safe";
+pub const REMEDIES: &str = "compute less at a time (--micro-batch; of finetune --micro-tokens), use a smaller model or shorter \
+                             sequences, or free memory; what was saved is safe";
 
 /// Whether memory was refused.
 static REFUSED: AtomicBool = AtomicBool::new(false);

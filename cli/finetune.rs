@@ -197,7 +197,10 @@ fn one(name: &str, common: &Common, out: &Path) -> Result<ExitCode> {
     }
     let mut runs = Vec::new();
     let first = common.resolve(name, &out.join("seed-1"))?.settings.training.seed;
-    for seed in first..first.saturating_add(common.seeds) {
+    let Some(last) = first.checked_add(common.seeds - 1) else {
+        refuse!("--seed {first} has no {} seeds that follow it: give a smaller one", common.seeds - 1);
+    };
+    for seed in first..=last {
         let out = out.join(format!("seed-{seed}"));
         let mut resolved = common.resolve(name, &out)?;
         resolved.settings.training.seed = seed;

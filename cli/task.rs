@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
-use train::config::{AnswerHead, Finetune, RaceLevel, TableKind, TaskSettings};
+use train::config::{AnswerHead, Finetune, MOST_OPTIONS, RaceLevel, TableKind, TaskSettings};
+use train::finetuning::squad::NULL_THRESHOLD;
 use train::finetuning::squad::official::{self, Evaluation, Figures, OFFICIAL_THRESHOLD};
 use train::finetuning::tasks::GLUE;
 use train::finetuning::{
@@ -70,7 +71,7 @@ pub enum OnTask {
         #[arg(long, value_name = "N", value_parser = at_least_one())]
         max_question_length: Option<usize>,
         /// Options of each question
-        #[arg(long, default_value_t = 4, value_name = "N")]
+        #[arg(long, default_value_t = 4, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_OPTIONS as u64))]
         options: usize,
         #[command(flatten)]
         model: OnData,
@@ -110,7 +111,7 @@ pub struct OnData {
     #[arg(long, value_name = "N")]
     examples: Option<usize>,
     /// Largest number of tokens in a sequence; not given: as the task's recipe has it, or as many as the model takes
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(8..))]
     max_seq_length: Option<usize>,
     #[command(flatten)]
     cpu: CpuArguments,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::pretrain::{LOG_EVERY, check_device, check_moments, check_saving};
+use super::pretrain::{LOG_EVERY, MOST_SEQUENCES, MOST_TOKENS, check_device, check_moments, check_saving};
 use super::recipe::{Recipe, Size};
 use super::{
     DeviceSettings, Implied, Interval, KeyHelp, LearningSettings, Objections, Recompute, Settings, Span,
@@ -238,6 +238,9 @@ impl Default for FinetuneTraining {
     }
 }
 
+/// Options of a question: each has a letter.
+pub const MOST_OPTIONS: usize = 26;
+
 /// Evaluations of a run that nobody gave an interval.
 const EVALUATIONS: u64 = 20;
 /// Steps between them at least.
@@ -456,6 +459,13 @@ impl Settings for Finetune {
             ("sequences.doc_stride", self.sequences.doc_stride.map(|stride| stride as u64)),
         ] {
             objections.require(value != Some(0), key, 0, "at least 1");
+        }
+        for (key, value, most) in [
+            ("training.batch", self.batch(), MOST_SEQUENCES),
+            ("training.micro_tokens", training.micro_tokens, MOST_TOKENS),
+            ("task.options", self.task.options, MOST_OPTIONS),
+        ] {
+            objections.require(value <= most, key, value, format!("at most {most}"));
         }
         let epochs = training.epochs.unwrap_or(1.0);
         objections.require(epochs > 0.0 && epochs <= 1e6, "training.epochs", epochs, "more than 0");

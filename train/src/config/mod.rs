@@ -37,8 +37,8 @@ use serde::de::DeserializeOwned;
 
 pub use self::model::ModelSettings;
 pub use finetune::{
-    AnswerHead, Finetune, FinetuneTraining, RaceLevel, SequenceSettings, StartSettings, TableKind,
-    TaskSettings,
+    AnswerHead, Finetune, FinetuneTraining, MOST_OPTIONS, RaceLevel, SequenceSettings, StartSettings,
+    TableKind, TaskSettings,
 };
 pub use layers::Layers;
 pub use nearest::nearest;

@@ -266,6 +266,23 @@ fn a_variable_without_its_section_is_understood() {
     }
 }
 
+/// What no memory holds is refused before anything is reserved for it.
+#[test]
+fn numbers_beyond_reason_are_refused_in_fine_tuning_too() {
+    for (key, value, most) in [
+        ("training.batch", u64::MAX, "1048576"),
+        ("training.batch", 9_000_000_000_000, "1048576"),
+        ("training.micro_tokens", 1_000_000_000_000, "1073741824"),
+        ("task.options", 27, "26"),
+    ] {
+        let mut layers = Layers::<Finetune>::new();
+        layers.flag("task.task", "the command", &["race"]);
+        layers.flag(key, "--flag", &[&value.to_string()]);
+        let error = layers.resolve().unwrap_err().to_string();
+        assert!(error.contains(key) && error.contains(&format!("at most {most}")), "{error}");
+    }
+}
+
 /// A name of a megabyte is refused at once, and not repeated.
 #[test]
 fn names_without_end_are_refused_in_few_words() {

@@ -11,9 +11,9 @@ use crate::data::DataError;
 use crate::run::checkpoint::MIN_KEEP;
 
 /// Sequences of an optimizer step, all of which are in memory: far more than anybody trains with.
-const MOST_SEQUENCES: usize = 1 << 20;
+pub(in crate::config) const MOST_SEQUENCES: usize = 1 << 20;
 /// Tokens computed at a time: rows are counted in 32 bits.
-const MOST_TOKENS: usize = 1 << 30;
+pub(in crate::config) const MOST_TOKENS: usize = 1 << 30;
 /// More checkpoints than any disk is meant for.
 const MOST_KEPT: usize = 100_000;
 /// A run or an interval that takes longer is a slip of the pen; clocks cannot count as far as a duration can.

@@ -6,7 +6,7 @@ mod sections;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-pub(super) use check::{check_device, check_moments, check_saving};
+pub(super) use check::{MOST_SEQUENCES, MOST_TOKENS, check_device, check_moments, check_saving};
 pub(super) use sections::LOG_EVERY;
 pub use sections::{DataSettings, DeviceSettings, LearningSettings, Precision, Recompute, TrainingSettings};
 
