@@ -10,6 +10,7 @@ use train::exit::ExitCode;
 use train::files::{Disk, replace};
 use train::finetuning::tasks::{GLUE, STORIES};
 use train::finetuning::{FinetuningJob, SeedSummary, Split, Task, look_at, task};
+use train::finetuning::squad::NULL_THRESHOLD;
 use train::hub::is_of_hub;
 use train::training::{Measure, Metrics};
 use train::visible::visible;
@@ -257,6 +258,12 @@ fn show(settings: &Finetune, task: &dyn Task, model: &Path, metrics: &Metrics) -
     // A folder need not have a test set.
     let split = if task.read(data, Split::Test).is_ok() { "" } else { " --split dev" };
     say!("  albert-train evaluate {on}");
-    say!("  albert-train predict {on}{split} --out predictions");
+    say!("  albert-train predict {on}{split}{threshold} --out predictions");
     Ok(())
 }
+    // It was searched where answers are known; where they are not, it has to be given.
+    let found = metrics.iter().find(|(name, _)| *name == NULL_THRESHOLD);
+    let threshold = match (found, settings.task.null_threshold) {
+        (Some((_, Measure::Real(threshold))), None) => format!(" --null-threshold {threshold}"),
+        _ => String::new(),
+    };

@@ -335,7 +335,10 @@ pub fn evaluate_task(of: &OnTask) -> Result<Found> {
         for (name, value) in &figures {
             let of_usual =
                 usual.iter().find(|(known, _)| known == name).map_or(f64::NAN, |(_, value)| *value);
-            say!("{name:24} {value:.4}  (constant answer: {of_usual:.4})");
+            match name.as_ref() {
+                NULL_THRESHOLD => say!("{name:24} {value}"),
+                _ => say!("{name:24} {value:.4}  (constant answer: {of_usual:.4})"),
+            }
         }
         say!("over {known} examples");
     }
@@ -393,6 +396,16 @@ mod tests {
     #[test]
     fn classes_are_told_by_their_names() {
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    let is_unlabelled = || answered.examined.examples.iter().any(|example| example.target.is_none());
+    if let OnTask::Squad { version, null_threshold: None, .. } = of
+        && version == "2.0"
+        && is_unlabelled()
+    {
+        tell(format_args!(
+            "questions with a null score above 0 are left without an answer, for no right answers are known to search a \
+             threshold by: --null-threshold takes the one that was best on the development set ({NULL_THRESHOLD})"
+        ));
+    }
         let task = names(&["contradiction", "entailment", "neutral"]);
         for (model, order) in [
             (vec![], Order::Same),

@@ -147,7 +147,7 @@ pub struct Examples {
     pub files: Vec<FileReport>,
 }
 
-/// Figures by name; of all of them a larger one is better, and all are numbers.
+/// Figures by name, all of them numbers. A larger one is better, but for a threshold by which others were reached.
 pub type Figures = Vec<(Cow<'static, str>, f64)>;
 
 /// A kind of work that a pre-trained model is fine-tuned for.

@@ -41,6 +41,9 @@ use crate::scores::answers::{Scored, best_threshold, version1, version2, with_th
 use crate::tables::InputError;
 use crate::tokenizer::Encoder;
 
+/// The name among the figures of version 2.0 of the largest null score at which a question was answered, as in the reference.
+pub const NULL_THRESHOLD: &str = "null_score_diff_threshold";
+
 /// Which SQuAD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
@@ -171,12 +174,12 @@ impl Task for Squad {
         let without =
             |example: &&Example| matches!(&example.target, Some(Target::Answers(gold)) if gold.is_empty());
         let without = questions.examples.iter().filter(without).count();
-        if self.version == Version::One && without > 0 && split == Split::Train {
+        if self.version == Version::One && without > 0 {
             return Err(InputError::content(
                 &path,
                 None,
                 format!("{without} of {} questions have no answer", questions.examples.len()),
-                "that is SQuAD 2.0: fine-tune squad-2.0",
+                "that is SQuAD 2.0: `squad --version 2.0` is its task",
             ));
         }
         let mut remarks = questions.remarks;
@@ -230,6 +233,7 @@ impl Task for Squad {
         let threshold = self.threshold(examples, answers);
         let figures = version2(&with_threshold(&scored, threshold));
         let mut list = vec![(name("f1"), figures.f1), (name("exact"), figures.exact)];
+        list.push((name(NULL_THRESHOLD), threshold));
         if let Some(part) = figures.answerable {
             list.extend([(name("HasAns_f1"), part.f1), (name("HasAns_exact"), part.exact)]);
         }

@@ -71,6 +71,15 @@ pub fn evaluate(
     let (_, answers): (_, HashMap<String, String>) =
         read_json(predictions, "a file of predictions, {\"question\": \"answer\", …}")?;
     let odds = null_odds.map(|path| Ok((path, read_json::<InOrder>(path, NULL_ODDS)?.1))).transpose()?;
+    let version = if questions.is_version2 { Version::Two } else { Version::One };
+    if let (Version::One, Some(path)) = (version, null_odds) {
+        return Err(InputError::content(
+            path,
+            None,
+            format!("null scores are of version 2.0, and in {} every question has an answer", data.display()),
+            "leave --null-odds out, or name the questions of version 2.0",
+        ));
+    }
     let (mut scored, mut places) = (Vec::with_capacity(questions.examples.len()), HashMap::new());
     let mut unanswered = 0;
     for example in &questions.examples {
