@@ -128,6 +128,29 @@ fn predictions_have_the_sites_names_and_columns() {
     assert_eq!(text(&files[1]), "index\tprediction\n0\tneutral\n1\tentailment\n");
 }
 
+/// What MNLI's file is named after is what it is judged and written as.
+#[test]
+fn a_file_of_one_group_is_of_that_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let mnli = task("mnli").unwrap();
+    let rows = "index\tsentence1\tsentence2\tgold_label\n0\tx\ty\tneutral\n";
+    let answers = [Answer::Scores(vec![0.0, 0.0, 1.0])];
+    for (name, split, figure, written) in [
+        ("dev_matched.tsv", Split::Dev, "accuracy_matched", "MNLI-m.tsv"),
+        ("dev_mismatched.tsv", Split::Dev, "accuracy_mismatched", "MNLI-mm.tsv"),
+        ("Mis-Matched.tsv", Split::Test, "accuracy_mismatched", "MNLI-mm.tsv"),
+        ("pairs.tsv", Split::Dev, "accuracy_matched", "MNLI-m.tsv"),
+        ("dev_mismatched.tsv", Split::Train, "accuracy", "predictions.tsv"),
+    ] {
+        let read = mnli.read(&write(folder.path(), name, rows), split).unwrap();
+        assert_eq!(mnli.score(&read.examples, &answers), [(figure.into(), 1.0)], "{name}");
+        let files = mnli.write(&read.examples, &answers, split, folder.path()).unwrap();
+        assert_eq!(files, [folder.path().join(written)], "{name}");
+        let [file] = &read.files[..] else { panic!("{:?}", read.files) };
+        assert_eq!(file.remarks.len(), usize::from(name == "pairs.tsv"), "{:?}", file.remarks);
+    }
+}
+
 #[test]
 fn figures_of_groups_stand_apart() {
     let example = |group, class| Example {

@@ -41,12 +41,18 @@ fn race_is_read_by_passages_and_from_one_file() {
             "bad.txt:3: question 2 of x: unknown answer \"E\"; an answer is one letter, A to D",
         ),
         (passage("x").replace(", \"d\"", ""), "bad.txt:3: question 2 of x has 3 options, 4 are expected"),
+        (passage("x").replace(", \"d\"", ""), "--options"),
         (passage("x").replace("[\"A\", \"C\"]", "[\"A\"]"), "bad.txt:3: 2 questions with 1 answers"),
         (passage("x")[..40].to_owned(), "bad.txt:3: no passage as RACE's are"),
     ] {
         let error = bad(&content);
         assert!(error.contains(expected), "{error}");
     }
+    // Where passages have no names, each is called after its place.
+    let nameless = write(folder.path(), "all.txt", &passage("").repeat(2));
+    let read = task("race").unwrap().read(&nameless, Split::Dev).unwrap();
+    let ids: Vec<&str> = read.examples.iter().map(|example| example.id.as_str()).collect();
+    assert_eq!(ids, ["all-0", "all-1", "all.2-0", "all.2-1"]);
     let three = passage("x").replace(", \"cow\"", "").replace(", \"d\"", "");
     let path = write(folder.path(), "three.txt", &three);
     let race = Race::new(Level::Both).with_options(3);

@@ -51,8 +51,10 @@ fn questions_are_read_and_bad_ones_refused() {
     }
     let error = squad_error(&*squad, &SQUAD[..200], Split::Train);
     assert!(error.contains("the file ends too early"), "{error}");
-    let error = squad_error(&*task("squad-1.1").unwrap(), SQUAD, Split::Train);
-    assert!(error.contains("that is SQuAD 2.0"), "{error}");
+    for split in [Split::Train, Split::Dev, Split::Test] {
+        let error = squad_error(&*task("squad-1.1").unwrap(), SQUAD, split);
+        assert!(error.contains("1 of 3 questions have no answer; that is SQuAD 2.0"), "{split:?}: {error}");
+    }
     // What is only to be scored needs no places.
     let read =
         squad.read(&write(folder.path(), "q.json", &SQUAD.replace(": 26", ": 27")), Split::Dev).unwrap();
@@ -75,6 +77,11 @@ fn answers_become_official_files() {
     // F1 of "Crete" for "off Crete" is 2/3; the threshold that is found leaves q2 unanswered and answers the one it lies at.
     assert!((figure("f1") - 100.0 * (2.0 + 2.0 / 3.0) / 3.0).abs() < 1e-9, "{figures:?}");
     assert!((figure("NoAns_f1") - 100.0).abs() < 1e-9);
+    assert_eq!(
+        figure("null_score_diff_threshold"),
+        -1.0,
+        "it is told, to be used where answers are not known"
+    );
     let files = squad.write(&read.examples, &answers, Split::Dev, folder.path()).unwrap();
     let names: Vec<_> = files.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
     assert_eq!(names, ["predictions.json", "nbest_predictions.json", "null_odds.json"]);

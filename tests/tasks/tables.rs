@@ -1,7 +1,7 @@
 //! Tables of one's own: classes, values, words.
 
 use train::finetuning::tasks::{Columns, Table, Wanted};
-use train::finetuning::{Answer, Limits, Split, Target, Task, features};
+use train::finetuning::{Answer, Limits, Split, Target, Task, features, task};
 use train::tokenizer::{Tokenizer, TrainOptions};
 
 use crate::write;
@@ -40,6 +40,37 @@ fn a_table_of_ones_own() {
     let one = write(folder.path(), "one.tsv", "review\tverdict\nx\tgood\ny\tgood\n");
     let error = Table::own(columns("verdict"), Wanted::Classes, None, &one).unwrap_err().to_string();
     assert!(error.contains("holds one label only (good)"), "{error}");
+}
+
+/// To answer a test set its labels need not be known; each row of it is answered.
+#[test]
+fn rows_of_a_test_set_need_no_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    let columns = |label: &str| Columns { first: "text".into(), second: None, label: label.into() };
+    let labels = Some(vec!["bad".to_owned(), "good".to_owned()]);
+    let table = Table::own(columns("label"), Wanted::Classes, labels.clone(), folder.path()).unwrap();
+    let path = write(folder.path(), "x.csv", "text,label\na,good\nb,\nc,?\nd, \n");
+    let read = table.read(&path, Split::Test).unwrap();
+    let targets: Vec<_> = read.examples.iter().map(|example| example.target.clone()).collect();
+    assert_eq!(targets, [Some(Target::Class(1)), None, None, None]);
+    let [remark] = &read.files[0].remarks[..] else { panic!("{:?}", read.files) };
+    assert!(remark.starts_with("1 examples are answered, but not judged"), "{remark}");
+    assert!(remark.contains("x.csv:4: unknown label \"?\""), "{remark}");
+    let error = table.read(&path, Split::Dev).unwrap_err().to_string();
+    assert!(error.contains("x.csv:3: unknown label \"\""), "{error}");
+    let values = Table::own(columns("label"), Wanted::Value, None, folder.path()).unwrap();
+    assert_eq!(values.read(&path, Split::Test).unwrap().files[0].remarks.len(), 1);
+    let words = Table::own(columns("tags"), Wanted::WordClasses, labels, folder.path()).unwrap();
+    let path = write(folder.path(), "x.jsonl", "{\"text\": [\"a\"], \"tags\": []}\n{\"text\": [\"a\"]}\n");
+    let read = words.read(&path, Split::Test).unwrap();
+    assert!(read.examples.iter().all(|example| example.target.is_none()) && read.files[0].remarks.is_empty());
+    // The reference leaves short lines of QQP out where it learns and measures, never where it answers.
+    let qqp = "id\tquestion1\tquestion2\tis_duplicate\n0\tx\ty\t1\n1\tx\n";
+    let path = write(folder.path(), "qqp.tsv", qqp);
+    let qqp = task("qqp").unwrap();
+    assert_eq!(qqp.read(&path, Split::Dev).unwrap().examples.len(), 1);
+    let error = qqp.read(&path, Split::Test).unwrap_err().to_string();
+    assert!(error.contains("qqp.tsv:3: 2 columns where 4 are expected"), "{error}");
 }
 
 #[test]

@@ -225,7 +225,11 @@ fn part_of_file(
     split: Split,
     say: &mut dyn FnMut(String),
 ) -> Result<Vec<Example>, SessionError> {
-    let all = task.read(file, split)?.examples;
+    let read = task.read(file, split)?;
+    if split == Split::Train {
+        read.files.iter().for_each(|file| say(file.to_string()));
+    }
+    let all = read.examples;
     if all.len() < HELD_OUT_EVERY {
         return Err(TaskError::TooFewToDivide { file: file.to_path_buf(), examples: all.len() }.into());
     }

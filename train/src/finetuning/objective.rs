@@ -53,7 +53,16 @@ impl Finetuning {
 
     /// What one constant answer scores, by the figure that evaluations are compared by.
     pub fn baseline(&self) -> f64 {
-        value(&self.baseline, self.task.selection())
+        value(&self.baseline, self.selection())
+    }
+
+    /// The figure that evaluations are compared by: the task's, or the first of a set without it, such as MNLI's mismatched one.
+    fn selection(&self) -> &str {
+        let usual = self.task.selection();
+        match self.baseline.first() {
+            Some((first, _)) if self.baseline.iter().all(|(name, _)| name != usual) => first,
+            _ => usual,
+        }
     }
 
     fn step(&self, from: Position) -> Step {
@@ -145,7 +154,7 @@ impl Objective for Finetuning {
             let metrics = (figures.into_iter().chain(loss))
                 .fold(Metrics::default(), |metrics, (name, value)| metrics.with(name.into_owned(), value));
             metrics
-                .with(format!("baseline_{}", self.task.selection()), self.baseline())
+                .with(format!("baseline_{}", self.selection()), self.baseline())
                 .with_count("examples", examples.len() as u64)
         }))
     }
@@ -156,11 +165,11 @@ impl Objective for Finetuning {
     }
 
     fn selects_by(&self) -> &str {
-        self.task.selection()
+        self.selection()
     }
 
     fn in_words(&self, evaluation: &Metrics) -> String {
-        let baseline = format!("baseline_{}", self.task.selection());
+        let baseline = format!("baseline_{}", self.selection());
         let figures = evaluation.iter().filter(|(name, _)| *name != baseline && *name != "examples");
         let figures: Vec<String> =
             figures.map(|(name, _)| format!("{name} {:.4}", evaluation.value(name))).collect();
@@ -168,7 +177,7 @@ impl Objective for Finetuning {
     }
 
     fn not_learnt(&self, evaluation: &Metrics) -> Option<Finding> {
-        let (name, baseline) = (self.task.selection(), self.baseline());
+        let (name, baseline) = (self.selection(), self.baseline());
         let found = evaluation.value(name);
         (found <= baseline + COLLAPSE).then(|| Finding {
             event: "collapsed",

@@ -10,19 +10,15 @@ use crate::tables::InputError;
 /// Ends of the names of tables.
 const ENDS: [&str; 8] = ["tsv", "csv", "jsonl", "ndjson", "json", "parquet", "txt", "tsv.gz"];
 
-/// The file, or the files of the Hub, with an official part: in `source` itself or in one of `folders` there. `source` may be
-/// the file itself.
+/// Which of `parts` a file is by its name: the one whose group stands in it. In `dev_mismatched.tsv` both do, and the longer is
+/// meant.
+pub(super) fn named<'a>(file: &Path, parts: &[&'a Part]) -> Option<&'a Part> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().to_lowercase().replace(['-', '_'], "");
+    parts.iter().copied().filter(|part| name.contains(part.group)).max_by_key(|part| part.group.len())
+}
+
+/// The file, or the files of the Hub, with an official part: in the folder `source` itself or in one of `folders` there.
 pub(super) fn official(source: &Path, folders: &[&str], part: &Part) -> Result<Vec<PathBuf>, InputError> {
-    if source.is_file() {
-        return match part.group {
-            "" | "matched" => Ok(vec![source.to_path_buf()]),
-            _ => Err(InputError::missing(
-                source,
-                "one file was named",
-                "name the folder to have the others too",
-            )),
-        };
-    }
     let mut places: Vec<PathBuf> = folders.iter().map(|folder| source.join(folder)).collect();
     places.push(source.to_path_buf());
     for place in places.iter().filter(|place| place.is_dir()) {

@@ -45,6 +45,7 @@ struct Passage {
     options: Vec<Vec<String>>,
     #[serde(default)]
     answers: Vec<String>,
+    /// What it is called; in files that do not say so, after its file.
     #[serde(default)]
     id: String,
 }
@@ -98,7 +99,7 @@ impl Race {
             let blank = rest.iter().take_while(|byte| byte.is_ascii_whitespace());
             let begins = line + blank.filter(|&&byte| byte == b'\n').count() as u64;
             let Some(passage) = passages.next() else { break };
-            let passage = passage.map_err(|error| {
+            let mut passage = passage.map_err(|error| {
                 InputError::content(
                     path,
                     Some(error.line() as u64),
@@ -109,6 +110,10 @@ impl Race {
             let end = passages.byte_offset();
             line += text[at..end].iter().filter(|&&byte| byte == b'\n').count() as u64;
             at = end;
+            number += 1;
+            if passage.id.is_empty() {
+                passage.id = if number == 1 { stem.to_string() } else { format!("{stem}.{number}") };
+            }
             self.add(passage, path, begins, group, split, examples)?;
         }
         if examples.len() == before {
@@ -144,10 +149,7 @@ impl Race {
             let problem = format!("{questions} questions with {} answers", passage.answers.len());
             return fault(problem, "every question needs one answer, a letter");
         }
-        let name = match passage.id.as_str() {
-            "" => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-            id => id.to_owned(),
-        };
+        let name = passage.id;
         let article: Arc<str> = passage.article.into();
         for (number, (question, options)) in passage.questions.iter().zip(passage.options).enumerate() {
             if options.len() != self.options {
@@ -159,7 +161,7 @@ impl Race {
                 );
                 return fault(
                     problem,
-                    "all questions need the same number of options: say which, or mend this one",
+                    "all questions need the same number of options: --options says which, or mend this one",
                 );
             }
             let target = match passage.answers.get(number).map(String::as_str) {

@@ -101,8 +101,9 @@ impl Table {
         let is_hub = format == Format::Parquet;
         let columns = &self.columns[usize::from(is_hub)];
         let before = examples.len();
-        let mut empty = 0;
-        let options = tables::Options { names, skip_short: self.skip_short };
+        let (mut empty, mut unknown, mut first_unknown) = (0, 0, None);
+        // Every row of a test set has to be answered.
+        let options = tables::Options { names, skip_short: self.skip_short && split != Split::Test };
         let skipped = tables::read(path, format, &options, &mut |row| {
             let input = self.input(row, columns)?;
             empty += usize::from(matches!(&input, Input::Texts { first, .. } if first.trim().is_empty()));
@@ -110,7 +111,15 @@ impl Table {
                 Some(Cell::Text(id)) => id.clone().into_owned(),
                 _ => (examples.len() - before).to_string(),
             };
-            let target = self.target(row, columns, is_hub, split, &input)?;
+            let target = match self.target(row, columns, is_hub, split, &input) {
+                // What is right need not be known of a test set.
+                Err(error) if split == Split::Test => {
+                    unknown += 1;
+                    first_unknown.get_or_insert(error);
+                    None
+                }
+                target => target?,
+            };
             examples.push(Example { id, group: part.map_or("", |part| part.group), input, target });
             Ok(())
         })?;
@@ -123,6 +132,11 @@ impl Table {
         }
         if empty > 0 {
             remarks.push(format!("{empty} examples have an empty text"));
+        }
+        if let Some(error) = first_unknown {
+            remarks.push(format!(
+                "{unknown} examples are answered, but not judged, for want of a label ({error})"
+            ));
         }
         let rows = examples.len() - before;
         Ok(FileReport { path: path.to_path_buf(), rows, official: part.map(|part| part.rows), remarks })
@@ -142,7 +156,7 @@ impl Table {
         Ok(Input::Texts { first, second: second.map(str::to_owned) })
     }
 
-    /// What is right for a row; nothing where the labels of a test set are kept back.
+    /// What is right for a row; nothing where the label of a row of a test set is kept back or empty.
     fn target(
         &self,
         row: &Row<'_>,
@@ -151,8 +165,13 @@ impl Table {
         split: Split,
         input: &Input,
     ) -> Result<Option<Target>, InputError> {
-        let unlabelled = matches!(row.cell(&columns.label), None | Some(Cell::Missing));
-        if split == Split::Test && unlabelled {
+        let is_unlabelled = match row.cell(&columns.label) {
+            None | Some(Cell::Missing) => true,
+            Some(Cell::Text(text)) => text.trim().is_empty(),
+            Some(Cell::List(list)) => list.is_empty(),
+            Some(Cell::Bytes) => false,
+        };
+        if split == Split::Test && is_unlabelled {
             return Ok(None);
         }
         match (self.wanted, input) {
@@ -262,13 +281,25 @@ impl Task for Table {
             read.files.push(self.read_file(&path, None, split, &mut read.examples)?);
             return Ok(read);
         }
-        let mut parts = self.parts.iter().filter(|part| part.split == split).peekable();
-        if parts.peek().is_none() {
+        let parts: Vec<&Part> = self.parts.iter().filter(|part| part.split == split).collect();
+        let Some(&first) = parts.first() else {
             return Err(InputError::missing(
                 source,
                 format!("{} has no {} set", self.name, split.name()),
                 "it is a test set only: fine-tune `mnli`, whose classes are the same, and predict this one with that model",
             ));
+        };
+        if source.is_file() {
+            let named = files::named(source, &parts);
+            let mut report =
+                self.read_file(source, Some(named.unwrap_or(first)), split, &mut read.examples)?;
+            if named.is_none() {
+                report
+                    .remarks
+                    .push(format!("taken for {} examples, since its name does not say", first.group));
+            }
+            read.files.push(report);
+            return Ok(read);
         }
         for part in parts {
             match files::official(source, self.folders, part) {
@@ -322,30 +353,26 @@ impl Task for Table {
     }
 
     fn score(&self, examples: &[Example], answers: &[Answer]) -> Figures {
-        let known = |group: Option<&str>| -> Vec<(&Target, &Answer)> {
+        let known = |group: &str| -> Vec<(&Target, &Answer)> {
             (examples.iter().zip(answers))
-                .filter(|(example, _)| group.is_none_or(|group| example.group == group))
+                .filter(|(example, _)| example.group == group)
                 .filter_map(|(example, answer)| Some((example.target.as_ref()?, answer)))
                 .collect()
         };
-        if known(None).is_empty() {
-            return Figures::new();
+        let mut groups: Vec<&'static str> = Vec::new();
+        for example in examples.iter().filter(|example| example.target.is_some()) {
+            if !groups.contains(&example.group) {
+                groups.push(example.group);
+            }
         }
-        let groups: Vec<&'static str> =
-            self.parts.iter().filter(|part| part.split == Split::Dev).map(|part| part.group).collect();
         let mut figures = Figures::new();
         for &score in &self.scores {
-            if groups.len() < 2 {
-                figures
-                    .push((Cow::Borrowed(score.name()), score.of(self.wanted, &self.labels, &known(None))));
-                continue;
-            }
             for &group in &groups {
-                let pairs = known(Some(group));
-                if !pairs.is_empty() {
-                    let name = format!("{}_{group}", score.name());
-                    figures.push((Cow::Owned(name), score.of(self.wanted, &self.labels, &pairs)));
-                }
+                let name = match group {
+                    "" => Cow::Borrowed(score.name()),
+                    group => Cow::Owned(format!("{}_{group}", score.name())),
+                };
+                figures.push((name, score.of(self.wanted, &self.labels, &known(group))));
             }
         }
         figures
