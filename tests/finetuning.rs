@@ -5,7 +5,7 @@
 mod tasks;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -58,6 +58,23 @@ fn every_kind_of_table_is_learnt_by_heart() {
         assert_eq!(again[metric], *value, "{kind}");
     }
     let out = folder.path().join("class");
+    // The same model with the names of its classes exchanged is as wrong as it can be, and that is said.
+    let exchanged = folder.path().join("exchanged");
+    copy(&out.join("model"), &exchanged);
+    let config = fs::read(exchanged.join("config.json")).expect("a file");
+    let mut config: Value = serde_json::from_slice(&config).expect("JSON");
+    config["id2label"] = serde_json::json!({ "0": "yes", "1": "no" });
+    config["label2id"] = serde_json::json!({ "yes": 0, "no": 1 });
+    fs::write(exchanged.join("config.json"), config.to_string()).expect("a file");
+    let output = Command::new(env!("CARGO_BIN_EXE_albert-train"))
+        .args(["evaluate", "table", "--model", text(&exchanged), "--data", text(&data)])
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && said.contains("in another order than this task's (id2label"),
+        "{said}"
+    );
     let line = albert(&["predict", "--model", text(&out), "anna found the boat"]);
     let line: Value = serde_json::from_str(&line).expect("JSON");
     assert_eq!(line["label"], "yes", "{line}");
@@ -97,9 +114,15 @@ fn spans_and_choices_are_learnt_by_heart() {
         let mut arguments = [&["finetune"], words, &["--out", text(&out), "--model", text(&model)]].concat();
         arguments.extend(["--data", text(data)]);
         arguments.extend(BY_HEART);
-        albert(&arguments);
+        let said = albert(&arguments);
         let found = results(&out);
         assert!(found[metric].as_f64().expect("a number") >= least, "{words:?}: {found}");
+        // The threshold by which the figures were reached is told, and proposed where answers are not known.
+        let threshold = found.get("null_score_diff_threshold").map(|value| value.as_f64().expect("a number"));
+        assert_eq!(threshold.is_some(), words.contains(&"2.0"), "{found}");
+        if let Some(threshold) = threshold {
+            assert!(said.contains(&format!(" --null-threshold {threshold} --out predictions")), "{said}");
+        }
         let evaluate =
             [&["evaluate"], words, &["--model", text(&out), "--data", text(data), "--json"]].concat();
         let again: Value = serde_json::from_str(&albert(&evaluate)).expect("JSON");
@@ -133,6 +156,14 @@ fn spans_and_choices_are_learnt_by_heart() {
     }
 }
 
+/// Copies a folder of files.
+fn copy(folder: &Path, to: &Path) {
+    fs::create_dir(to).expect("a folder");
+    for file in fs::read_dir(folder).expect("a folder").flatten() {
+        fs::copy(file.path(), to.join(file.file_name())).expect("a copy");
+    }
+}
+
 /// Bytes of the published weights and of the last checkpoint's moments.
 fn bytes(out: &Path) -> Vec<Vec<u8>> {
     let step = fs::read_to_string(out.join("latest")).expect("a pointer");
@@ -153,37 +184,39 @@ fn bytes(out: &Path) -> Vec<Vec<u8>> {
 fn killed_again_and_again_a_run_ends_as_one_left_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let (model, data) = (pretrained(folder.path()), table(folder.path()));
+    let settings = ["--steps", "40", "--batch", "24", "--micro-tokens", "64", "--max-seq-length", "16"];
+    ends_as_one_left_alone(folder.path(), &model, &["table"], &data, &settings);
+}
+
+/// Questions have windows, beams and a threshold, and choices have several sequences each.
+#[test]
+fn killed_again_and_again_runs_of_every_form_end_as_ones_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = pretrained(folder.path());
+    let kinds: [(&str, &[&str], PathBuf); 3] = [
+        ("answerable", &["squad", "--version", "2.0"], questions(folder.path(), true)),
+        ("span", &["squad"], questions(folder.path(), false)),
+        ("choices", &["race", "--level", "middle"], choices(folder.path())),
+    ];
+    for (name, words, data) in kinds {
+        let place = folder.path().join(name);
+        let settings = ["--steps", "16", "--batch", "8", "--micro-tokens", "128", "--max-seq-length", "24"];
+        ends_as_one_left_alone(&place, &model, words, &data, &settings);
+    }
+}
+
+/// Kills a run in `folder` again and again, and compares it with one that is not.
+fn ends_as_one_left_alone(folder: &Path, model: &Path, task: &[&str], data: &Path, settings: &[&str]) {
     let arguments = |out: &Path| -> Vec<String> {
-        let given = [
-            "finetune",
-            "table",
-            "--out",
-            text(out),
-            "--model",
-            text(&model),
-            "--data",
-            text(&data),
-            "--steps",
-            "40",
-            "--batch",
-            "24",
-            "--micro-tokens",
-            "64",
-            "--max-seq-length",
-            "16",
-            "--eval-every",
-            "7",
-            "--save-every",
-            "1",
-            "--learning-rate",
-            "1e-3",
-        ];
-        given.map(str::to_owned).to_vec()
+        let given = ["--out", text(out), "--model", text(model), "--data", text(data)];
+        let often = ["--eval-every", "7", "--save-every", "1", "--learning-rate", "1e-3"];
+        let all = [&["finetune"], task, &given, settings, &often].concat();
+        all.into_iter().map(str::to_owned).collect()
     };
-    let alone = folder.path().join("alone");
+    let alone = folder.join("alone");
     let given = arguments(&alone);
     albert(&given.iter().map(String::as_str).collect::<Vec<_>>());
-    let killed = folder.path().join("killed");
+    let killed = folder.join("killed");
     let given = arguments(&killed);
     let mut kills = 0;
     for wait in (0..).map(|round| Duration::from_millis(40 + 37 * (round % 11))) {
@@ -322,10 +355,7 @@ fn another_model_does_not_go_on_with_a_run() {
     let folder = tempfile::tempdir().expect("a folder");
     let (model, data) = (pretrained(folder.path()), table(folder.path()));
     let (out, other) = (folder.path().join("run"), folder.path().join("other"));
-    fs::create_dir(&other).expect("a folder");
-    for file in fs::read_dir(model.join("model")).expect("a folder").flatten() {
-        fs::copy(file.path(), other.join(file.file_name())).expect("a copy");
-    }
+    copy(&model.join("model"), &other);
     let run = |model: &Path| {
         Command::new(env!("CARGO_BIN_EXE_albert-train"))
             .args(["finetune", "table", "--out", text(&out), "--model", text(model), "--data", text(&data)])

@@ -191,3 +191,88 @@ fn what_does_not_belong_together_is_refused() {
         refused(&["finetune", "glue", "cola2", "--model", text(&model), "--data", text(&data)]);
     assert!(code == Some(2) && error.contains("there is no task `cola2`"), "{error}");
 }
+
+/// What a person is told, by commands that end well or not.
+fn told(arguments: &[&str]) -> (Option<i32>, String) {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_albert-train")).args(arguments).output().expect("it starts");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// Rows that are left out are told of, from one file as from several.
+#[test]
+fn nothing_is_left_out_silently() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, out) = (pretrained(folder.path()), folder.path().join("run"));
+    let row = |index: usize| format!("{index}\ta boat\ta hat {index}\t{}\n", index % 2);
+    let rows: String = (0..20).map(row).collect();
+    let pairs = folder.path().join("pairs.tsv");
+    fs::write(&pairs, format!("id\tquestion1\tquestion2\tis_duplicate\n{rows}20\tshort\n")).expect("a file");
+    let given =
+        ["finetune", "glue", "qqp", "--out", text(&out), "--model", text(&model), "--data", text(&pairs)];
+    let (code, said) = told(&[&given[..], &BRIEF].concat());
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(said.matches("1 lines with too few columns are left out").count(), 1, "{said}");
+}
+
+#[test]
+fn sizes_that_make_no_sense_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, data, out) = (pretrained(folder.path()), table(folder.path()), folder.path().join("run"));
+    let given = ["finetune", "table", "--out", text(&out), "--model", text(&model), "--data", text(&data)];
+    let seeds = ["--seeds", "2", "--seed", "18446744073709551615"];
+    let (code, said) = told(&[&given[..], &BRIEF, &seeds].concat());
+    assert!(code == Some(2) && said.contains("no 1 seeds that follow it"), "{said}");
+    assert!(!out.exists(), "nothing is begun");
+    albert(&[&given[..], &BRIEF].concat());
+    let on = ["evaluate", "table", "--model", text(&out), "--data", text(&data), "--max-seq-length"];
+    for (length, part) in [("1", "8.."), ("10000000000000000000", "longer than the model's")] {
+        let (code, said) = told(&[&on[..], &[length]].concat());
+        assert!(code == Some(2) && said.contains(part), "{length}: {said}");
+    }
+    let nothing = folder.path().join("nothing.tsv");
+    fs::write(&nothing, "text\tlabel\n").expect("a file");
+    let written = folder.path().join("predictions");
+    let on = ["predict", "table", "--model", text(&out), "--data", text(&nothing), "--out", text(&written)];
+    let (code, said) = told(&on);
+    assert!(code == Some(3) && said.contains("nothing.tsv: the file has no row"), "{said}");
+}
+
+/// Null scores belong to version 2.0, and so do questions without an answer.
+#[test]
+fn versions_of_questions_are_told_apart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [first, second] = [false, true].map(|is_version2| questions(folder.path(), is_version2));
+    let (first, second) = (first.join("dev-v1.1.json"), second.join("dev-v2.0.json"));
+    let [answers, odds] = [("answers.json", "{}"), ("odds.json", "{}")].map(|(name, content)| {
+        let path = folder.path().join(name);
+        fs::write(&path, content).expect("a file");
+        path
+    });
+    let score = ["evaluate", "squad", "--data", text(&first), "--predictions", text(&answers)];
+    let (code, said) = told(&[&score[..], &["--null-odds", text(&odds)]].concat());
+    assert!(code == Some(3) && said.contains("odds.json: null scores are of version 2.0"), "{said}");
+    let model = pretrained(folder.path());
+    let out = folder.path().join("run");
+    let given = ["finetune", "squad", "--version", "2.0", "--head", "span", "--out", text(&out)];
+    albert(
+        &[&given[..], &["--model", text(&model), "--data", text(&second), "--dev", text(&second)], &BRIEF]
+            .concat(),
+    );
+    let on = ["--model", text(&out), "--data", text(&second)];
+    let (code, said) = told(&[&["evaluate", "squad"], &on[..]].concat());
+    assert!(
+        code == Some(3) && said.contains("16 of 64 questions have no answer; that is SQuAD 2.0"),
+        "{said}"
+    );
+    // Where nothing is known of the answers, the threshold has to be.
+    let unlabelled = folder.path().join("test.json");
+    let text_of = fs::read_to_string(&second).expect("a file").replace("is_impossible", "was_impossible");
+    fs::write(&unlabelled, text_of).expect("a file");
+    let written = folder.path().join("predictions");
+    let on = ["--version", "2.0", "--head", "span", "--model", text(&out), "--data", text(&unlabelled)];
+    let predict = [&["predict", "squad"], &on[..], &["--out", text(&written)]].concat();
+    let advice = "--null-threshold takes the one that was best";
+    assert!(told(&predict).1.contains(advice));
+    assert!(!told(&[&predict[..], &["--null-threshold", "1"]].concat()).1.contains(advice));
+}

@@ -38,12 +38,18 @@ pub fn table(folder: &Path) -> PathBuf {
     for index in 0..64 {
         let (name, thing) = (NAMES[index % 8], THINGS[index / 8]);
         let class = ["no", "yes"][(index + index / 8) % 2];
+        // Where a word stands does not say what it is.
+        let (tokens, tags) = match index % 3 {
+            0 => (vec!["the", thing, "surprised", name], vec!["O", "B-OBJ", "O", "B-PER"]),
+            1 => (vec!["yesterday", name, "lost", "the", thing], vec!["O", "B-PER", "O", "O", "B-OBJ"]),
+            _ => (vec![name, "found", "the", thing], vec!["B-PER", "O", "O", "B-OBJ"]),
+        };
         let row = serde_json::json!({
             "text": format!("{name} found the {thing}"),
             "label": class,
             "value": (index / 8) as f64 / 2.0,
-            "tokens": [name, "found", "the", thing],
-            "tags": ["B-PER", "O", "O", "B-OBJ"],
+            "tokens": tokens,
+            "tags": tags,
         });
         writeln!(rows, "{row}").expect("a string");
     }
