@@ -117,7 +117,9 @@ fn main() -> ExitCode {
         }
         Err(error) => return refuse(&error),
     };
-    match train::threads::start_pool().map_err(Into::into).and_then(|()| perform(command)) {
+    let done = train::threads::start_pool().map_err(Into::into).and_then(|()| perform(command));
+    model::remove_unpacked(); // a thread that was left may have them
+    match done {
         Ok(code) => code.into(),
         Err(error) if output::is_unread(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -42,6 +42,19 @@ pub enum ModelError {
         /// What is wrong with it.
         problem: String,
     },
+    /// An archive that cannot be unpacked for want of a place.
+    #[error(
+        "cannot unpack {} into {}: {source}\n  help: that is where temporary files go; TMPDIR names another folder, with \
+         room for what is in the archive", archive.display(), folder.display()
+    )]
+    Unpack {
+        /// The archive.
+        archive: PathBuf,
+        /// Where it is unpacked.
+        folder: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// A folder with more than one model.
     #[error("{} holds several models: name one of {}", path.display(), some(&found.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()))]
     Several {
@@ -92,6 +105,19 @@ pub enum ModelError {
         missing: Vec<String>,
         /// Names that are there and unknown.
         found: Vec<String>,
+    },
+    /// The head is another kind's, whose parameters have the same names.
+    #[error(
+        "{}: its head is that of an {found}, which answers something else than the {expected} that is needed here: use a model \
+         that was fine-tuned for this kind of task", path.display()
+    )]
+    OtherHead {
+        /// The file.
+        path: PathBuf,
+        /// transformers' class for the head that is there.
+        found: &'static str,
+        /// transformers' class for the head that is needed.
+        expected: &'static str,
     },
     /// A tensor does not fit the configuration.
     #[error("{}: tensor {name} {problem}", path.display())]

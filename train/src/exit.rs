@@ -120,6 +120,7 @@ impl Classify for ModelError {
                     _ => source.exit_code(),
                 }
             }
+            ModelError::Unpack { source, .. } => source.exit_code(),
             ModelError::Memory { .. } => ExitCode::Memory,
             _ => ExitCode::Checkpoint,
         }

@@ -1,8 +1,10 @@
 //! Archives of releases (`.tar.gz`), unpacked into a folder of their own; nothing in an archive is believed.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::SystemTime;
 
 use flate2::read::MultiGzDecoder;
 use tempfile::TempDir;
@@ -17,18 +19,54 @@ const ALWAYS: u64 = 16 << 20;
 /// An archive of a release has some ten files.
 const MOST_FILES: usize = 1000;
 
+/// An archive as it was when it was unpacked.
+#[derive(PartialEq, Eq)]
+struct Known {
+    path: PathBuf,
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+/// What is unpacked at the moment.
+static UNPACKED: Mutex<Vec<(Known, Weak<TempDir>)>> = Mutex::new(Vec::new());
+
+/// The files of an archive, [unpacked](unpack) once for all who have them at the same time.
+pub(super) fn unpacked(archive: &Path) -> Result<Arc<TempDir>, ModelError> {
+    let metadata = archive.metadata().map_err(ModelError::io("read", archive))?;
+    let path = std::path::absolute(archive).map_err(ModelError::io("read", archive))?;
+    let known = Known { path, length: metadata.len(), modified: metadata.modified().ok() };
+    let mut all = UNPACKED.lock().unwrap_or_else(PoisonError::into_inner);
+    all.retain(|(_, folder)| folder.strong_count() > 0);
+    if let Some(folder) =
+        all.iter().find(|(other, _)| *other == known).and_then(|(_, folder)| folder.upgrade())
+    {
+        return Ok(folder);
+    }
+    let folder = Arc::new(unpack(archive)?);
+    all.push((known, Arc::downgrade(&folder)));
+    Ok(folder)
+}
+
+/// Removes what of archives is still unpacked, at the end of a process that does not wait for all of its threads.
+pub fn remove_unpacked() {
+    for (_, folder) in UNPACKED.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        if let Some(folder) = folder.upgrade() {
+            let _ = std::fs::remove_dir_all(folder.path()); // nobody is left to be told
+        }
+    }
+}
+
 /// Unpacks the files of an archive; its folders count as parts of their names.
 ///
 /// # Errors
 /// If it is damaged, holds anything but files and folders, names a place outside of itself, or unpacks to more than any
-/// release does.
-pub(super) fn unpack(archive: &Path) -> Result<TempDir, ModelError> {
+/// release does; if there is no room for its files.
+fn unpack(archive: &Path) -> Result<TempDir, ModelError> {
     let file = File::open(archive).map_err(ModelError::io("read", archive))?;
     let packed = file.metadata().map_err(ModelError::io("read", archive))?.len();
-    let folder = tempfile::Builder::new()
-        .prefix("albert-train-archive-")
-        .tempdir()
-        .map_err(ModelError::io("create a folder to unpack", archive))?;
+    let unwritten =
+        |source| ModelError::Unpack { archive: archive.to_owned(), folder: std::env::temp_dir(), source };
+    let folder = tempfile::Builder::new().prefix("albert-train-archive-").tempdir().map_err(unwritten)?;
     let source = MultiGzDecoder::new(BufReader::new(file));
     let mut tar = tar::Archive::new(Limited::unpacked(source, packed, LARGEST_RATIO, ALWAYS));
     let unpacked = extract(&mut tar, folder.path()).and_then(|()| {
@@ -44,13 +82,17 @@ pub(super) fn unpack(archive: &Path) -> Result<TempDir, ModelError> {
             path: archive.to_owned(),
             problem: format!("{source}: copy it again from where it came"),
         },
+        Refusal::Unwritten(source) => unwritten(source),
         Refusal::Hostile(problem) => ModelError::Archive { path: archive.to_owned(), problem },
     })?;
     Ok(folder)
 }
 
 enum Refusal {
+    /// The archive cannot be read.
     Io(io::Error),
+    /// Its files cannot be written.
+    Unwritten(io::Error),
     Hostile(String),
 }
 
@@ -71,20 +113,18 @@ fn extract<R: Read>(tar: &mut tar::Archive<R>, folder: &Path) -> Result<(), Refu
             .ok_or_else(|| Refusal::Hostile(format!("its entry `{}` lies outside of it", name.display())))?;
         let path = folder.join(place);
         match entry.header().entry_type() {
-            tar::EntryType::Directory => std::fs::create_dir_all(&path)?,
+            tar::EntryType::Directory => std::fs::create_dir_all(&path).map_err(Refusal::Unwritten)?,
             tar::EntryType::Regular | tar::EntryType::Continuous => {
-                std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
-                let mut file =
-                    File::options().write(true).create_new(true).open(&path).map_err(|error| match error
-                        .kind()
-                    {
-                        io::ErrorKind::AlreadyExists => {
-                            Refusal::Hostile(format!("its entry `{}` is there twice", name.display()))
-                        }
-                        _ => Refusal::Io(error),
-                    })?;
+                let within = path.parent().unwrap_or(folder);
+                std::fs::create_dir_all(within).map_err(Refusal::Unwritten)?;
+                let file = File::create_new(&path).map_err(|error| match error.kind() {
+                    io::ErrorKind::AlreadyExists => {
+                        Refusal::Hostile(format!("its entry `{}` is there twice", name.display()))
+                    }
+                    _ => Refusal::Unwritten(error),
+                })?;
                 let size = entry.size();
-                if io::copy(&mut entry, &mut file)? != size {
+                if copy(&mut entry, file)? != size {
                     return Err(Refusal::Io(io::ErrorKind::UnexpectedEof.into()));
                 }
             }
@@ -96,6 +136,21 @@ fn extract<R: Read>(tar: &mut tar::Archive<R>, folder: &Path) -> Result<(), Refu
         }
     }
     Ok(())
+}
+
+/// Copies all that there is to read, and says how many bytes that was.
+fn copy(from: &mut impl Read, mut to: File) -> Result<u64, Refusal> {
+    const CHUNK: u64 = 1 << 16;
+    let (mut copied, mut chunk) = (0, Vec::new());
+    loop {
+        chunk.clear();
+        let read = from.by_ref().take(CHUNK).read_to_end(&mut chunk)?;
+        if read == 0 {
+            return Ok(copied);
+        }
+        to.write_all(&chunk).map_err(Refusal::Unwritten)?;
+        copied += read as u64;
+    }
 }
 
 /// A name without `.`, if it leads nowhere but down.
@@ -156,6 +211,22 @@ mod tests {
         let folder = unpacked(&bytes).expect("an archive");
         let read = |name: &str| std::fs::read(folder.path().join(name)).expect("there");
         assert_eq!([read("base/a"), read("b/c")], [b"1".to_vec(), b"23".to_vec()]);
+    }
+
+    #[test]
+    fn who_has_an_archive_at_the_same_time_has_the_same_files() {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(&packed(&[("a", tar::EntryType::Regular, b"1")])).expect("written");
+        let unpacked = || super::unpacked(file.path()).expect("an archive");
+        let (first, second) = (unpacked(), unpacked());
+        assert_eq!(first.path(), second.path());
+        let path = first.path().to_owned();
+        drop((first, second));
+        assert!(!path.exists(), "nobody has it any more");
+        let third = unpacked();
+        assert!(third.path().join("a").exists());
+        remove_unpacked();
+        assert!(!third.path().exists());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What holds tensors: a safetensors file, or a TensorFlow checkpoint.
 
+use std::io;
 use std::path::Path;
 
 use super::tensorflow::bundle::Bundle;
@@ -32,6 +33,14 @@ impl Container {
         match self {
             Self::Safetensors(file) => file.read(name, values),
             Self::Checkpoint(bundle) => bundle.read(name, values),
+        }
+    }
+
+    /// A hash of all values in it.
+    pub fn digest(&self) -> io::Result<String> {
+        match self {
+            Self::Safetensors(file) => file.digest(),
+            Self::Checkpoint(bundle) => bundle.digest(),
         }
     }
 

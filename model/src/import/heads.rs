@@ -4,6 +4,21 @@ use super::tensors::Tensors;
 use crate::config::{AlbertConfig, LARGEST};
 use crate::heads::Head;
 
+/// transformers' classes for the heads that call their parameters `classifier`.
+const CLASSIFIERS: [&str; 3] =
+    ["AlbertForSequenceClassification", "AlbertForTokenClassification", "AlbertForMultipleChoice"];
+
+/// The class of another head, whose parameters have the names of those of `head`, if that is whose the configuration says that
+/// they are. Often it says nothing.
+pub(super) fn namesake(config: &AlbertConfig, head: &Head) -> Option<&'static str> {
+    let says = |class: &&str| config.architectures.iter().flatten().any(|name| name == class);
+    let own = head.architecture();
+    if !CLASSIFIERS.contains(&own) || says(&own) {
+        return None;
+    }
+    CLASSIFIERS.into_iter().find(says)
+}
+
 /// The heads of which any tensor is there: one of which only some are is refused later, not dropped.
 ///
 /// Classifiers of sequences, of tokens and of options have the same names: `architectures` tells which it is, or else that

@@ -19,12 +19,15 @@ use crate::albert::Albert;
 use crate::config::AlbertConfig;
 use crate::error::ModelError;
 use crate::heads::Head;
+pub use archive::remove_unpacked;
 pub use source::Origin;
 
 /// Name of the configuration in a model directory.
 pub const CONFIG_FILE: &str = "config.json";
 /// Name of the weights in a model directory.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
+/// What the names of an encoder's parameters begin with.
+pub const ENCODER: &str = "albert.";
 
 /// A model as read from a directory.
 #[derive(Debug)]
@@ -54,6 +57,25 @@ pub struct Report {
     pub unused_keys: Vec<String>,
 }
 
+impl LoadedModel {
+    /// What a person should know of it although it can be used, in words: what its configuration may have wrong or says without
+    /// effect, and what of the encoder its files lack.
+    pub fn warnings(&self) -> Vec<String> {
+        let Report { missing, unused_keys, .. } = &self.report;
+        let drawn: Vec<&str> =
+            missing.iter().map(String::as_str).filter(|name| name.starts_with(ENCODER)).collect();
+        let mut warnings = self.albert.config().notes();
+        if !drawn.is_empty() {
+            warnings
+                .push(format!("the model's files lack {}, which begin at random values", drawn.join(", ")));
+        }
+        if !unused_keys.is_empty() {
+            warnings.push(format!("keys in {CONFIG_FILE} that are not used: {}", unused_keys.join(", ")));
+        }
+        warnings
+    }
+}
+
 /// Which parameters may be drawn anew where a model's files lack them.
 #[derive(Clone, Copy, Debug)]
 pub enum Fresh<'a> {
@@ -67,7 +89,7 @@ pub enum Fresh<'a> {
         allowed: &'a [String],
     },
     /// Those of the heads, for a model that is going to be trained, and those of the encoder whose names begin with one of
-    /// `allowed`. A head's tensor of another shape counts as one that is not there.
+    /// `allowed`. A head's tensor of another shape counts as one that is not there, and so does another kind of head's.
     Head {
         /// What they are drawn from.
         seed: u64,
@@ -108,6 +130,14 @@ pub fn heads_in(path: &Path) -> Result<Vec<Head>, ModelError> {
     Ok(heads::found(&tensors, &config))
 }
 
+/// A hash of the weights of a model, of all that its files hold: it tells two models of one configuration apart.
+///
+/// # Errors
+/// As of [`config_in`].
+pub fn weights_in(path: &Path) -> Result<String, ModelError> {
+    Origin::of(path)?.open()?.1.digest()
+}
+
 /// Reads a model with the heads that its weights hold. `path` is a directory in transformers' layout, a TensorFlow checkpoint
 /// (its directory, an archive of it, or the beginning of its files' names), a TF-Hub directory, or a directory with one of
 /// these in it.
@@ -140,6 +170,18 @@ fn read(path: &Path, head: Option<&Head>, fresh: Fresh<'_>) -> Result<LoadedMode
     let (mut config, mut tensors) = origin.open()?;
     config.maps_equal_widths = config.embedding_size == config.hidden_size && tensors.have_mapping_in();
     let heads = head.map_or_else(|| heads::found(&tensors, &config), |head| vec![head.clone()]);
+    if let Some((head, found)) = head.and_then(|head| Some((head, heads::namesake(&config, head)?))) {
+        match fresh {
+            Fresh::Head { .. } => tensors.set_aside(head.prefixes()),
+            Fresh::Nothing | Fresh::Named { .. } => {
+                return Err(ModelError::OtherHead {
+                    path: tensors.path(),
+                    found,
+                    expected: head.architecture(),
+                });
+            }
+        }
+    }
     let albert = Albert::new(config, &heads)?;
     // Before memory is asked for: what a configuration promises may be terabytes.
     let parts = tensors.assign(&albert, &fresh)?;

@@ -1,6 +1,7 @@
 //! Where a model's configuration and weights are: a folder, an archive, or the beginning of a checkpoint's file names.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
@@ -9,12 +10,13 @@ use super::tensors::Tensors;
 use super::weights::{self, TENSORFLOW_CONFIG};
 use super::{AlbertConfig, CONFIG_FILE, ModelError, archive, foreign};
 
-/// Where the files of a model are, found once: an archive stays unpacked as long as this lives.
+/// Where the files of a model are, found once: an archive stays unpacked as long as this lives, and is not unpacked again for
+/// another that is found meanwhile.
 #[derive(Debug)]
 pub struct Origin {
     form: Form,
     /// Gone when this is dropped.
-    _unpacked: Option<TempDir>,
+    _unpacked: Option<Arc<TempDir>>,
 }
 
 /// What a place holds.
@@ -40,7 +42,7 @@ impl Origin {
             return checkpoint(&prefix).map(plain);
         }
         if foreign::is_gzip(path).map_err(ModelError::io("read", path))? {
-            let unpacked = archive::unpack(path)?;
+            let unpacked = archive::unpacked(path)?;
             let form = locate(unpacked.path()).map_err(|error| ModelError::Archive {
                 path: path.to_owned(),
                 problem: error.to_string().replace(&unpacked.path().display().to_string(), "it"),

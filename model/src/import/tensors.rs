@@ -23,6 +23,8 @@ pub(super) struct Tensors {
     places: BTreeMap<String, Place>,
     /// Names of what is no part of a model: an optimizer's slots, counters.
     pub bookkeeping: Vec<String>,
+    /// Names of what was [set aside](Self::set_aside).
+    aside: Vec<String>,
 }
 
 /// A tensor in a file.
@@ -55,7 +57,7 @@ impl Tensors {
             }
         }
         let files = files.into_iter().map(Container::Safetensors).collect();
-        Ok(Self { files, places, bookkeeping: Vec::new() })
+        Ok(Self { files, places, bookkeeping: Vec::new(), aside: Vec::new() })
     }
 
     /// The tensors of a TensorFlow checkpoint, by the prefix of its files' names.
@@ -83,7 +85,7 @@ impl Tensors {
                 return Err(ModelError::Tensor { path, name, problem });
             }
         }
-        Ok(Self { files: vec![Container::Checkpoint(bundle)], places, bookkeeping })
+        Ok(Self { files: vec![Container::Checkpoint(bundle)], places, bookkeeping, aside: Vec::new() })
     }
 
     /// Whether any tensor's name begins so.
@@ -93,6 +95,12 @@ impl Tensors {
 
     pub(super) fn have_mapping_in(&self) -> bool {
         self.have(MAPPING_IN)
+    }
+
+    /// Takes the tensors whose names begin with one of `prefixes` for none of the model's.
+    pub(super) fn set_aside(&mut self, prefixes: &[&str]) {
+        let is_meant = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        self.aside.extend(self.places.extract_if(.., |name, _| is_meant(name)).map(|(_, place)| place.name));
     }
 
     /// The shape of a tensor, by its canonical name.
@@ -161,7 +169,7 @@ impl Tensors {
         parts: &[Option<Place>],
     ) -> Result<Vec<String>, ModelError> {
         let used: BTreeSet<&Place> = parts.iter().flatten().collect();
-        let mut unmapped = Vec::new();
+        let mut unmapped = self.aside.clone();
         for (name, place) in &self.places {
             if used.contains(place) || is_repetition(name) {
                 continue;
@@ -197,6 +205,15 @@ impl Tensors {
         }
         let mut files = self.files.iter().filter_map(Container::safetensors);
         Ok(files.find_map(|file| file.notes().get(TOKENIZER_HASH)).cloned())
+    }
+
+    /// A hash of all values in the files.
+    pub(super) fn digest(&self) -> Result<String, ModelError> {
+        let mut hasher = blake3::Hasher::new();
+        for file in &self.files {
+            hasher.update(file.digest().map_err(ModelError::io("read", file.path()))?.as_bytes());
+        }
+        Ok(hasher.finalize().to_hex().to_string())
     }
 
     /// The values of all parameters, those without a place as they are in `drawn`.
@@ -306,7 +323,7 @@ impl Tensors {
         }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.files.first().map(|file| file.path().to_owned()).unwrap_or_default()
     }
 }

@@ -19,11 +19,13 @@ pub(super) fn has_safetensors(directory: &Path) -> bool {
     [WEIGHTS_FILE, INDEX_FILE].iter().any(|name| directory.join(name).exists())
 }
 
-/// The names of what a directory holds, in order.
+/// The names of what a directory holds, in order, but for hidden files: where archives were made on a Mac, each file has one
+/// beside it, `._` and its name, that is nothing of the model's.
 pub(super) fn names(directory: &Path) -> std::io::Result<Vec<String>> {
     let entries = std::fs::read_dir(directory)?.collect::<Result<Vec<_>, _>>()?;
     let mut names: Vec<_> =
         entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.retain(|name| !name.starts_with('.'));
     names.sort();
     Ok(names)
 }

@@ -187,7 +187,9 @@ fn find(directory: &Path) -> Result<PathBuf, TokenizerError> {
     let mut models = Vec::new();
     for name in names(directory).map_err(io)? {
         let path = directory.join(name);
-        if path.extension().is_some_and(|extension| extension == "model") {
+        // Archives made on a Mac have a hidden file beside each, which is no file of the model's.
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !is_hidden && path.extension().is_some_and(|extension| extension == "model") {
             models.push(path);
         }
     }

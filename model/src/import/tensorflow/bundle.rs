@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::table;
 use crate::error::ModelError;
+use crate::import::weights;
 use crate::tensors::ValueError;
 use crate::wire::checksum;
 use crate::wire::protobuf::{Malformed, Message, Value};
@@ -159,6 +160,17 @@ impl Bundle {
         &self.entries[name].shape
     }
 
+    /// A hash of all values, an optimizer's too.
+    pub(in crate::import) fn digest(&self) -> io::Result<String> {
+        let mut hasher = blake3::Hasher::new();
+        for (_, file) in &self.shards {
+            let mut file = file;
+            file.seek(SeekFrom::Start(0))?;
+            hasher.update_reader(file)?;
+        }
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+
     /// Reads a tensor of real numbers, checks what its index says of it, and fills `values`, which has its number of elements.
     pub(in crate::import) fn read(&self, name: &str, values: &mut [f32]) -> Result<(), ValueError> {
         let entry = &self.entries[name];
@@ -215,13 +227,8 @@ pub(in crate::import) fn exists(prefix: &Path) -> bool {
 
 /// The checkpoints in a folder, by prefix.
 pub(in crate::import) fn checkpoints(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "index") && path.is_file() {
-            found.push(path.with_extension(""));
-        }
-    }
-    found.sort();
-    Ok(found)
+    let names = weights::names(folder)?;
+    let prefixes = names.iter().filter_map(|name| name.strip_suffix(".index"));
+    let is_file = |prefix: &PathBuf| exists(prefix);
+    Ok(prefixes.map(|prefix| folder.join(prefix)).filter(is_file).collect())
 }
