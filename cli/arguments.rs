@@ -2,6 +2,7 @@
 
 use std::io::BufRead;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -30,6 +31,9 @@ pub struct ModelArguments {
     tokenizer: Option<PathBuf>,
     #[command(flatten)]
     cpu: CpuArguments,
+    /// The model, of which an archive stays unpacked.
+    #[arg(skip)]
+    origin: OnceLock<Origin>,
 }
 
 /// What computes.
@@ -86,20 +90,15 @@ impl CpuArguments {
 impl ModelArguments {
     /// The model, with a warning for what its configuration may have wrong.
     pub fn load(&self) -> Result<Inference> {
-        let model = Inference::load(&self.directory()?, self.cpu.device()?)?;
-        for note in model.albert().config().notes() {
-            tell(format_args!("warning: {note}"));
-        }
-        let Report { unmapped, unused_keys, .. } = model.report();
-        for (file, what, names) in
-            [(model::WEIGHTS_FILE, "tensors", unmapped), (model::CONFIG_FILE, "keys", unused_keys)]
-        {
-            if !names.is_empty() {
-                tell(format_args!(
-                    "warning: {what} in {file} that are not used: {}",
-                    visible(&names.join(", "))
-                ));
-            }
+        let model = Inference::load(self.origin()?.path(), self.cpu.device()?)?;
+        warn(model.warnings());
+        let Report { unmapped, .. } = model.report();
+        if !unmapped.is_empty() {
+            tell(format_args!(
+                "warning: tensors in {} that are not used: {}",
+                model::WEIGHTS_FILE,
+                visible(&unmapped.join(", "))
+            ));
         }
         Ok(model)
     }
@@ -109,14 +108,25 @@ impl ModelArguments {
         let options = LoadOptions::default();
         Ok(match &self.tokenizer {
             Some(path) => Tokenizer::load(&tokenizer_of(path)?, &options)?,
-            None => Tokenizer::load(Origin::of(&self.directory()?)?.folder(), &options)?,
+            None => Tokenizer::load(self.origin()?.folder(), &options)?,
         })
     }
 
-    /// The model directory that is meant.
-    fn directory(&self) -> Result<PathBuf> {
-        Ok(model_in(&self.model)?)
+    /// The model that is meant.
+    fn origin(&self) -> Result<&Origin> {
+        match self.origin.get() {
+            Some(origin) => Ok(origin),
+            None => {
+                let found = Origin::of(&model_in(&self.model)?)?;
+                Ok(self.origin.get_or_init(|| found))
+            }
+        }
     }
+}
+
+/// Tells what a person should know of a model.
+pub fn warn(warnings: &[String]) {
+    warnings.iter().for_each(|warning| tell(format_args!("warning: {}", visible(warning))));
 }
 
 /// Texts to work on one by one.

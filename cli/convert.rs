@@ -1,5 +1,6 @@
 //! `albert-train convert`: anybody's model in transformers' layout.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -7,7 +8,7 @@ use clap::Args;
 use model::{Albert, Card, Fresh, Head, LoadedModel, Origin, Report};
 use serde_json::json;
 use train::exit::ExitCode;
-use train::run::directory::model_in;
+use train::run::directory::{create_model, is_empty, model_in};
 use train::tokenizer::{LoadOptions, Tokenizer, TokenizerError};
 use train::visible::visible;
 
@@ -51,22 +52,20 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     for note in albert.config().notes() {
         tell(format_args!("warning: {note}"));
     }
-    let tokenizer = tokenizer(origin.folder(), albert)?;
-    std::fs::create_dir_all(&arguments.out)
-        .with_context(|| format!("cannot create {}", arguments.out.display()))?;
-    let mut fingerprint = trained_with.clone();
-    if let Some(tokenizer) = &tokenizer {
-        tokenizer.save_for(&arguments.out, Some(albert.config().max_position_embeddings))?;
-        fingerprint = fingerprint.or_else(|| Some(tokenizer.fingerprint_text()));
-    }
+    let tokenizer = tokenizer(origin.folder(), &loaded)?;
+    let fingerprint = tokenizer.as_ref().map(Tokenizer::fingerprint_text).or_else(|| trained_with.clone());
     let name = |path: &Path| visible(&path.file_name().unwrap_or_default().to_string_lossy()).to_string();
     let (title, made) = (format!("ALBERT: {}", name(&arguments.out)), name(&input));
     let made = format!("Converted from `{made}` by `albert-train convert`.");
     let card = Card { title: &title, origin: &made, ..Card::default() };
-    model::save_card(&arguments.out, albert.heads(), &card)?;
     let notes: Vec<_> = fingerprint.iter().map(|text| (model::TOKENIZER_HASH, text.as_str())).collect();
-    model::save_from(&arguments.out, albert, &notes, &mut |range, into| {
-        into.extend_from_slice(&values[range]);
+    create_model::<anyhow::Error>(&arguments.out, |folder| {
+        if let Some(tokenizer) = &tokenizer {
+            tokenizer.save_for(folder, Some(albert.config().max_position_embeddings))?;
+        }
+        model::save_card(folder, albert.heads(), &card)?;
+        let mut read = |range: Range<usize>, into: &mut Vec<f32>| into.extend_from_slice(&values[range]);
+        Ok(model::save_from(folder, albert, &notes, &mut read)?)
     })?;
     if arguments.json {
         print_json(&arguments.out, albert, report, tokenizer.is_some())?;
@@ -78,8 +77,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// Refuses a folder that holds anything: what it holds would seem to belong to the model.
 fn expect_empty(out: &Path) -> Result<()> {
-    let occupied = std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
-    if occupied || out.is_file() {
+    if !is_empty(out) {
         return Err(std::io::Error::from(std::io::ErrorKind::AlreadyExists))
             .with_context(|| format!("{} is not empty: name a new folder", out.display()));
     }
@@ -87,7 +85,7 @@ fn expect_empty(out: &Path) -> Result<()> {
 }
 
 /// The tokenizer among a model's files; none if there is none.
-fn tokenizer(folder: &Path, albert: &Albert) -> Result<Option<Tokenizer>> {
+fn tokenizer(folder: &Path, model: &LoadedModel) -> Result<Option<Tokenizer>> {
     let tokenizer = match Tokenizer::load(folder, &LoadOptions::default()) {
         Ok(tokenizer) => tokenizer,
         Err(TokenizerError::Missing { .. }) => {
@@ -98,7 +96,7 @@ fn tokenizer(folder: &Path, albert: &Albert) -> Result<Option<Tokenizer>> {
         }
         Err(error) => return Err(error.into()),
     };
-    tokenizer.expect_rows(albert.config().vocab_size)?;
+    tokenizer.expect_model(model.albert.config().vocab_size, model.tokenizer.as_deref())?;
     Ok(Some(tokenizer))
 }
 

@@ -1,17 +1,20 @@
 //! `albert-train finetune`: from a pre-trained model to one that does a task.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
+use model::Origin;
 use serde_json::{Map, json};
 use train::config::{Finetune, Resolved};
 use train::exit::ExitCode;
 use train::files::{Disk, replace};
+use train::finetuning::squad::NULL_THRESHOLD;
 use train::finetuning::tasks::{GLUE, STORIES};
 use train::finetuning::{FinetuningJob, SeedSummary, Split, Task, look_at, task};
-use train::finetuning::squad::NULL_THRESHOLD;
 use train::hub::is_of_hub;
+use train::run::directory::model_in;
 use train::training::{Measure, Metrics};
 use train::visible::visible;
 
@@ -82,6 +85,9 @@ struct Common {
     session: SessionArguments,
     #[command(flatten)]
     settings: SettingsArguments<Finetune>,
+    /// The model, of which an archive stays unpacked for all runs.
+    #[arg(skip)]
+    origin: OnceLock<Origin>,
 }
 
 /// Runs the command.
@@ -111,6 +117,7 @@ impl Common {
         let mut given = vec![("task.task", "the command", task.to_owned())];
         let first = self.settings.resolve_with(saved, &given)?.settings;
         if let Some(model) = first.start.model.as_deref().filter(|model| is_there(model)) {
+            let _ = self.origin.set(Origin::of(&model_in(model)?)?); // all runs begin with the same
             let (size, positions) = look_at(model)?;
             given.push(("start.size", "the model's width", size.name().to_owned()));
             given.push(("start.positions", "the model's configuration", positions.to_string()));
@@ -255,15 +262,15 @@ fn show(settings: &Finetune, task: &dyn Task, model: &Path, metrics: &Metrics) -
             on += &format!(" {flag} {value}");
         }
     }
-    // A folder need not have a test set.
-    let split = if task.read(data, Split::Test).is_ok() { "" } else { " --split dev" };
-    say!("  albert-train evaluate {on}");
-    say!("  albert-train predict {on}{split}{threshold} --out predictions");
-    Ok(())
-}
     // It was searched where answers are known; where they are not, it has to be given.
     let found = metrics.iter().find(|(name, _)| *name == NULL_THRESHOLD);
     let threshold = match (found, settings.task.null_threshold) {
         (Some((_, Measure::Real(threshold))), None) => format!(" --null-threshold {threshold}"),
         _ => String::new(),
     };
+    // A folder need not have a test set.
+    let split = if task.read(data, Split::Test).is_ok() { "" } else { " --split dev" };
+    say!("  albert-train evaluate {on}");
+    say!("  albert-train predict {on}{split}{threshold} --out predictions");
+    Ok(())
+}

@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use model::Origin;
 use serde_json::{Map, Value, json};
 use train::exit::ExitCode;
 use train::finetuning::squad::{Squad, SquadHead, Version};
 use train::finetuning::tasks::{Columns, Table, Wanted};
 use train::finetuning::{Answer, Examined, Example, Input, Kind, Limits, Predictor, Purpose, Task, features};
 use train::inference::SEPARATOR;
-
+use train::run::directory::model_in;
 use train::visible::visible;
 
-use crate::arguments::{CpuArguments, TextArguments};
+use crate::arguments::{CpuArguments, TextArguments, warn};
 use crate::exit::refuse;
 use crate::output::json_line;
 use crate::task::{Answered, OnTask, predict_task, softmax};
@@ -64,6 +65,7 @@ pub fn answer(arguments: &Arguments) -> Result<Option<Answered>> {
 }
 
 fn on_texts(arguments: &OnTexts) -> Result<()> {
+    let _origin = Origin::of(&model_in(&arguments.model)?)?; // an archive stays unpacked for all of the following
     let Purpose { labels, kind } = Purpose::of(&arguments.model)?;
     let Some(kind) = kind else {
         refuse!(
@@ -72,14 +74,9 @@ fn on_texts(arguments: &OnTexts) -> Result<()> {
             visible(&arguments.model.to_string_lossy())
         );
     };
-    let labels = match kind {
-        Kind::Classes(outputs) | Kind::TokenClasses(outputs) if labels.len() != outputs => {
-            (0..outputs).map(|class| format!("LABEL_{class}")).collect() // as transformers calls classes without names
-        }
-        _ => labels,
-    };
     let task = task(kind, &labels)?;
     let mut model = Predictor::load(&arguments.model, kind, arguments.cpu.device()?)?;
+    warn(model.warnings());
     arguments.texts.for_each(|text| {
         let example = Example { id: String::new(), group: "", input: input(kind, text)?, target: None };
         let limits = Limits::new(model.positions());

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use model::Origin;
 use train::config::Pretrain;
 use train::exit::ExitCode;
 use train::pretraining::PretrainingJob;
+use train::run::directory::model_in;
 use train::training::TrainEvent;
 
 use crate::output::is_unread;
@@ -41,6 +43,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let saved = session::saved(&arguments.out, &arguments.settings);
     let resolved = arguments.settings.resolve(saved.as_deref())?;
     let settings = resolved.settings.clone();
+    let init = settings.model.init.as_deref().map(model_in).transpose()?;
+    let _origin = init.as_deref().map(Origin::of).transpose()?; // an archive stays unpacked for all of the following
     match session::run(PretrainingJob, resolved, &arguments.out, &arguments.session)? {
         Outcome::Shown => Ok(ExitCode::Done),
         Outcome::Stopped => Ok(ExitCode::Interrupted),

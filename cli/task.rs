@@ -6,18 +6,20 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
+use model::Origin;
 use serde_json::{Map, Value, json};
 use train::config::{AnswerHead, Finetune, MOST_OPTIONS, RaceLevel, TableKind, TaskSettings};
 use train::finetuning::squad::NULL_THRESHOLD;
 use train::finetuning::squad::official::{self, Evaluation, Figures, OFFICIAL_THRESHOLD};
 use train::finetuning::tasks::GLUE;
 use train::finetuning::{
-    Answer, Examined, Limits, Predictor, Purpose, Split, Task, baseline, doubts, look_at, read_split,
-    the_task,
+    Answer, Examined, Limits, Predictor, Purpose, Split, Task, baseline, classes_in_table, doubts, look_at,
+    read_split, the_task,
 };
+use train::run::directory::model_in;
 use train::visible::visible;
 
-use crate::arguments::CpuArguments;
+use crate::arguments::{CpuArguments, warn};
 use crate::evaluate::Found;
 use crate::exit::{misuse, refuse};
 use crate::output::{json_line, say, tell};
@@ -228,20 +230,33 @@ fn answer(of: &OnTask, usual: Split) -> Result<Answered> {
     settings.data = Some(on.data.clone());
     let on_model =
         on.model.as_ref().ok_or_else(|| misuse("by which model? --model names its directory, or a run"))?;
+    let _origin = Origin::of(&model_in(on_model)?)?; // an archive stays unpacked for all of the following
     let purpose = Purpose::of(on_model)?;
-    let labels = (!purpose.labels.is_empty()).then(|| purpose.labels.clone());
-    let mut all = Finetune { task: settings, ..Finetune::default() };
-    let task = the_task(&all, labels)?;
-    all.start.size = Some(look_at(on_model)?.0);
-    let mut model = Predictor::load(on_model, task.kind(), on.cpu.device()?)?;
-    let longest = all.recipe().max_seq_length.min(model.positions());
-    let limits = of.limits(on.max_seq_length.unwrap_or(longest).min(model.positions()))?;
     let split = match on.split.as_deref() {
         Some("train") => Split::Train,
         Some("dev") => Split::Dev,
         Some("test") => Split::Test,
         _ => usual,
     };
+    let is_measured = usual == Split::Dev;
+    let labels = match is_measured && purpose.is_nameless() && matches!(of, OnTask::Table { .. }) {
+        true => classes_in_table(&settings, &on.data, split, &purpose.labels)?,
+        false => purpose.labels.clone(),
+    };
+    let mut all = Finetune { task: settings, ..Finetune::default() };
+    let task = the_task(&all, Some(labels))?;
+    all.start.size = Some(look_at(on_model)?.0);
+    let mut model = Predictor::load(on_model, task.kind(), on.cpu.device()?)?;
+    warn(model.warnings());
+    let longest = all.recipe().max_seq_length.min(model.positions());
+    let length = on.max_seq_length.unwrap_or(longest);
+    if length > model.positions() {
+        refuse!(
+            "--max-seq-length: sequences of {length} tokens are longer than the model's {} positions",
+            model.positions()
+        );
+    }
+    let limits = of.limits(length)?;
     if matches!(of, OnTask::Table { .. }) && on.data.is_file() && split == Split::Dev {
         tell(
             "all rows of the file are measured: if the model was learnt from it, nine of ten of them are no test",
@@ -269,7 +284,7 @@ fn answer(of: &OnTask, usual: Split) -> Result<Answered> {
 /// How the classes of a model stand to those of a task.
 #[derive(Debug, PartialEq)]
 enum Order {
-    /// In the same order, or the model gives them no names.
+    /// In the same order.
     Same,
     /// The same names in another order: where each of the task's is among the model's.
     Other(Vec<usize>),
@@ -279,12 +294,16 @@ enum Order {
 
 impl Order {
     fn of(model: &[String], task: &[String]) -> Self {
-        let nameless = |(index, name): (usize, &String)| *name == format!("LABEL_{index}");
-        if task.is_empty() || model.len() != task.len() || model.iter().enumerate().all(nameless) {
+        if task.is_empty() || model.len() != task.len() {
             return Self::Same; // the number of classes is the predictor's to check
         }
-        let place = |name: &String| model.iter().position(|known| known.eq_ignore_ascii_case(name));
-        match task.iter().map(place).collect::<Option<Vec<_>>>() {
+        // The place of each, if no two have the same.
+        let places = |is_same: fn(&str, &str) -> bool| {
+            let place = |name: &String| model.iter().position(|known| is_same(known, name));
+            let places: Vec<usize> = task.iter().map(place).collect::<Option<_>>()?;
+            (0..task.len()).all(|class| places.contains(&class)).then_some(places)
+        };
+        match places(|known, name| known == name).or_else(|| places(str::eq_ignore_ascii_case)) {
             Some(places) if places.iter().copied().eq(0..task.len()) => Self::Same,
             Some(places) => Self::Other(places),
             None => Self::Unknown,
@@ -377,6 +396,16 @@ pub fn predict_task(of: &OnTask) -> Result<Answered> {
     let out = of.parts().1.out.clone();
     let out = out.ok_or_else(|| misuse("where to? --out names a folder for the prediction files"))?;
     let answered = answer(of, Split::Test)?;
+    let is_unlabelled = || answered.examined.examples.iter().any(|example| example.target.is_none());
+    if let OnTask::Squad { version, null_threshold: None, .. } = of
+        && version == "2.0"
+        && is_unlabelled()
+    {
+        tell(format_args!(
+            "questions with a null score above 0 are left without an answer, for no right answers are known to search a \
+             threshold by: --null-threshold takes the one that was best on the development set ({NULL_THRESHOLD})"
+        ));
+    }
     answered.write(&out)?;
     Ok(answered)
 }
@@ -396,25 +425,20 @@ mod tests {
     #[test]
     fn classes_are_told_by_their_names() {
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-    let is_unlabelled = || answered.examined.examples.iter().any(|example| example.target.is_none());
-    if let OnTask::Squad { version, null_threshold: None, .. } = of
-        && version == "2.0"
-        && is_unlabelled()
-    {
-        tell(format_args!(
-            "questions with a null score above 0 are left without an answer, for no right answers are known to search a \
-             threshold by: --null-threshold takes the one that was best on the development set ({NULL_THRESHOLD})"
-        ));
-    }
         let task = names(&["contradiction", "entailment", "neutral"]);
         for (model, order) in [
             (vec![], Order::Same),
-            (names(&["LABEL_0", "LABEL_1", "LABEL_2"]), Order::Same),
+            (names(&["LABEL_0", "LABEL_1", "LABEL_2"]), Order::Unknown),
             (names(&["CONTRADICTION", "ENTAILMENT", "NEUTRAL"]), Order::Same),
             (names(&["entailment", "neutral", "contradiction"]), Order::Other(vec![2, 0, 1])),
             (names(&["yes", "no", "maybe"]), Order::Unknown),
         ] {
             assert_eq!(Order::of(&model, &task), order, "{model:?}");
         }
+        // Names that differ in nothing but their case are two names.
+        let both = names(&["us", "US"]);
+        assert_eq!(Order::of(&both, &both), Order::Same);
+        assert_eq!(Order::of(&names(&["US", "us"]), &both), Order::Other(vec![1, 0]));
+        assert_eq!(Order::of(&names(&["Us", "them"]), &both), Order::Unknown);
     }
 }

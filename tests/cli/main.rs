@@ -16,12 +16,13 @@ mod help;
 mod hub_server;
 mod inference;
 mod machine;
+mod models;
 mod pretrain;
 mod program;
 mod readme;
-mod report;
 #[path = "../support/recorded_samples.rs"]
 mod recorded_samples;
+mod report;
 mod settings;
 #[cfg(unix)]
 mod strangers;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use engine::{PlanOptions, Precision, Recompute};
 use model::{
     Albert, AlbertConfig, Capacity, Card, Fresh, Head, LoadedModel, Mode, ModelError, Origin, config_in,
+    weights_in,
 };
 
 use super::answering::{Answering, head};
@@ -16,9 +17,10 @@ use super::squad::{Squad, SquadHead, Version};
 use super::task::{Example, Split, Task};
 use super::tasks::{Columns, Level, Race, STORIES, Table, Wanted};
 use crate::config::recipe::Size;
-use crate::config::{AnswerHead, DeviceSettings, Finetune, RaceLevel, Span, TableKind};
+use crate::config::{AnswerHead, DeviceSettings, Finetune, RaceLevel, Span, TableKind, TaskSettings};
 use crate::hub::is_of_hub;
 use crate::run::directory::{model_in, tokenizer_of};
+use crate::run::info::Identity;
 use crate::tokenizer::{LoadOptions, Tokenizer};
 use crate::training::{
     Job, Learner, Measure, Metrics, Objective, Plans, Prepared, Publish, Published, RunSettings,
@@ -79,6 +81,8 @@ pub struct TaskData {
     pub origin: Origin,
     /// What it computes.
     pub config: AlbertConfig,
+    /// A hash of its weights.
+    pub weights: String,
     /// What was read, in words.
     pub reports: Vec<String>,
 }
@@ -134,8 +138,8 @@ impl FinetuningJob {
                 return Err(TaskError::NothingToLearn { split, source_path }.into());
             }
         }
-        let config = config_in(origin.path())?;
-        Ok(TaskData { task, splits, tokenizer, model: called(given), origin, config, reports })
+        let (config, weights) = (config_in(origin.path())?, weights_in(origin.path())?);
+        Ok(TaskData { task, splits, tokenizer, model: called(given), origin, config, weights, reports })
     }
 }
 
@@ -154,8 +158,7 @@ pub fn the_task(settings: &Finetune, labels: Option<Vec<String>>) -> Result<Arc<
     Ok(match of.task.as_str() {
         "table" => {
             let source = of.sources()[0].ok_or(TaskError::NoData)?;
-            let columns =
-                Columns { first: of.text.clone(), second: of.pair.clone(), label: of.label.clone() };
+            let columns = columns(of);
             let wanted = match of.kind {
                 TableKind::Class => Wanted::Classes,
                 TableKind::Value => Wanted::Value,
@@ -184,6 +187,25 @@ pub fn the_task(settings: &Finetune, labels: Option<Vec<String>>) -> Result<Arc<
         }
         name => super::tasks::task(name)?.into(),
     })
+}
+
+/// The columns of a table of one's own.
+fn columns(of: &TaskSettings) -> Columns {
+    Columns { first: of.text.clone(), second: of.pair.clone(), label: of.label.clone() }
+}
+
+/// Names for the classes of a model that gives them none, and calls them `nameless`: those in the table that it is measured on, in
+/// the order in which they would be learnt.
+///
+/// # Errors
+/// If the table cannot be read, or has not as many classes.
+pub fn classes_in_table(
+    of: &TaskSettings,
+    source: &Path,
+    split: Split,
+    nameless: &[String],
+) -> Result<Vec<String>, SessionError> {
+    Ok(Table::names_of_classes(&columns(of), source, split, nameless)?)
 }
 
 /// Reads and encodes a split, at most the first `most` examples.
@@ -281,10 +303,11 @@ pub(super) fn capacity(splits: &[&Examined], tokens: usize) -> Capacity {
     Capacity { tokens, sequences, masked: 0 }
 }
 
-/// The model in `directory` as an encoder with `head`, whose own values are drawn from `seed` where the files have none, with
-/// other dropout where that is asked for, and with names for its classes.
+/// The model in `directory`, which must belong to `tokenizer`, as an encoder with `head`, whose own values are drawn anew where
+/// `fresh` allows it and the files have none, with other dropout where that is asked for, and with names for its classes.
 pub(super) fn load(
     directory: &Path,
+    tokenizer: &Tokenizer,
     head: &Head,
     fresh: Fresh<'_>,
     dropout: [Option<f64>; 2],
@@ -292,6 +315,7 @@ pub(super) fn load(
 ) -> Result<LoadedModel, SessionError> {
     let mut loaded = model::load_head(directory, head, fresh)?;
     let config = loaded.albert.config().clone();
+    tokenizer.expect_model(config.vocab_size, loaded.tokenizer.as_deref())?;
     let mut config = AlbertConfig {
         hidden_dropout_prob: dropout[0].unwrap_or(config.hidden_dropout_prob),
         attention_probs_dropout_prob: dropout[1].unwrap_or(config.attention_probs_dropout_prob),
@@ -351,13 +375,13 @@ impl Job<Finetune> for FinetuningJob {
         Ok(data.insert(Arc::new(self.read(settings, say)?)).clone())
     }
 
-    /// Of what is learnt from, by which tokenizer, and of what the model computes; its weights are in the first checkpoint.
-    fn identity(&self, data: &Arc<TaskData>) -> String {
+    /// Of what is learnt from, by which tokenizer, of what the model computes, and of its weights.
+    fn identity(&self, _: &Finetune, data: &Arc<TaskData>) -> Result<Identity, SessionError> {
         let mut hash = blake3::Hasher::new();
         hash.update(identity(&data.splits[0].features, &data.tokenizer.special()).as_bytes());
         hash.update(data.tokenizer.fingerprint_text().as_bytes());
         hash.update(format!("{:?}", data.config).as_bytes());
-        hash.finalize().to_hex().to_string()
+        Ok(Identity::new(hash.finalize().to_hex().to_string(), Some(&data.weights)))
     }
 
     fn options(&self, settings: &Finetune, data: &Arc<TaskData>) -> TrainerOptions {
@@ -387,8 +411,8 @@ impl Job<Finetune> for FinetuningJob {
         // Models that were fine-tuned on spans or tokens, and some releases, come without a pooler.
         let allowed = ["albert.pooler".to_owned()];
         let fresh = Fresh::Head { seed, allowed: &allowed };
-        let loaded = load(data.origin.path(), &head, fresh, dropout, data.task.labels())?;
-        data.tokenizer.expect_rows(loaded.albert.config().vocab_size)?;
+        let loaded = load(data.origin.path(), &data.tokenizer, &head, fresh, dropout, data.task.labels())?;
+        let warnings = loaded.warnings();
         let splits = data.splits.each_ref().map(|split| &**split);
         let precision = precision(&settings.device);
         let plans_of = |tokens, recompute| {
@@ -433,7 +457,7 @@ impl Job<Finetune> for FinetuningJob {
         let size = (seed, settings.batch(), capacity);
         let objective: Arc<dyn Objective> =
             Arc::new(Finetuning::new(data.task.clone(), data.splits.clone(), special, answering, size));
-        Ok(Prepared { learner, objective, description })
+        Ok(Prepared { learner, objective, description, warnings })
     }
 
     fn tokenizer<'a>(&self, data: &'a Arc<TaskData>) -> &'a Tokenizer {

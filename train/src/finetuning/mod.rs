@@ -29,7 +29,7 @@ pub use answers::{Answer, AnswerLimits, BeamEntry, Candidate, Output};
 pub use doubts::doubts;
 pub use error::TaskError;
 pub use features::{Feature, FeatureTarget, Limits, Sequence, Window};
-pub use job::{FinetuningJob, TaskData, look_at, read_split, the_task};
+pub use job::{FinetuningJob, TaskData, classes_in_table, look_at, read_split, the_task};
 pub use objective::{Examined, Finetuning};
 pub use predictor::{Predictor, Purpose};
 pub use results::{ResultsRow, ResultsTable, RunResult, find_results, tables};

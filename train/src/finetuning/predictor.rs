@@ -23,6 +23,8 @@ pub struct Predictor {
     head: Head,
     runtime: Runtime,
     tokenizer: Tokenizer,
+    /// What a person should know of the model.
+    warnings: Vec<String>,
     /// What was asked last, with the plan for micro-batches of its size.
     loaded: Option<(Capacity, PlanId, Answering)>,
 }
@@ -30,7 +32,8 @@ pub struct Predictor {
 /// What a model's files say that it was trained for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Purpose {
-    /// The names of its classes, in the order of its outputs.
+    /// The names of its classes, in the order of its outputs; where its files give none, or not to each, those that transformers
+    /// gives them.
     pub labels: Vec<String>,
     /// What it answers to a text alone; nothing of a model that was not fine-tuned, or chooses between options.
     pub kind: Option<Kind>,
@@ -52,8 +55,25 @@ impl Purpose {
             _ => None,
         };
         let kind = model::heads_in(origin.path())?.into_iter().find_map(kind);
-        Ok(Self { labels: model::config_in(origin.path())?.labels(), kind })
+        let outputs = match kind {
+            Some(Kind::Classes(outputs) | Kind::TokenClasses(outputs)) => outputs,
+            _ => 2, // as there too, where nothing else is known
+        };
+        let labels = model::config_in(origin.path())?.labels();
+        let labels = if labels.len() == outputs { labels } else { (0..outputs).map(nameless).collect() };
+        Ok(Self { labels, kind })
     }
+
+    /// Whether the model has classes, to which its files give no names.
+    pub fn is_nameless(&self) -> bool {
+        let has_classes = matches!(self.kind, Some(Kind::Classes(_) | Kind::TokenClasses(_)));
+        has_classes && self.labels.iter().enumerate().all(|(class, name)| *name == nameless(class))
+    }
+}
+
+/// What transformers calls a class without a name.
+fn nameless(class: usize) -> String {
+    format!("LABEL_{class}")
 }
 
 impl Predictor {
@@ -65,16 +85,21 @@ impl Predictor {
         let origin = Origin::of(&model_in(directory)?)?;
         let tokenizer = Tokenizer::load(origin.folder(), &LoadOptions::default())?;
         let head = head(kind, 0.0);
-        let loaded = load(origin.path(), &head, Fresh::Nothing, [None, None], &[])?;
-        tokenizer.expect_rows(loaded.albert.config().vocab_size)?;
+        let loaded = load(origin.path(), &tokenizer, &head, Fresh::Nothing, [None, None], &[])?;
+        let warnings = loaded.warnings();
         let mut runtime = Runtime::new(device, loaded.albert.parameters().clone())?;
         runtime.write(State::Values, &loaded.values);
-        Ok(Self { albert: loaded.albert, head, runtime, tokenizer, loaded: None })
+        Ok(Self { albert: loaded.albert, head, runtime, tokenizer, warnings, loaded: None })
     }
 
     /// Text to ids.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// What a person should know of the model although it can be used, in words.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The longest sequence that the model takes.

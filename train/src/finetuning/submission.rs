@@ -1,14 +1,13 @@
 //! What GLUE's site wants: one zip with a file of predictions for each task, all of them.
 
-use std::fs::File;
+use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 
-use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::tasks::GLUE;
-use crate::files::{Disk, create_beside, names, put_in_place};
+use crate::files::{Disk, names, open_plain, replace};
 use crate::tables::{Format, InputError, Options, excerpt, read};
 
 /// A file of the submission.
@@ -53,10 +52,8 @@ pub fn glue(folders: &[PathBuf], incomplete: bool, out: &Path) -> Result<Vec<Par
              complete submissions only",
         ));
     }
-    let mut file = create_beside(&Disk, out).map_err(InputError::io("write", out))?;
-    pack(&parts, &mut file).map_err(InputError::io("write", out))?;
-    file.sync_all().map_err(InputError::io("write", out))?;
-    put_in_place(&Disk, out).map_err(InputError::io("write", out))?;
+    // All predictions together are a few megabytes.
+    replace(&Disk, out, &pack(&parts)?).map_err(InputError::io("write", out))?;
     Ok(parts)
 }
 
@@ -121,17 +118,17 @@ fn check(path: &Path, rows: usize, labels: &[&str]) -> Result<(), InputError> {
     }
 }
 
-fn pack(parts: &[Part], out: &mut File) -> std::io::Result<()> {
-    let to_io = |error: ZipError| std::io::Error::other(error);
-    let mut zip = ZipWriter::new(out);
+/// The zip.
+fn pack(parts: &[Part]) -> Result<Vec<u8>, InputError> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     // No compression and no time: the same predictions make the same bytes.
     let options = SimpleFileOptions::DEFAULT.compression_method(CompressionMethod::Stored);
-    for part in parts {
-        if let Some(path) = &part.path {
-            zip.start_file(&part.name, options).map_err(to_io)?;
-            std::io::copy(&mut crate::files::open_plain(path)?, &mut zip)?;
-        }
+    for (part, path) in parts.iter().filter_map(|part| Some((part, part.path.as_ref()?))) {
+        let mut copy = || -> io::Result<()> {
+            zip.start_file(&part.name, options)?;
+            io::copy(&mut open_plain(path)?, &mut zip).map(drop)
+        };
+        copy().map_err(InputError::io("read", path))?;
     }
-    zip.finish().map_err(to_io)?;
-    Ok(())
+    Ok(zip.finish().expect("memory takes it").into_inner())
 }

@@ -48,12 +48,6 @@ pub enum InferenceError {
     /// The tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    /// A tokenizer that is not the model's, or not any more.
-    #[error(
-        "the tokenizer is not the one that the model was trained with, whose fingerprint its weights hold: its files are \
-         damaged or belong to another model; copy them again, or name the right ones with --tokenizer"
-    )]
-    OtherTokenizer,
     /// Text without a tokenizer.
     #[error(
         "the input is text, but there is no tokenizer to make ids of it: name one, or give ids in a safetensors file"
@@ -118,7 +112,6 @@ impl Classify for InferenceError {
             },
             Self::Data(error) => error.exit_code(),
             Self::Tokenizer(error) => error.exit_code(),
-            Self::OtherTokenizer => ExitCode::Checkpoint,
             Self::Device(error) | Self::Run(RunError::Device(error)) => error.exit_code(),
             Self::NoTokenizer | Self::MissingHead { .. } | Self::NoMask { .. } | Self::Segments { .. } => {
                 ExitCode::Usage

@@ -13,7 +13,7 @@ mod sources;
 use std::path::Path;
 
 use engine::{Bindings, Device, DeviceError, PlanId, PlanOptions, Recompute, Runtime, State};
-use model::{Albert, Capacity, Head, LoadedModel, Mode, Report};
+use model::{Albert, Capacity, Head, Mode, Report};
 
 pub use encode::encode;
 pub use error::InferenceError;
@@ -37,6 +37,8 @@ pub struct Inference {
     runtime: Runtime,
     /// What became of the files that the model comes from.
     report: Report,
+    /// What a person should know of it.
+    warnings: Vec<String>,
     /// Fingerprint of the tokenizer that it was trained with, as its weights' file has it.
     trained_with: Option<String>,
     /// Plans without and with logits, made when they are first used.
@@ -51,7 +53,8 @@ impl Inference {
     pub fn new(albert: Albert, values: &[f32], device: Device) -> Result<Self, DeviceError> {
         let mut runtime = Runtime::new(device, albert.parameters().clone())?;
         runtime.write(State::Values, values);
-        Ok(Self { albert, runtime, report: Report::default(), trained_with: None, plans: [None; 2] })
+        let (report, warnings) = (Report::default(), Vec::new());
+        Ok(Self { albert, runtime, report, warnings, trained_with: None, plans: [None; 2] })
     }
 
     /// The model in `directory`, in transformers' layout, on `device`.
@@ -59,8 +62,10 @@ impl Inference {
     /// # Errors
     /// If a file is missing, damaged or does not fit the configuration, or the model does not fit into memory.
     pub fn load(directory: &Path, device: Device) -> Result<Self, InferenceError> {
-        let LoadedModel { albert, values, tokenizer, report, .. } = model::load(directory)?;
-        Ok(Self { report, trained_with: tokenizer, ..Self::new(albert, &values, device)? })
+        let loaded = model::load(directory)?;
+        let warnings = loaded.warnings();
+        let new = Self::new(loaded.albert, &loaded.values, device)?;
+        Ok(Self { report: loaded.report, warnings, trained_with: loaded.tokenizer, ..new })
     }
 
     /// The model.
@@ -73,18 +78,17 @@ impl Inference {
         &self.report
     }
 
+    /// What a person should know of it although it can be used, in words.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// Refuses a tokenizer that makes ids which the model has no row for, or others than those it was trained with.
     ///
     /// # Errors
     /// If it has more pieces than the model has rows, or is not the one whose fingerprint the model's files hold.
     pub fn expect_tokenizer(&self, tokenizer: &Tokenizer) -> Result<(), InferenceError> {
-        tokenizer.expect_rows(self.albert.config().vocab_size)?;
-        match &self.trained_with {
-            Some(expected) if *expected != tokenizer.fingerprint_text() => {
-                Err(InferenceError::OtherTokenizer)
-            }
-            _ => Ok(()),
-        }
+        Ok(tokenizer.expect_model(self.albert.config().vocab_size, self.trained_with.as_deref())?)
     }
 
     /// How many sequences of `length` columns are run together.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::{PlanOptions, Recompute};
-use model::{Albert, AlbertConfig, Capacity, Fresh, Head, LoadedModel, Mode, ModelError};
+use model::{Albert, AlbertConfig, Capacity, Fresh, Head, LoadedModel, Mode, ModelError, weights_in};
 
 use super::batch::Division;
 use super::masking::MaskingOptions;
@@ -13,6 +13,7 @@ use super::preparation::{DataPreparation, RunData, drop_other_data};
 use crate::config::{Device, ModelSettings, Pretrain};
 use crate::data::DataError;
 use crate::run::directory::model_in;
+use crate::run::info::Identity;
 use crate::tokenizer::Tokenizer;
 use crate::training::{
     Job, Learner, Objective, Plans, Prepared, Publish, SessionError, TrainerOptions, device, most_fitting,
@@ -55,8 +56,10 @@ impl Job<Pretrain> for PretrainingJob {
         }
     }
 
-    fn identity(&self, data: &RunData) -> String {
-        data.identity.clone()
+    fn identity(&self, settings: &Pretrain, data: &RunData) -> Result<Identity, SessionError> {
+        let init = settings.model.init.as_deref().map(model_in).transpose()?;
+        let weights = init.as_deref().map(weights_in).transpose()?;
+        Ok(Identity::new(data.identity.clone(), weights.as_deref()))
     }
 
     fn options(&self, settings: &Pretrain, data: &RunData) -> TrainerOptions {
@@ -82,12 +85,9 @@ impl Job<Pretrain> for PretrainingJob {
     ) -> Result<Prepared, SessionError> {
         let config = albert_config(&settings.model, &data.tokenizer)?;
         let vocabulary_size = config.vocab_size;
-        let (learner, begun_with) = match &settings.model.init {
-            None => (learner(settings, config, available)?, None),
-            Some(init) => {
-                let (learner, report) = begun_with(init, settings, available)?;
-                (learner, Some(report))
-            }
+        let (learner, begun_with, warnings) = match &settings.model.init {
+            None => (learner(settings, config, available)?, String::new(), Vec::new()),
+            Some(init) => begun_with(init, settings, &data.tokenizer, available)?,
         };
         let (training, held_out) = (&settings.training, data.held_out.clone());
         let objective: Arc<dyn Objective> = Arc::new(Pretraining::new(
@@ -110,9 +110,9 @@ impl Job<Pretrain> for PretrainingJob {
             } else {
                 String::new()
             },
-            begun_with.unwrap_or_default(),
+            begun_with,
         );
-        Ok(Prepared { learner, objective, description })
+        Ok(Prepared { learner, objective, description, warnings })
     }
 
     fn begin(&self, settings: &Pretrain, data: &RunData, learner: &mut Learner, say: &dyn Fn(&str)) {
@@ -261,17 +261,21 @@ pub fn learner(
     learner_of(settings, Albert::new(config, &[Head::Pretraining]).map_err(ModelError::from)?, available)
 }
 
-/// A model that has the weights of `init`, and fresh ones where that lacks a head's; which those are, in words.
+/// A model that has the weights of `init`, which must belong to `tokenizer`, and fresh ones where that lacks a head's; which those
+/// are, in words; and what else a person should know.
 fn begun_with(
     init: &Path,
     settings: &Pretrain,
+    tokenizer: &Tokenizer,
     available: Option<usize>,
-) -> Result<(Learner, String), SessionError> {
+) -> Result<(Learner, String, Vec<String>), SessionError> {
     // Models that were fine-tuned on tokens, and some releases, come without a pooler.
     let allowed = ["albert.pooler".to_owned()];
     let fresh = Fresh::Head { seed: settings.training.seed, allowed: &allowed };
-    let LoadedModel { albert, values, report, .. } =
-        model::load_head(&model_in(init)?, &Head::Pretraining, fresh)?;
+    let loaded = model::load_head(&model_in(init)?, &Head::Pretraining, fresh)?;
+    let warnings = loaded.warnings();
+    let LoadedModel { albert, values, tokenizer: trained_with, report } = loaded;
+    tokenizer.expect_model(albert.config().vocab_size, trained_with.as_deref())?;
     let config = AlbertConfig {
         hidden_dropout_prob: settings.model.hidden_dropout_prob,
         attention_probs_dropout_prob: settings.model.attention_probs_dropout_prob,
@@ -280,7 +284,8 @@ fn begun_with(
     let albert = Albert::new(config, &[Head::Pretraining]).map_err(ModelError::from)?;
     let mut learner = learner_of(settings, albert, available)?;
     learner.set_values(&values);
-    let words = match report.missing.as_slice() {
+    let of_heads = report.missing.into_iter().filter(|name| !name.starts_with(model::ENCODER));
+    let words = match of_heads.collect::<Vec<_>>().as_slice() {
         [] => format!("\nbegun with the weights of {}", init.display()),
         missing => format!(
             "\nbegun with the weights of {}, which lacks {}: they begin anew",
@@ -288,7 +293,7 @@ fn begun_with(
             missing.join(", ")
         ),
     };
-    Ok((learner, words))
+    Ok((learner, words, warnings))
 }
 
 fn learner_of(

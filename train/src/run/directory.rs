@@ -13,7 +13,7 @@
 //!     quarantine/          checkpoints that were put aside, with the reasons
 //! ```
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 
 use super::checkpoint::{self, CheckpointError, Checkpoints};
 use super::clock;
-use super::info::{Machine, RunInfo, Session, Status};
+use super::info::{Identity, Machine, RunInfo, Session, Status};
 use super::journal::Journal;
 use super::lock::{self, Lock, LockError};
 use crate::exit::{Classify, ExitCode};
@@ -76,7 +76,7 @@ pub enum DirectoryError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
-    /// The run goes on with other text than it was begun with.
+    /// The run goes on with something else than it was begun with.
     #[error(
         "the run in {} was begun with other training data, held out another part of it, or has another tokenizer or \
          model\n  help: give what it was begun with (it is in its config.toml), or start another run with --out", .path.display()
@@ -230,14 +230,14 @@ impl RunDirectory {
 
     /// Notes what the run learns from, or refuses what it was not begun with: the place in the data that a checkpoint
     /// remembers would mean other text.
-    pub fn expect_data(&mut self, identity: &str) -> Result<(), DirectoryError> {
+    pub fn expect_data(&mut self, identity: &Identity) -> Result<(), DirectoryError> {
         match &self.info.data {
-            Some(begun_with) if begun_with != identity => {
+            Some(begun_with) if !identity.continues(begun_with) => {
                 Err(DirectoryError::OtherData { path: self.path.clone() })
             }
             Some(_) => Ok(()),
             None => {
-                self.info.data = Some(identity.into());
+                self.info.data = Some(identity.hash().into());
                 self.write_json(INFO, &self.info)
             }
         }
@@ -309,23 +309,53 @@ pub fn publish_model<E: From<DirectoryError>>(
     run: &Path,
     write: impl FnOnce(&Path) -> Result<(), E>,
 ) -> Result<PathBuf, E> {
-    let (staging, model) = (run.join(MODEL_STAGING), run.join(MODEL));
-    files::remove_flat_dir(&Disk, &staging, is_of_model)
-        .and_then(|()| fs::create_dir(&staging))
-        .map_err(io_error("cannot create", &staging))?;
-    write(&staging)?;
-    let publish = || -> io::Result<()> {
-        fs::create_dir_all(&model)?;
-        for name in files::names(&staging)? {
+    let model = run.join(MODEL);
+    place_model(&run.join(MODEL_STAGING), &model, write)?;
+    Ok(model)
+}
+
+/// Makes a folder a model in the same way, one that is new or [empty](is_empty): where it fails, the folder is as it was.
+pub fn create_model<E: From<DirectoryError>>(
+    folder: &Path,
+    write: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
+    let made = files::missing_folders(folder);
+    fs::create_dir_all(folder).map_err(io_error("cannot create", folder))?;
+    let placed = place_model(&folder.join(MODEL_STAGING), folder, write);
+    if placed.is_err() {
+        made.iter().for_each(|folder| drop(fs::remove_dir(folder))); // as long as nobody put anything there
+    }
+    placed
+}
+
+/// Whether a folder is not there, or holds nothing but what is left of a [`create_model`] that was killed.
+pub fn is_empty(folder: &Path) -> bool {
+    let is_remnant = |names: Vec<OsString>| names.iter().all(|name| name == MODEL_STAGING);
+    files::names(folder).map_or_else(|error| error.kind() == io::ErrorKind::NotFound, is_remnant)
+}
+
+fn place_model<E: From<DirectoryError>>(
+    staging: &Path,
+    model: &Path,
+    write: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
+    let clear = || files::remove_flat_dir(&Disk, staging, is_of_model);
+    clear().and_then(|()| fs::create_dir(staging)).map_err(io_error("cannot create", staging))?;
+    let place = || -> io::Result<()> {
+        fs::create_dir_all(model)?;
+        for name in files::names(staging)? {
             let from = staging.join(&name);
             File::open(&from)?.sync_all()?;
             fs::rename(from, model.join(name))?;
         }
-        files::Files::sync_dir(&Disk, &model)?;
-        fs::remove_dir(&staging)
+        files::Files::sync_dir(&Disk, model)?;
+        fs::remove_dir(staging)
     };
-    publish().map_err(io_error("cannot write", &model))?;
-    Ok(model)
+    let placed = write(staging).and_then(|()| Ok(place().map_err(io_error("cannot write", model))?));
+    if placed.is_err() {
+        let _ = clear(); // a full disk must not stay full of our remains; the first error is the one to tell
+    }
+    placed
 }
 
 /// What `run.json` of the run in `path` says, without opening the run; `None` if that is not a run.

@@ -36,7 +36,7 @@ pub struct RunInfo {
     pub created: String,
     /// When this file was written, UTC.
     pub updated: String,
-    /// A hash that tells the text it learns from apart from any other; none before that was found out.
+    /// A hash that tells what it learns from and begins with apart from any other; none before that was found out.
     pub data: Option<String>,
     /// Who worked on it, in order.
     pub sessions: Vec<Session>,
@@ -176,6 +176,33 @@ impl RunInfo {
     }
 }
 
+/// What tells the data that a run learns from, and the model that it begins with, apart from any others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// A hash of both.
+    all: String,
+    /// A hash of the data, which is all that earlier versions noted.
+    data: String,
+}
+
+impl Identity {
+    /// Of data and weights by their hashes; none for a model that begins at random.
+    pub fn new(data: String, weights: Option<&str>) -> Self {
+        let both = format!("{data} {}", weights.unwrap_or("at random"));
+        Self { all: blake3::hash(both.as_bytes()).to_hex().to_string(), data }
+    }
+
+    /// The hash that a run notes.
+    pub fn hash(&self) -> &str {
+        &self.all
+    }
+
+    /// Whether a run that noted this hash goes on with it.
+    pub fn continues(&self, noted: &str) -> bool {
+        noted == self.all || noted == self.data
+    }
+}
+
 /// `run.json` as it is or was written: earlier versions kept only the last session, and a count of all.
 #[derive(Deserialize)]
 struct Written {
@@ -230,6 +257,24 @@ impl From<Written> for RunInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_goes_on_with_the_weights_it_began_with_and_one_of_an_earlier_version_with_its_data() {
+        let [mine, others, none] =
+            [Some("mine"), Some("others"), None].map(|weights| Identity::new("data".into(), weights));
+        for (now, noted, continues) in [
+            (&mine, mine.hash(), true),
+            (&mine, others.hash(), false),
+            (&mine, none.hash(), false),
+            (&none, mine.hash(), false),
+            (&none, none.hash(), true),
+            (&mine, "data", true),
+            (&none, "data", true),
+            (&Identity::new("text".into(), Some("mine")), mine.hash(), false),
+        ] {
+            assert_eq!(now.continues(noted), continues, "{now:?} {noted}");
+        }
+    }
 
     fn session(command: &str) -> Session {
         Session {

@@ -66,7 +66,8 @@ impl InputError {
                 return Self::content(&path, Some(long.line), long.to_string(), advice);
             }
             match source.kind() {
-                io::ErrorKind::FileTooLarge => Self::content(
+                // A system that takes no file so long says the same of what is written.
+                io::ErrorKind::FileTooLarge if action != "write" => Self::content(
                     &path,
                     None,
                     "it unpacks to far more than files of its size do",

@@ -52,6 +52,12 @@ pub enum TokenizerError {
         /// Rows of the word table.
         rows: usize,
     },
+    /// A tokenizer that is not the model's, or not any more.
+    #[error(
+        "the tokenizer is not the one that the model was trained with, whose fingerprint its weights hold: its files are \
+         damaged or belong to another model; copy them again, or use the right ones"
+    )]
+    OtherModel,
     /// A vocabulary could not be trained.
     #[error("cannot train a vocabulary: {0}")]
     Training(String),
@@ -62,6 +68,7 @@ impl Classify for TokenizerError {
         match self {
             TokenizerError::Io { source, .. } => source.exit_code(),
             TokenizerError::Occupied { .. } | TokenizerError::TooManyPieces { .. } => ExitCode::Usage,
+            TokenizerError::OtherModel => ExitCode::Checkpoint,
             _ => ExitCode::Data,
         }
     }

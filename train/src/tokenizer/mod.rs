@@ -165,15 +165,20 @@ impl Tokenizer {
         self.vocabulary().len()
     }
 
-    /// Refuses a model whose word table has fewer rows than there are pieces.
+    /// Refuses a model that has no `rows` for some of the pieces, or was `trained_with` another tokenizer. Only files of this
+    /// program say which that was, those of an earlier version by its fingerprint.
     ///
     /// # Errors
-    /// If it has.
-    pub fn expect_rows(&self, rows: usize) -> Result<(), TokenizerError> {
-        match self.vocabulary_size() {
-            pieces if pieces > rows => Err(TokenizerError::TooManyPieces { pieces, rows }),
-            _ => Ok(()),
+    /// If it is such a model.
+    pub fn expect_model(&self, rows: usize, trained_with: Option<&str>) -> Result<(), TokenizerError> {
+        let pieces = self.vocabulary_size();
+        if pieces > rows {
+            return Err(TokenizerError::TooManyPieces { pieces, rows });
         }
+        let is_known = |known: &str| {
+            [self.fingerprint_text(), self.fingerprint_of_version_1()].iter().any(|own| own == known)
+        };
+        if trained_with.is_none_or(is_known) { Ok(()) } else { Err(TokenizerError::OtherModel) }
     }
 
     /// The piece of an id.

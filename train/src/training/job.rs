@@ -11,6 +11,7 @@ use super::metrics::Metrics;
 use super::objective::Objective;
 use super::trainer::TrainerOptions;
 use crate::config::{DeviceSettings, Settings, Span};
+use crate::run::info::Identity;
 use crate::tokenizer::Tokenizer;
 
 /// What the settings of every run say.
@@ -71,6 +72,8 @@ pub struct Prepared {
     pub objective: Arc<dyn Objective>,
     /// The data in a line.
     pub description: String,
+    /// What a person should know of the model that it begins with.
+    pub warnings: Vec<String>,
 }
 
 /// What a session does that those of other commands do not.
@@ -99,8 +102,11 @@ pub trait Job<S: RunSettings>: Clone + Send + 'static {
         say: &dyn Fn(&str),
     ) -> Result<Self::Data, SessionError>;
 
-    /// Tells the data to learn from apart from any other.
-    fn identity(&self, data: &Self::Data) -> String;
+    /// Tells the data to learn from, and the model to begin with, apart from any other.
+    ///
+    /// # Errors
+    /// If the model cannot be read.
+    fn identity(&self, settings: &S, data: &Self::Data) -> Result<Identity, SessionError>;
 
     /// How a run on these data goes.
     fn options(&self, settings: &S, data: &Self::Data) -> TrainerOptions;

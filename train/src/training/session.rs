@@ -205,7 +205,7 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
             Ok(data) => data?,
             Err(reason) => return Ok(stopped(watch, reason, "what was prepared is kept")),
         };
-        self.directory.expect_data(&self.job.identity(&data))?;
+        self.directory.expect_data(&self.job.identity(settings, &data)?)?;
         self.directory.write_config(&self.resolved.to_toml())?; // only now: a session that is refused changes nothing
         let load = {
             let (job, settings, stop, watch) =
@@ -318,6 +318,20 @@ fn stopped<D>(watch: &Watch, reason: StopReason, kept: &str) -> Ended<D> {
     Ended::Stopped(reason)
 }
 
+/// The model before the first step, and what a person should know of it.
+fn prepare<S: RunSettings, J: Job<S>>(
+    job: &J,
+    settings: &S,
+    data: &J::Data,
+    watch: &Watch,
+) -> Result<Prepared, SessionError> {
+    let prepared = job.prepare(settings, data, available_memory(settings.device()))?;
+    for warning in &prepared.warnings {
+        watch(TrainEvent::Said(&format!("warning: {warning}")));
+    }
+    Ok(prepared)
+}
+
 /// A trainer that stands where the newest checkpoint left it, or before the first step.
 fn load<S: RunSettings, J: Job<S>>(
     job: &J,
@@ -328,8 +342,7 @@ fn load<S: RunSettings, J: Job<S>>(
     stop: StopRequests,
     watch: Watch,
 ) -> Result<(Trainer, J::Data), SessionError> {
-    let Prepared { mut learner, objective, description } =
-        job.prepare(settings, &data, available_memory(settings.device()))?;
+    let Prepared { mut learner, objective, description, .. } = prepare(job, settings, &data, &watch)?;
     if let Some(gpu) = learner.runtime().gpu() {
         gpu.choose_products(products);
     }
@@ -390,8 +403,7 @@ pub fn rehearse<S: RunSettings, J: Job<S>>(
         watch(TrainEvent::Said(notice));
     }
     let data = job.gather(settings, folder, false, &|what| watch(TrainEvent::Said(what)))?;
-    let Prepared { mut learner, objective, description } =
-        job.prepare(settings, &data, available_memory(settings.device()))?;
+    let Prepared { mut learner, objective, description, .. } = prepare(job, settings, &data, watch)?;
     if let (Some(gpu), false) = (learner.runtime().gpu(), settings.device().deterministic) {
         gpu.choose_products(ProductChoice::Timed);
     }

@@ -27,9 +27,38 @@ impl Table {
         let labels = match (wanted, labels) {
             (Wanted::Value, _) => Vec::new(),
             (_, Some(labels)) => labels,
-            (_, None) => labels_in(&files::own(training, Split::Train)?, &columns)?,
+            (_, None) => labels_to_learn(&files::own(training, Split::Train)?, &columns)?,
         };
         Ok(Self::of("table", columns, wanted, labels))
+    }
+
+    /// Names for the classes of a model that gives them none, and calls them `nameless`: the labels of the table that it is
+    /// measured on, in the order that they would have in a training set.
+    pub(in crate::finetuning) fn names_of_classes(
+        columns: &Columns,
+        source: &Path,
+        split: Split,
+        nameless: &[String],
+    ) -> Result<Vec<String>, InputError> {
+        let path = files::own(source, split)?;
+        let found = labels_in(&path, columns)?;
+        if found.iter().all(|label| nameless.contains(label)) {
+            return Ok(nameless.to_vec());
+        }
+        if found.len() != nameless.len() {
+            return Err(InputError::content(
+                &path,
+                None,
+                format!(
+                    "column {:?} holds {} different labels, and the model has {} classes without names",
+                    columns.label,
+                    found.len(),
+                    nameless.len()
+                ),
+                "name the model's classes in its config.json (id2label), in the order of its outputs",
+            ));
+        }
+        Ok(found)
     }
 
     /// A task on a table without official files, with these classes.
@@ -76,21 +105,27 @@ fn labels_in(path: &Path, columns: &Columns) -> Result<Vec<String>, InputError> 
             )),
         }
     })?;
-    if found.len() < 2 {
+    let mut labels: Vec<String> = found.into_iter().collect();
+    if labels.iter().all(|label| label.parse::<i64>().is_ok()) {
+        labels.sort_by_key(|label| label.parse::<i64>().unwrap_or_default());
+    }
+    Ok(labels)
+}
+
+/// The same of a training set, which needs two.
+fn labels_to_learn(path: &Path, columns: &Columns) -> Result<Vec<String>, InputError> {
+    let labels = labels_in(path, columns)?;
+    if labels.len() < 2 {
         return Err(InputError::content(
             path,
             None,
             format!(
                 "column {:?} holds one label only ({})",
                 columns.label,
-                found.iter().next().map_or("", |l| l)
+                labels.first().map_or("", String::as_str)
             ),
             "a model learns nothing from examples that are all alike: give it examples of at least two classes",
         ));
-    }
-    let mut labels: Vec<String> = found.into_iter().collect();
-    if labels.iter().all(|label| label.parse::<i64>().is_ok()) {
-        labels.sort_by_key(|label| label.parse::<i64>().unwrap_or_default());
     }
     Ok(labels)
 }

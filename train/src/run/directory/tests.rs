@@ -126,14 +126,15 @@ fn a_disk_without_room_is_known() {
 fn a_run_goes_on_with_the_text_it_was_begun_with() {
     let folder = tempfile::tempdir().unwrap();
     let open = || RunDirectory::open(folder.path(), &command()).unwrap();
-    open().expect_data("stories").unwrap();
+    let [stories, news] = ["stories", "news"].map(|hash| Identity::new(hash.into(), None));
+    open().expect_data(&stories).unwrap();
     let mut begun = open();
-    begun.expect_data("news").unwrap(); // without a checkpoint there is nothing that would mean other text
+    begun.expect_data(&news).unwrap(); // without a checkpoint there is nothing that would mean other text
     let snapshot = checkpoint::Snapshot { step: 0, state: &(), best: None, model: &[], optimizer: &[] };
     begun.checkpoints(2).unwrap().save(&snapshot).unwrap();
-    begun.expect_data("news").unwrap();
+    begun.expect_data(&news).unwrap();
     drop(begun);
-    let error = open().expect_data("stories").unwrap_err();
+    let error = open().expect_data(&stories).unwrap_err();
     assert!(matches!(error, DirectoryError::OtherData { .. }), "{error}");
-    open().expect_data("news").unwrap();
+    open().expect_data(&news).unwrap();
 }
