@@ -151,7 +151,9 @@ fn print(evaluation: &Metrics) -> Result<()> {
         "sentence_order_loss",
         "loss",
     ] {
-        say!("{name:28} {:.4}", evaluation.value(name));
+        if let Some(value) = evaluation.get(name) {
+            say!("{name:28} {value:.4}");
+        }
     }
     let count = |name| evaluation.value(name);
     say!("over {} sequences, {} masked tokens", count("sequences"), count("masked_tokens"));
@@ -163,18 +165,22 @@ fn print(evaluation: &Metrics) -> Result<()> {
 
 /// What the figures mean to somebody who does not know them.
 fn in_words(evaluation: &Metrics) -> [String; 2] {
-    let found = evaluation.value("masked_lm_accuracy");
     let usual = evaluation.value("majority_masked_lm_accuracy");
     let verdict = if beats_frequency(evaluation) {
         ""
     } else {
         ": the model has not learnt to use the words around a mask"
     };
-    let words = format!(
-        "Masked pieces: {:.1}% right; always guessing the most common one is right for {:.1}%{verdict}.",
-        100.0 * found,
-        100.0 * usual
-    );
+    let words = match evaluation.get("masked_lm_accuracy") {
+        Some(found) => format!(
+            "Masked pieces: {:.1}% right; always guessing the most common one is right for {:.1}%{verdict}.",
+            100.0 * found,
+            100.0 * usual
+        ),
+        None => {
+            "Masked pieces: none; words of more pieces than are predicted of a sequence never are.".into()
+        }
+    };
     let right = evaluation.value("sentence_order_accuracy");
     // Half is what a coin gets; three deviations of as many throws are no more than chance.
     let chance = 1.5 / evaluation.value("sequences").max(1.0).sqrt();

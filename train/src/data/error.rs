@@ -264,6 +264,22 @@ pub enum DataError {
 
 impl DataError {
     /// Turns the system's error into one that says what was done to which file.
+    /// Samples without masked words.
+    #[error(
+        "{masked} of the {tokens} tokens in {samples} samples of the {name} data are masked, which is nothing to learn from: {reason}"
+    )]
+    NothingMasked {
+        /// Which data.
+        name: &'static str,
+        /// How many were looked at.
+        samples: u64,
+        /// Their tokens.
+        tokens: usize,
+        /// Of these, masked.
+        masked: usize,
+        /// Why, and what to change.
+        reason: &'static str,
+    },
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { action, path, source }
@@ -313,3 +329,4 @@ impl Classify for DataError {
         }
     }
 }
+            | Self::NothingMasked { .. }

@@ -14,10 +14,10 @@ const DEVIATION: &str = "last_layer_deviation";
 /// What is reached on the held-out text without a model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Baselines {
-    /// The share of the commonest masked token.
-    majority: f64,
+    /// The share of the commonest masked token; `None` where none is masked.
+    majority: Option<f64>,
     /// The loss of giving each piece the probability that it has in the training text, whatever stands around it; `None` where
-    /// that text is not known.
+    /// that text is not known, or none is masked.
     unigram_loss: Option<f64>,
 }
 
@@ -26,8 +26,7 @@ impl Baselines {
     pub fn of(held_out: &[Inputs], vocabulary_size: usize) -> Self {
         let mut counts = vec![0_u64; vocabulary_size];
         labels(held_out).for_each(|label| counts[label] += 1);
-        let most = counts.iter().max().copied().unwrap_or(0);
-        Self { majority: most as f64 / counts.iter().sum::<u64>() as f64, unigram_loss: None }
+        Self { majority: most_of(&counts), unigram_loss: None }
     }
 
     /// With how often each piece is in the training text. Each is counted once more than it is there, for text that was not
@@ -36,16 +35,22 @@ impl Baselines {
         let all = (counts.iter().sum::<u64>() + counts.len() as u64) as f64;
         let losses = labels(held_out).map(|label| -((counts[label] + 1) as f64 / all).ln());
         let (sum, count) = losses.fold((0.0, 0.0), |(sum, count), loss| (sum + loss, count + 1.0));
-        Self { unigram_loss: Some(sum / count), ..self }
+        Self { unigram_loss: (count > 0.0).then(|| sum / count), ..self }
     }
 
     pub fn record(&self, metrics: Metrics) -> Metrics {
-        let metrics = metrics.with("majority_masked_lm_accuracy", self.majority);
-        match self.unigram_loss {
-            Some(loss) => metrics.with(UNIGRAM_LOSS, loss),
+        let figures = [("majority_masked_lm_accuracy", self.majority), (UNIGRAM_LOSS, self.unigram_loss)];
+        figures.into_iter().fold(metrics, |metrics, (name, value)| match value {
+            Some(value) => metrics.with(name, value),
             None => metrics,
-        }
+        })
     }
+}
+
+/// The share of the largest of some counts; `None` of nothing.
+fn most_of(counts: &[u64]) -> Option<f64> {
+    let most = counts.iter().max().copied().filter(|&most| most > 0)?;
+    Some(most as f64 / counts.iter().sum::<u64>() as f64)
 }
 
 fn labels(held_out: &[Inputs]) -> impl Iterator<Item = usize> {
@@ -87,8 +92,10 @@ impl Sameness {
     }
 
     pub fn record(&self, metrics: Metrics) -> Metrics {
-        let most = self.predictions.iter().max().copied().unwrap_or(0) as f64;
-        let metrics = metrics.with(COMMONEST_PREDICTION, most / self.predictions.iter().sum::<u64>() as f64);
+        let metrics = match most_of(&self.predictions) {
+            Some(share) => metrics.with(COMMONEST_PREDICTION, share),
+            None => metrics,
+        };
         match self.deviations {
             (_, 0) => metrics,
             (sum, count) => metrics.with(DEVIATION, sum / count as f64),
@@ -182,7 +189,7 @@ mod tests {
     fn the_unigram_loss_is_the_cross_entropy_of_the_training_frequencies() {
         let held_out = [inputs(&[1, 1]), inputs(&[1, 3])];
         let baselines = Baselines::of(&held_out, 4);
-        assert_eq!(baselines, Baselines { majority: 0.75, unigram_loss: None });
+        assert_eq!(baselines, Baselines { majority: Some(0.75), unigram_loss: None });
         // One more of each: 1, 5, 2, 2 of 10.
         let metrics = baselines.knowing(&[0, 4, 1, 1], &held_out).record(Metrics::default());
         let expected = -(3.0 * 0.5_f64.ln() + 0.2_f64.ln()) / 4.0;

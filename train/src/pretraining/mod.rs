@@ -35,6 +35,7 @@ mod dataset;
 mod diagnosis;
 mod example;
 mod job;
+mod maskable;
 mod masking;
 mod objective;
 mod preparation;

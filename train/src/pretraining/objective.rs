@@ -36,6 +36,14 @@ struct Task {
     sums: [&'static str; 3],
 }
 
+impl Task {
+    /// Loss and accuracy; `None` where nothing was asked for.
+    fn means(&self, sums: &Sums) -> Option<[f64; 2]> {
+        let [loss, correct, count] = self.sums;
+        (sums.get(count) > 0.0).then(|| [sums.mean(loss, count), sums.mean(correct, count)])
+    }
+}
+
 /// Pre-training: what is learnt from, what it is measured on, and how much at a time.
 #[derive(Debug)]
 pub struct Pretraining {
@@ -159,13 +167,16 @@ impl Objective for Pretraining {
         }
     }
 
-    /// On a GPU `fill` is the share of the computed tokens that were given: lengths are rounded up there.
+    /// On a GPU `fill` is the share of the computed tokens that were given: lengths are rounded up there. A step without a
+    /// masked word has no figure of masked words.
     fn metrics(&self, sums: &Sums) -> Metrics {
-        let metrics =
-            TASKS.iter().fold(Metrics::default(), |metrics, Task { sums: [loss, correct, count], .. }| {
-                let accuracy = correct.replace("correct", "accuracy");
-                metrics.with(*loss, sums.mean(loss, count)).with(accuracy, sums.mean(correct, count))
-            });
+        let metrics = TASKS.iter().fold(Metrics::default(), |metrics, task| match task.means(sums) {
+            Some([loss, accuracy]) => {
+                let [of_loss, correct, _] = task.sums;
+                metrics.with(of_loss, loss).with(correct.replace("correct", "accuracy"), accuracy)
+            }
+            None => metrics,
+        });
         match sums.get("computed_tokens") > 0.0 {
             true => metrics.with("fill", sums.mean("tokens", "computed_tokens")),
             false => metrics,
@@ -173,15 +184,15 @@ impl Objective for Pretraining {
     }
 
     fn figures(&self, metrics: &Metrics) -> Vec<Figure<'static>> {
-        let figure = |name, key, form| Figure { name, value: metrics.value(key), form };
-        let mut figures = vec![
-            figure("words", "masked_lm_loss", Form::Loss),
-            figure("right", "masked_lm_accuracy", Form::Accuracy),
-            figure("order", "sentence_order_loss", Form::Loss),
-            figure("right", "sentence_order_accuracy", Form::Accuracy),
+        let figures = [
+            ("words", "masked_lm_loss", Form::Loss),
+            ("right", "masked_lm_accuracy", Form::Accuracy),
+            ("order", "sentence_order_loss", Form::Loss),
+            ("right", "sentence_order_accuracy", Form::Accuracy),
+            ("fill", "fill", Form::Accuracy),
         ];
-        figures.extend(metrics.get("fill").map(|_| figure("fill", "fill", Form::Accuracy)));
-        figures
+        let there = figures.into_iter().filter_map(|(name, key, form)| Some((name, metrics.get(key)?, form)));
+        there.map(|(name, value, form)| Figure { name, value, form }).collect()
     }
 
     /// Figures under the names of the reference's `eval_results.txt` (`model/ALBERT.md`, Evaluation); beside them what needs
@@ -194,15 +205,15 @@ impl Objective for Pretraining {
             self.tally(inputs, outputs, &mut sums);
             sameness.add(inputs, outputs);
         }
-        let [words, order] = TASKS.map(|Task { sums: [loss, correct, count], .. }| {
-            (sums.mean(loss, count), sums.mean(correct, count))
-        });
-        let metrics = Metrics::default()
-            .with("loss", words.0 + order.0)
-            .with("masked_lm_accuracy", words.1)
-            .with("masked_lm_loss", words.0)
-            .with("sentence_order_accuracy", order.1)
-            .with("sentence_order_loss", order.0);
+        let means = TASKS.map(|task| task.means(&sums));
+        let mut metrics =
+            Metrics::default().with("loss", means.iter().flatten().map(|[loss, _]| loss).sum::<f64>());
+        for (task, means) in ["masked_lm", "sentence_order"].iter().zip(means) {
+            if let Some([loss, accuracy]) = means {
+                metrics =
+                    metrics.with(format!("{task}_accuracy"), accuracy).with(format!("{task}_loss"), loss);
+            }
+        }
         Ok(Some(
             sameness
                 .record(self.baselines().record(metrics))
@@ -231,12 +242,17 @@ impl Objective for Pretraining {
     fn in_words(&self, evaluation: &Metrics) -> String {
         let value = |name| evaluation.value(name);
         let unigram = evaluation.get(diagnosis::UNIGRAM_LOSS);
+        let words = match evaluation.get("masked_lm_accuracy") {
+            Some(right) => format!(
+                "masked words {right:.3} right (always guessing the most common: {:.3}), loss {:.3}{}",
+                value("majority_masked_lm_accuracy"),
+                value("masked_lm_loss"),
+                unigram.map_or(String::new(), |loss| format!(" (unigram frequencies alone: {loss:.3})")),
+            ),
+            None => "no word is masked".into(),
+        };
         format!(
-            "masked words {:.3} right (always guessing the most common: {:.3}), loss {:.3}{}; sentence order {:.3} right, loss {:.3}",
-            value("masked_lm_accuracy"),
-            value("majority_masked_lm_accuracy"),
-            value("masked_lm_loss"),
-            unigram.map_or(String::new(), |loss| format!(" (unigram frequencies alone: {loss:.3})")),
+            "{words}; sentence order {:.3} right, loss {:.3}",
             value("sentence_order_accuracy"),
             value("sentence_order_loss"),
         )
@@ -251,7 +267,9 @@ impl Objective for Pretraining {
                 evaluation.value("majority_masked_lm_accuracy")
             )
         };
-        (!beats_frequency(evaluation)).then(|| Finding { event: "no_better_than_frequency", words: words() })
+        let was_asked = evaluation.get("masked_lm_accuracy").is_some();
+        (was_asked && !beats_frequency(evaluation))
+            .then(|| Finding { event: "no_better_than_frequency", words: words() })
     }
 
     fn alarms(&self, evaluation: &Metrics, best: Option<f64>, is_late: bool) -> Vec<Alarm> {
@@ -333,6 +351,25 @@ mod tests {
         };
         let accuracies = [0.0, 0.1, 0.109, 0.111, 0.5, f64::NAN];
         assert_eq!(accuracies.map(beats), [false, false, false, true, true, false]);
+    }
+
+    /// A batch may have no masked word.
+    #[test]
+    fn what_was_not_asked_has_no_figure() {
+        let objective = objective(10, 4);
+        let mut sums = Sums::default();
+        for (name, sum) in [("masked_tokens", 0.0), ("sentence_order_loss", 3.0), ("sequences", 4.0)] {
+            sums.add(name, sum);
+        }
+        let metrics = objective.metrics(&sums);
+        assert_eq!((metrics.get("masked_lm_loss"), metrics.get("sentence_order_loss")), (None, Some(0.75)));
+        let shown = objective.figures(&metrics);
+        assert_eq!(shown.iter().map(|figure| figure.name).collect::<Vec<_>>(), ["order", "right"]);
+        assert!(objective.not_learnt(&metrics).is_none());
+        assert_eq!(objective.in_words(&metrics), "no word is masked; sentence order 0.000 right, loss 0.750");
+        let record = |baselines: &Baselines| baselines.record(Metrics::default());
+        assert_eq!(record(&Baselines::of(&[], 9).knowing(&[1; 9], &[])), Metrics::default());
+        assert_eq!(Sameness::new(9).record(Metrics::default()), Metrics::default());
     }
 
     /// A text of a hundred gigabytes takes minutes to walk over, which a run that goes on has no use for.
