@@ -31,6 +31,7 @@ use super::lock::{self, Lock, LockError};
 use crate::exit::{Classify, ExitCode};
 use crate::files::{self, Disk};
 use crate::hub::HubError;
+use crate::visible::{shown, visible};
 
 mod made;
 mod meant;
@@ -45,7 +46,7 @@ pub enum DirectoryError {
     #[error(
         "{} is not empty and not a run of this program (it holds {example})\n  help: nothing in it was touched; \
          use another folder, for example {}",
-        .path.display(), .suggestion.display()
+        shown(.path), shown(.suggestion)
     )]
     Foreign {
         /// The folder.
@@ -56,7 +57,7 @@ pub enum DirectoryError {
         suggestion: PathBuf,
     },
     /// Something is where the run's own file or folder would be. Through a link, files elsewhere would change.
-    #[error("{} is {found}, where a run has {expected} of its own\n  help: nothing was touched; move it elsewhere", .path.display())]
+    #[error("{} is {found}, where a run has {expected} of its own\n  help: nothing was touched; move it elsewhere", shown(.path))]
     InTheWay {
         /// The path.
         path: PathBuf,
@@ -69,7 +70,7 @@ pub enum DirectoryError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// A file of the run is not what this program writes.
-    #[error("{} is damaged: {source}\n  help: the checkpoints beside it are untouched; remove this file to go on", .path.display())]
+    #[error("{} is damaged: {source}\n  help: the checkpoints beside it are untouched; remove this file to go on", shown(.path))]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -79,7 +80,7 @@ pub enum DirectoryError {
     /// The run goes on with something else than it was begun with.
     #[error(
         "the run in {} was begun with other training data, held out another part of it, or has another tokenizer or \
-         model\n  help: give what it was begun with (it is in its config.toml), or start another run with --out", .path.display()
+         model\n  help: give what it was begun with (it is in its config.toml), or start another run with --out", shown(.path)
     )]
     OtherData {
         /// The folder.
@@ -88,7 +89,7 @@ pub enum DirectoryError {
     /// A run that was killed before it could leave a model.
     #[error(
         "{} is a run without a model: it is written when the run ends or is stopped (Ctrl-C, --max-time); run its command \
-         again, and stop it, to look at what is there", .run.display()
+         again, and stop it, to look at what is there", shown(.run)
     )]
     NoModelYet {
         /// Its folder.
@@ -106,7 +107,7 @@ pub enum DirectoryError {
         places: String,
     },
     /// The file system refused something.
-    #[error("{action} {}: {source}", .path.display())]
+    #[error("{action} {}: {source}", shown(.path))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -200,21 +201,25 @@ impl RunDirectory {
         before.filter_map(|session| session.machine.as_ref()).next()
     }
 
-    /// Notes in `run.json` what computes in this session.
+    /// Notes in `run.json` what computes in this session, which from here on is at work.
     pub fn note_machine(&mut self, machine: Machine) -> Result<(), DirectoryError> {
+        self.info.status = Status::Running;
         if let Some(session) = self.info.sessions.last_mut() {
             session.machine = Some(machine);
         }
         self.write_json(INFO, &self.info)
     }
 
-    /// Notes in `run.json` how the session ended.
+    /// Notes in `run.json` how the session ended. A finished run stays so where a session ended before it computed anything.
     pub fn finish(&mut self, status: Status, reason: &str) -> Result<(), DirectoryError> {
         let now = clock::utc(clock::unix_seconds() as u64);
         if let Some(session) = self.info.sessions.last_mut() {
             (session.ended, session.exit_reason) = (Some(now.clone()), Some(reason.into()));
         }
-        (self.info.status, self.info.updated) = (status, now);
+        self.info.updated = now;
+        if self.info.status != Status::Finished {
+            self.info.status = status;
+        }
         self.write_json(INFO, &self.info)
     }
 
@@ -297,9 +302,13 @@ impl RunDirectory {
 /// Whether the run in `path` has come so far that other settings would make it another run: it has a checkpoint, or had
 /// one. A start that failed or was stopped before that binds nobody.
 pub fn has_begun(path: &Path) -> bool {
-    let is_ours = || matches!(read_info(path), Ok(Some(info)) if info.program == PROGRAM);
     let had_one = || ["quarantine", MODEL].iter().any(|name| path.join(name).exists());
-    checkpoint::exists_in(path) || had_one() && is_ours()
+    checkpoint::exists_in(path) || had_one() && is_run(path)
+}
+
+/// Whether `path` has the `run.json` of a run of this program.
+pub fn is_run(path: &Path) -> bool {
+    matches!(read_info(path), Ok(Some(info)) if info.program == PROGRAM)
 }
 
 /// Puts the finished model of a run, whose directory this process has opened, into its `model/`: `write` fills a folder, whose
@@ -395,17 +404,20 @@ const LOG: &str = "train.log";
 pub const JOURNAL: &str = "metrics.jsonl";
 /// Where it is shown to people.
 pub const REPORT: &str = "report.html";
-const DATA: &str = "data";
+/// Where it keeps the text that it prepared.
+pub const DATA: &str = "data";
 /// Folders that a run makes, each before those in it.
-const FOLDERS: [&str; 9] = [
+const FOLDERS: [&str; 11] = [
     checkpoint::FOLDER,
     checkpoint::QUARANTINE,
     MODEL,
     DATA,
     "data/tokenizer",
     "data/training",
+    "data/training/tokenizer",
     "data/training-text",
     "data/held-out",
+    "data/held-out/tokenizer",
     "data/held-out-text",
 ];
 const MODEL_STAGING: &str = ".model.staging";
@@ -442,10 +454,22 @@ pub fn free_space(path: &Path) -> Option<u64> {
     }
 }
 
+/// Refuses, without a change, a folder that [`RunDirectory::open`] would refuse.
+pub fn look_at(path: &Path) -> Result<(), DirectoryError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    refuse_foreign(path)?;
+    expect_own(path)?;
+    match lock::is_held(path) {
+        Some(true) => Err(LockError::Held { run: path.into(), holder: "another process".into() }.into()),
+        _ => Ok(()),
+    }
+}
+
 /// A folder is ours if it has our `run.json` or a checkpoint, or nothing but what a start that was cut off leaves.
 fn refuse_foreign(path: &Path) -> Result<(), DirectoryError> {
-    let has_our_info = matches!(read_info(path), Ok(Some(info)) if info.program == PROGRAM);
-    if has_our_info || checkpoint::exists_in(path) {
+    if is_run(path) || checkpoint::exists_in(path) {
         return Ok(());
     }
     for name in files::names(path).map_err(io_error("cannot list", path))? {
@@ -455,7 +479,7 @@ fn refuse_foreign(path: &Path) -> Result<(), DirectoryError> {
             suggestion.push("-run");
             return Err(DirectoryError::Foreign {
                 path: path.into(),
-                example: name.to_string_lossy().into_owned(),
+                example: visible(&name.to_string_lossy()),
                 suggestion: suggestion.into(),
             });
         }

@@ -157,7 +157,7 @@ impl Machine {
 }
 
 impl RunInfo {
-    /// Adds a session, which is now at work.
+    /// Adds a session, which is now at work; of a finished run it is not said yet that there is anything left to do.
     pub fn begin(&mut self, mut session: Session) {
         for argument in &mut session.command {
             if argument.len() > LONGEST_ARGUMENT {
@@ -165,7 +165,10 @@ impl RunInfo {
                 argument.push('…');
             }
         }
-        (self.status, self.updated) = (Status::Running, session.started.clone());
+        self.updated = session.started.clone();
+        if self.status != Status::Finished {
+            self.status = Status::Running;
+        }
         self.sessions.push(session);
         self.sessions.drain(..self.sessions.len().saturating_sub(MOST_SESSIONS));
     }

@@ -22,6 +22,29 @@ fn a_run_is_opened_again_and_remembers() {
     assert_eq!((&second.exit_reason, &second.ended), (&None, &None));
 }
 
+/// It is only from the moment a session computes that a finished run is at work again.
+#[test]
+fn a_finished_run_stays_so_until_it_computes() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = |computes: bool, status| {
+        let mut run = RunDirectory::open(folder.path(), &command()).unwrap();
+        if computes {
+            run.note_machine(Machine::new("scalar".into(), 3)).unwrap();
+        }
+        let under_way = read_info(folder.path()).unwrap().unwrap().status;
+        run.finish(status, "so it was").unwrap();
+        let info = read_info(folder.path()).unwrap().unwrap();
+        assert_eq!(info.last().and_then(|last| last.exit_reason.as_deref()), Some("so it was"));
+        (under_way, info.status)
+    };
+    assert_eq!(session(false, Status::Failed), (Status::Running, Status::Failed));
+    assert_eq!(session(true, Status::Finished), (Status::Running, Status::Finished));
+    for refused in [Status::Failed, Status::Interrupted] {
+        assert_eq!(session(false, refused), (Status::Finished, Status::Finished));
+    }
+    assert_eq!(session(true, Status::Failed), (Status::Running, Status::Failed));
+}
+
 #[test]
 fn a_second_process_is_refused() {
     let folder = tempfile::tempdir().unwrap();
