@@ -43,7 +43,15 @@ fn nothing_is_written_or_deleted_through_a_link() {
 
     // Where a run writes on or in what is there, a link is refused, before anything is done.
     let files = [".lock", "train.log", "metrics.jsonl"];
-    let folders = ["checkpoints", "model", "quarantine", "data", "data/tokenizer", "data/training"];
+    let folders = [
+        "checkpoints",
+        "model",
+        "quarantine",
+        "data",
+        "data/tokenizer",
+        "data/training",
+        "data/training/tokenizer",
+    ];
     for name in files.iter().chain(&folders) {
         copy(&whole, &out);
         let _ = fs::remove_dir_all(out.join(name));
@@ -52,6 +60,13 @@ fn nothing_is_written_or_deleted_through_a_link() {
         pretrain(&scene, &out, "5").complains(ExitCode::Io, &[name, "a symbolic link", "move it elsewhere"]);
         untouched();
     }
+    let (text, prepared, model) = (scene.arg("text.txt"), scene.path("prepared"), scene.arg("model"));
+    let prepare = || run(&["prepare", "-i", &text, "-o", self::text(&prepared), "--tokenizer", &model]);
+    prepare().done();
+    fs::remove_dir_all(prepared.join("tokenizer")).unwrap();
+    symlink(&mine, prepared.join("tokenizer")).unwrap();
+    prepare().complains(ExitCode::Io, &["prepared/tokenizer", "a symbolic link", "remove it"]);
+    untouched();
     for name in ["train.log", "metrics.jsonl"] {
         copy(&whole, &out);
         fs::remove_file(out.join(name)).unwrap();

@@ -310,12 +310,20 @@ pub fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens without waiting for the other end of a pipe, and where `is_own`, without following a link.
-fn open_with(options: &mut OpenOptions, path: &Path, is_own: bool) -> io::Result<File> {
-    if is_own && fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
+/// Refuses a symbolic link where there is to be a file or folder of ours: what is written there would change others.
+pub fn expect_no_link(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
         return Err(io::Error::other(
             "it is a symbolic link, and nothing is written through links: remove it",
         ));
+    }
+    Ok(())
+}
+
+/// Opens without waiting for the other end of a pipe, and where `is_own`, without following a link.
+fn open_with(options: &mut OpenOptions, path: &Path, is_own: bool) -> io::Result<File> {
+    if is_own {
+        expect_no_link(path)?;
     }
     #[cfg(unix)]
     {
