@@ -2,7 +2,7 @@
 
 mod version1;
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -77,22 +77,46 @@ impl Source {
     /// # Errors
     /// If one of them is not there.
     pub(super) fn of(files: &[PathBuf]) -> Result<Self, DataError> {
-        let first = first_names(files);
-        let (mut stamp, mut bytes, mut is_stream) = (Stamp::default(), 0, false);
-        for path in files {
-            if text::is_stream(path) {
-                is_stream = true;
-                continue;
-            }
-            let metadata = fs::metadata(path).map_err(DataError::io("read", path))?;
-            let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-            stamp.add(path, metadata.len(), modified.map_or(0, |since| since.as_nanos() as u64));
-            bytes += metadata.len();
-        }
-        let stamp = (!is_stream).then(|| stamp.finish());
-        Ok(Self { first, files: files.len() as u64, bytes, stamp, blake3: None })
+        let (stamp, bytes) = stamp_of(files, Stamp::add_file)?;
+        Ok(Self { first: first_names(files), files: files.len() as u64, bytes, stamp, blake3: None })
     }
 }
+
+/// What `files` were known by in earlier versions, which did not look where they lie: enough to see a change of theirs, not to
+/// tell them from others.
+///
+/// # Errors
+/// If one of them is not there.
+pub(super) fn loose_stamp(files: &[PathBuf]) -> Result<Option<String>, DataError> {
+    let add = |stamp: &mut Stamp, path: &Path, metadata: &Metadata| {
+        stamp.add(path, metadata.len(), modified(metadata));
+    };
+    Ok(stamp_of(files, add)?.0)
+}
+
+/// The stamp of some files, and their length in bytes.
+fn stamp_of(
+    files: &[PathBuf],
+    add: impl Fn(&mut Stamp, &Path, &Metadata),
+) -> Result<(Option<String>, u64), DataError> {
+    let (mut stamp, mut bytes, mut is_stream) = (Stamp::default(), 0, false);
+    for path in files {
+        if text::is_stream(path) {
+            is_stream = true;
+            continue;
+        }
+        let metadata = fs::metadata(path).map_err(DataError::io("read", path))?;
+        add(&mut stamp, path, &metadata);
+        bytes += metadata.len();
+    }
+}
+    Ok(((!is_stream).then(|| stamp.finish()), bytes))
+}
+
+/// When a file was changed, in nanoseconds since 1970.
+fn modified(metadata: &Metadata) -> u64 {
+    let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    modified.map_or(0, |since| since.as_nanos() as u64)
 
 impl Source {
     /// For a message.
@@ -114,6 +138,27 @@ struct Stamp(blake3::Hasher);
 
 impl Stamp {
     fn add(&mut self, path: &Path, bytes: u64, modified: u64) {
+    /// A file by its place, its length and its times, and the number that the file system gives it: two files of one name and
+    /// length are often of one time too, as archives have them.
+    fn add_file(&mut self, path: &Path, metadata: &Metadata) {
+        let place = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let place = place.as_os_str().as_encoded_bytes();
+        self.0.update(&(place.len() as u64).to_le_bytes());
+        self.0.update(place);
+        let mut numbers = vec![metadata.len(), modified(metadata)];
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let changed = [metadata.ctime(), metadata.ctime_nsec()].map(i64::cast_unsigned);
+            numbers.extend(changed);
+            numbers.push(metadata.ino());
+        }
+        numbers.iter().for_each(|number| {
+            self.0.update(&number.to_le_bytes());
+        });
+    }
+
+    /// A file as earlier versions knew it: by its name, wherever it lies, its length and its time.
         let name = path.file_name().unwrap_or_default().as_encoded_bytes();
         self.0.update(&(name.len() as u64).to_le_bytes());
         self.0.update(name);

@@ -2,6 +2,7 @@ use super::*;
 use crate::data::{Corpus, Format};
 use crate::tokenizer::TrainOptions;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicUsize;
 use tempfile::TempDir;
@@ -37,7 +38,16 @@ impl Scene {
     }
 
     fn prepare_with(&self, progress: &(dyn Fn(BytesDone) + Sync)) -> Result<Prepared, DataError> {
-        self.preparation(None, &self.output(), progress).run_in_parts(300)
+        self.in_small_parts(None, progress)
+    }
+
+    fn in_small_parts(
+        &self,
+        trained: Option<u32>,
+        progress: &(dyn Fn(BytesDone) + Sync),
+    ) -> Result<Prepared, DataError> {
+        let folder = self.output();
+        self.preparation(trained, &folder, progress).run_in_parts(&Claim::of(&folder)?, 300)
     }
 
     fn preparation<'a>(
@@ -54,10 +64,8 @@ impl Scene {
     fn killed_after(&self, shards: usize, trained: Option<u32>) {
         let made = AtomicUsize::new(0);
         let kill = |_| assert!(made.fetch_add(1, Relaxed) + 1 < shards, "killed");
-        let folder = self.output();
-        let preparation = self.preparation(trained, &folder, &kill);
         let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        let prepare = || one.install(|| preparation.run_in_parts(300));
+        let prepare = || one.install(|| self.in_small_parts(trained, &kill));
         catch_unwind(AssertUnwindSafe(prepare)).unwrap_err();
     }
 
@@ -273,6 +281,43 @@ fn moved_and_touched_text_is_the_same() {
     }
 }
 
+/// The version before knew text by less: it is read once more, and then known by all of it.
+#[test]
+fn an_earlier_stamp_is_no_other_text() {
+    let scene = Scene::new();
+    let made = scene.prepare().unwrap().manifest;
+    let mut earlier = made.clone();
+    earlier.source.stamp = loose_stamp(&scene.sources).unwrap();
+    assert_ne!(earlier, made);
+    earlier.write(&scene.output(), MANIFEST).unwrap();
+    let again = scene.prepare().unwrap();
+    assert_eq!((&again.manifest, again.kept), (&made, made.shards.len()));
+    assert_eq!(Manifest::read(&scene.output(), MANIFEST).unwrap(), Some(made));
+}
+
+/// Files of archives are often of one name, length and time.
+#[test]
+fn text_is_not_known_by_its_name() {
+    let mut scene = Scene::new();
+    let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+    for folder in ["one", "other"] {
+        let path = scene.folder.path().join(folder).join("part.txt");
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        fs::write(&path, text().replacen("cat", if folder == "one" { "cat" } else { "dog" }, 1)).unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    }
+    scene.sources = vec![scene.folder.path().join("one/part.txt")];
+    scene.prepare().unwrap();
+    scene.sources = vec![scene.folder.path().join("other/part.txt")];
+    let refused = scene.refused();
+    assert!(refused.contains("was prepared with another text"), "{refused}");
+    // Nor by its place, where the file is another.
+    let (one, other) = (scene.folder.path().join("one/part.txt"), scene.sources[0].clone());
+    fs::rename(&other, &one).unwrap();
+    scene.sources = vec![one];
+    assert_eq!(scene.refused().replace("one", "other"), refused.replace("one", "other"));
+}
+
 /// A half-prepared folder goes on with a text of the same size only where it is the same.
 #[test]
 fn shards_of_another_text_are_made_again() {
@@ -364,7 +409,7 @@ fn a_preparation_that_was_begun_has_its_tokenizer() {
     fs::write(scene.output().join(TOKENIZER_FOLDER).join("tokenizer.json"), "{").unwrap();
     assert!(found(Some(60)).unwrap().is_none(), "a damaged one");
     fs::remove_dir_all(scene.output().join(TOKENIZER_FOLDER)).unwrap();
-    scene.preparation(Some(60), &scene.output(), &|_| ()).run_in_parts(300).unwrap();
+    scene.in_small_parts(Some(60), &|_| ()).unwrap();
     assert!(found(Some(60)).unwrap().is_some());
 }
 
