@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use train::config::{Layers, Pretrain};
-use train::data::Selection;
+use train::data::{Selection, left_out};
 use train::exit::ExitCode;
 use train::finetuning::squad::official::Figures;
 use train::inference::Inference;
@@ -15,7 +15,7 @@ use train::pretraining::{
 use train::training::Metrics;
 
 use crate::arguments::{ModelArguments, ReadingArguments};
-use crate::output::say;
+use crate::output::{say, tell};
 use crate::task::{Answered, OnTask, evaluate_task};
 
 /// Sequences are no longer than this unless asked for.
@@ -105,6 +105,7 @@ fn on_text(arguments: &OnText) -> Result<Metrics> {
         let part = every.map_or(Selection::All, |every| Selection::HeldOut { every });
         read_recorded(&arguments.data, part, &tokenizer, (vocabulary_size, length))?
     } else {
+        left_out(&arguments.data)?.iter().for_each(tell);
         let corpus = read_corpus(&arguments.data, arguments.reading.reading(), &tokenizer)?;
         let part = every.map_or(Selection::All, |every| Selection::of_corpus(&corpus, every)[1]);
         pretraining::dataset(&tokenizer, corpus, part, &settings, settings.training.seed)?

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 use serde_json::json;
-use train::data::with_sentences;
+use train::data::{left_out, with_sentences};
 use train::exit::ExitCode;
 use train::run::directory::tokenizer_of;
 use train::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
@@ -114,6 +114,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn train(arguments: &Train) -> Result<()> {
     let Train { input, out, vocab_size, keep_case, keep_accents, memory, reading } = arguments;
     Tokenizer::expect_none(out)?; // said now, not after the training
+    left_out(input)?.iter().for_each(tell);
     let options = TrainOptions {
         vocabulary_size: *vocab_size,
         lower_case: !keep_case,

@@ -17,7 +17,8 @@ const JSON: &str = "tokenizer.json";
 const WORDPIECE: &str = "vocab.txt";
 /// The vocabulary of the released Chinese models, as their archives name it.
 const RELEASED_WORDPIECE: &str = "vocab_chinese.txt";
-const CONFIG: &str = "tokenizer_config.json";
+/// Beside every tokenizer and every model, in this layout.
+pub(crate) const CONFIG: &str = "tokenizer_config.json";
 const ADDED_TOKENS: &str = "added_tokens.json";
 const SPECIAL_MAP: &str = "special_tokens_map.json";
 

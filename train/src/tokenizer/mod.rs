@@ -44,7 +44,7 @@ mod wordpiece;
 mod words;
 
 pub use error::{Invalid, TokenizerError};
-pub(crate) use files::FILES;
+pub(crate) use files::{CONFIG, FILES};
 pub use report::Coverage;
 pub use train::TrainOptions;
 pub use vocabulary::SpecialTokens;

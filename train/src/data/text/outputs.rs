@@ -1,0 +1,20 @@
+//! What programs of this kind write: no text to learn from, though it lies in a folder of text.
+
+use std::path::Path;
+
+use crate::data::is_prepared;
+use crate::run::directory;
+use crate::tokenizer;
+
+/// What a folder is that this program, or one like it, has made; `None` for any other.
+pub(super) fn what_is(folder: &Path) -> Option<&'static str> {
+    if directory::is_run(folder) {
+        Some("a run")
+    } else if is_prepared(folder) {
+        Some("prepared data")
+    } else if folder.join(tokenizer::CONFIG).is_file() {
+        Some("a tokenizer or a model")
+    } else {
+        None
+    }
+}
