@@ -182,6 +182,10 @@ struct Division {
     draws: Draws,
 }
 
+/// Why there are no samples of a text that cannot be divided.
+pub(super) const TOO_SHORT: &str = "it has fewer than two sentences, one to learn from and one held out; --held-out takes \
+                                    other text for that";
+
 impl Sampler {
     /// A sampler over the selected documents.
     ///
@@ -216,6 +220,7 @@ impl Sampler {
                     "none of its documents is held out: it has fewer than held_out_every; give more text, lower \
                      held_out_every, or give held-out text of its own"
                 }
+                (0, Selection::Before { .. }, _) => TOO_SHORT,
                 (0, ..) => "it has no documents",
                 (.., SingleSegment::Skip) => {
                     "every chunk is a single sentence; single_segment = \"split\" uses them"

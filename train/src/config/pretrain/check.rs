@@ -1,5 +1,6 @@
 //! What values of the right types can still have wrong.
 
+use std::path::Path;
 use std::time::Duration;
 
 use kernels::cpu::Isa;
@@ -7,7 +8,8 @@ use kernels::cpu::Isa;
 use super::super::nearest::abridged;
 use super::super::{Interval, Objections, Settings, Span, most_threads};
 use super::{DeviceSettings, LearningSettings, Pretrain, TrainingSettings};
-use crate::data::DataError;
+use crate::data::{DataError, STANDARD_INPUT};
+use crate::optimization::Schedule;
 use crate::run::checkpoint::MIN_KEEP;
 
 /// Sequences of an optimizer step, all of which are in memory: far more than anybody trains with.
@@ -55,12 +57,12 @@ impl Pretrain {
                 format!("at most {positions}, or raise model.max_position_embeddings"),
             );
         }
-        let segments = self.model.type_vocab_size;
-        if segments == 1 {
+        let texts = self.data.train.iter().chain(&self.data.held_out);
+        if texts.filter(|path| path.as_path() == Path::new(STANDARD_INPUT)).nth(1).is_some() {
             objections.add(
-                "model.type_vocab_size",
-                "pre-training needs two segments: one for each part of a sequence",
-                "at least 2; ALBERT has 2",
+                "data.held_out",
+                "standard input (-) is named twice, and can be read once only",
+                "name a file, or another pipe",
             );
         }
         self.check_learning(objections);
@@ -69,8 +71,7 @@ impl Pretrain {
     }
 
     fn check_learning(&self, objections: &mut Objections) {
-        let LearningSettings { learning_rate, warmup_steps, .. } = self.optimizer;
-        if let Some(rate) = learning_rate {
+        if let Some(rate) = self.optimizer.learning_rate {
             let help = format!(
                 "for batch {} the rule gives {:.2e}",
                 self.training.batch,
@@ -78,14 +79,25 @@ impl Pretrain {
             );
             objections.require(single(rate) > 0.0 && rate <= 1.0, "optimizer.learning_rate", rate, help);
         }
-        if let Some(warmup) = warmup_steps
-            && warmup > self.training.steps
-            && !self.has_length_of_data()
-        {
+        // Steps that the data say are known with the data: see `warms_up_in_time`.
+        if !self.has_length_of_data() && !self.warms_up_in_time() {
+            let Schedule { steps, warmup_steps: warmup, start_warmup_step: start, .. } = self.schedule();
+            let (key, from, help) = match start {
+                0 => (
+                    "optimizer.warmup_steps",
+                    String::new(),
+                    format!("the rule gives {}", self.ruled_warmup()),
+                ),
+                _ => (
+                    "optimizer.start_warmup_step",
+                    format!(", from step {start} on,"),
+                    "0 in most runs".into(),
+                ),
+            };
             objections.add(
-                "optimizer.warmup_steps",
-                format!("{warmup} steps of warm-up in {} steps of training", self.training.steps),
-                format!("the rule gives {}", self.ruled_warmup()),
+                key,
+                format!("{warmup} steps of warm-up{from} in {steps} steps of training"),
+                help,
             );
         }
         check_moments(&self.optimizer, objections);

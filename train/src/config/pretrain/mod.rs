@@ -63,6 +63,12 @@ impl Pretrain {
         settings
     }
 
+    /// Whether the learning rate comes to its height within the steps, which must be known (see [`of_length`](Self::of_length)).
+    pub fn warms_up_in_time(&self) -> bool {
+        let Schedule { steps, warmup_steps, start_warmup_step: start, .. } = self.schedule();
+        start.saturating_add(warmup_steps) <= steps && (start == 0 || start < steps)
+    }
+
     /// Whether the data say how many steps there are.
     fn has_length_of_data(&self) -> bool {
         self.training.epochs.is_some() || self.training.tokens.is_some()
