@@ -99,6 +99,7 @@ fn print(Table { folders, published, json }: &Table) -> Result<()> {
 fn list(runs: &[RunRecord]) -> Result<()> {
     for run in runs {
         let status = match run.info.status {
+            Status::Running if run.at_work == Some(false) => "killed",
             Status::Running => "running",
             Status::Interrupted => "stopped",
             Status::Finished => "finished",

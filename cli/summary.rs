@@ -12,6 +12,7 @@ use train::training::{self, Metrics};
 use train::visible::visible;
 
 use crate::output::{indented, say};
+use crate::shell::quoted_path;
 
 /// Held-out passages that are shown with a word masked.
 const EXAMPLES: u64 = 3;
@@ -63,8 +64,9 @@ impl Summary {
             say!("      {} (it was: {})\n", visible(&guesses.join(", ")), visible(&passage.word));
         }
         self.compare()?;
-        let model = visible(&self.model.to_string_lossy());
-        say!("the model is in {model}\ntry next:");
+        let model = self.model.to_string_lossy();
+        say!("the model is in {}\ntry next:", visible(&model));
+        let model = visible(&quoted_path(&model));
         if self.settings.data.train.is_empty() {
             say!(
                 "  albert-train fill-mask --model {model} \"She opened the door. {SEPARATOR} Then she {MASK} home.\""
@@ -83,11 +85,15 @@ impl Summary {
     /// What the model has come to beside what is reached without one, and the way there.
     fn compare(&self) -> Result<()> {
         let value = |name| self.metrics.value(name);
+        let words = self.metrics.get("masked_lm_accuracy").map_or("no word masked".into(), |right| {
+            format!(
+                "{:.1}% of masked words right (always guessing the most common: {:.1}%)",
+                100.0 * right,
+                100.0 * value("majority_masked_lm_accuracy")
+            )
+        });
         say!(
-            "on all held-out text: {:.1}% of masked words right (always guessing the most common: {:.1}%), {:.1}% of sentence orders \
-             right (chance: 50%)",
-            100.0 * value("masked_lm_accuracy"),
-            100.0 * value("majority_masked_lm_accuracy"),
+            "on all held-out text: {words}, {:.1}% of sentence orders right (chance: 50%)",
             100.0 * value("sentence_order_accuracy")
         );
         // A journal that cannot be read costs the curve.

@@ -1,6 +1,8 @@
 //! Text from outside, made fit to be shown: no control character commands the terminal, and none that changes the order of
 //! writing makes a line look like another one.
 
+use std::path::Path;
+
 /// The text with every hidden character written as an escape such as `\u{1b}`.
 ///
 /// ```
@@ -9,6 +11,11 @@
 /// ```
 pub fn visible(text: &str) -> String {
     visible_but(text, &[])
+}
+
+/// A path in a message of several lines, to which no name of a file adds any.
+pub fn shown(path: &Path) -> String {
+    visible(&path.to_string_lossy())
 }
 
 /// As [`visible`], but for line ends: for messages of several lines.

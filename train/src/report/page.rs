@@ -71,7 +71,7 @@ pub fn page(runs: &[RunRecord]) -> String {
 fn verdicts(runs: &[RunRecord]) -> String {
     let mut html = String::from("<div class=\"runs\">");
     for (index, run) in runs.iter().enumerate() {
-        let verdict = run.verdict();
+        let verdict = run.lasting_verdict();
         let tone = match run.info.status {
             Status::Finished => "good",
             Status::Failed => "bad",

@@ -11,6 +11,7 @@ use crate::config::bears_on_results;
 use crate::run::directory::{self, CONFIG, EVAL_RESULTS, JOURNAL};
 use crate::run::info::{RunInfo, Status};
 use crate::run::journal::{self, RESUME, Recorded};
+use crate::run::lock;
 
 /// A value at a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,6 +79,8 @@ pub struct RunRecord {
     pub folder: PathBuf,
     /// `run.json`
     pub info: RunInfo,
+    /// Whether a process has the run, where that can be told.
+    pub at_work: Option<bool>,
     /// `config.toml`
     pub settings: Vec<Setting>,
     /// The `train` events: values by name.
@@ -124,6 +127,7 @@ impl RunRecord {
             name: name_of(folder),
             folder: folder.into(),
             info,
+            at_work: lock::is_held(folder),
             settings: settings(&fs::read_to_string(folder.join(CONFIG)).unwrap_or_default()),
             training: BTreeMap::new(),
             evaluations: Vec::new(),

@@ -36,10 +36,15 @@ impl RunRecord {
         sentences.push(self.incidents());
         sentences.push(self.speed());
         sentences.retain(|sentence| !sentence.is_empty());
-        Verdict { headline: self.headline(), sentences, next: self.next() }
+        Verdict { headline: self.headline(self.at_work), sentences, next: self.next() }
     }
 
-    fn headline(&self) -> String {
+    /// The same for a page that is read later: what is at work now may be killed by then.
+    pub(super) fn lasting_verdict(&self) -> Verdict {
+        Verdict { headline: self.headline(self.at_work.filter(|at_work| !at_work)), ..self.verdict() }
+    }
+
+    fn headline(&self, at_work: Option<bool>) -> String {
         let done = self.steps_done();
         let planned = self.steps_planned().map_or(String::new(), |steps| format!(" of {steps}"));
         let reason = self.info.last().and_then(|session| session.exit_reason.as_deref()).unwrap_or("unknown");
@@ -47,7 +52,11 @@ impl RunRecord {
             Status::Finished => format!("Finished after {done} steps"),
             Status::Interrupted => format!("Stopped at step {done}{planned}: {reason}"),
             Status::Failed => format!("Failed at step {done}{planned}: {reason}"),
-            Status::Running => format!("Under way, or killed: step {done}{planned}"),
+            Status::Running => match at_work {
+                Some(true) => format!("Under way: step {done}{planned}"),
+                Some(false) => format!("Killed at step {done}{planned}"),
+                None => format!("Under way, or killed: step {done}{planned}"),
+            },
         }
     }
 
@@ -238,9 +247,13 @@ mod tests {
         assert!(verdict.next[0].starts_with("albert-train fill-mask --model "), "{:?}", verdict.next);
         let killed = RunRecord {
             info: crate::run::info::RunInfo { status: Status::Running, ..record.info.clone() },
+            at_work: Some(false),
             ..record
         };
-        assert_eq!(killed.verdict().headline, "Under way, or killed: step 20 of 20");
+        assert_eq!(killed.verdict().headline, "Killed at step 20 of 20");
+        let under_way = RunRecord { at_work: Some(true), ..killed.clone() };
+        assert_eq!(under_way.verdict().headline, "Under way: step 20 of 20");
+        assert_eq!(under_way.lasting_verdict().headline, "Under way, or killed: step 20 of 20");
         assert!(killed.verdict().next[0].starts_with("Run the same command again"));
         let failed = RunRecord {
             info: crate::run::info::RunInfo { status: Status::Failed, ..killed.info.clone() },

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::exit::{Classify, ExitCode};
 use crate::files::{self, Lockable};
+use crate::visible::shown;
 
 /// A run directory belongs to this process for as long as this lives. The system releases it however the process ends.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub enum LockError {
     /// Another process has it.
     #[error(
         "{} is in use by {holder}\n  help: wait for it or stop it, or give this run a directory of its own",
-        .run.display()
+        shown(.run)
     )]
     Held {
         /// The run directory.
@@ -28,13 +29,13 @@ pub enum LockError {
         holder: String,
     },
     /// The lock file's name is taken by a file of somebody else.
-    #[error("{} is not a lock file of this program: nothing in it was touched\n  help: move it elsewhere", .path.display())]
+    #[error("{} is not a lock file of this program: nothing in it was touched\n  help: move it elsewhere", shown(.path))]
     Foreign {
         /// The file.
         path: PathBuf,
     },
     /// The file system does not do as asked.
-    #[error("cannot lock {}: {source}", .path.display())]
+    #[error("cannot lock {}: {source}", shown(.path))]
     Io {
         /// The lock file.
         path: PathBuf,
@@ -91,8 +92,21 @@ impl Lock {
     }
 }
 
+/// Whether a process has the run in `run`, where that can be told; nothing is changed.
+pub fn is_held(run: &Path) -> Option<bool> {
+    let file = files::open_plain(&run.join(NAME)).ok()?;
+    match file.try_lock_shared() {
+        Ok(()) => {
+            let _ = file.unlock(); // closed next, whatever the system says
+            Some(false)
+        }
+        Err(TryLockError::WouldBlock) => Some(true),
+        Err(TryLockError::Error(_)) => None,
+    }
+}
+
 /// Whether the file, if it is there, is a lock file of ours.
-pub(super) fn is_ours(path: &Path) -> bool {
+pub(crate) fn is_ours(path: &Path) -> bool {
     files::read_plain(path, SIGNATURE).is_ok_and(|content| is_signature(&content))
 }
 
@@ -109,7 +123,7 @@ const SIGNATURE: u64 = 512;
 
 /// The lock file's name. Only who holds the lock may remove it, and as the last file of the run: whoever locks it asks
 /// afterwards whether it is still there.
-pub(super) const NAME: &str = ".lock";
+pub(crate) const NAME: &str = ".lock";
 
 /// This machine's name, as far as it is known.
 pub fn host_name() -> String {
@@ -201,8 +215,10 @@ mod tests {
         }
         let error = Lock::acquire(run.path()).unwrap_err();
         assert!(error.to_string().contains(&format!("process {} on", child.id())), "{error}");
+        assert_eq!(is_held(run.path()), Some(true));
         child.kill().unwrap();
         child.wait().unwrap();
+        assert_eq!(is_held(run.path()), Some(false));
         Lock::acquire(run.path()).unwrap();
     }
 }
