@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use train::config::Pretrain;
+use train::config::{Layers, Pretrain};
 use train::data::DataError;
 use train::exit::ExitCode;
-use train::pretraining::{DataPreparation, Reader, Shown, Statistics, write_examples};
+use train::pretraining::{DataPreparation, Reader, Shown, Statistics, is_of_same_text, write_examples};
 use train::training::Position;
 
 use crate::output::{say, tell};
@@ -54,7 +54,7 @@ struct Batches {
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let What::Batches(arguments) = arguments.what;
-    let temporary = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let temporary = tempfile::tempdir().context("cannot make a temporary folder (in TMPDIR)")?;
     let folder = temporary.path().join("data");
     crate::stop::or_leave(move || show(&arguments, folder))
 }
@@ -68,8 +68,17 @@ fn show(arguments: &Batches, temporary: PathBuf) -> Result<ExitCode> {
         return Err(DataError::Option { option: "step", value: arguments.step.to_string(), reason }.into());
     }
     let of_run = arguments.out.join("data");
-    let folder = if begun_with.is_file() && of_run.is_dir() { of_run } else { temporary };
-    let data = DataPreparation { folder: &folder, announce: &|what| tell(what) }.run(&settings)?;
+    let there = match begun_with.is_file() && of_run.is_dir() {
+        true => {
+            let mut run = Layers::<Pretrain>::new();
+            run.saved(&begun_with);
+            is_of_same_text(&run.resolve()?.settings, &settings).then_some(of_run.as_path())
+        }
+        false => None,
+    };
+    let data =
+        DataPreparation { folder: &temporary, renew_copies: false, there, announce: &|what| tell(what) };
+    let data = data.run(&settings)?;
     let dataset = data.training;
     let mut reader = Reader::new(dataset.clone(), Position::default());
     reader.skip(arguments.step.saturating_mul(settings.training.batch as u64));

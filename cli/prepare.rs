@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use train::data::{
-    Corpus, Manifest, Preparation, Prepared, repeatable, text_size, tokenizer_in, with_sentences,
+    Claim, Corpus, Manifest, Preparation, Prepared, left_out, text_size, tokenizer_in, with_sentences,
 };
 use train::exit::ExitCode;
 use train::pretraining::Report;
@@ -51,15 +51,17 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let pool = train::threads::pool(threads)?;
     let stop = crate::stop::requests("ending; shards that are finished are kept")?;
     let meter = Arc::new(Meter::new("prepare"));
-    let copies = tempfile::tempdir().context("cannot make a temporary folder")?;
+    // Before the work: a vocabulary may take an hour.
+    let claim = Arc::new(Claim::of(&arguments.out)?);
     let work = {
-        let (arguments, copies, meter) = (arguments.clone(), copies.path().to_path_buf(), meter.clone());
-        move || pool.install(|| prepare(&arguments, &copies, &meter))
+        let (arguments, claim, meter) = (arguments.clone(), claim.clone(), meter.clone());
+        move || pool.install(|| prepare(&arguments, &claim, &meter))
     };
     let result = stop.unless_stopped(work)?;
     let time = meter.finish();
     match result {
         Err(reason) => {
+            claim.give_up();
             tell(format_args!(
                 "stopped: {reason}; what is finished is kept, and the same command goes on from there"
             ));
@@ -73,20 +75,21 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
 }
 
-fn prepare(arguments: &Arguments, copies: &Path, meter: &Meter) -> Result<(Prepared, Report)> {
-    let Arguments { input, out: folder, .. } = arguments;
+fn prepare(arguments: &Arguments, claim: &Claim, meter: &Meter) -> Result<(Prepared, Report)> {
+    let (input, folder) = (&arguments.input, claim.folder());
     let reading = arguments.reading.reading();
+    left_out(input)?.iter().for_each(tell);
     let mut sources = input.clone();
     let (tokenizer, trained) = match &arguments.tokenizer {
         Some(path) => (Tokenizer::load(&tokenizer_of(path)?, &LoadOptions::default())?, None),
         None => {
-            sources = repeatable(&sources, copies)?; // it is read twice
+            sources = claim.repeatable(&sources)?; // it is read twice
             let (tokenizer, asked) = trained_tokenizer(&sources, arguments)?;
             (tokenizer, Some(asked))
         }
     };
     let (sources, tokenizer, progress) = (&sources, &tokenizer, &|done| meter.show(done));
-    let prepared = Preparation { sources, reading, tokenizer, trained, folder, progress }.run()?;
+    let prepared = Preparation { sources, reading, tokenizer, trained, folder, progress }.run_in(claim)?;
     // What was made anew is looked at anew.
     let there = Report::read(folder).filter(|_| prepared.kept == prepared.manifest.shards.len());
     let report = match there {

@@ -72,10 +72,15 @@ pub fn run<S: RunSettings, J: Job<S>>(
         return Ok(Outcome::Shown);
     }
     if arguments.dry_run {
-        let temporary = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let temporary = tempfile::tempdir().context("cannot make a temporary folder (in TMPDIR)")?;
+        let stop = crate::stop::requests("ending; the run was not changed")?;
         let display = Display::new(None);
         let watch: Watch = Arc::new(move |event: TrainEvent<'_>| display.show(&event));
-        rehearse(&job, &resolved.settings, &temporary.path().join("data"), &watch)?;
+        let (out, folder) = (out.to_path_buf(), temporary.path().join("data"));
+        let allow_schedule_change = arguments.allow_schedule_change;
+        let work = move || rehearse(&job, &resolved, &out, &folder, allow_schedule_change, &watch);
+        let Ok(rehearsed) = stop.unless_stopped(work)? else { return Ok(Outcome::Stopped) };
+        rehearsed?;
         tell("nothing was trained: this was a dry run");
         return Ok(Outcome::Shown);
     }

@@ -132,6 +132,7 @@ fn while_a_vocabulary_is_trained() {
     let mut running = Running::start(folder.path(), "prepare --input text.txt --vocab-size 8000 --out data");
     running.until("training a vocabulary");
     running.stops("-TERM", "asked to end (SIGTERM): ");
+    assert!(!folder.path().join("data").exists(), "nothing of it took work");
 }
 
 #[test]

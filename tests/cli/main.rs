@@ -22,8 +22,10 @@ mod program;
 mod readme;
 #[path = "../support/recorded_samples.rs"]
 mod recorded_samples;
+mod rehearsal;
 mod report;
 mod settings;
+mod sources;
 #[cfg(unix)]
 mod strangers;
 #[path = "../support/mod.rs"]
@@ -31,5 +33,6 @@ mod strangers;
 mod support;
 #[cfg(unix)]
 mod terminal;
+mod text;
 #[cfg(not(feature = "download"))]
 mod without_download;

@@ -7,6 +7,7 @@ use super::text::Format;
 use crate::exit::{Classify, ExitCode};
 use crate::threads::ThreadsError;
 use crate::tokenizer::TokenizerError;
+use crate::visible::shown;
 
 /// What to do about single bad lines.
 const SKIP_ADVICE: &str = "--skip-bad-lines leaves such lines out and counts them";
@@ -15,7 +16,7 @@ const SKIP_ADVICE: &str = "--skip-bad-lines leaves such lines out and counts the
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// The operating system refused.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", shown(path))]
     Io {
         /// What was being done, as a verb: `read`, `write`, …
         action: &'static str,
@@ -37,7 +38,10 @@ pub enum DataError {
         what: String,
     },
     /// A folder of prepared data where text is wanted.
-    #[error("{} holds prepared data, not text; `albert-train pretrain --train` takes it as it is", path.display())]
+    #[error(
+        "{} holds prepared data, not text; `albert-train pretrain --train` takes it as it is",
+        shown(path)
+    )]
     PreparedFolder {
         /// The folder.
         path: PathBuf,
@@ -46,7 +50,7 @@ pub enum DataError {
     #[error(
         "{} holds JSON lines, or is named so, but is to be read as {}: give it apart from plain text, with the format \
          jsonl or none",
-        path.display(),
+        shown(path),
         match format { Format::Prose => "prose", _ => "sentences" },
     )]
     OtherFormat {
@@ -56,7 +60,7 @@ pub enum DataError {
         format: Format,
     },
     /// JSON that is not one object a line.
-    #[error("{} holds {problem}", path.display())]
+    #[error("{} holds {problem}", shown(path))]
     JsonDocument {
         /// The file.
         path: PathBuf,
@@ -64,7 +68,7 @@ pub enum DataError {
         problem: &'static str,
     },
     /// A TFRecord file that is damaged.
-    #[error("{}: {problem}", path.display())]
+    #[error("{}: {problem}", shown(path))]
     Records {
         /// The file.
         path: PathBuf,
@@ -72,7 +76,7 @@ pub enum DataError {
         problem: String,
     },
     /// A record that is no sample, or does not fit.
-    #[error("{}: record {record} {problem}", path.display())]
+    #[error("{}: record {record} {problem}", shown(path))]
     Record {
         /// The file.
         path: PathBuf,
@@ -82,7 +86,7 @@ pub enum DataError {
         problem: String,
     },
     /// Samples that were made before, and something else.
-    #[error("{} holds samples that are masked already (TFRecord): {problem}", path.display())]
+    #[error("{} holds samples that are masked already (TFRecord): {problem}", shown(path))]
     Recorded {
         /// The file.
         path: PathBuf,
@@ -90,7 +94,7 @@ pub enum DataError {
         problem: &'static str,
     },
     /// A file that is recognised as something else than UTF-8 text.
-    #[error("{} {problem}", path.display())]
+    #[error("{} {problem}", shown(path))]
     NotText {
         /// The file.
         path: PathBuf,
@@ -98,7 +102,7 @@ pub enum DataError {
         problem: &'static str,
     },
     /// A packed file cannot be unpacked.
-    #[error("{} is damaged gzip: {what}; pack or fetch it again", path.display())]
+    #[error("{} is damaged gzip: {what}; pack or fetch it again", shown(path))]
     DamagedGzip {
         /// The file.
         path: PathBuf,
@@ -106,10 +110,7 @@ pub enum DataError {
         what: String,
     },
     /// A line is not UTF-8.
-    #[error(
-        "{}:{line}: byte {column} of the line is not valid UTF-8; {advice} ({SKIP_ADVICE})",
-        path.display()
-    )]
+    #[error("{}:{line}: byte {column} of the line is not valid UTF-8; {advice} ({SKIP_ADVICE})", shown(path))]
     InvalidUtf8 {
         /// The file.
         path: PathBuf,
@@ -123,7 +124,7 @@ pub enum DataError {
     /// A line holds a NUL, which no text does.
     #[error(
         "{}:{line}: the line holds a NUL byte, which no text does; `tr -d '\\000'` takes them out ({SKIP_ADVICE})",
-        path.display()
+        shown(path)
     )]
     Nul {
         /// The file.
@@ -134,7 +135,7 @@ pub enum DataError {
     /// A record does not end within the limit.
     #[error(
         "{}:{line}: the record is longer than {} MiB: divide its text between several ({SKIP_ADVICE})",
-        path.display(),
+        shown(path),
         limit >> 20
     )]
     EndlessLine {
@@ -146,7 +147,10 @@ pub enum DataError {
         limit: usize,
     },
     /// A line of a JSONL file is not an object with a `text`.
-    #[error("{}:{line}: not a record with a \"text\": {reason} ({SKIP_ADVICE})", path.display())]
+    #[error(
+        "{}:{line}: not a record with a \"text\": {reason} ({SKIP_ADVICE}; --format sentences reads plain text that begins so)",
+        shown(path)
+    )]
     Json {
         /// The file.
         path: PathBuf,
@@ -165,17 +169,23 @@ pub enum DataError {
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     /// The output folder belongs to something else.
-    #[error("{} already holds {found}; name an empty or a new folder", path.display())]
+    #[error("{} already holds {found}; name an empty or a new folder", shown(path))]
     ForeignFolder {
         /// The folder.
         path: PathBuf,
         /// An entry that is not ours.
         found: String,
     },
+    /// A file where the output folder is to be.
+    #[error("{} is a file, not a folder to write in; name an empty or a new folder", shown(path))]
+    NoFolder {
+        /// The file.
+        path: PathBuf,
+    },
     /// The output folder was prepared, or half prepared, from something else.
     #[error(
         "{} was prepared with another {difference}; name a new folder, or delete this one to prepare it afresh",
-        path.display()
+        shown(path)
     )]
     OtherPreparation {
         /// The folder.
@@ -184,7 +194,7 @@ pub enum DataError {
         difference: String,
     },
     /// Another process is at work on the folder.
-    #[error("another process is preparing data in {}; wait for it, or name another folder", path.display())]
+    #[error("another process is preparing data in {}; wait for it, or name another folder", shown(path))]
     Busy {
         /// The folder.
         path: PathBuf,
@@ -199,14 +209,14 @@ pub enum DataError {
     #[error(
         "{} was begun by an earlier version of this program, which cut text otherwise; delete the folder to prepare it \
          afresh, or name a new one",
-        path.display()
+        shown(path)
     )]
     EarlierVersion {
         /// The folder.
         path: PathBuf,
     },
     /// A shard or a manifest is damaged.
-    #[error("{} is damaged: {what}; prepare the data again", path.display())]
+    #[error("{} is damaged: {what}; prepare the data again", shown(path))]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -214,7 +224,7 @@ pub enum DataError {
         what: String,
     },
     /// The folder holds no prepared data.
-    #[error("{} holds no prepared data ({detail}); make it with `albert-train prepare`", path.display())]
+    #[error("{} holds no prepared data ({detail}); make it with `albert-train prepare`", shown(path))]
     NotPrepared {
         /// The folder.
         path: PathBuf,
@@ -226,7 +236,7 @@ pub enum DataError {
         "the data in {} was prepared with tokenizer {prepared}, this run uses {given}: prepare it again, or give the \
          tokenizer it was prepared with (if an earlier version did so with a WordPiece vocabulary: its vocab.txt by name, \
          not its folder)",
-        path.display()
+        shown(path)
     )]
     OtherTokenizer {
         /// The folder of shards.
@@ -254,16 +264,6 @@ pub enum DataError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The corpus yields no sample under these options.
-    #[error("no sample can be made of this text: {reason}")]
-    NothingToSample {
-        /// Why, and what to change.
-        reason: &'static str,
-    },
-}
-
-impl DataError {
-    /// Turns the system's error into one that says what was done to which file.
     /// Samples without masked words.
     #[error(
         "{masked} of the {tokens} tokens in {samples} samples of the {name} data are masked, which is nothing to learn from: {reason}"
@@ -280,6 +280,16 @@ impl DataError {
         /// Why, and what to change.
         reason: &'static str,
     },
+    /// The corpus yields no sample under these options.
+    #[error("no sample can be made of this text: {reason}")]
+    NothingToSample {
+        /// Why, and what to change.
+        reason: &'static str,
+    },
+}
+
+impl DataError {
+    /// Turns the system's error into one that says what was done to which file.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { action, path, source }
@@ -302,6 +312,7 @@ impl Classify for DataError {
             Self::Tokenizer(error) => error.exit_code(),
             Self::NoSources
             | Self::ForeignFolder { .. }
+            | Self::NoFolder { .. }
             | Self::OtherPreparation { .. }
             | Self::EarlierVersion { .. }
             | Self::Busy { .. }
@@ -325,8 +336,8 @@ impl Classify for DataError {
             | Self::Damaged { .. }
             | Self::Padded { .. }
             | Self::NotPrepared { .. }
+            | Self::NothingMasked { .. }
             | Self::NothingToSample { .. } => ExitCode::Data,
         }
     }
 }
-            | Self::NothingMasked { .. }

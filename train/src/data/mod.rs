@@ -18,13 +18,13 @@ pub(crate) mod text;
 
 pub use error::DataError;
 pub use shards::{
-    BytesDone, Corpus, Counts, Document, MANIFEST, Manifest, Preparation, Prepared, REPORT, Selection, Shard,
-    ShardBuilder, ShardEntry, Source, TOKENIZER_FOLDER, TokenizerIdentity, is_prepared, remove_prepared,
-    remove_tokenizer, tokenizer_in,
+    BytesDone, Claim, Corpus, Counts, Document, MANIFEST, Manifest, Preparation, Prepared, REPORT, Selection,
+    Shard, ShardBuilder, ShardEntry, Source, TOKENIZER_FOLDER, TokenizerIdentity, is_prepared,
+    remove_prepared, remove_tokenizer, tokenizer_in,
 };
 pub(crate) use text::texts_of;
 pub use text::{
-    Event, Format, LONGEST_DOCUMENT, LONGEST_LINE, LONGEST_PARAGRAPH, Oddities, Reading, STANDARD_INPUT,
-    few_documents, files_of, is_stream, look_at, read_lines, remove_copies, repeatable, text_size,
-    with_sentences,
+    Copied, Event, Few, Format, LONGEST_DOCUMENT, LONGEST_LINE, LONGEST_PARAGRAPH, Oddities, Reading,
+    STANDARD_INPUT, copied, few_documents, files_of, has_copies, is_stream, left_out, look_at, read_lines,
+    remove_copies, repeatable, text_size, with_sentences,
 };

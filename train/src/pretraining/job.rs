@@ -7,12 +7,15 @@ use engine::{PlanOptions, Recompute};
 use model::{Albert, AlbertConfig, Capacity, Fresh, Head, LoadedModel, Mode, ModelError, weights_in};
 
 use super::batch::Division;
+use super::dataset::Dataset;
+use super::maskable::Masked;
 use super::masking::MaskingOptions;
 use super::objective::Pretraining;
-use super::preparation::{DataPreparation, RunData, drop_other_data};
-use crate::config::{Device, ModelSettings, Pretrain};
+use super::preparation::{DataPreparation, RunData, drop_other_data, drop_prepared, is_of_same_text};
+use crate::config::{Device, LearningSettings, ModelSettings, Pretrain};
 use crate::data::DataError;
-use crate::run::directory::model_in;
+use crate::optimization::Schedule;
+use crate::run::directory::{DirectoryError, model_in};
 use crate::run::info::Identity;
 use crate::tokenizer::Tokenizer;
 use crate::training::{
@@ -45,15 +48,35 @@ impl Job<Pretrain> for PretrainingJob {
         has_begun: bool,
         say: &dyn Fn(&str),
     ) -> Result<RunData, SessionError> {
-        let gather = || DataPreparation { folder, announce: say }.run(settings);
-        match gather() {
-            Err(SessionError::Data(DataError::OtherPreparation { .. })) if !has_begun => {
-                // The text was changed since a start that failed.
-                drop_other_data(folder, None, settings)?;
-                gather()
+        let gather =
+            |renew_copies| DataPreparation { folder, renew_copies, there: None, announce: say }.run(settings);
+        let data = match gather(!has_begun) {
+            Err(SessionError::Data(DataError::OtherPreparation { .. })) if has_begun => {
+                let path = folder.parent().unwrap_or(folder).to_path_buf();
+                return Err(DirectoryError::OtherData { path }.into());
             }
-            gathered => gathered,
-        }
+            Err(SessionError::Data(DataError::OtherPreparation { .. })) => {
+                // The text was changed since a start that failed. What was piped in is of this one.
+                drop_prepared(folder)?;
+                gather(false)?
+            }
+            gathered => gathered?,
+        };
+        look_at_masks(settings, &data, has_begun, say)?;
+        Ok(data)
+    }
+
+    fn rehearse(
+        &self,
+        settings: &Pretrain,
+        folder: &Path,
+        run: Option<(&Path, &Pretrain)>,
+        say: &dyn Fn(&str),
+    ) -> Result<RunData, SessionError> {
+        let there = run.filter(|(_, earlier)| is_of_same_text(earlier, settings)).map(|(data, _)| data);
+        let data = DataPreparation { folder, renew_copies: false, there, announce: say }.run(settings)?;
+        look_at_masks(settings, &data, run.is_some(), say)?;
+        Ok(data)
     }
 
     fn identity(&self, settings: &Pretrain, data: &RunData) -> Result<Identity, SessionError> {
@@ -63,7 +86,7 @@ impl Job<Pretrain> for PretrainingJob {
     }
 
     fn options(&self, settings: &Pretrain, data: &RunData) -> TrainerOptions {
-        let settings = settings.of_length(|| data.training.epoch(0).samples(), || data.training.tokens());
+        let settings = of_length(settings, &data.training);
         let training = &settings.training;
         TrainerOptions {
             steps: training.steps,
@@ -83,6 +106,7 @@ impl Job<Pretrain> for PretrainingJob {
         data: &RunData,
         available: Option<usize>,
     ) -> Result<Prepared, SessionError> {
+        expect_warm_up(settings, &data.training)?;
         let config = albert_config(&settings.model, &data.tokenizer)?;
         let vocabulary_size = config.vocab_size;
         let (learner, begun_with, warnings) = match &settings.model.init {
@@ -126,6 +150,49 @@ impl Job<Pretrain> for PretrainingJob {
     fn tokenizer<'a>(&self, data: &'a RunData) -> &'a Tokenizer {
         &data.tokenizer
     }
+}
+
+/// Refuses data in which nothing would be predicted, and tells of those in which little would be. What was begun goes on.
+fn look_at_masks(
+    settings: &Pretrain,
+    data: &RunData,
+    has_begun: bool,
+    say: &dyn Fn(&str),
+) -> Result<(), SessionError> {
+    for (name, part, most) in [
+        ("training", &data.training, u64::MAX),
+        ("held-out", &data.held_out, settings.training.eval_sequences as u64),
+    ] {
+        let masked = Masked::of(part, most, settings.masking);
+        if !has_begun {
+            masked.expect_some(name)?;
+        }
+        masked.warning(name).iter().for_each(|warning| say(warning));
+    }
+    Ok(())
+}
+
+/// The settings with the steps that the data make.
+fn of_length(settings: &Pretrain, training: &Dataset) -> Pretrain {
+    settings.of_length(|| training.epoch(0).samples(), || training.tokens())
+}
+
+/// Refuses a warm-up that does not end within the steps that the data make.
+fn expect_warm_up(settings: &Pretrain, training: &Dataset) -> Result<(), DataError> {
+    let LearningSettings { warmup_steps, start_warmup_step: start, .. } = settings.optimizer;
+    if warmup_steps.is_none() && start == 0 {
+        return Ok(()); // a share of the steps, however many there are
+    }
+    let settings = of_length(settings, training);
+    if settings.warms_up_in_time() {
+        return Ok(());
+    }
+    let Schedule { steps, warmup_steps, .. } = settings.schedule();
+    Err(DataError::Option {
+        option: "optimizer.warmup_steps",
+        value: format!("{warmup_steps} (from step {start} on, in the {steps} steps that the data make)"),
+        reason: "the learning rate would never come to its height: make it shorter, or raise training.epochs or training.tokens",
+    })
 }
 
 /// How many of `length` tokens are predicted, and that more were asked for where the limit decides.

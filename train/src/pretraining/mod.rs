@@ -59,7 +59,9 @@ pub use example::Example;
 pub use job::{PretrainingJob, albert_config, capacity, division, learner, micro_batch, plans};
 pub use masking::{LONGEST_NGRAM, Masking, MaskingOptions, Span};
 pub use objective::{Pretraining, beats_frequency};
-pub use preparation::{DataPreparation, RunData, dataset, drop_other_data, read_corpus, read_recorded};
+pub use preparation::{
+    DataPreparation, RunData, dataset, drop_other_data, is_of_same_text, read_corpus, read_recorded,
+};
 pub use recorded::{Limits, Recorded, is_recorded};
 pub use report::{CutOff, Report, Spread, share_repeated_in};
 pub use sampler::{Epoch, Origin, Pair, SampleOptions, Sampler, SingleSegment};

@@ -9,12 +9,13 @@ use model::Origin;
 use super::dataset::Dataset;
 use super::recorded::{Limits, Recorded, is_recorded};
 use super::report::{Report, share_repeated_in};
+use super::sampler::TOO_SHORT;
 use super::words::WordStarts;
-use crate::config::Pretrain;
+use crate::config::{DataSettings, Pretrain};
 use crate::data::{
-    Corpus, DataError, Format, MANIFEST, Preparation, Prepared, Reading, Selection, TOKENIZER_FOLDER,
-    few_documents, files_of, is_prepared, remove_copies, remove_prepared, remove_tokenizer, repeatable,
-    text_size, with_sentences,
+    Copied, Corpus, DataError, Format, MANIFEST, Preparation, Prepared, Reading, Selection, TOKENIZER_FOLDER,
+    copied, few_documents, files_of, has_copies, is_prepared, left_out, look_at, remove_copies,
+    remove_prepared, remove_tokenizer, text_size, with_sentences,
 };
 use crate::files::{Disk, replace};
 use crate::run::directory::{model_in, tokenizer_of};
@@ -52,6 +53,11 @@ pub struct RunData {
 pub struct DataPreparation<'a> {
     /// `data/` in the run directory.
     pub folder: &'a Path,
+    /// Whether text from pipes is read anew where there is a copy of what was piped in before: as long as the run has not
+    /// begun, the pipe of this start counts.
+    pub renew_copies: bool,
+    /// `data/` of a run of the same text: what it has is taken from there, and nothing in it is changed.
+    pub there: Option<&'a Path>,
     /// Told in words what is being done.
     pub announce: &'a dyn Fn(&str),
 }
@@ -90,11 +96,23 @@ impl DataPreparation<'_> {
             files_of(&data.held_out)?;
         }
         let training = self.repeatable("training", &data.train)?;
+        let held_out = self.repeatable("held-out", &data.held_out)?;
         let prepared = prepared_folder(&training)?;
+        if prepared.is_none() {
+            look_at(&files_of(&training)?, reading)?; // before a vocabulary of nothing is trained
+        }
         if data.held_out.is_empty() && prepared.is_none() {
-            self.say_if_few(few_documents(&training, reading, data.held_out_every)?, data.held_out_every);
+            let few = few_documents(&training, reading, data.held_out_every)?;
+            if few.is_some_and(|few| few.sentences < 2) {
+                return Err(DataError::NothingToSample { reason: TOO_SHORT }.into());
+            }
+            self.say_if_few(few.map(|few| few.documents), data.held_out_every);
         }
         let is_prepared = prepared.is_some();
+        self.say_what_is_unused(
+            data,
+            is_prepared && (held_out.is_empty() || prepared_folder(&held_out)?.is_some()),
+        );
         let tokenizer = match (&data.tokenizer, prepared) {
             (Some(path), _) => given_tokenizer(settings, path)?,
             (None, Some(folder)) => Tokenizer::load(&folder.join(TOKENIZER_FOLDER), &LoadOptions::default())?,
@@ -111,10 +129,7 @@ impl DataPreparation<'_> {
                 self.say_if_few(few.then_some(training.documents()), data.held_out_every);
                 None
             }
-            false => {
-                let held_out = self.repeatable("held-out", &data.held_out)?;
-                Some(self.corpus("held-out", &held_out, reading, &tokenizer)?)
-            }
+            false => Some(self.corpus("held-out", &held_out, reading, &tokenizer)?),
         };
         self.assemble(settings, tokenizer, training, held_out)
     }
@@ -188,11 +203,19 @@ impl DataPreparation<'_> {
 
     /// What is read from pipes is kept beside the run: it is read twice, and again when the run is continued.
     fn repeatable(&self, name: &str, paths: &[PathBuf]) -> Result<Vec<PathBuf>, SessionError> {
-        let folder = self.folder.join(format!("{name}-text"));
-        if folder.exists() {
+        let folder = self.place(&format!("{name}-text"), |there| has_copies(paths, there));
+        let Copied { files, kept, replaced } = copied(paths, &folder, self.renew_copies)?;
+        if kept {
             (self.announce)(&format!("using the {name} text that was piped in when this run was begun"));
         }
-        Ok(repeatable(paths, &folder)?)
+        if replaced {
+            (self.announce)(&format!(
+                "the {name} text that is piped in now takes the place of an earlier start's"
+            ));
+            drop_prepared(self.folder)?;
+        }
+        left_out(&files)?.iter().for_each(|note| (self.announce)(note));
+        Ok(files)
     }
 
     fn prepare(
@@ -202,13 +225,26 @@ impl DataPreparation<'_> {
         reading: Reading,
         tokenizer: &Tokenizer,
     ) -> Result<(Arc<Corpus>, Report), SessionError> {
+        if let Some(found) = self.found(name, sources, reading, tokenizer)? {
+            return Ok(found);
+        }
         let folder = self.folder.join(name);
         if !folder.join(MANIFEST).exists() {
             (self.announce)(&format!("preparing {name} text"));
         }
         let preparation =
             Preparation { sources, reading, tokenizer, trained: None, folder: &folder, progress: &|_| {} };
-        let Prepared { manifest, .. } = preparation.run()?;
+        let Prepared { manifest, .. } = match preparation.run() {
+            // What a run is measured on may change; the trainer tells of it.
+            Err(DataError::OtherPreparation { .. } | DataError::EarlierVersion { .. })
+                if name == "held-out" =>
+            {
+                (self.announce)("preparing held-out text anew: what is there was made of another");
+                remove_prepared(&folder)?;
+                preparation.run()?
+            }
+            prepared => prepared?,
+        };
         let corpus = Arc::new(Corpus::open(&folder)?);
         let report = match Report::read(&folder) {
             Some(report) => report,
@@ -221,10 +257,55 @@ impl DataPreparation<'_> {
         Ok((corpus, report))
     }
 
+    /// Where the part `name` of the data is to be: in the run that is only looked at, if it is whole there.
+    fn place(&self, name: &str, is_whole: impl FnOnce(&Path) -> bool) -> PathBuf {
+        let there = self.there.map(|there| there.join(name)).filter(|there| is_whole(there));
+        there.unwrap_or_else(|| self.folder.join(name))
+    }
+
+    /// What was prepared of this text in the run that is only looked at.
+    fn found(
+        &self,
+        name: &str,
+        sources: &[PathBuf],
+        reading: Reading,
+        tokenizer: &Tokenizer,
+    ) -> Result<Option<(Arc<Corpus>, Report)>, SessionError> {
+        let Some(folder) = self.there.map(|there| there.join(name)) else { return Ok(None) };
+        let there =
+            Preparation { sources, reading, tokenizer, trained: None, folder: &folder, progress: &|_| {} };
+        let Some(manifest) = there.found()? else { return Ok(None) };
+        // One that is damaged is made anew, elsewhere.
+        let Ok(corpus) = Corpus::open(&folder) else { return Ok(None) };
+        let corpus = Arc::new(corpus);
+        let report = Report::read(&folder).unwrap_or_else(|| Report::of(&corpus, &manifest, tokenizer));
+        Ok(Some((corpus, report)))
+    }
+
     /// Tells what looks wrong with a text.
     fn warn(&self, report: Option<Report>) {
         for warning in report.iter().flat_map(|report| &report.warnings) {
             (self.announce)(&format!("warning: {warning}"));
+        }
+    }
+
+    /// Tells of settings that these data leave nothing to do for.
+    fn say_what_is_unused(&self, data: &DataSettings, is_prepared: bool) {
+        let usual = DataSettings::default();
+        let is_divided = "the held-out text is given, none is taken of the training text";
+        let was_read = "the text was read when it was prepared; `albert-train prepare` takes it";
+        for (flag, is_unused, reason) in [
+            ("--format", is_prepared && data.format.is_some(), was_read),
+            ("--skip-bad-lines", is_prepared && data.skip_bad_lines, was_read),
+            (
+                "--held-out-every",
+                !data.held_out.is_empty() && data.held_out_every != usual.held_out_every,
+                is_divided,
+            ),
+        ] {
+            if is_unused {
+                (self.announce)(&format!("warning: {flag} changes nothing: {reason}"));
+            }
         }
     }
 
@@ -262,8 +343,13 @@ impl DataPreparation<'_> {
         if cut > MOST_CUT {
             (self.announce)(&format!(
                 "warning: {:.1}% of the tokens are never seen in sequences of {length}, cut off at the ends of too long \
-                 pairs: sentences are too long, or are several each (--format prose divides them)",
-                100.0 * cut
+                 pairs: sentences are too long, or are several each ({} divides them)",
+                100.0 * cut,
+                if settings.data.train.iter().any(|path| is_prepared(path)) {
+                    "prepared again with --format prose, `prepare`"
+                } else {
+                    "--format prose"
+                }
             ));
         }
         if settings.masking.whole_word && !settings.masking.words_by_space {
@@ -287,7 +373,7 @@ impl DataPreparation<'_> {
         vocabulary_size: usize,
         grows: bool,
     ) -> Result<Tokenizer, SessionError> {
-        let folder = self.folder.join("tokenizer");
+        let folder = self.place("tokenizer", |there| there.join("tokenizer.json").exists());
         if !folder.join("tokenizer.json").exists() {
             (self.announce)(&format!("training a vocabulary of {vocabulary_size} pieces"));
             let options = TrainOptions { vocabulary_size, grows, ..TrainOptions::default() };
@@ -303,7 +389,7 @@ impl DataPreparation<'_> {
 
     /// Writes stories to a file once, whole or not at all.
     fn stories(&self, split: Split, name: &str, count: u64) -> Result<PathBuf, SessionError> {
-        let path = self.folder.join(name);
+        let path = self.place(name, Path::exists);
         if !path.exists() {
             let stories = (0..count).map(|index| story(0, split, index).join("\n") + "\n\n");
             let text: String = stories.collect();
@@ -342,6 +428,15 @@ impl DataPreparation<'_> {
     }
 }
 
+/// Whether two settings name the same text to learn from, read alike and by the same tokenizer.
+pub fn is_of_same_text(one: &Pretrain, other: &Pretrain) -> bool {
+    let text = |settings: &Pretrain| {
+        let data = &settings.data;
+        (data.train.clone(), data.reading(), data.tokenizer.clone(), settings.model.vocab_size)
+    };
+    text(one) == text(other)
+}
+
 /// Removes from `folder`, the `data/` of a run that has not begun, what an earlier start made of other text or with
 /// another vocabulary; `earlier` are its settings if they can be read. What still fits is kept.
 ///
@@ -352,16 +447,24 @@ pub fn drop_other_data(
     earlier: Option<&Pretrain>,
     now: &Pretrain,
 ) -> Result<(), SessionError> {
-    fn text(settings: &Pretrain) -> (&[PathBuf], Reading, Option<&PathBuf>, Option<usize>) {
-        let data = &settings.data;
-        (&data.train, data.reading(), data.tokenizer.as_ref(), settings.model.vocab_size)
-    }
     let stale: &[&str] = match earlier {
-        Some(earlier) if text(earlier) == text(now) && earlier.data.held_out == now.data.held_out => &[],
-        Some(earlier) if text(earlier) == text(now) => &["held-out", "held-out-text"],
+        Some(earlier) if is_of_same_text(earlier, now) && earlier.data.held_out == now.data.held_out => &[],
+        Some(earlier) if is_of_same_text(earlier, now) => &["held-out", "held-out-text"],
         _ => &["tokenizer", "training", "training-text", "held-out", "held-out-text"],
     };
-    for name in stale {
+    drop_parts(folder, stale)
+}
+
+/// Removes from `folder` what was made of the text; copies of what was piped in stay.
+///
+/// # Errors
+/// If something cannot be removed, or is a file of somebody else.
+pub(super) fn drop_prepared(folder: &Path) -> Result<(), SessionError> {
+    drop_parts(folder, &["tokenizer", "training", "held-out"])
+}
+
+fn drop_parts(folder: &Path, names: &[&str]) -> Result<(), SessionError> {
+    for name in names {
         let path = folder.join(name);
         match *name {
             "tokenizer" => remove_tokenizer(&path)?,

@@ -102,6 +102,21 @@ pub trait Job<S: RunSettings>: Clone + Send + 'static {
         say: &dyn Fn(&str),
     ) -> Result<Self::Data, SessionError>;
 
+    /// Gathers the same and changes nothing of `run`, the `data/` of a run that has begun, with its settings, if there is one: what
+    /// it lacks is made in `folder`.
+    ///
+    /// # Errors
+    /// If the data cannot be used.
+    fn rehearse(
+        &self,
+        settings: &S,
+        folder: &Path,
+        run: Option<(&Path, &S)>,
+        say: &dyn Fn(&str),
+    ) -> Result<Self::Data, SessionError> {
+        self.gather(settings, folder, run.is_some(), say)
+    }
+
     /// Tells the data to learn from, and the model to begin with, apart from any other.
     ///
     /// # Errors

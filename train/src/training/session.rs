@@ -22,8 +22,8 @@ use super::trainer::{Finished, Trainer, TrainerOptions};
 use crate::config::{ConfigError, Interval, Layers, Precision, Resolved, Settings};
 use crate::run::checkpoint::{Checkpoints, MIN_KEEP};
 use crate::run::clock::format_duration;
-use crate::run::directory::{self, RunDirectory, publish_model};
-use crate::run::info::{Machine, Status};
+use crate::run::directory::{self, DirectoryError, RunDirectory, publish_model};
+use crate::run::info::{Machine, RunInfo, Status};
 use crate::run::journal::Journal;
 use crate::run::signals::{StopReason, StopRequests};
 
@@ -72,21 +72,26 @@ fn settings_in<S: Settings>(saved: &Path) -> Option<Result<S, ConfigError>> {
     })
 }
 
-impl<S: RunSettings, J: Job<S>> Session<S, J> {
-    /// Opens the run in `out`: a new one, or one that goes on. What this session cannot have, or must not change, is refused
-    /// before it changes anything. `allow_schedule_change` lets the learning rate's schedule differ from the one the run was
-    /// begun with; `command` is noted.
-    ///
-    /// # Errors
-    /// If the machine lacks what is asked for, the settings would make it another run, or the directory cannot be used.
-    pub fn open(
-        job: J,
-        resolved: Resolved<S>,
-        out: &Path,
-        stop: StopRequests,
-        command: &[String],
-        allow_schedule_change: bool,
-    ) -> Result<Self, SessionError> {
+/// What a session finds where it begins, before it changes anything.
+struct Beginning<S> {
+    /// The settings with which the session before this one went to work, if there was one.
+    earlier: Option<S>,
+    /// Whether they bind this one.
+    has_begun: bool,
+    /// The run as it was left, if it has begun.
+    info: Option<RunInfo>,
+    /// What was resolved, with a device and a precision that are settled.
+    settings: S,
+    machine: Machine,
+    /// What is said of a device that was chosen.
+    chosen: Option<String>,
+    rounds_otherwise: bool,
+    products: ProductChoice,
+}
+
+impl<S: RunSettings> Beginning<S> {
+    /// Looks at the run in `out`, and refuses what the machine does not have or the run must not change.
+    fn of(resolved: &Resolved<S>, out: &Path, allow_schedule_change: bool) -> Result<Self, SessionError> {
         let earlier = settings_in::<S>(&out.join(directory::CONFIG));
         let has_begun = directory::has_begun(out);
         let info = if has_begun { directory::read_info(out)? } else { None };
@@ -112,12 +117,34 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
             _ => false,
         };
         let products = choices::of_session(out, has_begun, info.as_ref(), &machine, settings.device())?;
+        let earlier = earlier.and_then(Result::ok);
+        Ok(Self { earlier, has_begun, info, settings, machine, chosen, rounds_otherwise, products })
+    }
+}
+
+impl<S: RunSettings, J: Job<S>> Session<S, J> {
+    /// Opens the run in `out`: a new one, or one that goes on. What this session cannot have, or must not change, is refused
+    /// before it changes anything. `allow_schedule_change` lets the learning rate's schedule differ from the one the run was
+    /// begun with; `command` is noted.
+    ///
+    /// # Errors
+    /// If the machine lacks what is asked for, the settings would make it another run, or the directory cannot be used.
+    pub fn open(
+        job: J,
+        resolved: Resolved<S>,
+        out: &Path,
+        stop: StopRequests,
+        command: &[String],
+        allow_schedule_change: bool,
+    ) -> Result<Self, SessionError> {
+        let beginning = Beginning::of(&resolved, out, allow_schedule_change)?;
+        let Beginning { earlier, has_begun, info: _, settings, machine, chosen, rounds_otherwise, products } =
+            beginning;
         if let Some(limit) = settings.max_time() {
             stop.limit_time(limit.0);
         }
         let directory = RunDirectory::open(out, command)?;
         if !has_begun {
-            let earlier = earlier.and_then(Result::ok);
             job.drop_other_data(&directory.data(), earlier.as_ref(), &settings)?;
             directory.write_config(&resolved.to_toml())?;
             directory.note_choices(None)?; // those of a start that came to nothing
@@ -382,27 +409,36 @@ fn load<S: RunSettings, J: Job<S>>(
     Ok((trainer, data))
 }
 
-/// All that comes before the first step and nothing of what follows: data, plan, memory, an estimate. Nothing is written but
-/// what `folder` is for.
+/// All that a session of the run in `out` does before its first step, and nothing of what follows: what is refused, data, plan,
+/// memory, an estimate. The run is not changed; data that it lacks are made in `folder`.
 ///
 /// # Errors
 /// As the session would have.
 pub fn rehearse<S: RunSettings, J: Job<S>>(
     job: &J,
-    settings: &S,
+    resolved: &Resolved<S>,
+    out: &Path,
     folder: &Path,
+    allow_schedule_change: bool,
     watch: &Watch,
 ) -> Result<(), SessionError> {
-    let mut settled = settings.clone();
-    if let Some(chosen) = settle(settled.device_mut(), None) {
+    let Beginning { earlier, has_begun, info, settings, chosen, .. } =
+        Beginning::of(resolved, out, allow_schedule_change)?;
+    directory::look_at(out)?;
+    if let Some(chosen) = chosen {
         watch(TrainEvent::Said(&chosen));
     }
-    let settings = &settled;
-    machine(settings.device())?;
+    let settings = &settings;
     if let Some(notice) = settings.notice() {
         watch(TrainEvent::Said(notice));
     }
-    let data = job.gather(settings, folder, false, &|what| watch(TrainEvent::Said(what)))?;
+    let of_run = out.join(directory::DATA);
+    let run = earlier.as_ref().filter(|_| has_begun).map(|earlier| (&*of_run, earlier));
+    let data = job.rehearse(settings, folder, run, &|what| watch(TrainEvent::Said(what)))?;
+    let identity = job.identity(settings, &data)?;
+    if info.and_then(|info| info.data).is_some_and(|begun_with| !identity.continues(&begun_with)) {
+        return Err(DirectoryError::OtherData { path: out.into() }.into());
+    }
     let Prepared { mut learner, objective, description, .. } = prepare(job, settings, &data, watch)?;
     if let (Some(gpu), false) = (learner.runtime().gpu(), settings.device().deterministic) {
         gpu.choose_products(ProductChoice::Timed);

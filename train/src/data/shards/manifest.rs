@@ -62,7 +62,8 @@ pub struct Source {
     pub files: u64,
     /// Their length in bytes, packed as they may be; those of pipes are not known.
     pub bytes: u64,
-    /// A hash of the files' names, lengths and times of change; `None` where one of them is a pipe.
+    /// A hash of what the files are known by without being read: place, length, times; `None` where one of
+    /// them is a pipe.
     pub stamp: Option<String>,
     /// A hash of the text itself; `None` before all of it was read.
     pub blake3: Option<String>,
@@ -109,7 +110,6 @@ fn stamp_of(
         add(&mut stamp, path, &metadata);
         bytes += metadata.len();
     }
-}
     Ok(((!is_stream).then(|| stamp.finish()), bytes))
 }
 
@@ -117,6 +117,7 @@ fn stamp_of(
 fn modified(metadata: &Metadata) -> u64 {
     let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     modified.map_or(0, |since| since.as_nanos() as u64)
+}
 
 impl Source {
     /// For a message.
@@ -132,12 +133,11 @@ pub(super) fn first_names(files: &[impl AsRef<Path>]) -> Vec<String> {
     files.iter().take(FILES_NAMED).map(|path| path.as_ref().to_string_lossy().into_owned()).collect()
 }
 
-/// What a text file is known by as long as it need not be read: its name, wherever it lies, its length and its time.
+/// What text files are known by as long as they need not be read.
 #[derive(Default)]
 struct Stamp(blake3::Hasher);
 
 impl Stamp {
-    fn add(&mut self, path: &Path, bytes: u64, modified: u64) {
     /// A file by its place, its length and its times, and the number that the file system gives it: two files of one name and
     /// length are often of one time too, as archives have them.
     fn add_file(&mut self, path: &Path, metadata: &Metadata) {
@@ -159,6 +159,7 @@ impl Stamp {
     }
 
     /// A file as earlier versions knew it: by its name, wherever it lies, its length and its time.
+    fn add(&mut self, path: &Path, bytes: u64, modified: u64) {
         let name = path.file_name().unwrap_or_default().as_encoded_bytes();
         self.0.update(&(name.len() as u64).to_le_bytes());
         self.0.update(name);
@@ -299,6 +300,16 @@ impl Manifest {
         text.push('\n');
         let path = folder.join(name);
         replace(&Disk, &path, text.as_bytes()).map_err(DataError::io("write", &path))
+    }
+
+    /// Whether the file `name` in `folder` begins as this program writes it: other programs have files of such names.
+    pub(super) fn is_in(folder: &Path, name: &str) -> bool {
+        const BEGINNING: &[u8] = br#"{"manifest":{"version":"#;
+        let mut head = Vec::new();
+        let read = fs::File::open(folder.join(name)).and_then(|file| file.take(256).read_to_end(&mut head));
+        head.retain(|byte| !byte.is_ascii_whitespace());
+        let version = head.strip_prefix(BEGINNING).and_then(|rest| rest.first());
+        read.is_ok() && version.is_some_and(u8::is_ascii_digit)
     }
 
     /// Reads it from `folder`; `None` where there is no such file.

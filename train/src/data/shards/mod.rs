@@ -1,5 +1,6 @@
 //! Text as token ids: made once, mapped into memory, seen as one sequence of documents.
 
+mod claim;
 mod corpus;
 mod document;
 mod in_memory;
@@ -7,11 +8,12 @@ mod manifest;
 mod prepare;
 mod shard;
 
+pub use claim::{Claim, is_prepared};
 pub use corpus::{Corpus, Selection};
 pub use document::Document;
 pub use manifest::{Counts, MANIFEST, Manifest, ShardEntry, Source, TokenizerIdentity};
 pub use prepare::{
-    BytesDone, Preparation, Prepared, REPORT, TOKENIZER_FOLDER, is_prepared, remove_prepared,
-    remove_tokenizer, tokenizer_in,
+    BytesDone, Preparation, Prepared, REPORT, TOKENIZER_FOLDER, remove_prepared, remove_tokenizer,
+    tokenizer_in,
 };
 pub use shard::{Shard, ShardBuilder};

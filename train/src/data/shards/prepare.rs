@@ -9,19 +9,23 @@
 //! and the tokenizer, so that shards and tokenizer cannot be separated.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rayon::prelude::*;
 
-use super::manifest::{Counts, MANIFEST, Manifest, ShardEntry, Source, TokenizerIdentity, first_names};
+use super::claim::{COPIES, Claim};
+use super::manifest::{
+    Counts, MANIFEST, Manifest, ShardEntry, Source, TokenizerIdentity, first_names, loose_stamp,
+};
 use super::shard::{Shard, ShardBuilder};
 use crate::data::error::DataError;
 use crate::data::text::{
-    Event, Oddities, PART_SIZE, Part, Parts, Reading, files_of, format_of, look_at, names_of,
+    Event, Oddities, PART_SIZE, Part, Parts, Reading, files_of, format_of, look_at, names_of, remove_copies,
 };
-use crate::files::{Disk, Lockable, beside, missing_folders, names, remove_flat_dir};
+use crate::files::{Disk, expect_no_link, names, remove_flat_dir};
+use crate::run::lock;
 use crate::tokenizer::{self, LoadOptions, Tokenizer};
 
 /// Where in the folder the tokenizer is kept.
@@ -31,12 +35,7 @@ pub const REPORT: &str = "report.json";
 /// What the names of shards end with.
 const SHARD: &str = ".shard";
 /// What the folder is being prepared from; there until it is complete.
-const PREPARING: &str = "preparing.json";
-
-/// Whether a folder holds prepared data, complete or not.
-pub fn is_prepared(folder: &Path) -> bool {
-    [MANIFEST, PREPARING].iter().any(|name| folder.join(name).is_file())
-}
+pub(super) const PREPARING: &str = "preparing.json";
 
 /// Removes what was prepared in `folder`, whole or not. A folder that is not there is fine; one with a file of somebody else is
 /// left, with an error that names the file.
@@ -45,8 +44,12 @@ pub fn is_prepared(folder: &Path) -> bool {
 /// If something cannot be removed.
 pub fn remove_prepared(folder: &Path) -> Result<(), DataError> {
     remove_tokenizer(&folder.join(TOKENIZER_FOLDER))?;
-    let is_ours =
-        |name: &OsStr| is_shard(name) || [MANIFEST, PREPARING, REPORT].iter().any(|&ours| name == ours);
+    remove_copies(&folder.join(COPIES))?;
+    let is_ours = |name: &OsStr| {
+        is_shard(name)
+            || [MANIFEST, PREPARING, REPORT].iter().any(|&ours| name == ours)
+            || name == lock::NAME && lock::is_ours(&folder.join(name))
+    };
     remove_flat_dir(&Disk, folder, is_ours).map_err(DataError::io("remove", folder))
 }
 
@@ -152,28 +155,53 @@ impl Preparation<'_> {
     /// # Errors
     /// If the text or the folder cannot be used.
     pub fn run(&self) -> Result<Prepared, DataError> {
-        self.run_in_parts(PART_SIZE)
+        self.run_in(&Claim::of(self.folder)?)
     }
 
-    fn run_in_parts(&self, size: usize) -> Result<Prepared, DataError> {
-        // Refuses a vocabulary too large before the first folder is made.
+    /// The same in the folder where it was claimed before.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_in(&self, claim: &Claim) -> Result<Prepared, DataError> {
+        self.run_in_parts(claim, PART_SIZE)
+    }
+
+    fn run_in_parts(&self, claim: &Claim, size: usize) -> Result<Prepared, DataError> {
+        // Refuses a vocabulary too large before the first file is made.
         ShardBuilder::new(self.tokenizer.vocabulary_size())?;
-        let files = files_of(self.sources)?;
-        look_at(&files, self.reading)?;
-        let source = Source::of(&files)?;
-        let mut plan = Manifest::new(TokenizerIdentity::of(self.tokenizer), self.reading, source);
-        plan.trained = self.trained;
-        let work = Work { preparation: self, files, size, plan };
-        let missing = missing_folders(self.folder);
-        let (_lock, complete) = work.claim_folder()?;
-        match complete {
+        let tokenizer = self.folder.join(TOKENIZER_FOLDER);
+        expect_no_link(&tokenizer).map_err(DataError::io("write into", &tokenizer))?;
+        let work = self.work(size)?;
+        look_at(&work.files, self.reading)?;
+        match work.begin()? {
             Some(manifest) => work.verify(manifest),
             None => work.make().inspect_err(|_| {
-                if !missing.is_empty() {
-                    work.withdraw(&missing);
+                if claim.is_new() {
+                    work.withdraw();
                 }
             }),
         }
+    }
+}
+
+impl Preparation<'_> {
+    /// What the folder holds if it is complete and of this text, as far as that is known without reading it; nothing is changed.
+    ///
+    /// # Errors
+    /// If the text is not there.
+    pub fn found(&self) -> Result<Option<Manifest>, DataError> {
+        let work = self.work(PART_SIZE)?;
+        let Ok(Some(manifest)) = Manifest::read(self.folder, MANIFEST) else { return Ok(None) };
+        let is_same = work.expect_same(&manifest).is_ok() && work.is_known(&manifest)?;
+        Ok(is_same.then_some(manifest))
+    }
+
+    fn work(&self, size: usize) -> Result<Work<'_>, DataError> {
+        let files = files_of(self.sources)?;
+        let source = Source::of(&files)?;
+        let mut plan = Manifest::new(TokenizerIdentity::of(self.tokenizer), self.reading, source);
+        plan.trained = self.trained;
+        Ok(Work { preparation: self, files, size, plan })
     }
 }
 
@@ -196,16 +224,14 @@ impl Work<'_> {
         DataError::OtherPreparation { path: self.folder().to_path_buf(), difference }
     }
 
-    /// Makes sure that the folder is ours alone, and has the plan in it. Gives the lock, and the manifest if the folder is
+    /// Makes sure that what is there belongs to this text, and that the plan is there. Gives the manifest if the folder is
     /// complete.
-    fn claim_folder(&self) -> Result<(Lockable, Option<Manifest>), DataError> {
+    fn begin(&self) -> Result<Option<Manifest>, DataError> {
         let path = self.folder();
-        fs::create_dir_all(path).map_err(DataError::io("create", path))?;
-        let complete = Manifest::read(path, MANIFEST)?;
-        let complete = match (complete, Manifest::read(path, PREPARING)?) {
+        match (Manifest::read(path, MANIFEST)?, Manifest::read(path, PREPARING)?) {
             (Some(complete), _) => {
                 self.expect_same(&complete)?;
-                Some(complete)
+                Ok(Some(complete))
             }
             (None, Some(begun)) => {
                 if !begun.is_current() {
@@ -218,28 +244,9 @@ impl Work<'_> {
                 {
                     return Err(self.other(begun.source.in_words()));
                 }
-                None
+                Ok(None)
             }
-            (None, None) => {
-                for found in names(path).map_err(DataError::io("list", path))? {
-                    // All that an interruption at the very beginning can leave.
-                    if found != beside(PREPARING.as_ref()) {
-                        let found = found.to_string_lossy().into_owned();
-                        return Err(DataError::ForeignFolder { path: path.to_path_buf(), found });
-                    }
-                }
-                self.plan.write(path, PREPARING)?;
-                None
-            }
-        };
-        // Of a folder that is complete only what is missing or damaged is written anew.
-        let name = if path.join(PREPARING).exists() { PREPARING } else { MANIFEST };
-        let lock_path = path.join(name);
-        let lock = Lockable::from(File::open(&lock_path).map_err(DataError::io("open", &lock_path))?);
-        match lock.try_lock() {
-            Ok(()) => Ok((lock, complete)),
-            Err(TryLockError::WouldBlock) => Err(DataError::Busy { path: path.to_path_buf() }),
-            Err(TryLockError::Error(error)) => Err(DataError::io("lock", &lock_path)(error)),
+            (None, None) => self.plan.write(path, PREPARING).map(|()| None),
         }
     }
 
@@ -271,8 +278,7 @@ impl Work<'_> {
 
     /// Makes sure that a complete folder holds this text, and is sound; makes anew what is not.
     fn verify(&self, mut manifest: Manifest) -> Result<Prepared, DataError> {
-        let stamp = &self.plan.source.stamp;
-        let is_known = stamp.is_some() && *stamp == manifest.source.stamp;
+        let is_known = self.is_known(&manifest)?;
         if !is_known && (!manifest.is_current() || self.text()? != manifest.source.blake3) {
             return Err(self.other(manifest.source.in_words()));
         }
@@ -284,7 +290,7 @@ impl Work<'_> {
         if sound == manifest.shards.len() {
             if !is_known {
                 // The next time it need not be read.
-                manifest.source.stamp.clone_from(stamp);
+                manifest.source.stamp.clone_from(&self.plan.source.stamp);
                 manifest.write(self.folder(), MANIFEST)?;
             }
             self.seal(&manifest)?;
@@ -297,18 +303,30 @@ impl Work<'_> {
         self.make()
     }
 
-    /// Takes back a folder that has nothing in it which took work, no shard and no vocabulary that was trained, and the
-    /// folders on the way to it that were not there.
-    fn withdraw(&self, made: &[PathBuf]) {
+    /// Whether a complete folder is of this text, as far as that is known without reading it.
+    fn is_known(&self, manifest: &Manifest) -> Result<bool, DataError> {
+        let stamp = match manifest.is_current() {
+            true => self.plan.source.stamp.clone(),
+            // Version 1 knew text by nothing else.
+            false => loose_stamp(&self.files)?,
+        };
+        Ok(stamp.is_some() && stamp == manifest.source.stamp)
+    }
+
+    /// Takes back what was begun if nothing in the folder took work: no shard, and no vocabulary that was trained. The claim
+    /// takes back the empty folder.
+    fn withdraw(&self) {
         let has_shards = names(self.folder()).map_or(true, |names| names.iter().any(|name| is_shard(name)));
         if !has_shards && self.plan.trained.is_none() {
-            let _ = remove_prepared(self.folder()); // the error that led here is the one to tell
-            made.iter().skip(1).all(|folder| fs::remove_dir(folder).is_ok());
+            // The error that led here is the one to tell.
+            let _ = remove_tokenizer(&self.folder().join(TOKENIZER_FOLDER));
+            let _ = fs::remove_file(self.folder().join(PREPARING));
         }
     }
 
     /// Makes the shards that are not there, and completes the folder.
     fn make(&self) -> Result<Prepared, DataError> {
+        let before = loose_stamp(&self.files)?;
         // First, so that what was trained is not trained again.
         self.preparation.tokenizer.save(&self.folder().join(TOKENIZER_FOLDER))?;
         let make = |(index, part): (usize, Part), progress: &Meter<'_>| {
@@ -317,7 +335,7 @@ impl Work<'_> {
             Ok(made)
         };
         let (mut made, empty_files) = self.for_each_part(make)?;
-        if Source::of(&self.files)?.stamp != self.plan.source.stamp {
+        if loose_stamp(&self.files)? != before {
             return Err(DataError::SourceChanged { what: names_of(&self.files) });
         }
         made.sort_unstable_by_key(|made| made.index);
@@ -421,7 +439,6 @@ impl Work<'_> {
     /// Writes the manifest last, so that a folder that has it is complete.
     fn seal(&self, manifest: &Manifest) -> Result<(), DataError> {
         self.preparation.tokenizer.save(&self.folder().join(TOKENIZER_FOLDER))?;
-        // A folder that is complete keeps the file by which it is locked.
         if Manifest::read(self.folder(), MANIFEST)?.as_ref() != Some(manifest) {
             manifest.write(self.folder(), MANIFEST)?;
         }
@@ -450,7 +467,7 @@ impl Meter<'_> {
     }
 }
 
-fn shard_name(index: usize) -> String {
+pub(super) fn shard_name(index: usize) -> String {
     format!("{index:05}{SHARD}")
 }
 

@@ -42,8 +42,8 @@ impl Format {
     /// `head` is all there is.
     ///
     /// # Errors
-    /// If it is JSON but not one object a line, or JSON lines where `given` is plain text: braces and keys would be
-    /// learnt.
+    /// If it is JSON but not one object a line, or JSON lines with texts where `given` is plain text: braces and keys would
+    /// be learnt.
     pub(super) fn recognise(
         path: &Path,
         head: &[u8],
@@ -64,7 +64,7 @@ impl Format {
                 "a JSON object over several lines, not one object a line; make it so, for example with `jq -c .`",
             ),
             (Some(Self::Jsonl), _) | (None, Json::Lines) => Ok(Self::Jsonl),
-            (Some(plain), Json::Lines) => {
+            (Some(plain), Json::Lines) if named || are_records(head, whole) => {
                 Err(DataError::OtherFormat { path: path.to_path_buf(), format: plain })
             }
             (Some(plain), _) if named => {
@@ -75,6 +75,20 @@ impl Format {
             (None, Json::No) => Ok(Self::Sentences),
         }
     }
+}
+
+/// Whether the first lines are objects all, and some have a text: plain text may begin with an object, of front matter say.
+fn are_records(head: &[u8], whole: bool) -> bool {
+    const LINES: usize = 16;
+    let head = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
+    // A line that is cut off says nothing.
+    let end = if whole { head.len() } else { head.iter().rposition(|&byte| byte == b'\n').unwrap_or(0) };
+    let lines = head[..end].split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+    let lines = lines.filter(|line| !line.is_empty()).take(LINES);
+    let lines: Vec<Option<&str>> = lines.map(|line| std::str::from_utf8(line).ok()).collect();
+    let is_object = |line: &Option<&str>| line.is_some_and(record::is_object);
+    let has_text = |line: &Option<&str>| line.is_some_and(|line| record::text_of(line).is_ok());
+    lines.is_empty() || lines.iter().all(is_object) && lines.iter().any(has_text)
 }
 
 /// Whether a name says JSON, packed or not.

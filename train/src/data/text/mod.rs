@@ -8,6 +8,7 @@ mod abbreviations;
 mod documents;
 mod encoding;
 mod format;
+mod outputs;
 mod parts;
 mod reading;
 mod record;
@@ -18,9 +19,12 @@ mod source;
 pub use documents::{Event, LONGEST_DOCUMENT, LONGEST_LINE, LONGEST_PARAGRAPH, Oddities};
 pub use format::{Format, Reading};
 pub(crate) use parts::{PART_SIZE, Part, Parts};
-pub use reading::{few_documents, read_lines, with_sentences};
+pub use reading::{Few, few_documents, read_lines, with_sentences};
 pub(crate) use record::texts_of;
 pub(crate) use scripts::is_spaced_letter;
 pub(crate) use sentences::is_sentence_end;
-pub use source::{STANDARD_INPUT, files_of, is_stream, look_at, remove_copies, repeatable, text_size};
+pub use source::{
+    Copied, STANDARD_INPUT, copied, files_of, has_copies, is_stream, left_out, look_at, remove_copies,
+    repeatable, text_size,
+};
 pub(crate) use source::{format_of, names_of};

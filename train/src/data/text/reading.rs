@@ -48,27 +48,35 @@ pub fn with_sentences<T>(
     })
 }
 
-/// The number of documents in `sources` if they are fewer than `enough`; no more is read than it takes to know.
+/// What a text of few documents holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Few {
+    /// Its documents.
+    pub documents: usize,
+    /// Its sentences.
+    pub sentences: usize,
+}
+
+/// What `sources` hold if that is fewer documents than `enough`; no more is read than it takes to know.
 ///
 /// # Errors
 /// If a file cannot be read.
-pub fn few_documents(
-    sources: &[PathBuf],
-    reading: Reading,
-    enough: usize,
-) -> Result<Option<usize>, DataError> {
+pub fn few_documents(sources: &[PathBuf], reading: Reading, enough: usize) -> Result<Option<Few>, DataError> {
     let files = files_of(sources)?;
-    let mut documents = 0;
+    let mut few = Few::default();
     for part in Parts::new(&files, reading) {
         part?.read(reading.skip_bad_lines, &mut |event| {
-            documents += usize::from(event == Event::DocumentEnd);
+            match event {
+                Event::Sentence(_) => few.sentences += 1,
+                Event::DocumentEnd => few.documents += 1,
+            }
             Ok(())
         })?;
-        if documents >= enough {
+        if few.documents >= enough {
             return Ok(None);
         }
     }
-    Ok(Some(documents))
+    Ok(Some(few))
 }
 
 /// Shows `visit` every line of a file, blank ones too, without the white space around it, and its number from 1.

@@ -101,6 +101,8 @@ fn layouts_are_recognised() {
         ("b.txt", b"{Note} One. Two.\nThree.\n"),
         ("c.jsonl", b"\xEF\xBB\xBF{\"text\": \"One. Two.\"}"),
         ("d.txt", b"[Music] One.\n"),
+        ("e.txt", b"{\"a\": 1}\nOne.\n"),
+        ("f.txt", b"{\"a\": 1}\n{\"b\": \"One.\"}\n"),
     ]);
     let of = |file: usize, format| {
         sentences(&files[file..=file], Reading { format, skip_bad_lines: false })
@@ -116,6 +118,10 @@ fn layouts_are_recognised() {
     }
     assert_eq!(of(1, None).unwrap(), ["{Note} One. Two.", "Three."]);
     assert_eq!(of(3, None).unwrap(), ["[Music] One."]);
+    for (file, second) in [(4, "One."), (5, "{\"b\": \"One.\"}")] {
+        assert!(of(file, None).unwrap_err().contains("--format sentences reads plain text that begins so"));
+        assert_eq!(of(file, Some(Format::Sentences)).unwrap(), ["{\"a\": 1}", second]);
+    }
 }
 
 /// What is no UTF-8 text is told by its name, with the way out, before anything is read.
