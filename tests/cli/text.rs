@@ -138,7 +138,7 @@ fn what_the_program_made_is_no_text() {
     let train =
         || run(&["tokenizer", "train", "--input", &folder, "--out", &tokenizer, "--vocab-size", "45"]);
     train().done();
-    train().complains(ExitCode::Usage, &["already"]); // there is one; the text was no trouble
+    train().complains(ExitCode::Usage, &["is in the way"]); // the text was no trouble
     let out = scene.arg("texts/run");
     let sizes: Vec<&str> = SIZES.split_whitespace().collect();
     let train = ["pretrain", "--train", &folder, "--out", &out, "--tokenizer", &tokenizer];

@@ -104,9 +104,9 @@ impl Pretraining {
         })
     }
 
-    /// The most that a plan must hold to measure: members of each axis.
+    /// The most that a plan must hold to measure: members of each axis, one at least, for a plan has no place for nothing.
     pub fn largest(&self) -> [usize; 3] {
-        let most = |axis: usize| self.held_out.iter().map(|inputs| inputs.lengths[axis]).max().unwrap_or(0);
+        let most = |axis: usize| self.held_out.iter().map(|inputs| inputs.lengths[axis]).fold(1, usize::max);
         [0, 1, 2].map(most)
     }
 
