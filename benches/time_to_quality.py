@@ -23,6 +23,7 @@ import tomllib
 SEEDS = (1, 2, 3)
 EVALUATIONS = 12
 HELD_OUT = 512
+MOST_SHOWN = 100_000
 STOPPED_IN_TIME = 75
 PEER = pathlib.Path(__file__).with_name("pytorch_pretraining.py")
 
@@ -97,8 +98,8 @@ class Contest:
 
     def theirs(self, name, form, rate, seed, minutes, evaluations):
         def measure():
-            # More sequences than the fastest form was seen to ask for.
-            self.sequences(self.train, self.asked.train, int(self.our_steps() * self.batch * 1.5))
+            # As many as can be shown; a rival that were to ask for more would see the first ones again.
+            self.sequences(self.train, self.asked.train, min(MOST_SHOWN, int(self.our_steps() * self.batch * 1.5)))
             command = [*self.peer(), "--train", self.train, "--learning-rate", rate, "--minutes", minutes, "--batch", self.batch]
             return json.loads(self.run([*command, "--seed", seed, "--evaluations", evaluations, *form]))
 
