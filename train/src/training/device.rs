@@ -124,7 +124,10 @@ pub fn available_memory(settings: &config::DeviceSettings) -> Option<usize> {
 }
 
 fn gpu(ordinal: usize) -> impl Fn(Unavailable) -> SessionError {
-    move |reason: Unavailable| SessionError::Gpu { device: config::Device::Cuda(ordinal).to_string(), reason }
+    move |reason: Unavailable| SessionError::Gpu {
+        device: config::Device::Cuda(ordinal).to_string(),
+        reason: Box::new(reason),
+    }
 }
 
 /// The CPU that the settings ask for.

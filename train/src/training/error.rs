@@ -185,7 +185,7 @@ pub enum SessionError {
         /// What was asked for.
         device: String,
         /// Why not.
-        reason: Unavailable,
+        reason: Box<Unavailable>,
     },
     /// What a run found out by timing means nothing here.
     #[error(
@@ -268,7 +268,7 @@ impl Classify for SessionError {
             Self::Train(error) => error.exit_code(),
             Self::Cpu(error) => error.exit_code(),
             Self::Threads(error) => error.exit_code(),
-            Self::Gpu { reason: Unavailable::Memory { .. }, .. } => ExitCode::Memory,
+            Self::Gpu { reason, .. } if matches!(**reason, Unavailable::Memory { .. }) => ExitCode::Memory,
             Self::Gpu { .. } | Self::OtherProducts { .. } => ExitCode::Device,
             Self::Refused(error) => error.exit_code(),
             Self::Memory { .. } => ExitCode::Memory,
