@@ -238,8 +238,9 @@ fn answer(of: &OnTask, usual: Split) -> Result<Answered> {
         Some("test") => Split::Test,
         _ => usual,
     };
-    let is_measured = usual == Split::Dev;
-    let labels = match is_measured && purpose.is_nameless() && matches!(of, OnTask::Table { .. }) {
+    // Rows that have labels: the classes have to be called as they are.
+    let is_labelled = usual == Split::Dev || split != Split::Test;
+    let labels = match is_labelled && purpose.is_nameless() && matches!(of, OnTask::Table { .. }) {
         true => classes_in_table(&settings, &on.data, split, &purpose.labels)?,
         false => purpose.labels.clone(),
     };

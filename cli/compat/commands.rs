@@ -158,7 +158,10 @@ impl Given {
     fn finetuning(&self, task: &[&str], files: [Vec<String>; 2]) -> Result<Vec<CommandLine>, CompatError> {
         let out = self.needed("output_dir")?;
         let [learnt, worked_on] = files;
-        let limits = self.mapped_of(|flag| LIMITS.contains(&flag));
+        // The recipes have the reference's lengths, but for SQuAD 2.0; one that nobody gave is cut to the model's positions.
+        let says_length = self.is_given("max_seq_length") || matches!(self.program, Program::RunSquadV2);
+        let limits =
+            self.mapped_of(|flag| LIMITS.contains(&flag) && (says_length || flag != "--max-seq-length"));
         let asked = self.model_asked(out)?;
         let ask = |name: &str| {
             let command = CommandLine::new(&[name]).with(task.iter().copied()).with(worked_on.clone());

@@ -87,7 +87,7 @@ impl Given {
     /// The flags that were given and have no counterpart, each with the reason.
     pub fn explained(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         self.rows.iter().chain(ABSL).filter_map(|&(name, _, _, fate)| match fate {
-            Fate::Explained(reason) if self.values.contains_key(name) => Some((name, reason)),
+            Fate::Explained(reason) if self.is_given(name) => Some((name, reason)),
             _ => None,
         })
     }
@@ -96,6 +96,10 @@ impl Given {
     pub fn value(&self, name: &str) -> Option<&str> {
         let default = self.rows.iter().chain(ABSL).find(|row| row.0 == name).map(|row| row.2);
         self.values.get(name).map(String::as_str).or(default).filter(|value| !value.is_empty())
+    }
+
+    pub fn is_given(&self, name: &str) -> bool {
+        self.values.contains_key(name)
     }
 
     pub fn is(&self, name: &str) -> bool {

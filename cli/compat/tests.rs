@@ -201,8 +201,13 @@ fn a_command_line_is_said_as_it_is_here() {
             Program::RunClassifier,
             &format!("{line} --nodo_train --do_predict --task_name=mismnli --output_dir=o")
         ),
-        "albert-train evaluate glue mnli --data glue --model base/model.ckpt-best --max-seq-length 512\n\
-         albert-train predict glue mnli --data glue --model base/model.ckpt-best --max-seq-length 512 --out o/predictions\n"
+        "albert-train evaluate glue mnli --data glue --model base/model.ckpt-best\n\
+         albert-train predict glue mnli --data glue --model base/model.ckpt-best --out o/predictions\n"
+    );
+    // A length that is given is not cut to the model's positions.
+    assert_eq!(
+        commands(Program::RunClassifier, &format!("{line} --nodo_train --max_seq_length=128")),
+        "albert-train evaluate glue mnli --data glue --model base/model.ckpt-best --max-seq-length 128\n"
     );
     let squad = "--train_file=squad/train-v2.0.json --predict_file=squad/dev-v2.0.json --output_dir=o --do_predict=true";
     assert_eq!(
@@ -220,8 +225,8 @@ fn a_command_line_is_said_as_it_is_here() {
     let race = "--data_dir=RACE --output_dir=r --init_checkpoint=m --high_only --nodo_train --dropout_prob=0 --do_predict";
     assert_eq!(
         commands(Program::RunRace, race),
-        "albert-train evaluate race --level high --data RACE --model m --max-seq-length 512 --max-question-length 128\n\
-         albert-train evaluate race --level high --data RACE --model m --max-seq-length 512 --max-question-length 128 \
+        "albert-train evaluate race --level high --data RACE --model m --max-question-length 128\n\
+         albert-train evaluate race --level high --data RACE --model m --max-question-length 128 \
          --split test --out r/predictions\n"
     );
     assert_eq!(

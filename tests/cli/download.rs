@@ -233,6 +233,8 @@ fn a_model_in_the_cache_without_its_weights_is_completed() {
         }
         if left.contains(&"pytorch_model.bin") {
             fs::write(snapshot.join("pytorch_model.bin"), "PK").unwrap();
+            let convert = ["if the Hub has none either", "PyTorch's pickled weights", "weights_only=True"];
+            hub.run(&fill_mask, &[]).complains(ExitCode::Usage, &convert);
         } else {
             hub.run(&["tokenizer", "encode", "--tokenizer", "hf:me/mine", "The cat."], &[]).done();
         }
@@ -244,6 +246,10 @@ fn a_model_in_the_cache_without_its_weights_is_completed() {
         hub.download(&server, &[]).done();
         hub.run(&fill_mask, &[]).done();
     }
+    // What is damaged is not missing.
+    fs::remove_file(snapshot.join(WEIGHTS)).unwrap();
+    fs::write(snapshot.join("model.safetensors.index.json"), "{").unwrap();
+    hub.run(&fill_mask, &[]).complains(ExitCode::Checkpoint, &["model.safetensors.index.json is not"]);
 }
 
 /// Each way in which a model is not given has words of its own, and leaves nothing behind.

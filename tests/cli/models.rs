@@ -162,6 +162,20 @@ fn a_model_without_names_for_its_classes_is_measured_and_predicts() {
     let measured = run(&["evaluate", "table", "--model", &tuned, "--data", &folder]);
     assert!(measured.err.contains("LABEL_0, LABEL_1: they are taken for happy, sad"), "{}", measured.err);
     measured.done();
+    run(&["predict", "table", "--model", &tuned, "--data", &folder, "--split", "dev", "--out", &out]).done();
+    let predicted = fs::read_to_string(scene.path("out/predictions.tsv")).unwrap();
+    let is_named = |line: &&str| line.ends_with("\tsad") || line.ends_with("\thappy");
+    assert_eq!(predicted.lines().filter(is_named).count(), 20, "{predicted}");
+    // Rows of a test set may have no label.
+    let partly = scene.file("partly.tsv", "text\tlabel\nthe cat\tsad\nthe dog\thappy\nthe bird\t\n");
+    let on = ["--model", &tuned, "--data", &partly, "--split", "test"];
+    run(&[&["evaluate", "table"][..], &on].concat()).done();
+    // Of a set that lacks a class, the training set beside it has the names.
+    table(&scene, "sets/train.tsv", &["sad", "happy"]);
+    table(&scene, "sets/dev.tsv", &["sad"]);
+    let measured = run(&["evaluate", "table", "--model", &tuned, "--data", &folder]);
+    assert!(measured.err.contains("LABEL_0, LABEL_1: they are taken for happy, sad"), "{}", measured.err);
+    measured.done();
     let three = table(&scene, "three.tsv", &["a", "b", "c"]);
     run(&["evaluate", "table", "--model", &tuned, "--data", &three])
         .complains(ExitCode::Data, &["3 different labels", "2 classes", "id2label"]);

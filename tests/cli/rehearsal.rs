@@ -88,12 +88,22 @@ fn inspecting_changes_nothing() {
 fn a_warm_up_ends_within_the_run() {
     let scene = Scene::new();
     pretrain(&scene, "run", &["--epochs", "0.02", "--warmup-steps", "1000000"])
-        .complains(ExitCode::Usage, &["optimizer.warmup_steps = 1000000", "steps that the data make"]);
+        .complains(ExitCode::Usage, &["optimizer.warmup_steps = 1000000", "steps of the run"]);
     pretrain(&scene, "run", &["--epochs", "0.02", "--start-warmup-step", "1000000"])
         .complains(ExitCode::Usage, &["from step 1000000 on"]);
     pretrain(&scene, "run", &["--steps", "3", "--warmup-steps", "1", "--start-warmup-step", "1000"])
-        .complains(ExitCode::Usage, &["optimizer.start_warmup_step", "from step 1000 on"]);
+        .complains(ExitCode::Usage, &["optimizer.warmup_steps = 1 (from step 1000 on, in the 3 steps"]);
     pretrain(&scene, "run", &["--steps", "3", "--warmup-steps", "3"]).done();
+    // What an earlier version began goes on.
+    let path = scene.path("run/config.toml");
+    let config = fs::read_to_string(&path).unwrap();
+    let late = config.replace("start_warmup_step = 0", "start_warmup_step = 1000");
+    assert_ne!(late, config);
+    fs::write(&path, late).unwrap();
+    let late = ["--steps", "3", "--warmup-steps", "3", "--start-warmup-step", "1000"];
+    pretrain(&scene, "run", &late).done();
+    pretrain(&scene, "run", &[&late[..], &["--dry-run"]].concat()).done();
+    run(&["inspect", "batches", "--out", &scene.arg("run")]).done();
 }
 
 #[test]
@@ -127,4 +137,11 @@ fn a_killed_run_is_called_so() {
     drop(at_work);
     assert!(told("ls").contains(" killed "), "{}", told("ls"));
     assert!(told("show").contains(": Killed at step 0"), "{}", told("show"));
+    // Another machine's lock may not be seen from here.
+    let path = scene.path("run/run.json");
+    let mut info: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    info["sessions"][0]["host"] = "elsewhere".into();
+    fs::write(&path, info.to_string()).unwrap();
+    assert!(!told("ls").contains(" killed "), "{}", told("ls"));
+    assert!(told("show").contains(": Under way, or killed"), "{}", told("show"));
 }

@@ -84,6 +84,7 @@ fn a_pipe_can_be_mended() {
     piped(&latin1).complains(ExitCode::Data, &["not valid UTF-8"]);
     piped(&latin1[..0]).complains(ExitCode::Data, &["not valid UTF-8", "that was piped in"]);
     let mended = piped(text.as_bytes());
+    assert!(mended.err.contains("reading the training text from standard input"), "{}", mended.err);
     assert!(mended.err.contains("takes the place of an earlier start's"), "{}", mended.err);
     let figures = mended.done();
     // Now it is the run's.
@@ -199,6 +200,12 @@ fn a_run_may_be_measured_on_other_text() {
     fs::write(scene.path("text.txt"), sentences().replace("moon", "zoo")).unwrap();
     let refused = measured(&held_out[0]);
     assert!(!refused.err.contains("delete this one"), "{}", refused.err);
-    refused
-        .complains(ExitCode::Usage, &["was begun with other training data", "start another run with --out"]);
+    refused.complains(
+        ExitCode::Usage,
+        &[
+            "was begun with other training data",
+            "its data were prepared with another ",
+            "start another run with --out",
+        ],
+    );
 }

@@ -55,6 +55,14 @@ fn questions_are_read_and_bad_ones_refused() {
         let error = squad_error(&*task("squad-1.1").unwrap(), SQUAD, split);
         assert!(error.contains("1 of 3 questions have no answer; that is SQuAD 2.0"), "{split:?}: {error}");
     }
+    // Where answers are kept back, nothing says that there are none.
+    let kept_back = r#"{"data": [{"paragraphs": [{"context": "A boat sank.", "qas": [
+{"id": "q", "question": "What sank?", "answers": [], "is_impossible": false}]}]}]}"#;
+    let one = task("squad-1.1").unwrap();
+    let read = one.read(&write(folder.path(), "kept.json", kept_back), Split::Test).unwrap();
+    assert!(read.examples[0].target.is_none());
+    let error = squad_error(&*one, kept_back, Split::Dev);
+    assert!(error.contains("1 of 1 questions have no answer"), "{error}");
     // What is only to be scored needs no places.
     let read =
         squad.read(&write(folder.path(), "q.json", &SQUAD.replace(": 26", ": 27")), Split::Dev).unwrap();

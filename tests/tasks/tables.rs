@@ -71,6 +71,7 @@ fn rows_of_a_test_set_need_no_labels() {
     assert_eq!(qqp.read(&path, Split::Dev).unwrap().examples.len(), 1);
     let error = qqp.read(&path, Split::Test).unwrap_err().to_string();
     assert!(error.contains("qqp.tsv:3: 2 columns where 4 are expected"), "{error}");
+    assert!(error.ends_with("(if it is a development set: --split dev)"), "{error}");
 }
 
 #[test]

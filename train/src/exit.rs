@@ -27,11 +27,11 @@ pub enum ExitCode {
     Diverged,
     /// 8: no usable checkpoint, or a damaged model file.
     Checkpoint,
-    /// 75: stopped on request after a checkpoint was saved; run again to continue (`EX_TEMPFAIL`).
+    /// 75: stopped on request, with what was finished kept; run again to continue (`EX_TEMPFAIL`).
     Interrupted,
-    /// 130: ended by SIGINT before a checkpoint could be saved.
+    /// 130: ended by SIGINT, with nothing saved.
     Killed,
-    /// 143: ended by SIGTERM before a checkpoint could be saved.
+    /// 143: ended by SIGTERM, with nothing saved.
     Terminated,
 }
 
@@ -82,9 +82,9 @@ impl ExitCode {
             ExitCode::Memory => "not enough memory",
             ExitCode::Diverged => "training diverged",
             ExitCode::Checkpoint => "no usable checkpoint, or a damaged model",
-            ExitCode::Interrupted => "stopped on request, checkpoint saved: run again to continue",
-            ExitCode::Killed => "ended by SIGINT before a checkpoint was saved",
-            ExitCode::Terminated => "ended by SIGTERM before a checkpoint was saved",
+            ExitCode::Interrupted => "stopped on request, what was finished kept: run again to continue",
+            ExitCode::Killed => "ended by SIGINT, with nothing saved",
+            ExitCode::Terminated => "ended by SIGTERM, with nothing saved",
         }
     }
 }

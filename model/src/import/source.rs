@@ -1,5 +1,6 @@
 //! Where a model's configuration and weights are: a folder, an archive, or the beginning of a checkpoint's file names.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -81,15 +82,19 @@ impl Origin {
     }
 
     /// Whether the files of its configuration and of its weights are there; what is in them is for [`load`](super::load) to say.
-    pub fn is_whole(&self) -> bool {
+    ///
+    /// # Errors
+    /// If its weights are there in another form, or the index of their files cannot be read.
+    pub fn is_whole(&self) -> Result<bool, ModelError> {
         match &self.form {
-            Form::Transformers(folder) => {
-                let weights = weights::files(folder).unwrap_or_default();
-                !weights.is_empty()
-                    && folder.join(CONFIG_FILE).is_file()
-                    && weights.iter().all(|path| path.is_file())
-            }
-            Form::TensorFlow(..) => true, // or it would not have been found
+            Form::Transformers(folder) => match weights::files(folder) {
+                Ok(files) => {
+                    Ok(folder.join(CONFIG_FILE).is_file() && files.iter().all(|path| path.is_file()))
+                }
+                Err(ModelError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(false),
+                Err(error) => Err(error),
+            },
+            Form::TensorFlow(..) => Ok(true), // or it would not have been found
         }
     }
 
@@ -119,7 +124,7 @@ fn locate(path: &Path) -> Result<Form, ModelError> {
         return if bundle::exists(path) {
             checkpoint(path)
         } else {
-            Err(ModelError::io("read", path)(std::io::ErrorKind::NotFound.into()))
+            Err(ModelError::io("read", path)(ErrorKind::NotFound.into()))
         };
     }
     if let Some(form) = here(path)? {
@@ -174,9 +179,8 @@ fn checkpoint(prefix: &Path) -> Result<Form, ModelError> {
         above.join(TENSORFLOW_CONFIG),
     ];
     let config = places.into_iter().find(|path| path.is_file());
-    let config = config.ok_or_else(|| {
-        ModelError::io("read", &folder.join(TENSORFLOW_CONFIG))(std::io::ErrorKind::NotFound.into())
-    })?;
+    let config = config
+        .ok_or_else(|| ModelError::io("read", &folder.join(TENSORFLOW_CONFIG))(ErrorKind::NotFound.into()))?;
     Ok(Form::TensorFlow(config, prefix.to_owned()))
 }
 

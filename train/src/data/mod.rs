@@ -26,5 +26,5 @@ pub(crate) use text::texts_of;
 pub use text::{
     Copied, Event, Few, Format, LONGEST_DOCUMENT, LONGEST_LINE, LONGEST_PARAGRAPH, Oddities, Reading,
     STANDARD_INPUT, copied, few_documents, files_of, has_copies, is_stream, left_out, look_at, read_lines,
-    remove_copies, repeatable, text_size, with_sentences,
+    reads_standard_input, remove_copies, repeatable, text_size, with_sentences,
 };

@@ -194,8 +194,8 @@ fn columns(of: &TaskSettings) -> Columns {
     Columns { first: of.text.clone(), second: of.pair.clone(), label: of.label.clone() }
 }
 
-/// Names for the classes of a model that gives them none, and calls them `nameless`: those in the table that it is measured on, in
-/// the order in which they would be learnt.
+/// Names for the classes of a model that gives them none, and calls them `nameless`: those in the table that it is measured on,
+/// or in the training set beside it where that table lacks some, in the order in which they would be learnt.
 ///
 /// # Errors
 /// If the table cannot be read, or has not as many classes.

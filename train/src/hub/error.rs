@@ -38,12 +38,14 @@ pub enum HubError {
     },
     /// Some of its files are, and its weights are not among them.
     #[error(
-        "{} is in the cache, but not with its weights in safetensors\n  help: fetch what is missing with `albert-train download {reference}`",
+        "{} is in the cache, but not with its weights in safetensors\n  help: fetch what is missing with `albert-train download {reference}`{otherwise}",
         .reference.model()
     )]
     NoWeights {
         /// What was asked for.
         reference: Reference,
+        /// What else can be done, where its weights are there in another form.
+        otherwise: String,
     },
     /// No home directory.
     #[error("there is no cache of the Hub: neither HF_HUB_CACHE nor HF_HOME nor HOME is set")]

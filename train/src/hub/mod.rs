@@ -15,7 +15,7 @@ pub use download::{Downloaded, Event, download};
 pub use error::{DownloadError, HubError};
 pub use known::{KNOWN, Known};
 
-use model::Origin;
+use model::{ModelError, Origin};
 
 use cache::Cache;
 
@@ -101,20 +101,25 @@ pub fn cached(path: &Path) -> Result<Option<PathBuf>, HubError> {
 /// As [`cached`], of a model that is there with its weights.
 ///
 /// # Errors
-/// If it is not.
+/// If some of its files are missing. One that is odd in another way is for its reader to refuse.
 pub fn cached_model(path: &Path) -> Result<Option<PathBuf>, HubError> {
     let Some(reference) = reference_in(path)? else { return Ok(None) };
     let snapshot = Cache::of_environment()?.find(&reference)?;
-    if is_whole(&snapshot) { Ok(Some(snapshot)) } else { Err(HubError::NoWeights { reference }) }
+    let otherwise = match is_whole(&snapshot) {
+        Ok(false) => String::new(),
+        Err(error @ ModelError::OtherForm { .. }) => format!("; if the Hub has none either: {error}"),
+        Ok(true) | Err(_) => return Ok(Some(snapshot)),
+    };
+    Err(HubError::NoWeights { reference, otherwise })
 }
 
 fn reference_in(path: &Path) -> Result<Option<Reference>, HubError> {
     path.to_str().filter(|_| is_of_hub(path)).map(Reference::parse).transpose()
 }
 
-/// Whether a snapshot holds a model and not only some of its files; one that is odd in another way is for its reader to refuse.
-fn is_whole(snapshot: &Path) -> bool {
-    Origin::of(snapshot).map_or(true, |origin| origin.is_whole())
+/// Whether a snapshot holds a model and not only some of its files.
+fn is_whole(snapshot: &Path) -> Result<bool, ModelError> {
+    Origin::of(snapshot)?.is_whole()
 }
 
 #[cfg(test)]

@@ -51,9 +51,9 @@ impl Job<Pretrain> for PretrainingJob {
         let gather =
             |renew_copies| DataPreparation { folder, renew_copies, there: None, announce: say }.run(settings);
         let data = match gather(!has_begun) {
-            Err(SessionError::Data(DataError::OtherPreparation { .. })) if has_begun => {
+            Err(SessionError::Data(DataError::OtherPreparation { difference, .. })) if has_begun => {
                 let path = folder.parent().unwrap_or(folder).to_path_buf();
-                return Err(DirectoryError::OtherData { path }.into());
+                return Err(DirectoryError::OtherData { path, difference }.into());
             }
             Err(SessionError::Data(DataError::OtherPreparation { .. })) => {
                 // The text was changed since a start that failed. What was piped in is of this one.
@@ -62,7 +62,7 @@ impl Job<Pretrain> for PretrainingJob {
             }
             gathered => gathered?,
         };
-        look_at_masks(settings, &data, has_begun, say)?;
+        look_at(settings, &data, has_begun, say)?;
         Ok(data)
     }
 
@@ -75,7 +75,7 @@ impl Job<Pretrain> for PretrainingJob {
     ) -> Result<RunData, SessionError> {
         let there = run.filter(|(_, earlier)| is_of_same_text(earlier, settings)).map(|(data, _)| data);
         let data = DataPreparation { folder, renew_copies: false, there, announce: say }.run(settings)?;
-        look_at_masks(settings, &data, run.is_some(), say)?;
+        look_at(settings, &data, run.is_some(), say)?;
         Ok(data)
     }
 
@@ -106,7 +106,6 @@ impl Job<Pretrain> for PretrainingJob {
         data: &RunData,
         available: Option<usize>,
     ) -> Result<Prepared, SessionError> {
-        expect_warm_up(settings, &data.training)?;
         let config = albert_config(&settings.model, &data.tokenizer)?;
         let vocabulary_size = config.vocab_size;
         let (learner, begun_with, warnings) = match &settings.model.init {
@@ -152,13 +151,17 @@ impl Job<Pretrain> for PretrainingJob {
     }
 }
 
-/// Refuses data in which nothing would be predicted, and tells of those in which little would be. What was begun goes on.
-fn look_at_masks(
+/// Refuses data in which nothing would be predicted, or too few for the warm-up, and tells of those in which little would be
+/// predicted. What was begun goes on.
+fn look_at(
     settings: &Pretrain,
     data: &RunData,
     has_begun: bool,
     say: &dyn Fn(&str),
 ) -> Result<(), SessionError> {
+    if !has_begun {
+        expect_warm_up(settings, &data.training)?;
+    }
     for (name, part, most) in [
         ("training", &data.training, u64::MAX),
         ("held-out", &data.held_out, settings.training.eval_sequences as u64),
@@ -177,7 +180,7 @@ fn of_length(settings: &Pretrain, training: &Dataset) -> Pretrain {
     settings.of_length(|| training.epoch(0).samples(), || training.tokens())
 }
 
-/// Refuses a warm-up that does not end within the steps that the data make.
+/// Refuses a warm-up that does not end within the run, however many steps the data make of it.
 fn expect_warm_up(settings: &Pretrain, training: &Dataset) -> Result<(), DataError> {
     let LearningSettings { warmup_steps, start_warmup_step: start, .. } = settings.optimizer;
     if warmup_steps.is_none() && start == 0 {
@@ -190,8 +193,8 @@ fn expect_warm_up(settings: &Pretrain, training: &Dataset) -> Result<(), DataErr
     let Schedule { steps, warmup_steps, .. } = settings.schedule();
     Err(DataError::Option {
         option: "optimizer.warmup_steps",
-        value: format!("{warmup_steps} (from step {start} on, in the {steps} steps that the data make)"),
-        reason: "the learning rate would never come to its height: make it shorter, or raise training.epochs or training.tokens",
+        value: format!("{warmup_steps} (from step {start} on, in the {steps} steps of the run)"),
+        reason: "the learning rate would never come to its height: begin the warm-up earlier, make it shorter, or the run longer",
     })
 }
 

@@ -14,8 +14,8 @@ use super::words::WordStarts;
 use crate::config::{DataSettings, Pretrain};
 use crate::data::{
     Copied, Corpus, DataError, Format, MANIFEST, Preparation, Prepared, Reading, Selection, TOKENIZER_FOLDER,
-    copied, few_documents, files_of, has_copies, is_prepared, left_out, look_at, remove_copies,
-    remove_prepared, remove_tokenizer, text_size, with_sentences,
+    copied, few_documents, files_of, has_copies, is_prepared, left_out, look_at, reads_standard_input,
+    remove_copies, remove_prepared, remove_tokenizer, text_size, with_sentences,
 };
 use crate::files::{Disk, replace};
 use crate::run::directory::{model_in, tokenizer_of};
@@ -204,6 +204,9 @@ impl DataPreparation<'_> {
     /// What is read from pipes is kept beside the run: it is read twice, and again when the run is continued.
     fn repeatable(&self, name: &str, paths: &[PathBuf]) -> Result<Vec<PathBuf>, SessionError> {
         let folder = self.place(&format!("{name}-text"), |there| has_copies(paths, there));
+        if reads_standard_input(paths, &folder, self.renew_copies) {
+            (self.announce)(&format!("reading the {name} text from standard input"));
+        }
         let Copied { files, kept, replaced } = copied(paths, &folder, self.renew_copies)?;
         if kept {
             (self.announce)(&format!("using the {name} text that was piped in when this run was begun"));
@@ -212,7 +215,10 @@ impl DataPreparation<'_> {
             (self.announce)(&format!(
                 "the {name} text that is piped in now takes the place of an earlier start's"
             ));
-            drop_prepared(self.folder)?;
+            match name {
+                "held-out" => drop_parts(self.folder, &["held-out"])?,
+                _ => drop_prepared(self.folder)?,
+            }
         }
         left_out(&files)?.iter().for_each(|note| (self.announce)(note));
         Ok(files)

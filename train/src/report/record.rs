@@ -123,11 +123,13 @@ impl RunRecord {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Default::default(),
             history => history?,
         };
+        // That nobody has it proves nothing where the lock is one of another machine's.
+        let is_of_here = info.last().is_some_and(|session| session.host == lock::host_name());
         let mut record = Self {
             name: name_of(folder),
             folder: folder.into(),
             info,
-            at_work: lock::is_held(folder),
+            at_work: lock::is_held(folder).filter(|&is_held| is_held || is_of_here),
             settings: settings(&fs::read_to_string(folder.join(CONFIG)).unwrap_or_default()),
             training: BTreeMap::new(),
             evaluations: Vec::new(),

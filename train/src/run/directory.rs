@@ -80,11 +80,14 @@ pub enum DirectoryError {
     /// The run goes on with something else than it was begun with.
     #[error(
         "the run in {} was begun with other training data, held out another part of it, or has another tokenizer or \
-         model\n  help: give what it was begun with (it is in its config.toml), or start another run with --out", shown(.path)
+         model{}\n  help: give what it was begun with (it is in its config.toml; earlier versions followed no links to folders \
+         in a folder of text: name the files themselves), or start another run with --out", shown(.path), of_data(.difference)
     )]
     OtherData {
         /// The folder.
         path: PathBuf,
+        /// What else its data were prepared with; empty where that is not known.
+        difference: String,
     },
     /// A run that was killed before it could leave a model.
     #[error(
@@ -116,6 +119,13 @@ pub enum DirectoryError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+fn of_data(difference: &str) -> String {
+    match difference {
+        "" => String::new(),
+        _ => format!(" (its data were prepared with another {difference})"),
+    }
 }
 
 impl Classify for DirectoryError {
@@ -238,7 +248,7 @@ impl RunDirectory {
     pub fn expect_data(&mut self, identity: &Identity) -> Result<(), DirectoryError> {
         match &self.info.data {
             Some(begun_with) if !identity.continues(begun_with) => {
-                Err(DirectoryError::OtherData { path: self.path.clone() })
+                Err(DirectoryError::OtherData { path: self.path.clone(), difference: String::new() })
             }
             Some(_) => Ok(()),
             None => {

@@ -3,6 +3,8 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use crate::exit::{Classify, ExitCode};
 use crate::files::{self, Lockable};
@@ -60,12 +62,18 @@ impl Lock {
         let io_error = |source| LockError::Io { path: path.clone(), source };
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false); // its content names the holder
+        let mut looks = LOOKS;
         let (mut file, is_free) = loop {
             let file = Lockable::from(files::open_own(&mut options, &path).map_err(io_error)?);
             match file.try_lock() {
                 // One that was removed meanwhile, by a start that failed, locks nothing.
                 Ok(()) if !files::is_at(&file, &path) => {}
                 Ok(()) => break (file, true),
+                // Whoever only asks whether it is held has it for a moment too.
+                Err(TryLockError::WouldBlock) if looks > 0 => {
+                    looks -= 1;
+                    thread::sleep(LOOK);
+                }
                 Err(TryLockError::WouldBlock) => break (file, false),
                 Err(TryLockError::Error(source)) => return Err(io_error(source)),
             }
@@ -116,6 +124,10 @@ fn is_signature(content: &[u8]) -> bool {
     let line = rest.strip_suffix(b"\n").unwrap_or(rest);
     SIGNED_BY.as_bytes().starts_with(begin) && !line.contains(&b'\n') && content.len() as u64 <= SIGNATURE
 }
+
+/// So often is a lock that is held asked for again, after so long each time.
+const LOOKS: u32 = 5;
+const LOOK: Duration = Duration::from_millis(10);
 
 const SIGNED_BY: &str = "process ";
 /// No signature is longer, in bytes.

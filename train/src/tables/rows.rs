@@ -13,21 +13,34 @@ pub(super) struct LongRow {
     pub line: u64,
 }
 
+/// Where in a row a byte stands. Within an unquoted cell a quotation mark is a character, as it is to the reader of CSV.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    /// The beginning of a cell.
+    Begin,
+    /// Text without quotation marks around it.
+    Text,
+    /// A quotation mark that is open.
+    Quoted,
+    /// One that closed; another opens it again.
+    Closed,
+}
+
 /// A source that fails, with [`LongRow`], where a row is too long.
 pub(super) struct Rows<R> {
     source: R,
-    /// Whether line feeds between quotation marks are part of a row.
+    /// Whether it is CSV, where ends of lines between quotation marks are part of a row.
     quoted: bool,
-    is_between_marks: bool,
+    place: Place,
     length: usize,
     lines: u64,
     begins: u64,
 }
 
 impl<R: Read> Rows<R> {
-    /// The rows of `source`, each a line, but that line feeds may be `quoted`.
+    /// The rows of `source`, each a line, but that ends of lines may be `quoted`.
     pub fn new(source: R, quoted: bool) -> Self {
-        Self { source, quoted, is_between_marks: false, length: 0, lines: 0, begins: 1 }
+        Self { source, quoted, place: Place::Begin, length: 0, lines: 0, begins: 1 }
     }
 }
 
@@ -36,10 +49,17 @@ impl<R: Read> Read for Rows<R> {
         let read = self.source.read(buffer)?;
         for &byte in &buffer[..read] {
             self.lines += u64::from(byte == b'\n');
-            self.is_between_marks ^= self.quoted && byte == b'"';
-            match byte {
-                b'\n' if !self.is_between_marks => (self.length, self.begins) = (0, self.lines + 1),
-                _ => self.length += 1,
+            self.place = match (self.place, byte) {
+                (Place::Quoted, b'"') => Place::Closed,
+                (Place::Quoted, _) => Place::Quoted,
+                (Place::Begin | Place::Closed, b'"') if self.quoted => Place::Quoted,
+                (_, b',' | b'\n' | b'\r') => Place::Begin,
+                _ => Place::Text,
+            };
+            let is_end = byte == b'\n' || (byte == b'\r' && self.quoted);
+            match is_end && self.place != Place::Quoted {
+                true => (self.length, self.begins) = (0, self.lines + 1),
+                false => self.length += 1,
             }
         }
         match self.length > LONGEST {

@@ -160,6 +160,17 @@ fn no_row_fills_memory() {
 }
 
 #[test]
+fn a_quotation_mark_within_a_cell_opens_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for end in ["\n", "\r"] {
+        let row = format!("{},y{end}", "x".repeat(1 << 10));
+        let content = format!("a,b{end}5\",x{end}{}", row.repeat(17 << 10));
+        let found = rows(&file(&folder, "inches.csv", content.as_bytes()), &Options::default()).unwrap();
+        assert_eq!((found.len(), found[0].1[0].1.as_str()), ((17 << 10) + 1, "5\""), "{end:?}");
+    }
+}
+
+#[test]
 fn quotation_marks_and_carriage_returns_in_tsv_are_text() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(&folder, "x.tsv", b"a\tb\n\"open\t1\nx\ry\t2\n\n\r\nlast\"\t3\r\n");

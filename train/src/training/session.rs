@@ -437,7 +437,7 @@ pub fn rehearse<S: RunSettings, J: Job<S>>(
     let data = job.rehearse(settings, folder, run, &|what| watch(TrainEvent::Said(what)))?;
     let identity = job.identity(settings, &data)?;
     if info.and_then(|info| info.data).is_some_and(|begun_with| !identity.continues(&begun_with)) {
-        return Err(DirectoryError::OtherData { path: out.into() }.into());
+        return Err(DirectoryError::OtherData { path: out.into(), difference: String::new() }.into());
     }
     let Prepared { mut learner, objective, description, .. } = prepare(job, settings, &data, watch)?;
     if let (Some(gpu), false) = (learner.runtime().gpu(), settings.device().deterministic) {

@@ -1,6 +1,6 @@
 //! What values of the right types can still have wrong.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kernels::cpu::Isa;
@@ -9,7 +9,6 @@ use super::super::nearest::abridged;
 use super::super::{Interval, Objections, Settings, Span, most_threads};
 use super::{DeviceSettings, LearningSettings, Pretrain, TrainingSettings};
 use crate::data::{DataError, STANDARD_INPUT};
-use crate::optimization::Schedule;
 use crate::run::checkpoint::MIN_KEEP;
 
 /// Sequences of an optimizer step, all of which are in memory: far more than anybody trains with.
@@ -57,10 +56,13 @@ impl Pretrain {
                 format!("at most {positions}, or raise model.max_position_embeddings"),
             );
         }
-        let texts = self.data.train.iter().chain(&self.data.held_out);
-        if texts.filter(|path| path.as_path() == Path::new(STANDARD_INPUT)).nth(1).is_some() {
+        let standard_inputs = |paths: &[PathBuf]| {
+            paths.iter().filter(|path| path.as_path() == Path::new(STANDARD_INPUT)).count()
+        };
+        let of_training = standard_inputs(&self.data.train);
+        if of_training + standard_inputs(&self.data.held_out) > 1 {
             objections.add(
-                "data.held_out",
+                if of_training > 1 { "data.train" } else { "data.held_out" },
                 "standard input (-) is named twice, and can be read once only",
                 "name a file, or another pipe",
             );
@@ -79,25 +81,16 @@ impl Pretrain {
             );
             objections.require(single(rate) > 0.0 && rate <= 1.0, "optimizer.learning_rate", rate, help);
         }
-        // Steps that the data say are known with the data: see `warms_up_in_time`.
-        if !self.has_length_of_data() && !self.warms_up_in_time() {
-            let Schedule { steps, warmup_steps: warmup, start_warmup_step: start, .. } = self.schedule();
-            let (key, from, help) = match start {
-                0 => (
-                    "optimizer.warmup_steps",
-                    String::new(),
-                    format!("the rule gives {}", self.ruled_warmup()),
-                ),
-                _ => (
-                    "optimizer.start_warmup_step",
-                    format!(", from step {start} on,"),
-                    "0 in most runs".into(),
-                ),
-            };
+        // No more than every version refused: a run is continued by its settings. New runs are looked at with their data, see
+        // `warms_up_in_time`.
+        if let Some(warmup) = self.optimizer.warmup_steps
+            && warmup > self.training.steps
+            && !self.has_length_of_data()
+        {
             objections.add(
-                key,
-                format!("{warmup} steps of warm-up{from} in {steps} steps of training"),
-                help,
+                "optimizer.warmup_steps",
+                format!("{warmup} steps of warm-up in {} steps of training", self.training.steps),
+                format!("the rule gives {}", self.ruled_warmup()),
             );
         }
         check_moments(&self.optimizer, objections);

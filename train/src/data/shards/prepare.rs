@@ -24,7 +24,7 @@ use crate::data::error::DataError;
 use crate::data::text::{
     Event, Oddities, PART_SIZE, Part, Parts, Reading, files_of, format_of, look_at, names_of, remove_copies,
 };
-use crate::files::{Disk, expect_no_link, names, remove_flat_dir};
+use crate::files::{Disk, expect_no_link, names, remove_flat_dir, remove_flat_dir_by_its};
 use crate::run::lock;
 use crate::tokenizer::{self, LoadOptions, Tokenizer};
 
@@ -45,12 +45,14 @@ pub(super) const PREPARING: &str = "preparing.json";
 pub fn remove_prepared(folder: &Path) -> Result<(), DataError> {
     remove_tokenizer(&folder.join(TOKENIZER_FOLDER))?;
     remove_copies(&folder.join(COPIES))?;
+    let is_manifest = |name: &OsStr| name == MANIFEST || name == PREPARING;
     let is_ours = |name: &OsStr| {
         is_shard(name)
-            || [MANIFEST, PREPARING, REPORT].iter().any(|&ours| name == ours)
+            || is_manifest(name)
+            || name == REPORT
             || name == lock::NAME && lock::is_ours(&folder.join(name))
     };
-    remove_flat_dir(&Disk, folder, is_ours).map_err(DataError::io("remove", folder))
+    remove_flat_dir_by_its(&Disk, folder, is_ours, is_manifest).map_err(DataError::io("remove", folder))
 }
 
 fn is_shard(name: &OsStr) -> bool {
@@ -185,14 +187,15 @@ impl Preparation<'_> {
 }
 
 impl Preparation<'_> {
-    /// What the folder holds if it is complete and of this text, as far as that is known without reading it; nothing is changed.
+    /// What the folder holds if it is complete and of this text, which is read where it is known by nothing else; nothing is
+    /// changed.
     ///
     /// # Errors
-    /// If the text is not there.
+    /// If the text is not there, or cannot be read.
     pub fn found(&self) -> Result<Option<Manifest>, DataError> {
         let work = self.work(PART_SIZE)?;
         let Ok(Some(manifest)) = Manifest::read(self.folder, MANIFEST) else { return Ok(None) };
-        let is_same = work.expect_same(&manifest).is_ok() && work.is_known(&manifest)?;
+        let is_same = work.expect_same(&manifest).is_ok() && work.is_of_text(&manifest)?;
         Ok(is_same.then_some(manifest))
     }
 
@@ -279,7 +282,7 @@ impl Work<'_> {
     /// Makes sure that a complete folder holds this text, and is sound; makes anew what is not.
     fn verify(&self, mut manifest: Manifest) -> Result<Prepared, DataError> {
         let is_known = self.is_known(&manifest)?;
-        if !is_known && (!manifest.is_current() || self.text()? != manifest.source.blake3) {
+        if !is_known && !self.has_hash_of(&manifest)? {
             return Err(self.other(manifest.source.in_words()));
         }
         let is_sound = |entry: &&ShardEntry| {
@@ -311,6 +314,15 @@ impl Work<'_> {
             false => loose_stamp(&self.files)?,
         };
         Ok(stamp.is_some() && stamp == manifest.source.stamp)
+    }
+
+    /// Whether the text is that of `manifest` by its hash, which version 1 did not note.
+    fn has_hash_of(&self, manifest: &Manifest) -> Result<bool, DataError> {
+        Ok(manifest.is_current() && self.text()? == manifest.source.blake3)
+    }
+
+    fn is_of_text(&self, manifest: &Manifest) -> Result<bool, DataError> {
+        Ok(self.is_known(manifest)? || self.has_hash_of(manifest)?)
     }
 
     /// Takes back what was begun if nothing in the folder took work: no shard, and no vocabulary that was trained. The claim

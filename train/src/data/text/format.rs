@@ -64,10 +64,7 @@ impl Format {
                 "a JSON object over several lines, not one object a line; make it so, for example with `jq -c .`",
             ),
             (Some(Self::Jsonl), _) | (None, Json::Lines) => Ok(Self::Jsonl),
-            (Some(plain), Json::Lines) if named || are_records(head, whole) => {
-                Err(DataError::OtherFormat { path: path.to_path_buf(), format: plain })
-            }
-            (Some(plain), _) if named => {
+            (Some(plain), looks) if named || matches!(looks, Json::Lines) && are_records(head, whole) => {
                 Err(DataError::OtherFormat { path: path.to_path_buf(), format: plain })
             }
             (Some(plain), _) => Ok(plain),

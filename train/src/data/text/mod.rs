@@ -24,7 +24,7 @@ pub(crate) use record::texts_of;
 pub(crate) use scripts::is_spaced_letter;
 pub(crate) use sentences::is_sentence_end;
 pub use source::{
-    Copied, STANDARD_INPUT, copied, files_of, has_copies, is_stream, left_out, look_at, remove_copies,
-    repeatable, text_size,
+    Copied, STANDARD_INPUT, copied, files_of, has_copies, is_stream, left_out, look_at, reads_standard_input,
+    remove_copies, repeatable, text_size,
 };
 pub(crate) use source::{format_of, names_of};

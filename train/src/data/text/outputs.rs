@@ -8,11 +8,12 @@ use crate::tokenizer;
 
 /// What a folder is that this program, or one like it, has made; `None` for any other.
 pub(super) fn what_is(folder: &Path) -> Option<&'static str> {
+    let has = |name: &str| folder.join(name).is_file();
     if directory::is_run(folder) {
         Some("a run")
     } else if is_prepared(folder) {
         Some("prepared data")
-    } else if folder.join(tokenizer::CONFIG).is_file() {
+    } else if has(tokenizer::CONFIG) || has(model::CONFIG_FILE) && has(model::WEIGHTS_FILE) {
         Some("a tokenizer or a model")
     } else {
         None

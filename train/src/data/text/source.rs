@@ -211,10 +211,8 @@ pub fn copied(files: &[PathBuf], folder: &Path, renew: bool) -> Result<Copied, D
         }
         let target = copy_in(folder, index, path);
         let is_there = target.exists();
-        // Nobody types a text in to have it replaced.
-        let waits = path == Path::new(STANDARD_INPUT) && io::stdin().is_terminal();
         let mut is_new = false;
-        if !is_there || renew && !waits {
+        if is_to_be_copied(path, &target, renew) {
             fs::create_dir_all(folder).map_err(DataError::io("create", folder))?;
             is_new = copy(path, &target, is_there).map_err(DataError::io("copy text into", &target))?;
         }
@@ -223,6 +221,18 @@ pub fn copied(files: &[PathBuf], folder: &Path, renew: bool) -> Result<Copied, D
         copied.files.push(target);
     }
     Ok(copied)
+}
+
+/// Whether [`copied`] would read standard input, to whose end it waits.
+pub fn reads_standard_input(files: &[PathBuf], folder: &Path, renew: bool) -> bool {
+    let standard = files.iter().find(|path| path.as_path() == Path::new(STANDARD_INPUT));
+    standard.is_some_and(|path| is_to_be_copied(path, &copy_in(folder, 0, path), renew))
+}
+
+fn is_to_be_copied(path: &Path, target: &Path, renew: bool) -> bool {
+    // Nobody types a text in to have it replaced.
+    let waits = path == Path::new(STANDARD_INPUT) && io::stdin().is_terminal();
+    !target.exists() || renew && !waits
 }
 
 /// Where in `folder` the copy of the `index`-th of some files is.

@@ -97,9 +97,9 @@ pub fn read(path: &Path, split: Split) -> Result<Questions, InputError> {
                     "give it \"answers\", or \"is_impossible\": true (SQuAD 2.0) if the context does not answer it",
                 ));
             }
-            // Nothing is known about a question of a test set, or about one whose labels were taken out.
-            let target =
-                (is_known || question.is_impossible == Some(false)).then_some(Target::Answers(answers));
+            // Nothing is known about a question whose labels were taken out, as those of a test set may be in part.
+            let is_labelled = question.is_impossible == Some(false) && split != Split::Test;
+            let target = (is_known || is_labelled).then_some(Target::Answers(answers));
             let input = Input::Question { question: question.question, passage: Arc::clone(&passage) };
             examples.push(Example { id: question.id, group: "", input, target });
         }

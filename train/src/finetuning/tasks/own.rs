@@ -33,15 +33,22 @@ impl Table {
     }
 
     /// Names for the classes of a model that gives them none, and calls them `nameless`: the labels of the table that it is
-    /// measured on, in the order that they would have in a training set.
+    /// measured on, or of the training set beside it where that table lacks some, in the order in which they would be learnt.
     pub(in crate::finetuning) fn names_of_classes(
         columns: &Columns,
         source: &Path,
         split: Split,
         nameless: &[String],
     ) -> Result<Vec<String>, InputError> {
-        let path = files::own(source, split)?;
-        let found = labels_in(&path, columns)?;
+        let mut path = files::own(source, split)?;
+        let mut found = labels_in(&path, columns, split)?;
+        if found.len() != nameless.len()
+            && let Ok(training) = files::own(source, Split::Train)
+            && training != path
+        {
+            found = labels_in(&training, columns, Split::Train)?;
+            path = training;
+        }
         if found.iter().all(|label| nameless.contains(label)) {
             return Ok(nameless.to_vec());
         }
@@ -89,11 +96,12 @@ impl Table {
     }
 }
 
-/// All labels in a file, in order.
-fn labels_in(path: &Path, columns: &Columns) -> Result<Vec<String>, InputError> {
+/// All labels in the file of a split, in order. Rows of a test set may have none.
+fn labels_in(path: &Path, columns: &Columns, split: Split) -> Result<Vec<String>, InputError> {
     let mut found = BTreeSet::new();
     tables::read(path, Format::of(path)?, &tables::Options::default(), &mut |row| {
         match row.cell(&columns.label) {
+            _ if split == Split::Test && columns.is_unlabelled(row) => {}
             Some(Cell::List(list)) => found.extend(list.iter().cloned()),
             _ => drop(found.insert(row.text(&columns.label)?.trim().to_owned())),
         }
@@ -114,7 +122,7 @@ fn labels_in(path: &Path, columns: &Columns) -> Result<Vec<String>, InputError> 
 
 /// The same of a training set, which needs two.
 fn labels_to_learn(path: &Path, columns: &Columns) -> Result<Vec<String>, InputError> {
-    let labels = labels_in(path, columns)?;
+    let labels = labels_in(path, columns, Split::Train)?;
     if labels.len() < 2 {
         return Err(InputError::content(
             path,

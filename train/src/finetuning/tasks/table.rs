@@ -32,6 +32,18 @@ impl From<[&str; 3]> for Columns {
     }
 }
 
+impl Columns {
+    /// Whether a row has no label.
+    pub(super) fn is_unlabelled(&self, row: &Row<'_>) -> bool {
+        match row.cell(&self.label) {
+            None | Some(Cell::Missing) => true,
+            Some(Cell::Text(text)) => text.trim().is_empty(),
+            Some(Cell::List(list)) => list.is_empty(),
+            Some(Cell::Bytes) => false,
+        }
+    }
+}
+
 /// What is to be found out about a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
@@ -122,6 +134,15 @@ impl Table {
             };
             examples.push(Example { id, group: part.map_or("", |part| part.group), input, target });
             Ok(())
+        });
+        let skipped = skipped.map_err(|error| match error {
+            InputError::Content { path, line, problem, advice }
+                if self.skip_short && split == Split::Test =>
+            {
+                let advice = format!("{advice} (if it is a development set: --split dev)");
+                InputError::Content { path, line, problem, advice }
+            }
+            error => error,
         })?;
         let mut remarks = Vec::new();
         if skipped > 0 {
@@ -165,13 +186,7 @@ impl Table {
         split: Split,
         input: &Input,
     ) -> Result<Option<Target>, InputError> {
-        let is_unlabelled = match row.cell(&columns.label) {
-            None | Some(Cell::Missing) => true,
-            Some(Cell::Text(text)) => text.trim().is_empty(),
-            Some(Cell::List(list)) => list.is_empty(),
-            Some(Cell::Bytes) => false,
-        };
-        if split == Split::Test && is_unlabelled {
+        if split == Split::Test && columns.is_unlabelled(row) {
             return Ok(None);
         }
         match (self.wanted, input) {

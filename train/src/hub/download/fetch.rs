@@ -32,7 +32,7 @@ pub fn download(
     let is_set = |name: &&str| variables(name).is_some_and(|value| is_true(&value.to_string_lossy()));
     let cache = Cache::of(variables)?;
     if let Some(variable) = OFFLINE.into_iter().find(is_set) {
-        let Some(snapshot) = cache.find(reference).ok().filter(|snapshot| is_whole(snapshot)) else {
+        let Some(snapshot) = cache.find(reference).ok().filter(|it| matches!(is_whole(it), Ok(true))) else {
             return Err(DownloadError::Offline { model: reference.model().into(), variable });
         };
         watch(Event::Offline { variable });

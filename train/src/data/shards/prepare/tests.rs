@@ -422,6 +422,27 @@ fn a_given_tokenizer_is_asked_for_again() {
     assert!(error.contains("shards/tokenizer goes on with it"), "{error}");
 }
 
+/// A removal that is broken off leaves a folder that is still known to be ours.
+#[test]
+fn a_removal_that_is_broken_off_can_be_taken_up_again() {
+    for is_newest in [true, false] {
+        let scene = Scene::new();
+        scene.prepare().unwrap();
+        let folder = scene.output();
+        fs::create_dir(folder.join("99999.shard")).unwrap(); // no file, so it cannot be removed as one
+        if is_newest {
+            let manifest = fs::read(folder.join(MANIFEST)).unwrap();
+            fs::remove_file(folder.join(MANIFEST)).unwrap();
+            fs::write(folder.join(MANIFEST), manifest).unwrap();
+        }
+        remove_prepared(&folder).unwrap_err();
+        drop(Claim::of(&folder).unwrap());
+        fs::remove_dir(folder.join("99999.shard")).unwrap();
+        remove_prepared(&folder).unwrap();
+        assert!(!folder.exists());
+    }
+}
+
 #[test]
 fn two_at_once_are_refused() {
     let scene = Scene::new();
