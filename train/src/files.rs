@@ -198,16 +198,16 @@ pub fn is_beside(name: &OsStr) -> bool {
 /// Removes a directory and the files in it, all of which must be ours, or remains of [`replace`]; one that does not exist is
 /// fine. Of a link, in its place or in it, only the link goes.
 pub fn remove_flat_dir(files: &dyn Files, path: &Path, is_ours: impl Fn(&OsStr) -> bool) -> io::Result<()> {
-    remove_flat_dir_by_its(files, path, is_ours, |_| false)
+    remove_flat_dir_in_order(files, path, is_ours, |_| false)
 }
 
 /// [`remove_flat_dir`] of a folder that is known to be ours by some of its files: they go last, so that a removal that is broken
 /// off leaves a folder that can be removed.
-pub fn remove_flat_dir_by_its(
+pub fn remove_flat_dir_in_order(
     files: &dyn Files,
     path: &Path,
     is_ours: impl Fn(&OsStr) -> bool,
-    is_known_by: impl Fn(&OsStr) -> bool,
+    goes_last: impl Fn(&OsStr) -> bool,
 ) -> io::Result<()> {
     if !exists(path)? {
         return Ok(());
@@ -223,7 +223,7 @@ pub fn remove_flat_dir_by_its(
     if let Some(foreign) = names.iter().find(|name| !is_ours(name) && !is_beside(name)) {
         return Err(in_the_way(&path.join(foreign), "is not a file of this program"));
     }
-    names.sort_by_key(|name| is_known_by(name));
+    names.sort_by_key(|name| goes_last(name));
     for name in names {
         files.remove_file(&path.join(name))?;
     }

@@ -24,7 +24,7 @@ use crate::data::error::DataError;
 use crate::data::text::{
     Event, Oddities, PART_SIZE, Part, Parts, Reading, files_of, format_of, look_at, names_of, remove_copies,
 };
-use crate::files::{Disk, expect_no_link, names, remove_flat_dir, remove_flat_dir_by_its};
+use crate::files::{Disk, expect_no_link, names, remove_flat_dir, remove_flat_dir_in_order};
 use crate::run::lock;
 use crate::tokenizer::{self, LoadOptions, Tokenizer};
 
@@ -52,7 +52,7 @@ pub fn remove_prepared(folder: &Path) -> Result<(), DataError> {
             || name == REPORT
             || name == lock::NAME && lock::is_ours(&folder.join(name))
     };
-    remove_flat_dir_by_its(&Disk, folder, is_ours, is_manifest).map_err(DataError::io("remove", folder))
+    remove_flat_dir_in_order(&Disk, folder, is_ours, is_manifest).map_err(DataError::io("remove", folder))
 }
 
 fn is_shard(name: &OsStr) -> bool {
