@@ -19,3 +19,21 @@ pub(super) fn what_is(folder: &Path) -> Option<&'static str> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A model that was converted without a tokenizer is one too; a folder with a configuration alone may be anybody's.
+    #[test]
+    fn a_model_needs_no_tokenizer() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(what_is(folder.path()), None);
+        fs::write(folder.path().join(model::CONFIG_FILE), "{}").unwrap();
+        assert_eq!(what_is(folder.path()), None);
+        fs::write(folder.path().join(model::WEIGHTS_FILE), "").unwrap();
+        assert_eq!(what_is(folder.path()), Some("a tokenizer or a model"));
+    }
+}
