@@ -113,8 +113,8 @@ impl Settings for Pretrain {
             ("model.initializer_range", "standard deviation of the initial weights"),
             (
                 "model.frequency_bias",
-                "begin the bias of the predicted pieces with the logarithm of their frequencies; a new model then begins at the loss \
-             of knowing these, which is what a small one learns first",
+                "begin the bias of the predicted pieces with the logarithm of their frequencies: spares a new model the first \
+             minutes, but it learns more slowly then (a tiny one was ahead for 700 steps, level at about 2000, behind afterwards)",
             ),
             (
                 "data.train",
