@@ -163,14 +163,18 @@ fn parsed(words: &[String]) -> Result<Command> {
     Ok(Cli::try_parse_from(words).map_err(refused)?.command)
 }
 
-/// `evaluate` and `predict` mean text where options follow at once.
+/// `evaluate` and `predict` mean text where options follow at once. How much is told may be said anywhere.
 fn with_word(mut arguments: Vec<OsString>) -> Vec<OsString> {
-    let is = |place: usize, words: &[&str]| {
-        arguments.get(place).and_then(|word| word.to_str()).is_some_and(|word| words.contains(&word))
-    };
-    let has_option = arguments.get(2).is_some_and(|word| word.to_string_lossy().starts_with('-'));
-    if is(1, &["evaluate", "predict"]) && has_option && !is(2, &["-h", "--help"]) {
-        arguments.insert(2, "text".into());
+    let is = |word: &OsString, words: &[&str]| word.to_str().is_some_and(|word| words.contains(&word));
+    let is_loudness = |word: &OsString| is(word, &["-q", "--quiet", "-v", "--verbose"]);
+    let next = |from: usize| (from..arguments.len()).find(|&place| !is_loudness(&arguments[place]));
+    let Some(command) = next(1) else { return arguments };
+    let has_option = next(command + 1).is_some_and(|place| {
+        let word = &arguments[place];
+        word.to_string_lossy().starts_with('-') && !is(word, &["-h", "--help"])
+    });
+    if has_option && is(&arguments[command], &["evaluate", "predict"]) {
+        arguments.insert(command + 1, "text".into());
     }
     arguments
 }
@@ -207,4 +211,32 @@ fn complaint(error: &anyhow::Error) -> String {
     }
     // The settings' complaints come with a name of their own.
     if text.starts_with("error") { text } else { format!("error: {text}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_meant_where_options_follow() {
+        let words = |line: &str| -> String {
+            let line = line.split(' ').map(Into::into).collect();
+            let words = with_word(line).into_iter().map(|word| word.into_string().unwrap());
+            words.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(words("albert-train predict --model m"), "albert-train predict text --model m");
+        assert_eq!(words("albert-train -q evaluate --model m"), "albert-train -q evaluate text --model m");
+        assert_eq!(words("albert-train evaluate -v --model m"), "albert-train evaluate text -v --model m");
+        for line in [
+            "albert-train evaluate -q glue mnli --model m",
+            "albert-train evaluate --help",
+            "albert-train -q predict -h",
+            "albert-train predict",
+            "albert-train predict -q",
+            "albert-train -q",
+            "albert-train encode --model m",
+        ] {
+            assert_eq!(words(line), line);
+        }
+    }
 }

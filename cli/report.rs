@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use train::exit::ExitCode;
-use train::report::{FILE, RunRecord, find_runs, page, write_to};
+use train::report::{FILE, RunRecord, find_runs, page, tell_apart, write_to};
 use train::run::directory::DirectoryError;
 
 use crate::output::{say, tell};
@@ -66,7 +66,10 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<RunRecord>> {
     }
     match first_error {
         Some(error) if records.is_empty() => Err(error),
-        _ => Ok(records),
+        _ => {
+            tell_apart(&mut records);
+            Ok(records)
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use train::exit::ExitCode;
 use train::finetuning::{find_results, tables};
-use train::report::{RunRecord, csv, sparkline};
+use train::report::{Note, RunRecord, csv, first_and_last, sparkline};
 use train::run::info::Status;
 use train::visible::visible;
 
@@ -16,6 +16,8 @@ use crate::report;
 
 /// Columns of a curve in text.
 const CURVE: usize = 32;
+/// Warnings that are shown of a run, the first and the last; its report has more.
+const MOST_WARNINGS: usize = 10;
 
 /// Look at runs.
 #[derive(Args)]
@@ -129,10 +131,17 @@ fn show(run: &RunRecord) -> Result<()> {
     for sentence in &verdict.sentences {
         say!("{}", indented(&visible(sentence), 2));
     }
-    for note in &run.notes {
+    let warn = |note: &Note| -> Result<()> {
         let step = note.step.map_or(String::new(), |step| format!("step {step}: "));
         say!("{}", indented(&format!("warning: {step}{}", visible(&note.words)), 2));
+        Ok(())
+    };
+    let (first, between, last) = first_and_last(&run.notes, MOST_WARNINGS);
+    first.iter().try_for_each(warn)?;
+    if between > 0 {
+        say!("  ({between} more warnings are in its metrics.jsonl)");
     }
+    last.iter().try_for_each(warn)?;
     for next in &verdict.next {
         say!("{}", indented(&format!("next: {}", visible(next)), 2));
     }

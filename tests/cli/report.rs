@@ -67,6 +67,16 @@ fn a_run_leaves_a_report_and_runs_are_shown_side_by_side() {
         1,
         "only one at the end: {table}"
     );
+
+    // A run that is damaged is left out, and that is said.
+    fs::write(scene.path("runs/one/run.json"), "{").unwrap();
+    let left = run(&["runs", "ls", &runs]);
+    assert!(
+        left.err.contains("warning: left out: ") && left.err.contains("run.json is damaged"),
+        "{}",
+        left.err
+    );
+    assert_eq!(left.done().lines().count(), 1);
 }
 
 /// The length of a run by its data: passes, or tokens.

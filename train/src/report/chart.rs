@@ -6,7 +6,7 @@ use std::fmt::Write;
 const SIZE: (f64, f64) = (460.0, 250.0);
 /// Room beside the curves: left, right, top, bottom.
 const MARGINS: (f64, f64, f64, f64) = (54.0, 12.0, 10.0, 26.0);
-/// Points that a curve is drawn with. Of more, each is the mean of its neighbours, within their lowest and highest.
+/// Points that a curve is drawn with. Of more of training, each is the mean of its neighbours, within their lowest and highest.
 const MOST_POINTS: usize = 230;
 /// About so many lines of the grid each way.
 const TICKS: f64 = 7.0;
@@ -165,8 +165,9 @@ impl Line {
                 let _ = write!(svg, "<path class=\"train c{colour}\" d=\"{}\"/>", path(&means, scale));
             }
             Kind::HeldOut => {
-                let _ = write!(svg, "<path class=\"held c{colour}\" d=\"{}\"/>", path(&self.points, scale));
-                for &(step, value) in self.points.iter().filter(|(_, value)| value.is_finite()) {
+                let points = thinned(&self.points);
+                let _ = write!(svg, "<path class=\"held c{colour}\" d=\"{}\"/>", path(&points, scale));
+                for &(step, value) in points.iter().filter(|(_, value)| value.is_finite()) {
                     let (x, y) = (scale.x(step), scale.y(value));
                     let label = super::page::escape(&self.label);
                     let _ = write!(
@@ -190,6 +191,15 @@ fn path(points: &[(f64, f64)], scale: &Scale) -> String {
         is_broken = !value.is_finite();
     }
     path
+}
+
+/// The points that are drawn as dots: all of them, or of many some spread evenly, the first and the last among them.
+fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let (count, most) = (points.len(), MOST_POINTS);
+    if count <= most {
+        return points.to_vec();
+    }
+    (0..most).map(|n| points[n * (count - 1) / (most - 1)]).collect()
 }
 
 /// Neighbouring points drawn as one.
@@ -328,6 +338,9 @@ mod tests {
         );
         let svg = chart(Kind::Training, &points).svg().unwrap();
         assert!(svg.contains("class=\"band c1\""), "{svg}");
+        let dots = chart(Kind::HeldOut, &points).svg().unwrap();
+        assert_eq!(dots.matches("<circle").count(), MOST_POINTS, "thousands of evaluations are no page");
+        assert!(dots.contains("step 0: 0<") && dots.contains("step 999: 1<"), "{dots}");
         let few = chart(Kind::Training, &points[..50]).svg().unwrap();
         assert!(!few.contains("band"), "each point is itself: {few}");
     }

@@ -6,6 +6,7 @@
 
 mod chart;
 mod export;
+mod names;
 mod page;
 mod record;
 mod scores;
@@ -16,8 +17,9 @@ use std::io::{self, Read};
 use std::path::Path;
 
 pub use export::csv;
+pub use names::tell_apart;
 pub use page::page;
-pub use record::{Evaluation, Note, Point, RunRecord, Setting, find_runs};
+pub use record::{Evaluation, Note, Point, RunRecord, Setting, find_runs, first_and_last};
 pub use sparkline::sparkline;
 
 use crate::files::{self, Disk};

@@ -4,9 +4,9 @@ use std::f64::consts::LN_2;
 use std::fmt::Write;
 
 use super::chart::{Chart, Kind, Line};
-use super::record::{Point, RunRecord};
+use super::record::{Note, Point, RunRecord, first_and_last};
 use super::scores::scores;
-use crate::run::info::Status;
+use crate::run::info::{Session, Status};
 use crate::shell::quoted;
 use crate::visible::visible;
 
@@ -17,6 +17,8 @@ const STYLE: &str = include_str!("style.css");
 
 /// Rows of a table of evaluations; of more, some are left out.
 const MOST_EVALUATIONS: usize = 30;
+/// Warnings, and rows of a table of sessions; of more, the first and the last are shown.
+const MOST_LISTED: usize = 60;
 
 /// A text from outside as HTML: it is shown, and does nothing.
 pub(super) fn escape(text: &str) -> String {
@@ -304,17 +306,20 @@ fn about(run: &RunRecord, is_one_of_several: bool) -> String {
     let mut html =
         if is_one_of_several { format!("<h2>{}</h2>\n", escape(&run.name)) } else { String::new() };
     if !run.notes.is_empty() {
-        let items: String = (run.notes.iter())
-            .map(|note| {
+        let items = |notes: &[Note]| -> String {
+            let item = |note: &Note| {
                 let step = note.step.map_or(String::new(), |step| format!("step {step}: "));
-                format!(
-                    "<li>{step}{} <span class=\"soft\">({})</span></li>",
-                    escape(&note.words),
-                    escape(&note.event)
-                )
-            })
-            .collect();
-        html += &section("Warnings", &format!("<ul>{items}</ul>"));
+                let (words, event) = (escape(&note.words), escape(&note.event));
+                format!("<li>{step}{words} <span class=\"soft\">({event})</span></li>")
+            };
+            notes.iter().map(item).collect()
+        };
+        let (first, between, last) = first_and_last(&run.notes, MOST_LISTED);
+        let left_out = match between {
+            0 => String::new(),
+            count => format!("<li class=\"soft\">{count} more, which metrics.jsonl has</li>"),
+        };
+        html += &section("Warnings", &format!("<ul>{}{left_out}{}</ul>", items(first), items(last)));
     }
     let settings = run.settings.iter().map(|setting| {
         vec![
@@ -331,7 +336,7 @@ fn about(run: &RunRecord, is_one_of_several: bool) -> String {
             run.settings.len()
         ),
     );
-    let sessions = run.info.sessions.iter().map(|session| {
+    let row = |session: &Session| {
         let machine = session.machine.as_ref();
         vec![
             escape(&session.started),
@@ -343,7 +348,10 @@ fn about(run: &RunRecord, is_one_of_several: bool) -> String {
             }),
             escape(&session.version),
         ]
-    });
+    };
+    let (first, between, last) = first_and_last(&run.info.sessions, MOST_LISTED);
+    let left_out = (between > 0).then(|| vec![format!("{between} more, which run.json has")]);
+    let sessions = first.iter().map(row).chain(left_out).chain(last.iter().map(row));
     html += &section(
         "Machine",
         &table(&["started", "ended", "why", "host", "processor", "version"], usize::MAX, sessions),
@@ -415,6 +423,23 @@ mod tests {
                 assert_eq!(opened, html.matches(&format!("</{tag}>")).count(), "{tag}");
             }
         }
+    }
+
+    /// A run that was continued every hour of a month, and warned of something each time.
+    #[test]
+    fn long_lists_are_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        run(&folder.path().join("run"), 8.0);
+        let mut record = RunRecord::read(&folder.path().join("run")).unwrap();
+        let items = |record: &RunRecord| page(std::slice::from_ref(record)).matches("<li>step ").count();
+        assert_eq!(items(&record), record.notes.len());
+        let (note, session) = (record.notes[0].clone(), record.info.sessions[0].clone());
+        record.notes = vec![note; 1000];
+        record.info.sessions = vec![session; 700];
+        let html = page(std::slice::from_ref(&record));
+        assert_eq!(items(&record), MOST_LISTED);
+        assert!(html.contains("940 more, which metrics.jsonl has"), "{html}");
+        assert!(html.contains("<td>640 more, which run.json has</td>"), "{html}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::names::name_of;
 use crate::config::bears_on_results;
 use crate::run::directory::{self, CONFIG, EVAL_RESULTS, JOURNAL};
 use crate::run::info::{RunInfo, Status};
@@ -246,12 +247,23 @@ impl RunRecord {
     }
 }
 
-/// The runs among `paths`, and those in and below folders that are none; each once, whatever leads to it.
+/// The first and the last of a list, `most` of it in all, and how many lie between.
+pub fn first_and_last<T>(list: &[T], most: usize) -> (&[T], usize, &[T]) {
+    if list.len() <= most {
+        return (list, 0, &[]);
+    }
+    let (first, rest) = list.split_at(most / 2);
+    let (between, last) = rest.split_at(list.len() - most);
+    (first, between.len(), last)
+}
+
+/// The runs among `paths`, and those in and below folders that are none; each once, whatever leads to it. Those that are
+/// damaged are runs all the same: [`RunRecord::read`] says what is wrong with them.
 pub fn find_runs(paths: &[PathBuf]) -> Vec<PathBuf> {
     /// `runs/glue/mrpc/seed-1`
     const DEPTH: usize = 4;
     fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
-        if folder.join(CONFIG).is_file() && matches!(directory::read_info(folder), Ok(Some(_))) {
+        if is_run(folder) {
             found.push(folder.into());
         } else if depth > 0
             && let Ok(names) = crate::files::names(folder)
@@ -269,14 +281,12 @@ pub fn find_runs(paths: &[PathBuf]) -> Vec<PathBuf> {
     found
 }
 
-/// The last part of a path; the last two of a seed's run, which are all called alike.
-fn name_of(folder: &Path) -> String {
-    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.into());
-    let mut parts: Vec<_> = whole.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-    let last = parts.pop().unwrap_or_default();
-    match parts.pop() {
-        Some(before) if last.starts_with("seed-") => format!("{before}/{last}"),
-        _ => last.into_owned(),
+/// Whether a folder is a run, whole or damaged. Others have files of one of these names too.
+fn is_run(folder: &Path) -> bool {
+    let has = |name: &str| folder.join(name).is_file();
+    match directory::read_info(folder) {
+        Ok(Some(_)) => has(CONFIG) || has(JOURNAL),
+        Ok(None) | Err(_) => has(CONFIG) && has(JOURNAL),
     }
 }
 
@@ -377,6 +387,29 @@ pub(super) mod tests {
             assert_eq!(find_runs(&paths), [folder.path().join("mine")], "one run has one place");
         }
         assert!(RunRecord::read(folder.path()).unwrap_err().to_string().contains("is no run"));
+    }
+
+    #[test]
+    fn a_damaged_run_is_found_and_says_what_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let mine = folder.path().join("mine");
+        run(&mine, 8.0);
+        fs::write(mine.join("run.json"), "{").unwrap();
+        assert_eq!(find_runs(&[folder.path().into()]), [mine.clone()]);
+        assert!(RunRecord::read(&mine).unwrap_err().to_string().contains("run.json is damaged"));
+        fs::remove_file(mine.join("run.json")).unwrap();
+        assert_eq!(find_runs(&[folder.path().into()]), [mine.clone()]);
+        assert!(RunRecord::read(&mine).unwrap_err().to_string().contains("it has no run.json"));
+        // Somebody else's settings, and somebody else's run.json.
+        fs::remove_file(mine.join(JOURNAL)).unwrap();
+        fs::write(mine.join("run.json"), "{}").unwrap();
+        assert!(find_runs(&[folder.path().into()]).is_empty());
+    }
+
+    #[test]
+    fn of_a_long_list_its_ends_are_shown() {
+        assert_eq!(first_and_last(&[1, 2, 3], 3), (&[1, 2, 3][..], 0, &[][..]));
+        assert_eq!(first_and_last(&[1, 2, 3, 4, 5, 6], 3), (&[1][..], 3, &[5, 6][..]));
     }
 
     #[test]
