@@ -17,7 +17,7 @@ use crate::output::{say, tell};
 /// again to go on with a download that was interrupted.
 ///
 /// HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_TOKEN (or the file that `hf auth login` writes) and HF_HUB_OFFLINE mean what
-/// they mean to huggingface_hub; HTTPS_PROXY and SSL_CERT_FILE what they mean elsewhere.
+/// they mean to huggingface_hub; HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE what they mean elsewhere.
 #[derive(Args)]
 #[command(arg_required_else_help = true)]
 pub struct Arguments {

@@ -45,7 +45,7 @@ impl Hub {
         for name in ["HF_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "SSL_CERT_FILE"] {
             command.env_remove(name);
         }
-        for name in ["HTTP_PROXY", "ALL_PROXY"] {
+        for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
             command.env_remove(name).env_remove(name.to_lowercase());
         }
         command.args(arguments).env("HF_HOME", self.scene.path("home")).env("HF_TOKEN", TOKEN);
@@ -311,6 +311,36 @@ fn another_server_is_not_shown_the_token() {
     assert_eq!(stored.iter().map(|asked| asked.method.as_str()).collect::<Vec<_>>(), ["GET"]);
     assert!(stored.iter().all(|asked| asked.header("authorization").is_none()), "{stored:?}");
     assert!(server.asked().iter().all(|asked| asked.header("authorization").is_some()));
+}
+
+/// Who keeps large files may refuse them: neither a token nor the model's name would help.
+#[test]
+fn a_storage_that_refuses_is_named() {
+    let mut hub = Hub::new();
+    let storage = Server::new(|_| Answer::status(403));
+    hub.model.storage = Some(storage.address.clone());
+    let server = hub.serve();
+    let expected = [storage.address.as_str(), "answered 403", WEIGHTS, "where the Hub keeps the file"];
+    hub.download(&server, &[]).complains(ExitCode::Io, &expected);
+}
+
+/// A proxy's variable counts for addresses of its kind, and for nobody whom NO_PROXY names.
+#[test]
+fn a_proxy_is_asked_where_it_is_meant() {
+    let hub = Hub::new();
+    let server = hub.serve();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (proxy, socks) = (format!("http://me:secret@{nobody}"), "socks5://me:secret@127.0.0.1:1");
+    for (variable, value, problem) in
+        [("HTTP_PROXY", proxy.as_str(), "HTTPS_PROXY"), ("ALL_PROXY", socks, "ALL_PROXY names a SOCKS proxy")]
+    {
+        let refused = hub.download(&server, &[(variable, value)]);
+        assert!(!refused.err.contains("secret"), "{}", refused.err);
+        refused.complains(ExitCode::Io, &["cannot reach http://127.0.0.1", problem]);
+    }
+    assert!(server.asked().is_empty());
+    hub.download(&server, &[("HTTP_PROXY", &proxy), ("NO_PROXY", "localhost, 127.0.0.1")]).done();
+    hub.download(&server, &[("HTTPS_PROXY", &proxy)]).done();
 }
 
 #[test]

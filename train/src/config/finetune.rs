@@ -11,7 +11,7 @@ use super::recipe::{Recipe, Size};
 use super::{
     DeviceSettings, Implied, Interval, KeyHelp, LearningSettings, Objections, Recompute, Settings, Span,
 };
-use crate::hub::is_of_hub;
+use crate::hub::is_model_name;
 use crate::optimization::{OptimizerKind, Schedule};
 
 /// Everything a fine-tuning run can be told.
@@ -415,9 +415,9 @@ impl Settings for Finetune {
     fn normalize(&mut self) {
         let TaskSettings { data, train, dev, .. } = &mut self.task;
         let StartSettings { model, tokenizer, .. } = &mut self.start;
-        for path in [data, train, dev, model, tokenizer].into_iter().flatten() {
-            if !is_of_hub(path)
-                && let Ok(absolute) = std::path::absolute(&path)
+        let models = [model, tokenizer].into_iter().flatten().filter(|path| !is_model_name(path));
+        for path in [data, train, dev].into_iter().flatten().chain(models) {
+            if let Ok(absolute) = std::path::absolute(&path)
                 && absolute.to_str().is_some()
             {
                 *path = absolute;

@@ -2,7 +2,7 @@
 //!
 //! It is `HF_HUB_CACHE`, or `hub` in `HF_HOME`, or `~/.cache/huggingface/hub`, and has a folder `models--owner--name` for each
 //! model: `refs/main` names the commit that `main` was, `snapshots/COMMIT` has the files under their names, each a link to
-//! the one in `blobs` that is called by its hash.
+//! the one in `blobs` that is called by its hash, or where the file system has no links, the file itself.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,42 @@ use super::{Reference, is_name};
 /// A variable of the environment by its name.
 pub(super) type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// The variable as a folder or file, `~` at its beginning being the home directory.
+/// The variable as a folder or file, read as huggingface_hub reads it: `~` at its beginning is the home directory, and `$NAME`
+/// or `${NAME}` another variable, which nobody has put there where no shell set it.
 pub(super) fn path_in(variables: Variables<'_>, name: &str) -> Option<PathBuf> {
     let path = variables(name).filter(|value| !value.is_empty()).map(PathBuf::from)?;
-    match path.strip_prefix("~") {
-        Ok(rest) => Some(PathBuf::from(variables("HOME")?).join(rest)),
-        Err(_) => Some(path),
+    let path = match path.strip_prefix("~") {
+        Ok(rest) => PathBuf::from(variables("HOME")?).join(rest),
+        Err(_) => path,
+    };
+    match path.to_str() {
+        Some(text) if text.contains('$') => Some(expanded(text, variables).into()),
+        _ => Some(path),
     }
+}
+
+/// A text with variables in place of their names; those that are not set stay.
+fn expanded(text: &str, variables: Variables<'_>) -> OsString {
+    let (begin, rest) = text.split_once('$').unwrap_or((text, ""));
+    let mut expanded = OsString::from(begin);
+    for part in rest.split('$') {
+        let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let (name, then) = match part.strip_prefix('{').and_then(|part| part.split_once('}')) {
+            Some(braced) => braced,
+            None => part.split_at(part.find(|c: char| !is_of_name(c)).unwrap_or(part.len())),
+        };
+        match Some(name).filter(|name| !name.is_empty()).and_then(variables) {
+            Some(value) => {
+                expanded.push(value);
+                expanded.push(then);
+            }
+            None => {
+                expanded.push("$");
+                expanded.push(part);
+            }
+        }
+    }
+    expanded
 }
 
 /// Where huggingface_hub keeps what it keeps.
@@ -69,7 +98,7 @@ impl Cache {
             if is_name(&commit) && snapshot.is_dir() {
                 return Ok(snapshot);
             }
-            revisions.extend(names_below(&there.reference("")));
+            revisions.extend(there.revisions());
         }
         Err(HubError::NoRevision { model: model.clone(), revision: revision.clone(), revisions })
     }
@@ -109,6 +138,23 @@ impl CachedModel {
     pub fn reference(&self, revision: &str) -> PathBuf {
         self.folder.join("refs").join(revision)
     }
+
+    /// What it can be asked for: branches and tags whose files are there, then commits that none of those names.
+    fn revisions(&self) -> Vec<String> {
+        let folder = self.folder.join("snapshots");
+        let commits = crate::files::names(&folder).unwrap_or_default().into_iter();
+        let commits = commits.filter(|commit| folder.join(commit).is_dir());
+        let mut commits: Vec<String> =
+            commits.map(|commit| commit.to_string_lossy().into_owned()).collect();
+        commits.sort();
+        let named = |name: &String| std::fs::read_to_string(self.reference(name)).unwrap_or_default();
+        let mut revisions = names_below(&self.reference(""));
+        revisions.retain(|name| commits.iter().any(|commit| commit == named(name).trim()));
+        let has_name = |commit: &String| revisions.iter().any(|name| named(name).trim() == commit);
+        commits.retain(|commit| !has_name(commit));
+        revisions.extend(commits);
+        revisions
+    }
 }
 
 #[cfg(test)]
@@ -136,14 +182,18 @@ mod tests {
         let missing = error("albert/albert-large-v2");
         assert!(missing.contains("is not in the cache"), "{missing}");
         assert!(missing.contains("albert-train download hf:albert/albert-large-v2"), "{missing}");
+        // The commit that `pr/3` was is not there.
         for revision in ["pr/3", "v1"] {
             let error = error(&format!("albert/albert-base-v2@{revision}"));
-            assert!(
-                error.contains(&format!("not its revision {revision}"))
-                    && error.contains("it has main, pr/3"),
-                "{error}"
-            );
+            let expected = format!("not its revision {revision}\n  help: it has main; fetch it");
+            assert!(error.contains(&expected), "{error}");
         }
+        // Of what has no name any more, the commit is one.
+        fs::create_dir_all(model.snapshot("1c2d")).unwrap();
+        fs::remove_file(model.reference("main")).unwrap();
+        let error = error("albert/albert-base-v2");
+        assert!(error.contains("not its revision main\n  help: it has 0a1b, 1c2d; fetch it"), "{error}");
+        assert_eq!(find("albert/albert-base-v2@1c2d").unwrap(), model.snapshot("1c2d"));
     }
 
     /// transformers called ALBERT's own models without an owner once, and what it fetched then is still there.
@@ -171,5 +221,15 @@ mod tests {
         }
         assert_eq!(cache(&[("HF_HOME", "~/b"), ("HOME", "/d")]).unwrap(), Path::new("/d/b/hub"));
         assert!(cache(&[("HF_HOME", "")]).is_err());
+        // As a file of settings has it that no shell has read.
+        let home = ("HOME", "/d");
+        for (said, meant) in [
+            ("$HOME/b", "/d/b/hub"),
+            ("${HOME}/b$HOME", "/d/b/d/hub"),
+            ("/a/$NOBODY/${HOME", "/a/$NOBODY/${HOME/hub"),
+            ("/a$/b$", "/a$/b$/hub"),
+        ] {
+            assert_eq!(cache(&[("HF_HOME", said), home]).unwrap(), Path::new(meant), "{said}");
+        }
     }
 }

@@ -12,6 +12,14 @@ pub enum HubError {
     /// No name of a model.
     #[error("`{0}` names no model of the Hub\n  help: write hf:owner/name, or hf:owner/name@revision")]
     Name(String),
+    /// A name where a path is expected.
+    #[error("there is nothing at {path}\n  help: if a model of the Hugging Face Hub is meant, write {reference}")]
+    NoPath {
+        /// What was given.
+        path: String,
+        /// What may be meant by it.
+        reference: Reference,
+    },
     /// It is not there.
     #[error(
         "{model} is not in the cache {}\n  help: fetch it with `albert-train download hf:{model}`, or name another cache by \

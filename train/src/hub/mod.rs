@@ -113,6 +113,23 @@ pub fn cached_model(path: &Path) -> Result<Option<PathBuf>, HubError> {
     Err(HubError::NoWeights { reference, otherwise })
 }
 
+/// The model of the Hub that may be meant by a path that leads nowhere: one of ALBERT's own by its name, or `owner/name`.
+pub(crate) fn perhaps_meant(path: &Path) -> Option<Reference> {
+    let text = path.to_str().filter(|_| !is_of_hub(path) && !path.exists())?;
+    let name = text.split('@').next().unwrap_or_default();
+    let is_elsewhere = |owner: &str| !owner.is_empty() && !Path::new(owner).exists();
+    let is_name = match name.split_once('/') {
+        Some((owner, _)) => is_elsewhere(owner),
+        None => Known::of(name).is_some(),
+    };
+    Reference::parse(text).ok().filter(|_| is_name)
+}
+
+/// Whether a path is the name of a model of the Hub, be it without its `hf:`, which is refused where the model is looked for.
+pub(crate) fn is_model_name(path: &Path) -> bool {
+    is_of_hub(path) || perhaps_meant(path).is_some()
+}
+
 fn reference_in(path: &Path) -> Result<Option<Reference>, HubError> {
     path.to_str().filter(|_| is_of_hub(path)).map(Reference::parse).transpose()
 }
@@ -135,6 +152,17 @@ mod tests {
         let reference = Reference::parse("hf:me/mine@refs/pr/1").unwrap();
         assert_eq!((reference.model(), reference.revision()), ("me/mine", "refs/pr/1"));
         assert_eq!(reference.to_string(), "hf:me/mine@refs/pr/1");
+    }
+
+    #[test]
+    fn a_name_without_its_scheme_is_known_as_one() {
+        let meant = |path: &str| perhaps_meant(Path::new(path)).map(|reference| reference.to_string());
+        assert_eq!(meant("albert-base-v2").as_deref(), Some("hf:albert/albert-base-v2"));
+        assert_eq!(meant("me/mine@v1").as_deref(), Some("hf:me/mine@v1"));
+        // Paths of this machine, misspelt or not: tests run in the folder of their package, which has `src`.
+        for path in ["src", "src/no-such", "no-such", "/no/such", "./no-such", "a/b/c", "hf:me/mine"] {
+            assert_eq!(meant(path), None, "{path}");
+        }
     }
 
     #[test]

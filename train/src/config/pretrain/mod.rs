@@ -12,7 +12,7 @@ pub use sections::{DataSettings, DeviceSettings, LearningSettings, Precision, Re
 
 use super::{Implied, KeyHelp, ModelSettings, Objections, Settings};
 use crate::data::STANDARD_INPUT;
-use crate::hub::is_of_hub;
+use crate::hub::{is_model_name, is_of_hub};
 use crate::optimization::{OptimizerKind, Schedule, schedule};
 use crate::pretraining::{MaskingOptions, SampleOptions};
 use crate::run::directory::model_in;
@@ -261,10 +261,9 @@ impl Settings for Pretrain {
     /// Makes paths absolute, so that the saved configuration means the same in any folder.
     fn normalize(&mut self) {
         let DataSettings { train, held_out, tokenizer, .. } = &mut self.data;
-        for path in train.iter_mut().chain(held_out).chain(tokenizer).chain(&mut self.model.init) {
-            if path.as_os_str() == STANDARD_INPUT || is_of_hub(path) {
-                continue;
-            }
+        let texts = train.iter_mut().chain(held_out).filter(|path| path.as_os_str() != STANDARD_INPUT && !is_of_hub(path));
+        let models = tokenizer.iter_mut().chain(&mut self.model.init).filter(|path| !is_model_name(path));
+        for path in texts.chain(models) {
             // A path that is not Unicode cannot be written into the file; it stays as it was given.
             if let Ok(absolute) = std::path::absolute(&path)
                 && absolute.to_str().is_some()

@@ -19,6 +19,20 @@ impl Origin {
         let host = uri.host().filter(|host| !host.is_empty())?.to_ascii_lowercase();
         usual_port(&scheme).map(|_| Self { scheme, host, port })
     }
+
+    /// Whether it is asked by TLS.
+    pub fn is_secure(&self) -> bool {
+        self.scheme == "https"
+    }
+
+    /// Whether an entry of `NO_PROXY` means it: `*`, a host, or a domain and with it the hosts in it; with a port or without.
+    pub fn is_meant_by(&self, entry: &str) -> bool {
+        let entry = entry.to_ascii_lowercase();
+        let entry = entry.strip_suffix(&format!(":{}", self.port)).unwrap_or(&entry);
+        let plain = |host: &str| host.trim_matches(['[', ']']).to_owned(); // an address of IPv6
+        let (host, domain) = (plain(&self.host), plain(entry.trim_start_matches('*').trim_start_matches('.')));
+        entry == "*" || host == domain || !domain.is_empty() && host.ends_with(&format!(".{domain}"))
+    }
 }
 
 fn usual_port(scheme: &str) -> Option<u16> {
@@ -72,6 +86,20 @@ mod tests {
         }
         assert_eq!(origin("ftp://hub.example"), None);
         assert_eq!(origin("http://me:secret@[::1]:8080/a").unwrap().to_string(), "http://[::1]:8080");
+    }
+
+    #[test]
+    fn an_entry_means_a_host_or_a_domain() {
+        let mirror = origin("http://hub.Example:8080").unwrap();
+        for entry in ["*", "hub.example", "HUB.example:8080", "example", ".example", "*.example"] {
+            assert!(mirror.is_meant_by(entry), "{entry}");
+        }
+        for entry in ["", ".", "ub.example", "hub.example:80", "other.example", "hub.example.org", "8080"] {
+            assert!(!mirror.is_meant_by(entry), "{entry}");
+        }
+        for entry in ["::1", "[::1]", "[::1]:80"] {
+            assert!(origin("http://[::1]").unwrap().is_meant_by(entry), "{entry}");
+        }
     }
 
     #[test]

@@ -89,23 +89,37 @@ impl CachedModel {
             .map_err(io_error("write", &blob))
     }
 
-    /// Gives the file with a hash its name in the snapshot of a commit.
-    pub fn link(&self, commit: &str, name: &str, hash: &Hash) -> Result<(), DownloadError> {
+    /// Gives the file with a hash its name in the snapshot of a commit, by a link. Where the file system has none (FAT, some
+    /// drives of a network), that is a copy, as huggingface_hub has one there; says whether it is.
+    pub fn link(&self, commit: &str, name: &str, hash: &Hash) -> Result<bool, DownloadError> {
+        self.link_by(&symlink, commit, name, hash)
+    }
+
+    fn link_by(
+        &self,
+        symlink: &dyn Fn(&Path, &Path) -> io::Result<()>,
+        commit: &str,
+        name: &str,
+        hash: &Hash,
+    ) -> Result<bool, DownloadError> {
         let snapshot = self.snapshot(commit);
         let path = snapshot.join(name);
         // Two downloads of a model may get here at once.
         let beside = files::beside(&files::own(&path));
-        let link = || {
+        let link = || -> io::Result<bool> {
             fs::create_dir_all(&snapshot)?;
             match fs::remove_file(&beside) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            #[cfg(unix)]
-            std::os::unix::fs::symlink(Path::new("../../blobs").join(hash.as_str()), &beside)?;
-            #[cfg(not(unix))]
-            fs::copy(self.blob(hash), &beside)?;
-            files::rename_for_good(&Disk, &beside, &path)
+            let is_copy = symlink(&Path::new("../../blobs").join(hash.as_str()), &beside).is_err();
+            if is_copy {
+                let mut copy = File::create_new(&beside)?;
+                io::copy(&mut File::open(self.blob(hash))?, &mut copy)?;
+                copy.sync_all()?;
+            }
+            files::rename_for_good(&Disk, &beside, &path)?;
+            Ok(is_copy)
         };
         link().map_err(io_error("write", &path))
     }
@@ -128,11 +142,42 @@ impl CachedModel {
     }
 }
 
+/// Makes a link at a place, to another as it is seen from there.
+#[cfg(unix)]
+fn symlink(to: &Path, at: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(to, at)
+}
+
+#[cfg(not(unix))]
+fn symlink(_to: &Path, _at: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+
+    #[test]
+    fn where_there_are_no_links_a_snapshot_has_copies() {
+        let cache = tempfile::tempdir().unwrap();
+        let model = CachedModel { folder: cache.path().join("models--me--mine") };
+        let hash = Hash::of_etag(&"0".repeat(40)).unwrap();
+        fs::create_dir_all(model.folder.join("blobs")).unwrap();
+        fs::write(model.blob(&hash), "weights").unwrap();
+        let refused = |_: &Path, _: &Path| -> io::Result<()> { Err(io::ErrorKind::PermissionDenied.into()) };
+        // The second time it is there already.
+        for _ in 0..2 {
+            assert!(model.link_by(&refused, "0a1b", "config.json", &hash).unwrap());
+        }
+        let path = model.snapshot("0a1b").join("config.json");
+        assert!(!path.is_symlink());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "weights");
+        assert_eq!(files::names(&model.snapshot("0a1b")).unwrap().len(), 1);
+        assert!(!model.link("0a1b", "config.json", &hash).unwrap());
+        assert!(path.is_symlink() && fs::read_to_string(&path).unwrap() == "weights");
+    }
 
     /// However often the lock's folders come and go.
     #[test]

@@ -81,8 +81,18 @@ pub fn certificates(variables: Variables<'_>) -> Result<RootCerts, DownloadError
     Ok(RootCerts::new_with_certs(&certificates))
 }
 
+/// The variable that says that the network is not to be used. The first that is set decides, as in huggingface_hub.
+pub fn offline(variables: Variables<'_>) -> Result<Option<&'static str>, DownloadError> {
+    for variable in ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"] {
+        if let Some(value) = text_in(variables, variable)? {
+            return Ok(is_true(&value).then_some(variable));
+        }
+    }
+    Ok(None)
+}
+
 /// Whether a variable says yes, as huggingface_hub reads it.
-pub fn is_true(value: &str) -> bool {
+fn is_true(value: &str) -> bool {
     ["1", "ON", "YES", "TRUE"].contains(&value.trim().to_ascii_uppercase().as_str())
 }
 
@@ -119,6 +129,23 @@ mod tests {
         assert!(error.contains("HF_TOKEN holds characters") && !error.contains("gi"), "{error}");
         let error = token(&[("HF_TOKEN_PATH", home)]).unwrap_err();
         assert!(error.contains("HF_TOKEN_PATH names") && error.contains("not a plain file"), "{error}");
+    }
+
+    #[test]
+    fn the_first_variable_that_is_set_says_whether_to_ask() {
+        let (hub, transformers) = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE");
+        let cases: [(&[(&str, &str)], Option<&str>); 7] = [
+            (&[], None),
+            (&[(hub, "yes"), (transformers, "0")], Some(hub)),
+            (&[(hub, "True")], Some(hub)),
+            (&[(hub, ""), (transformers, "on")], Some(transformers)),
+            (&[(hub, "0"), (transformers, "1")], None),
+            (&[(hub, "false")], None),
+            (&[(hub, "2")], None),
+        ];
+        for (set, expected) in cases {
+            assert_eq!(with(set, offline), Ok(expected), "{set:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use model::{AlbertConfig, CONFIG_FILE, ConfigError};
 
 use super::blobs::io_error;
 use super::choice::{self, INDEX_FILE};
-use super::environment::is_true;
+use super::environment::offline;
 use super::server::{Incoming, Listing, Question, RemoteFile, Server};
 use super::{Downloaded, Event};
 use crate::data::BytesDone;
@@ -18,8 +18,6 @@ use crate::files;
 use crate::hub::cache::{Cache, CachedModel, Variables};
 use crate::hub::{DownloadError, Reference, is_whole};
 
-/// What says that the network is not to be used.
-const OFFLINE: [&str; 2] = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"];
 /// Connections in a row that may bring nothing of a file.
 const FRUITLESS: u64 = 3;
 
@@ -29,9 +27,8 @@ pub fn download(
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Downloaded, DownloadError> {
     let variables: Variables<'_> = &|name| std::env::var_os(name);
-    let is_set = |name: &&str| variables(name).is_some_and(|value| is_true(&value.to_string_lossy()));
     let cache = Cache::of(variables)?;
-    if let Some(variable) = OFFLINE.into_iter().find(is_set) {
+    if let Some(variable) = offline(variables)? {
         let Some(snapshot) = cache.find(reference).ok().filter(|it| matches!(is_whole(it), Ok(true))) else {
             return Err(DownloadError::Offline { model: reference.model().into(), variable });
         };
@@ -90,13 +87,18 @@ impl Download<'_> {
             licence: self.listing.licence.as_deref(),
         };
         (self.watch)(event);
+        let mut were_fetched = Vec::new();
         for file in &described {
-            self.fetch(file)?;
+            were_fetched.push(self.fetch(file)?);
         }
-        for file in &described {
-            self.cache.link(&self.listing.commit, &file.name, &file.hash)?;
+        let mut spare = Vec::new();
+        for (file, was_fetched) in described.iter().zip(were_fetched) {
+            let is_copy = self.cache.link(&self.listing.commit, &file.name, &file.hash)?;
+            spare.extend((is_copy && was_fetched).then(|| self.cache.blob(&file.hash)));
         }
         self.cache.refer(self.reference.revision(), &self.listing.commit)?;
+        // Where the file system has no links, no file need be there twice. One that stays is no harm.
+        spare.iter().for_each(|blob| drop(std::fs::remove_file(blob)));
         Ok(Downloaded { snapshot, fetched: self.done.done - self.done.kept })
     }
 

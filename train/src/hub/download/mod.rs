@@ -17,6 +17,8 @@ mod fetch;
 #[cfg(feature = "download")]
 mod hash;
 #[cfg(feature = "download")]
+mod proxy;
+#[cfg(feature = "download")]
 mod server;
 
 use std::path::PathBuf;
@@ -78,11 +80,11 @@ pub enum Event<'a> {
 /// Fetches what is not in the cache yet of a model: the files that this program reads, and no others.
 ///
 /// `HF_ENDPOINT` names another server than huggingface.co. `HF_TOKEN`, or the file that logging in wrote, is shown to that
-/// server alone. `HTTPS_PROXY` is used; `SSL_CERT_FILE` has the certificates that are trusted in place of the built-in
-/// ones.
+/// server alone. `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` mean what they mean to curl; `SSL_CERT_FILE` has the certificates that
+/// are trusted in place of the built-in ones.
 ///
 /// # Errors
-/// If `HF_HUB_OFFLINE` is set and the model is not in the cache, the server does not give the model, or what it gives cannot be read or kept.
+/// If `HF_HUB_OFFLINE` says yes and the model is not in the cache, the server does not give the model, or what it gives cannot be read or kept.
 pub fn download(
     reference: &Reference,
     watch: &mut dyn FnMut(Event<'_>),

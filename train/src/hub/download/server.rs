@@ -13,6 +13,7 @@ use ureq::{Agent, Body};
 use super::address::{Origin, resolve};
 use super::environment::{certificates, text_in, token};
 use super::hash::Hash;
+use super::proxy::Proxies;
 use crate::hub::cache::Variables;
 use crate::hub::{DownloadError, Reference, is_name};
 
@@ -68,6 +69,7 @@ pub struct Server {
     origin: Origin,
     /// The header that shows who asks. It is for `origin` alone.
     token: Option<HeaderValue>,
+    proxies: Proxies,
 }
 
 impl Server {
@@ -89,11 +91,14 @@ impl Server {
             // Redirects are followed here, where it is seen who is shown the token.
             .max_redirects(0)
             .max_redirects_will_error(false)
+            // Which one is asked depends on the server.
+            .proxy(None)
             .timeout_connect(Some(PATIENCE))
             .timeout_recv_response(Some(PATIENCE))
             .timeout_per_read(Some(PATIENCE))
             .tls_config(TlsConfig::builder().root_certs(certificates(variables)?).build());
-        Ok(Self { agent: config.build().into(), endpoint, origin, token: token(variables)? })
+        let (agent, proxies) = (config.build().into(), Proxies::of(variables)?);
+        Ok(Self { agent, endpoint, origin, token: token(variables)?, proxies })
     }
 
     /// What this server is called in messages.
@@ -216,6 +221,13 @@ impl Server {
                 request = request.header(header::RANGE, format!("bytes={from}-"));
             }
             let request = request.body(()).map_err(|_| odd("the address is odd"))?;
+            let proxy = self.proxies.to(&origin).map_err(|problem| Failure {
+                host: origin.to_string(),
+                problem,
+                help: "write the proxy's address as http://HOST:PORT; NO_PROXY lists servers that are asked without it",
+                is_passing: false,
+            })?;
+            let request = self.agent.configure_request(request).proxy(proxy).build();
             let response = self.agent.run(request).map_err(|error| Failure::of(&origin, &error))?;
             let location = text_of(response.headers(), header::LOCATION.as_str());
             // What a HEAD is sent for is said before the way leads elsewhere.
@@ -237,6 +249,12 @@ impl Server {
         let (model, revision) = (reference.model().to_owned(), reference.revision().to_owned());
         let signed = self.token.is_some();
         let code = text_of(answer.response.headers(), ERROR_CODE).unwrap_or_default();
+        // Who has large files knows nothing of models, and was shown no token.
+        if host != self.host() && [401, 403, 404].contains(&status.as_u16()) {
+            let help = "that is where the Hub keeps the file: try again; if it stays so, something on the way (a firewall, a proxy) \
+                        refuses it";
+            return DownloadError::Status { host, what: question.to_string(), status: status.to_string(), help };
+        }
         match (status.as_u16(), code, question.file) {
             (_, "RevisionNotFound", _) => DownloadError::NoRevision { model, revision, host },
             (401 | 403, "GatedRepo", _) => {
