@@ -1,10 +1,11 @@
 //! Arguments that several commands share: a finished model, the processor.
 
 use std::io::BufRead;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use engine::Device;
 use kernels::cpu::Isa;
@@ -48,6 +49,21 @@ pub struct CpuArguments {
     /// Instruction set: avx512bf16, avx512, avx2 or scalar; not given: the best there is
     #[arg(long, value_name = "NAME", value_parser = isa)]
     pub isa: Option<Isa>,
+}
+
+/// Reads the place of what is written. An address would become a folder of that name here, where nobody looks for it.
+pub fn place() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| match is_address(&path) {
+        true => Err("everything is written on this machine: name a place here, and copy from there"),
+        false => Ok(path),
+    })
+}
+
+/// Whether a path is an address elsewhere, such as `gs://bucket/folder`.
+pub fn is_address(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    let Some((scheme, _)) = text.split_once("://") else { return false };
+    scheme.len() > 1 && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 /// Reads the name of a device.

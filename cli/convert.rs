@@ -12,6 +12,7 @@ use train::run::directory::{create_model, is_empty, model_in};
 use train::tokenizer::{LoadOptions, Tokenizer, TokenizerError};
 use train::visible::visible;
 
+use crate::arguments::place;
 use crate::output::{json_line, say, tell};
 
 /// Convert a model to transformers' layout, which this program and others read.
@@ -28,7 +29,7 @@ pub struct Arguments {
     /// The model
     input: PathBuf,
     /// Folder to write, new or empty
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR", value_parser = place())]
     out: PathBuf,
     /// Parameters that may be missing, and are then drawn anew: beginnings of their names, such as albert.pooler
     #[arg(long, value_name = "NAME", value_delimiter = ',')]

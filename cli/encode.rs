@@ -8,7 +8,7 @@ use train::exit::ExitCode;
 use train::inference::{encode, read_sequences};
 use train::visible::visible;
 
-use crate::arguments::ModelArguments;
+use crate::arguments::{ModelArguments, place};
 use crate::output::tell;
 
 /// Encode sequences: hidden states, and logits if asked for, as safetensors.
@@ -24,7 +24,7 @@ pub struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     input: PathBuf,
     /// Where to write
-    #[arg(short, long, value_name = "OUT.safetensors")]
+    #[arg(short, long, value_name = "OUT.safetensors", value_parser = place())]
     output: PathBuf,
     /// Also write prediction_logits and sop_logits
     #[arg(long)]

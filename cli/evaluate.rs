@@ -14,7 +14,7 @@ use train::pretraining::{
 };
 use train::training::Metrics;
 
-use crate::arguments::{ModelArguments, ReadingArguments};
+use crate::arguments::{ModelArguments, ReadingArguments, place};
 use crate::output::{say, tell};
 use crate::task::{Answered, OnTask, evaluate_task};
 
@@ -67,7 +67,7 @@ struct OnText {
     #[arg(long)]
     json: bool,
     /// Also write the JSON object to a file
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = place())]
     output: Option<PathBuf>,
 }
 

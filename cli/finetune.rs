@@ -18,6 +18,7 @@ use train::run::directory::model_in;
 use train::training::{Measure, Metrics};
 use train::visible::visible;
 
+use crate::arguments::place;
 use crate::exit::refuse;
 use crate::output::{say, tell};
 use crate::session::{self, Outcome, SessionArguments};
@@ -76,7 +77,7 @@ struct Squad {
 #[derive(Args)]
 struct Common {
     /// Run directory: a new one, or one to continue; not given: runs/TASK
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR", value_parser = place())]
     out: Option<PathBuf>,
     /// Train N times, with consecutive seeds, each in OUT/seed-SEED; then compare the results
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]

@@ -10,6 +10,7 @@ use train::exit::ExitCode;
 use train::pretraining::{DataPreparation, Reader, Shown, Statistics, is_of_same_text, write_examples};
 use train::training::Position;
 
+use crate::arguments::place;
 use crate::output::{say, tell};
 use crate::pretrain::DEFAULT_DIRECTORY;
 use crate::settings::SettingsArguments;
@@ -45,7 +46,7 @@ struct Batches {
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     samples: u64,
     /// Write the sequences as safetensors: input_ids, attention_mask, token_type_ids, labels, sentence_order_label
-    #[arg(long, value_name = "FILE.safetensors")]
+    #[arg(long, value_name = "FILE.safetensors", value_parser = place())]
     output: Option<PathBuf>,
     #[command(flatten)]
     settings: SettingsArguments<Pretrain>,

@@ -6,13 +6,14 @@ use anyhow::{Context, Result};
 use clap::{Args, Command};
 use train::exit::ExitCode;
 
+use crate::arguments::place;
 use crate::output::tell;
 
 /// Write a manual page for every command, for man(1).
 #[derive(Args)]
 pub struct Arguments {
     /// The folder, such as ~/.local/share/man/man1
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_parser = place())]
     folder: PathBuf,
 }
 

@@ -15,7 +15,7 @@ use train::run::directory::tokenizer_of;
 use train::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
 use train::visible::visible;
 
-use crate::arguments::{ReadingArguments, threads};
+use crate::arguments::{ReadingArguments, place, threads};
 use crate::meter::Meter;
 use crate::output::{say, tell};
 use crate::shell::quoted_path;
@@ -30,7 +30,7 @@ pub struct Arguments {
     #[arg(short, long, required = true, num_args = 1.., value_name = "PATH")]
     input: Vec<PathBuf>,
     /// Folder to write: a new one, an empty one, or one to continue
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR", value_parser = place())]
     out: PathBuf,
     /// Tokenizer file or folder: sentencepiece .model, tokenizer.json or vocab.txt; not given: one is trained on the text
     #[arg(long, value_name = "PATH", conflicts_with = "vocab_size")]

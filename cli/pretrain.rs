@@ -11,6 +11,7 @@ use train::pretraining::PretrainingJob;
 use train::run::directory::model_in;
 use train::training::TrainEvent;
 
+use crate::arguments::place;
 use crate::output::is_unread;
 use crate::session::{self, Outcome, SessionArguments};
 use crate::settings::SettingsArguments;
@@ -30,7 +31,7 @@ pub const DEFAULT_DIRECTORY: &str = "runs/pretrain";
 #[derive(Args)]
 pub struct Arguments {
     /// Run directory: a new one, or one to continue
-    #[arg(short, long, default_value = DEFAULT_DIRECTORY, value_name = "DIR")]
+    #[arg(short, long, default_value = DEFAULT_DIRECTORY, value_name = "DIR", value_parser = place())]
     out: PathBuf,
     #[command(flatten)]
     session: SessionArguments,

@@ -12,6 +12,7 @@ use train::pretraining::recipes::{PretrainRecipe, RECIPES};
 
 use train::visible::visible;
 
+use crate::arguments::place;
 use crate::exit::refuse;
 use crate::output::{say, tell};
 
@@ -34,7 +35,7 @@ enum What {
         #[command(flatten)]
         recipe: Named,
         /// Where to
-        #[arg(value_name = "FILE")]
+        #[arg(value_name = "FILE", value_parser = place())]
         to: PathBuf,
     },
 }

@@ -8,6 +8,7 @@ use train::exit::ExitCode;
 use train::report::{FILE, RunRecord, find_runs, page, tell_apart, write_to};
 use train::run::directory::DirectoryError;
 
+use crate::arguments::place;
 use crate::output::{say, tell};
 
 /// Show a run, or several side by side, as a page for a browser.
@@ -21,7 +22,7 @@ pub struct Arguments {
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// File to write; not given: report.html in the run's directory, or of several runs in the current one
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = place())]
     out: Option<PathBuf>,
 }
 

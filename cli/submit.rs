@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use train::exit::ExitCode;
 use train::finetuning::submission;
 
+use crate::arguments::place;
 use crate::output::{say, tell};
 
 /// Pack predictions for a benchmark's site, each checked first.
@@ -25,7 +26,7 @@ enum What {
         #[arg(short, long, required = true, num_args = 1.., value_name = "DIR")]
         predictions: Vec<PathBuf>,
         /// The zip to write
-        #[arg(short, long, default_value = "submission.zip", value_name = "FILE")]
+        #[arg(short, long, default_value = "submission.zip", value_name = "FILE", value_parser = place())]
         out: PathBuf,
         /// Pack what there is, though the site takes complete submissions only
         #[arg(long)]

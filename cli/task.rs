@@ -19,7 +19,7 @@ use train::finetuning::{
 use train::run::directory::model_in;
 use train::visible::visible;
 
-use crate::arguments::{CpuArguments, warn};
+use crate::arguments::{CpuArguments, place, warn};
 use crate::evaluate::Found;
 use crate::exit::{misuse, refuse};
 use crate::output::{json_line, say, tell};
@@ -118,7 +118,7 @@ pub struct OnData {
     #[command(flatten)]
     cpu: CpuArguments,
     /// Write the prediction files into this folder
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR", value_parser = place())]
     out: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]

@@ -12,7 +12,7 @@ use train::run::directory::tokenizer_of;
 use train::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
 use train::visible::visible;
 
-use crate::arguments::{ReadingArguments, TextArguments};
+use crate::arguments::{ReadingArguments, TextArguments, place};
 use crate::output::{json_line, say, tell};
 
 /// More MiB are more places of pieces than are counted in 32 bits.
@@ -40,7 +40,7 @@ struct Train {
     #[arg(short, long, required = true, num_args = 1.., value_name = "PATH")]
     input: Vec<PathBuf>,
     /// Folder for tokenizer.json and the files that go with it
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR", value_parser = place())]
     out: PathBuf,
     /// Pieces in all; fewer where the text has not enough different words
     #[arg(long, default_value_t = 30_000, value_name = "N")]

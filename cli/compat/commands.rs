@@ -31,7 +31,7 @@ impl Given {
             match kind {
                 _ if !is_wanted(flag) => {}
                 Kind::Flag => words.push(format!("{flag}={value}")),
-                Kind::Value => words.extend([flag.to_owned(), value.to_owned()]),
+                Kind::Value => words.extend([flag.to_owned(), said(flag, value).to_owned()]),
             }
         }
         words
@@ -225,5 +225,15 @@ impl Given {
         }
         let learnt = [named("--train", "train_file"), named("--dev", "predict_file")].concat();
         Ok([learnt, named("--data", "predict_file")])
+    }
+}
+
+/// A value as it is said here. The reference keeps all checkpoints where it is told 0, and the newest alone where it is told 1: here
+/// those are the most and the fewest that can be kept.
+fn said<'a>(flag: &str, value: &'a str) -> &'a str {
+    match (flag, value) {
+        ("--keep", "0") => "100000",
+        ("--keep", "1") => "2",
+        _ => value,
     }
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use train::config::nearest;
 
 use super::flags::{ABSL, Fate, Kind, Row, flags};
 use super::{CompatError, Program};
+use crate::arguments::is_address;
 
 /// Files of flags that name each other are followed no deeper.
 const DEEPEST: usize = 8;
@@ -81,7 +83,24 @@ impl Given {
                 return Err(CompatError::Refused { flag: name, value: value.clone(), reason });
             }
         }
+        given.refuse_addresses()?;
         Ok(Asked::Work(given))
+    }
+
+    /// Files on other machines, which TensorFlow reads and writes. Who names a module of TF-Hub by its address is told more where it
+    /// is needed.
+    fn refuse_addresses(&self) -> Result<(), CompatError> {
+        let used = self.rows.iter().filter(|row| matches!(row.3, Fate::Mapped(_) | Fate::Read(_)));
+        for &(flag, ..) in used {
+            let is_of_hub =
+                |part: &str| ["init_checkpoint", "albert_hub_module_handle"].contains(&flag) && is_web(part);
+            let parts = self.values.get(flag).into_iter().flat_map(|value| value.split(','));
+            let mut addresses = parts.filter(|part| is_address(Path::new(part)) && !is_of_hub(part));
+            if let Some(address) = addresses.next() {
+                return Err(CompatError::Address { flag, address: address.into() });
+            }
+        }
+        Ok(())
     }
 
     /// The flags that were given and have no counterpart, each with the reason.
@@ -127,6 +146,9 @@ fn with_files(arguments: &[String], depth: usize) -> Result<Vec<String>, CompatE
                 continue;
             }
         };
+        if path.is_empty() {
+            continue; // as absl does
+        }
         if depth == DEEPEST {
             return Err(CompatError::TooDeep(path.into()));
         }
@@ -140,6 +162,11 @@ fn with_files(arguments: &[String], depth: usize) -> Result<Vec<String>, CompatE
         all.extend(with_files(&lines, depth + 1)?);
     }
     Ok(all)
+}
+
+/// Whether a model is named by an address of the web.
+pub fn is_web(model: &str) -> bool {
+    model.starts_with("http:") || model.starts_with("https:")
 }
 
 /// What absl takes for true and false.

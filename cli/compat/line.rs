@@ -32,9 +32,10 @@ impl CommandLine {
         self
     }
 
-    /// Adds patterns of names, separated by commas.
+    /// Adds patterns of names, separated by commas. Between two of these, or after the last, there may be none.
     pub fn with_patterns(mut self, patterns: &str) -> Self {
-        self.0.extend(patterns.split(',').map(|pattern| Word::Pattern(pattern.into())));
+        let patterns = patterns.split(',').filter(|pattern| !pattern.is_empty());
+        self.0.extend(patterns.map(|pattern| Word::Pattern(pattern.into())));
         self
     }
 

@@ -113,6 +113,11 @@ pub enum CompatError {
     )]
     OverNetwork(String),
     #[error(
+        "--{flag}={address}: files are read and written on this machine alone\n  help: give a place here; `gcloud storage cp -r` (or \
+         `gsutil cp -r`) copies between here and gs://"
+    )]
+    Address { flag: &'static str, address: String },
+    #[error(
         "a checkpoint's sizes are read from beside it, and {} {found}\n  help: copy {given} there, if these are the checkpoint's",
         .beside.display()
     )]
@@ -135,8 +140,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         print(format_args!("{}", table::table().trim_end()))?;
         return Ok(ExitCode::Done);
     };
-    let given = match Given::parse(program, &arguments.given)? {
-        Asked::Work(given) if !arguments.given.is_empty() => given,
+    // No program has this flag: wherever it stands, it is ours.
+    let is_own = |word: &&String| *word == "--print";
+    let is_shown = arguments.print || arguments.given.iter().any(|word| is_own(&word));
+    let flags: Vec<String> = arguments.given.iter().filter(|word| !is_own(word)).cloned().collect();
+    let given = match Given::parse(program, &flags)? {
+        Asked::Work(given) if !flags.is_empty() => given,
         _ => {
             list(program)?;
             return Ok(ExitCode::Done);
@@ -146,7 +155,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         tell(format_args!("--{flag}: {reason}"));
     }
     let commands = given.commands()?;
-    if arguments.print || given.is("only_check_args") {
+    if is_shown || given.is("only_check_args") {
         for command in commands {
             say!("{command}");
         }

@@ -9,7 +9,7 @@ use train::run::directory::read_info;
 use train::tokenizer::{LoadOptions, Tokenizer};
 
 use super::CompatError;
-use super::given::Given;
+use super::given::{Given, is_web};
 use super::line::matching;
 
 /// The variable that names a tokenizer where no flag of the reference's does.
@@ -22,7 +22,7 @@ impl Given {
     pub(super) fn first_model(&self) -> Result<String, CompatError> {
         let given = self.value("init_checkpoint").or(self.value("albert_hub_module_handle"));
         let given = given.ok_or(CompatError::Missing("init_checkpoint"))?;
-        if given.starts_with("http:") || given.starts_with("https:") {
+        if is_web(given) {
             return Err(CompatError::OverNetwork(given.into()));
         }
         // A checkpoint by the reference's name in a run of this program is the run's model.

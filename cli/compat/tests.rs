@@ -243,6 +243,13 @@ fn a_command_line_is_said_as_it_is_here() {
         commands(Program::CreatePretrainingData, data),
         "albert-train prepare --input a/*.txt b.txt --out o --tokenizer v.txt\n"
     );
+    // As many a script that glues names together has it.
+    let glued = commands(Program::CreatePretrainingData, "--input_file=,a.txt,,b.txt, --output_file=o");
+    assert_eq!(glued, "albert-train prepare --input a.txt b.txt --out o\n");
+    for (kept, keep) in [("0", "--keep 100000"), ("1", "--keep 2"), ("3", "--keep 3")] {
+        let said = commands(Program::RunRace, &format!("{race} --do_train --num_keep_checkpoint={kept}"));
+        assert!(said.contains(keep), "{said}");
+    }
     let sampling = given(Program::CreatePretrainingData, &words(&format!("{data} --masked_lm_prob=.15")))
         .unwrap()
         .sampling();
@@ -271,6 +278,25 @@ fn what_cannot_be_said_is_refused() {
         let refused = refused(program, line);
         assert!(refused.contains(words), "{line}: {refused}");
     }
+    // What TensorFlow reads and writes elsewhere; what is not used may be anywhere.
+    let (train, bucket) = ("--output_dir=o --do_train", "files are read and written on this machine alone");
+    for (line, flag) in [
+        ("--output_dir=gs://b/o --data_dir=d --task_name=rte", "--output_dir=gs://b/o"),
+        ("--output_dir=o --data_dir gs://b/glue --task_name=rte", "--data_dir=gs://b/glue"),
+        ("--output_dir=o --init_checkpoint=gs://albert_models/base/model.ckpt", "--init_checkpoint=gs://"),
+        ("--output_dir=o --spm_model_file=s3://b/30k-clean.model", "--spm_model_file=s3://b/30k"),
+        ("--output_dir=hdfs://n/o", "--output_dir=hdfs://n/o"),
+    ] {
+        let refused = refused(Program::RunClassifier, line);
+        assert!(refused.contains(flag) && refused.contains(bucket), "{line}: {refused}");
+    }
+    let inputs = "--input_file=a.txt,gs://b/*.txt --output_file=o";
+    assert!(refused(Program::CreatePretrainingData, inputs).contains("--input_file=gs://b/*.txt: "));
+    let module = format!("{train} --data_dir=d --task_name=rte --albert_hub_module_handle=https://tfhub.dev/a");
+    assert!(refused(Program::RunClassifier, &module).contains("albert-train download albert-base-v2"));
+    let unused = "--cached_dir=gs://b/c --export_dir=gs://b/e --tpu_name=grpc://10.0.0.1:8470 --use_tpu=true";
+    let given_elsewhere = given(Program::RunClassifier, &words(unused)).unwrap();
+    assert_eq!(given_elsewhere.explained().count(), 4);
     let given = given(Program::RunSquadV1, &words("--n_best_size=20.0 --use_tpu")).unwrap();
     assert_eq!(given.explained().map(|(flag, _)| flag).collect::<Vec<_>>(), ["use_tpu"]);
 }

@@ -203,3 +203,24 @@ fn a_start_that_is_refused_leaves_nothing() {
         assert!(!scene.path("new").exists(), "{line}");
     }
 }
+
+/// An address is no folder: one of its name would be made here, and found by nobody.
+#[test]
+fn nothing_is_written_to_an_address() {
+    let scene = Scene::new();
+    for line in [
+        "pretrain --out gs://bucket/run",
+        "prepare --input TEXT --tokenizer MODEL --out s3://bucket/data",
+        "finetune stories --model MODEL --out=gs://bucket/run",
+        "convert MODEL --out hdfs://node/model",
+        "tokenizer train --input TEXT -o gs://bucket/tokenizer",
+        "predict glue mrpc --model MODEL --data /none --out gs://bucket/out",
+        "recipes copy base gs://bucket/base.toml",
+        "man gs://bucket/man",
+    ] {
+        let line = line.replace("MODEL", &scene.arg("model")).replace("TEXT", &scene.arg("text.txt"));
+        let words: Vec<_> = line.split(' ').collect();
+        run(&words).complains(ExitCode::Usage, &["://", "everything is written on this machine"]);
+    }
+    assert!(["gs:", "s3:", "hdfs:"].iter().all(|name| !std::path::Path::new(name).exists()));
+}

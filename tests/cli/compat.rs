@@ -409,6 +409,7 @@ fn a_command_can_be_only_printed() {
     let shown = printed.done();
     assert!(shown.starts_with("albert-train finetune glue rte --data 'my data' --model m --out "), "{shown}");
     assert_eq!(shown, run(&[&["compat"], &line[..], &["--only_check_args"]].concat()).done());
+    assert_eq!(shown, run(&[&["compat"], &line[..], &["--flagfile=", "--print"]].concat()).done());
     assert!(!Path::new(&out).exists());
     for help in ["--helpfull", "--helpshort"] {
         assert!(run(&["compat", "run_race", help]).done().contains("--max_qa_length [128]"));

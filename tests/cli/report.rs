@@ -211,6 +211,17 @@ fn a_model_of_the_hubs_cache_is_read_in_place() {
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     };
     assert_eq!(encoded("hf:me/mine"), encoded(&scene.arg("model")));
+    // As transformers takes it.
+    let out = scene.arg("out");
+    for line in [
+        "fill-mask --model me/mine [MASK]",
+        "finetune stories --model me/mine --dry-run --out OUT",
+        "pretrain --train TEXT --init me/mine --dry-run --out OUT",
+    ] {
+        let line = line.replace("OUT", &out).replace("TEXT", &scene.arg("text.txt"));
+        let words: Vec<_> = line.split(' ').collect();
+        run(&words).complains(ExitCode::Usage, &["there is nothing at me/mine", "write hf:me/mine"]);
+    }
     let missing = of("hf:me/other");
     assert_eq!(missing.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("albert-train download hf:me/other"));
