@@ -51,11 +51,17 @@ pub struct CpuArguments {
     pub isa: Option<Isa>,
 }
 
-/// Reads the place of what is written. An address would become a folder of that name here, where nobody looks for it.
+/// Reads the place of what is written. An address, or `~` where no shell has replaced it (as in `--out=~/run`), would become a
+/// folder of that name here, where nobody looks for it.
 pub fn place() -> impl TypedValueParser<Value = PathBuf> {
-    PathBufValueParser::new().try_map(|path| match is_address(&path) {
-        true => Err("everything is written on this machine: name a place here, and copy from there"),
-        false => Ok(path),
+    PathBufValueParser::new().try_map(|path| {
+        if is_address(&path) {
+            return Err("everything is written on this machine: name a place here, and copy from there");
+        }
+        if path.starts_with("~") {
+            return Err("a shell replaces ~ only where a word begins with it: write $HOME, or ./~ if that is meant");
+        }
+        Ok(path)
     })
 }
 

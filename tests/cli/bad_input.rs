@@ -222,5 +222,6 @@ fn nothing_is_written_to_an_address() {
         let words: Vec<_> = line.split(' ').collect();
         run(&words).complains(ExitCode::Usage, &["://", "everything is written on this machine"]);
     }
-    assert!(["gs:", "s3:", "hdfs:"].iter().all(|name| !std::path::Path::new(name).exists()));
+    run(&["pretrain", "--out=~/run"]).complains(ExitCode::Usage, &["a shell replaces ~", "write $HOME"]);
+    assert!(["gs:", "s3:", "hdfs:", "~"].iter().all(|name| !std::path::Path::new(name).exists()));
 }
