@@ -1,4 +1,4 @@
-//! The `albert-train` command line: one file per command.
+//! The `albert-train` command line: one file or folder per command.
 
 mod allocation;
 mod arguments;

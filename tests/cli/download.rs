@@ -3,6 +3,7 @@
 mod interrupted;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -133,10 +134,14 @@ fn a_model_is_fetched_once_and_read_from_the_cache() {
     let shown = format!("Bearer {TOKEN}");
     assert!(server.asked().iter().all(|asked| asked.header("authorization") == Some(shown.as_str())));
     let sent = server.asked().len();
+    // A cache that is shared may be one to be read alone: what is there is not written again.
+    let branch = || fs::metadata(hub.folder().join("refs/main")).unwrap().ino();
+    let before = branch();
     let again = hub.download(&server, &[]);
     assert!(again.err.contains("all there"), "{}", again.err);
     again.done();
     assert_eq!(server.asked().len(), sent + 1, "only which commit the branch is now");
+    assert_eq!(branch(), before);
     let quiet = hub.run(&["-q", "download", "me/mine"], &[("HF_ENDPOINT", server.address.as_str())]);
     assert_eq!(quiet.err, "");
     let expected = run(&["fill-mask", "--model", &hub.scene.arg("model"), "The [MASK] went."]).done();

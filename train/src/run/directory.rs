@@ -5,11 +5,14 @@
 //!     run.json             how it stands, and all sessions (see `info`)
 //!     products.json        on a GPU: how matrix products are done, where that was found out by timing
 //!     metrics.jsonl        what happened (see `journal`)
+//!     events.out.tfevents… the same for TensorBoard (see `tensorboard`)
+//!     report.html          the same for people (see `report`)
 //!     train.log            what was printed
 //!     checkpoints/         to resume from (see `checkpoint`)
 //!     latest  best         names of checkpoints
 //!     model/               the finished model, in the form transformers reads
 //!     eval_results.json    its held-out figures
+//!     data/                text that it prepared
 //!     quarantine/          checkpoints that were put aside, with the reasons
 //! ```
 

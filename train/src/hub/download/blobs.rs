@@ -124,14 +124,16 @@ impl CachedModel {
         link().map_err(io_error("write", &path))
     }
 
-    /// Notes which commit a branch or tag is.
+    /// Notes which commit a branch or tag is. Nothing is written where that is said already: the cache may be another's, to be read
+    /// alone.
     pub fn refer(&self, revision: &str, commit: &str) -> Result<(), DownloadError> {
         let path = self.reference(revision);
+        let is_said = fs::read_to_string(&path).is_ok_and(|there| there.trim() == commit);
         let write = || {
             fs::create_dir_all(path.parent().unwrap_or(&path))?;
             files::replace_shared(&Disk, &path, commit.as_bytes())
         };
-        if revision == commit { Ok(()) } else { write().map_err(io_error("write", &path)) }
+        if revision == commit || is_said { Ok(()) } else { write().map_err(io_error("write", &path)) }
     }
 
     /// Removes the folders in which nothing came to lie.
