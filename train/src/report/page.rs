@@ -278,7 +278,13 @@ fn evaluations(run: &RunRecord, is_one_of_several: bool) -> String {
 
 /// A figure with as many digits as tell it apart; the journal has all of them.
 pub(super) fn figure(value: f64) -> String {
-    if value.is_finite() { format!("{value:.4}") } else { value.to_string() }
+    /// What four decimals show, in a few digits.
+    const PLAIN: std::ops::Range<f64> = 5e-5..1e9;
+    match value.abs() {
+        size if size == 0.0 || PLAIN.contains(&size) => format!("{value:.4}"),
+        size if size.is_finite() => format!("{value:.4e}"),
+        _ => value.to_string(),
+    }
 }
 
 fn differing_settings(runs: &[RunRecord]) -> String {
@@ -423,6 +429,12 @@ mod tests {
                 assert_eq!(opened, html.matches(&format!("</{tag}>")).count(), "{tag}");
             }
         }
+    }
+
+    #[test]
+    fn figures_of_any_size_are_short() {
+        let shown = [0.0, 0.123_44, -1024.0, 3e-7, 2.5e40, f64::NAN, f64::INFINITY].map(figure);
+        assert_eq!(shown, ["0.0000", "0.1234", "-1024.0000", "3.0000e-7", "2.5000e40", "NaN", "inf"]);
     }
 
     /// A run that was continued every hour of a month, and warned of something each time.

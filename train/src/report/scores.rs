@@ -36,7 +36,7 @@ pub(super) fn scores(runs: &[RunRecord]) -> String {
         } else {
             String::new()
         };
-        let best = values.iter().copied().fold(f64::MIN, f64::max);
+        let best = values.iter().copied().fold(f64::NAN, f64::max); // the largest number, if there is one
         vec![
             escape(task),
             escape(model),
@@ -79,6 +79,11 @@ mod tests {
         let html = page(&records);
         // (0.7 − 0.5) / √2
         assert!(html.contains("<td class=\"n\">0.6000 ± 0.1414</td><td class=\"n\">0.7000</td>"), "{html}");
+        let mut without = records.clone();
+        let figures = without.iter_mut().flat_map(|record| &mut record.evaluations[0].figures);
+        figures.for_each(|(_, value)| *value = f64::NAN);
+        let html = page(&without);
+        assert!(html.contains("<td class=\"n\">NaN ± NaN</td><td class=\"n\">NaN</td>"), "{html}");
         for task in ["pretrain", "\"mrpc\""] {
             let mut records = records.clone();
             let is_averaged = |records: &[RunRecord]| page(records).contains("0.6000 ± ");
