@@ -80,7 +80,7 @@ mod tests {
         // (0.7 − 0.5) / √2
         assert!(html.contains("<td class=\"n\">0.6000 ± 0.1414</td><td class=\"n\">0.7000</td>"), "{html}");
         let mut without = records.clone();
-        let figures = without.iter_mut().flat_map(|record| &mut record.evaluations[0].figures);
+        let figures = without.iter_mut().flat_map(|record| record.evaluations[0].figures.iter_mut());
         figures.for_each(|(_, value)| *value = f64::NAN);
         let html = page(&without);
         assert!(html.contains("<td class=\"n\">NaN ± NaN</td><td class=\"n\">NaN</td>"), "{html}");
