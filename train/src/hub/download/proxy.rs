@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(by(&both[1..], mirror), Ok(None), "that of the other scheme is not meant");
         let small = [("http_proxy", "small:1"), ("HTTP_PROXY", "http://capitals:2")];
         assert_eq!(by(&small, mirror), of("small"));
-        let excepted = |list| by(&[("ALL_PROXY", "http://all:1"), ("no_proxy", list)], mirror);
+        let excepted = |list: &str| by(&[("ALL_PROXY", "http://all:1"), ("no_proxy", list)], mirror);
         assert_eq!(excepted("localhost, mirror.example"), Ok(None), "spaces after commas");
         assert_eq!(excepted("localhost,.other.example"), of("all"));
         for wrong in ["http://me:secret@", "ftp://me:secret@host", "http://me:secret@a b"] {
