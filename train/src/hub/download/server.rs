@@ -227,7 +227,10 @@ impl Server {
                 help: "write the proxy's address as http://HOST:PORT; NO_PROXY lists servers that are asked without it",
                 is_passing: false,
             })?;
-            let request = self.agent.configure_request(request).proxy(proxy).build();
+            let request = match proxy {
+                None => request,
+                by => self.agent.configure_request(request).proxy(by).build(),
+            };
             let response = self.agent.run(request).map_err(|error| Failure::of(&origin, &error))?;
             let location = text_of(response.headers(), header::LOCATION.as_str());
             // What a HEAD is sent for is said before the way leads elsewhere.
