@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::names::name_of;
 use crate::config::bears_on_results;
+use crate::files;
 use crate::run::directory::{self, CONFIG, EVAL_RESULTS, JOURNAL};
 use crate::run::info::{RunInfo, Status};
 use crate::run::journal::{self, RESUME, Recorded};
@@ -104,6 +105,8 @@ pub struct RunRecord {
     pub seconds: f64,
 }
 
+/// Settings and results are shorter.
+const LONGEST_FILE: u64 = 1 << 24;
 /// Events that need no word: they are what a run is made of.
 const ORDINARY: [&str; 4] = ["train", "evaluation", "save", RESUME];
 
@@ -124,6 +127,7 @@ impl RunRecord {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Default::default(),
             history => history?,
         };
+        let config = files::read_plain(&folder.join(CONFIG), LONGEST_FILE).unwrap_or_default();
         // That nobody has it proves nothing where the lock is one of another machine's.
         let is_of_here = info.last().is_some_and(|session| session.host == lock::host_name());
         let mut record = Self {
@@ -131,7 +135,7 @@ impl RunRecord {
             folder: folder.into(),
             info,
             at_work: lock::is_held(folder).filter(|&is_held| is_held || is_of_here),
-            settings: settings(&fs::read_to_string(folder.join(CONFIG)).unwrap_or_default()),
+            settings: settings(&String::from_utf8_lossy(&config)),
             training: BTreeMap::new(),
             evaluations: Vec::new(),
             results: results(folder),
@@ -266,7 +270,7 @@ pub fn find_runs(paths: &[PathBuf]) -> Vec<PathBuf> {
         if is_run(folder) {
             found.push(folder.into());
         } else if depth > 0
-            && let Ok(names) = crate::files::names(folder)
+            && let Ok(names) = files::names(folder)
         {
             let mut folders: Vec<_> = names.into_iter().map(|name| folder.join(name)).collect();
             folders.retain(|path| path.is_dir());
@@ -309,7 +313,7 @@ fn settings(toml: &str) -> Vec<Setting> {
 }
 
 fn results(folder: &Path) -> Option<Evaluation> {
-    let results: Value = serde_json::from_slice(&fs::read(folder.join(EVAL_RESULTS)).ok()?).ok()?;
+    let results: Value = serde_json::from_slice(&files::read_plain(&folder.join(EVAL_RESULTS), LONGEST_FILE).ok()?).ok()?;
     let results = results.as_object()?;
     let figures = results.iter().filter(|(name, _)| *name != "global_step");
     Some(Evaluation {
@@ -404,6 +408,20 @@ pub(super) mod tests {
         fs::remove_file(mine.join(JOURNAL)).unwrap();
         fs::write(mine.join("run.json"), "{}").unwrap();
         assert!(find_runs(&[folder.path().into()]).is_empty());
+    }
+
+    /// Whatever lies in place of a file, such as a pipe that nobody writes to.
+    #[cfg(unix)]
+    #[test]
+    fn nothing_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        run(folder.path(), 8.0);
+        for name in [EVAL_RESULTS, CONFIG, JOURNAL] {
+            let path = folder.path().join(name);
+            let _ = fs::remove_file(&path);
+            assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+            assert_eq!(RunRecord::read(folder.path()).is_ok(), name != JOURNAL, "{name}");
+        }
     }
 
     #[test]

@@ -227,7 +227,9 @@ pub struct History {
 /// Reads a journal back.
 pub fn read(path: &Path) -> io::Result<History> {
     let mut history = History::default();
-    for line in std::fs::read(path)?.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+    let mut content = Vec::new();
+    files::open_plain(path)?.read_to_end(&mut content)?;
+    for line in content.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
         let Ok(fields) = serde_json::from_slice(line) else {
             history.damaged_lines += 1;
             continue;
