@@ -1,7 +1,7 @@
 //! Arguments that several commands share: a finished model, the processor.
 
 use std::io::BufRead;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
@@ -12,6 +12,7 @@ use kernels::cpu::Isa;
 use model::{Origin, Report};
 use train::config::{self, ConfigError, Layers, Pretrain, most_threads};
 use train::data::{DataError, Format, Reading};
+use train::files::is_address;
 use train::inference::Inference;
 use train::run::directory::{model_in, tokenizer_of};
 use train::tokenizer::{LoadOptions, Tokenizer};
@@ -63,13 +64,6 @@ pub fn place() -> impl TypedValueParser<Value = PathBuf> {
         }
         Ok(path)
     })
-}
-
-/// Whether a path is an address elsewhere, such as `gs://bucket/folder`.
-pub fn is_address(path: &Path) -> bool {
-    let text = path.to_string_lossy();
-    let Some((scheme, _)) = text.split_once("://") else { return false };
-    scheme.len() > 1 && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 /// Reads the name of a device.

@@ -5,10 +5,10 @@ use std::fs;
 use std::path::Path;
 
 use train::config::nearest;
+use train::files::is_address;
 
 use super::flags::{ABSL, Fate, Kind, Row, flags};
 use super::{CompatError, Program};
-use crate::arguments::is_address;
 
 /// Files of flags that name each other are followed no deeper.
 const DEEPEST: usize = 8;

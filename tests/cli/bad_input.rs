@@ -222,6 +222,12 @@ fn nothing_is_written_to_an_address() {
         let words: Vec<_> = line.split(' ').collect();
         run(&words).complains(ExitCode::Usage, &["://", "everything is written on this machine"]);
     }
+    for line in ["prepare --input", "pretrain --train"] {
+        let (model, out) = (scene.arg("model"), scene.arg("out"));
+        let words = ["gs://bucket/a.txt", "--tokenizer", &model, "--out", &out];
+        let words: Vec<_> = line.split(' ').chain(words).collect();
+        run(&words).complains(ExitCode::Io, &["cannot read gs://bucket/a.txt: ", "copy it here first"]);
+    }
     run(&["pretrain", "--out=~/run"]).complains(ExitCode::Usage, &["a shell replaces ~", "write $HOME"]);
     assert!(["gs:", "s3:", "hdfs:", "~"].iter().all(|name| !std::path::Path::new(name).exists()));
 }

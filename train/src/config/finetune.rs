@@ -11,6 +11,7 @@ use super::recipe::{Recipe, Size};
 use super::{
     DeviceSettings, Implied, Interval, KeyHelp, LearningSettings, Objections, Recompute, Settings, Span,
 };
+use crate::files::is_address;
 use crate::hub::is_model_name;
 use crate::optimization::{OptimizerKind, Schedule};
 
@@ -417,7 +418,8 @@ impl Settings for Finetune {
         let StartSettings { model, tokenizer, .. } = &mut self.start;
         let models = [model, tokenizer].into_iter().flatten().filter(|path| !is_model_name(path));
         for path in [data, train, dev].into_iter().flatten().chain(models) {
-            if let Ok(absolute) = std::path::absolute(&path)
+            if !is_address(path)
+                && let Ok(absolute) = std::path::absolute(&path)
                 && absolute.to_str().is_some()
             {
                 *path = absolute;

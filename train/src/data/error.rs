@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::text::Format;
 use crate::exit::{Classify, ExitCode};
+use crate::files::is_address;
 use crate::threads::ThreadsError;
 use crate::tokenizer::TokenizerError;
 use crate::visible::shown;
@@ -16,7 +17,7 @@ const SKIP_ADVICE: &str = "--skip-bad-lines leaves such lines out and counts the
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// The operating system refused.
-    #[error("cannot {action} {}: {source}", shown(path))]
+    #[error("cannot {action} {}: {source}{}", shown(path), way_out(path))]
     Io {
         /// What was being done, as a verb: `read`, `write`, …
         action: &'static str,
@@ -286,6 +287,11 @@ pub enum DataError {
         /// Why, and what to change.
         reason: &'static str,
     },
+}
+
+/// What to do about a file that cannot be read, where its path says.
+fn way_out(path: &Path) -> &'static str {
+    if is_address(path) { "\n  help: files are read on this machine alone: copy it here first" } else { "" }
 }
 
 impl DataError {
