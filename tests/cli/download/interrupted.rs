@@ -137,3 +137,31 @@ fn a_download_that_is_stopped_goes_on_later() {
     assert_eq!(server.fetched(WEIGHTS)[1].header("range"), Some("bytes=1000-"));
     hub.expect_complete();
 }
+
+/// A server that has had enough says for how long: it is asked again then, or where that takes too long, not at all.
+#[test]
+fn a_server_that_wants_to_be_left_alone_is() {
+    for (seconds, is_asked_again) in [("1", true), ("3600", false)] {
+        let hub = Hub::new();
+        let (model, first) = (hub.model.clone(), Mutex::new(None));
+        let waited = std::sync::Arc::new(Mutex::new(None));
+        let noted = waited.clone();
+        let server = Server::new(move |asked| {
+            let mut first = first.lock().unwrap();
+            let Some(begin) = *first else {
+                *first = Some(std::time::Instant::now());
+                return Answer::status(429).with("Retry-After", seconds);
+            };
+            noted.lock().unwrap().get_or_insert(begin.elapsed());
+            model.answer(asked)
+        });
+        let run = hub.download(&server, &[]);
+        if is_asked_again {
+            run.done();
+            assert!(waited.lock().unwrap().unwrap().as_secs() >= 1);
+        } else {
+            run.complains(ExitCode::Io, &["answered 429", "wait some minutes"]);
+            assert_eq!(server.asked().len(), 1);
+        }
+    }
+}

@@ -23,6 +23,8 @@ const ENDPOINT: &str = "https://huggingface.co";
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Before a question is asked again whose answer may be better then.
 const WAITS: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
+/// Who asks for a longer wait (`Retry-After`) is not asked again.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Answers that may be better a moment later.
 const PASSING: [u16; 6] = [408, 429, 500, 502, 503, 504];
 /// Ways that an address may lead on.
@@ -183,18 +185,18 @@ impl Server {
     ) -> Result<Answer, DownloadError> {
         let mut waits = WAITS.into_iter();
         loop {
-            let (error, is_passing) = match self.send(method, address, from) {
+            let (error, is_passing, least) = match self.send(method, address, from) {
                 Ok(answer) if answer.is_good(from) => return Ok(answer),
                 Ok(answer) => {
                     let is_passing = PASSING.contains(&answer.response.status().as_u16());
-                    (self.refusal(&answer, question), is_passing)
+                    (self.refusal(&answer, question), is_passing, answer.retry_after())
                 }
                 Err(Failure { host, problem, help, is_passing }) => {
-                    (DownloadError::Unreachable { host, problem, help }, is_passing)
+                    (DownloadError::Unreachable { host, problem, help }, is_passing, Duration::ZERO)
                 }
             };
-            match waits.next().filter(|_| is_passing) {
-                Some(wait) => sleep(wait),
+            match waits.next().filter(|_| is_passing && least <= LONGEST_WAIT) {
+                Some(wait) => sleep(wait.max(least)),
                 None => return Err(error),
             }
         }
@@ -345,6 +347,13 @@ impl Answer {
         let is_told = status.is_redirection() && self.response.headers().contains_key(LINKED_ETAG);
         let is_beyond = from > 0 && status == StatusCode::RANGE_NOT_SATISFIABLE;
         status.is_success() || is_told || is_beyond
+    }
+
+    /// How long its sender wants to be left alone, where it says so in seconds.
+    fn retry_after(&self) -> Duration {
+        let seconds = text_of(self.response.headers(), header::RETRY_AFTER.as_str());
+        let seconds = seconds.and_then(|seconds| seconds.trim().parse().ok());
+        Duration::from_secs(seconds.unwrap_or_default())
     }
 }
 
