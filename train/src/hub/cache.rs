@@ -14,8 +14,8 @@ use super::{Reference, is_name};
 /// A variable of the environment by its name.
 pub(super) type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// The variable as a folder or file, read as huggingface_hub reads it: `~` at its beginning is the home directory, and `$NAME`
-/// or `${NAME}` another variable, which nobody has put there where no shell set it.
+/// The variable as a folder or file, as huggingface_hub reads it: `~` at its beginning is the home directory, `$NAME` and `${NAME}`
+/// are other variables. (A shell has replaced both already; who reads a file of settings has not.)
 pub(super) fn path_in(variables: Variables<'_>, name: &str) -> Option<PathBuf> {
     let path = variables(name).filter(|value| !value.is_empty()).map(PathBuf::from)?;
     let path = match path.strip_prefix("~") {
