@@ -49,6 +49,7 @@ impl RunRecord {
         let planned = self.steps_planned().map_or(String::new(), |steps| format!(" of {steps}"));
         let reason = self.info.last().and_then(|session| session.exit_reason.as_deref()).unwrap_or("unknown");
         match self.info.status {
+            Status::Finished if done == 1 => "Finished after 1 step".into(),
             Status::Finished => format!("Finished after {done} steps"),
             Status::Interrupted => format!("Stopped at step {done}{planned}: {reason}"),
             Status::Failed => format!("Failed at step {done}{planned}: {reason}"),
@@ -245,6 +246,12 @@ mod tests {
             ]
         );
         assert!(verdict.next[0].starts_with("albert-train fill-mask --model "), "{:?}", verdict.next);
+        let mut short = record.clone();
+        short.training = [("loss".to_owned(), vec![Point { step: 1, value: f64::NAN }])].into();
+        short.evaluations.clear();
+        let verdict = short.verdict();
+        assert_eq!(verdict.headline, "Finished after 1 step");
+        assert_eq!(verdict.sentences[0], "Training loss NaN.");
         let killed = RunRecord {
             info: crate::run::info::RunInfo { status: Status::Running, ..record.info.clone() },
             at_work: Some(false),
