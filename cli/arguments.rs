@@ -60,7 +60,9 @@ pub fn place() -> impl TypedValueParser<Value = PathBuf> {
             return Err("everything is written on this machine: name a place here, and copy from there");
         }
         if path.starts_with("~") {
-            return Err("a shell replaces ~ only where a word begins with it: write $HOME, or ./~ if that is meant");
+            return Err(
+                "a shell replaces ~ only where a word begins with it: write $HOME, or ./~ if that is meant",
+            );
         }
         Ok(path)
     })

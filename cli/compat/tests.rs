@@ -292,7 +292,8 @@ fn what_cannot_be_said_is_refused() {
     }
     let inputs = "--input_file=a.txt,gs://b/*.txt --output_file=o";
     assert!(refused(Program::CreatePretrainingData, inputs).contains("--input_file=gs://b/*.txt: "));
-    let module = format!("{train} --data_dir=d --task_name=rte --albert_hub_module_handle=https://tfhub.dev/a");
+    let module =
+        format!("{train} --data_dir=d --task_name=rte --albert_hub_module_handle=https://tfhub.dev/a");
     assert!(refused(Program::RunClassifier, &module).contains("albert-train download albert-base-v2"));
     let unused = "--cached_dir=gs://b/c --export_dir=gs://b/e --tpu_name=grpc://10.0.0.1:8470 --use_tpu=true";
     let given_elsewhere = given(Program::RunClassifier, &words(unused)).unwrap();

@@ -144,8 +144,7 @@ impl CachedModel {
         let folder = self.folder.join("snapshots");
         let commits = crate::files::names(&folder).unwrap_or_default().into_iter();
         let commits = commits.filter(|commit| folder.join(commit).is_dir());
-        let mut commits: Vec<String> =
-            commits.map(|commit| commit.to_string_lossy().into_owned()).collect();
+        let mut commits: Vec<String> = commits.map(|commit| commit.to_string_lossy().into_owned()).collect();
         commits.sort();
         let named = |name: &String| std::fs::read_to_string(self.reference(name)).unwrap_or_default();
         let mut revisions = names_below(&self.reference(""));

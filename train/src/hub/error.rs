@@ -13,7 +13,9 @@ pub enum HubError {
     #[error("`{0}` names no model of the Hub\n  help: write hf:owner/name, or hf:owner/name@revision")]
     Name(String),
     /// A name where a path is expected.
-    #[error("there is nothing at {path}\n  help: if a model of the Hugging Face Hub is meant, write {reference}")]
+    #[error(
+        "there is nothing at {path}\n  help: if a model of the Hugging Face Hub is meant, write {reference}"
+    )]
     NoPath {
         /// What was given.
         path: String,

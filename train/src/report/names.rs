@@ -17,7 +17,8 @@ pub fn tell_apart(runs: &mut [RunRecord]) {
     let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
     for (index, run) in runs.iter_mut().enumerate() {
         let alike = |other: usize| other != index && names[other] == names[index];
-        let alike: Vec<&Vec<String>> = (0..names.len()).filter(|&other| alike(other)).map(|other| &paths[other]).collect();
+        let alike: Vec<&Vec<String>> =
+            (0..names.len()).filter(|&other| alike(other)).map(|other| &paths[other]).collect();
         let is_its_own = |count: &usize| {
             let name = end(&paths[index], *count);
             alike.iter().all(|other| end(other, *count) != name)

@@ -313,7 +313,8 @@ fn settings(toml: &str) -> Vec<Setting> {
 }
 
 fn results(folder: &Path) -> Option<Evaluation> {
-    let results: Value = serde_json::from_slice(&files::read_plain(&folder.join(EVAL_RESULTS), LONGEST_FILE).ok()?).ok()?;
+    let results: Value =
+        serde_json::from_slice(&files::read_plain(&folder.join(EVAL_RESULTS), LONGEST_FILE).ok()?).ok()?;
     let results = results.as_object()?;
     let figures = results.iter().filter(|(name, _)| *name != "global_step");
     Some(Evaluation {

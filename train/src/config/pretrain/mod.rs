@@ -262,7 +262,10 @@ impl Settings for Pretrain {
     /// Makes paths absolute, so that the saved configuration means the same in any folder.
     fn normalize(&mut self) {
         let DataSettings { train, held_out, tokenizer, .. } = &mut self.data;
-        let texts = train.iter_mut().chain(held_out).filter(|path| path.as_os_str() != STANDARD_INPUT && !is_of_hub(path) && !is_address(path));
+        let texts = train
+            .iter_mut()
+            .chain(held_out)
+            .filter(|path| path.as_os_str() != STANDARD_INPUT && !is_of_hub(path) && !is_address(path));
         let models = tokenizer.iter_mut().chain(&mut self.model.init).filter(|path| !is_model_name(path));
         for path in texts.chain(models) {
             // A path that is not Unicode cannot be written into the file; it stays as it was given.

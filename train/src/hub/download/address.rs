@@ -30,7 +30,8 @@ impl Origin {
         let entry = entry.to_ascii_lowercase();
         let entry = entry.strip_suffix(&format!(":{}", self.port)).unwrap_or(&entry);
         let plain = |host: &str| host.trim_matches(['[', ']']).to_owned(); // an address of IPv6
-        let (host, domain) = (plain(&self.host), plain(entry.trim_start_matches('*').trim_start_matches('.')));
+        let (host, domain) =
+            (plain(&self.host), plain(entry.trim_start_matches('*').trim_start_matches('.')));
         entry == "*" || host == domain || !domain.is_empty() && host.ends_with(&format!(".{domain}"))
     }
 }

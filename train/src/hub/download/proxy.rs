@@ -55,7 +55,9 @@ impl Proxies {
             return Ok(None);
         }
         match Proxy::new(address) {
-            Ok(proxy) if matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https) => Ok(Some(proxy)),
+            Ok(proxy) if matches!(proxy.protocol(), ProxyProtocol::Http | ProxyProtocol::Https) => {
+                Ok(Some(proxy))
+            }
             Ok(_) => Err(format!("{variable} names a SOCKS proxy, and HTTP proxies alone are used")),
             Err(_) => Err(format!("{variable} is no address of a proxy")),
         }

@@ -258,7 +258,12 @@ impl Server {
         if host != self.host() && [401, 403, 404].contains(&status.as_u16()) {
             let help = "that is where the Hub keeps the file: try again; if it stays so, something on the way (a firewall, a proxy) \
                         refuses it";
-            return DownloadError::Status { host, what: question.to_string(), status: status.to_string(), help };
+            return DownloadError::Status {
+                host,
+                what: question.to_string(),
+                status: status.to_string(),
+                help,
+            };
         }
         match (status.as_u16(), code, question.file) {
             (_, "RevisionNotFound", _) => DownloadError::NoRevision { model, revision, host },
