@@ -12,9 +12,10 @@ use super::lengths::{Lengths, fill_up};
 use super::rounding::{between_roundings, round_written};
 use super::{Bindings, PlanId, RunId, Runs};
 use crate::error::RunError;
-use crate::execute::{Buffer, StepMemory, execute};
+use crate::execute::execute;
 use crate::parameters::Parameters;
 use crate::plan::{INPUTS, Location, MOST_RECORDINGS, Operand, Plan};
+use crate::step_memory::{Buffer, StepMemory};
 
 /// A plan, and what is known of its last run.
 pub(super) struct Loaded<R> {
