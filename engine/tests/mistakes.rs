@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use engine::*;
+use kernels::optimizer::{Rule, Update};
 
 const OPTIONS: PlanOptions = PlanOptions { precision: Precision::F64, recompute: Recompute::None };
 
@@ -234,6 +235,22 @@ fn moments_come_with_a_plan_that_trains() {
     let (mut runtime, _) = loaded();
     let length = runtime.parameters().buffer_length();
     runtime.write(State::FirstMoments, &vec![0.0_f32; length]);
+}
+
+#[test]
+#[should_panic(expected = "an optimizer step needs gradients")]
+fn updates_come_with_a_plan_that_trains() {
+    let update = Update {
+        rule: Rule::Lamb,
+        lr: 0.1,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-6,
+        weight_decay: 0.0,
+        clip_norm: 1.0,
+        bias_correction: None,
+    };
+    let _ = loaded().0.update(&update);
 }
 
 #[test]

@@ -366,6 +366,9 @@ impl Runtime {
     ///
     /// # Errors
     /// If the device has failed: what it holds is worth nothing then.
+    ///
+    /// # Panics
+    /// If no plan that trains is loaded.
     pub fn update(&mut self, update: &Update) -> Result<Applied, DeviceError> {
         on_device!(&mut self.0, on => on.update(update))
     }

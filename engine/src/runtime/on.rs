@@ -103,8 +103,9 @@ pub(super) struct On<B: Backend, P: kernels::Precision> {
     pub marks: Vec<i32>,
     /// What runs are given, in turn: one is written while another is on its way to the device.
     pub inputs: Vec<B::Outgoing>,
-    /// The one of the last run, and bytes that each has room for.
+    /// The one that was written last, whether it is the last run's as a whole, and bytes that each has room for.
     pub turn: usize,
+    pub inputs_are_sent: bool,
     input_room: usize,
     pub plans: Vec<Loaded<B::Recording>>,
     /// The runs since gradients were zero, of which the first `kept` are; the others are there to be used again.
@@ -139,6 +140,7 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
             marks: Vec::new(),
             inputs: Vec::new(),
             turn: 0,
+            inputs_are_sent: false,
             input_room: 0,
             plans: Vec::new(),
             started: Vec::new(),
@@ -214,6 +216,7 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
         self.inputs.clear();
         self.started.clear();
         (self.input_room, self.kept) = (0, 0);
+        self.norm_is_known = false;
         for buffer in
             [&mut self.gradients, &mut self.first_moments, &mut self.second_moments, &mut self.arena]
         {
@@ -241,7 +244,7 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
         let Loaded { plan, lengths, .. } = loaded;
         take_lengths(plan, bindings, &mut lengths.given)?;
         let (backend, profiling, rounds) = (&self.backend, self.profiling, self.rounds);
-        self.turn = (self.turn + 1) % self.inputs.len();
+        (self.turn, self.inputs_are_sent) = ((self.turn + 1) % self.inputs.len(), false);
         let inputs = &mut self.inputs[self.turn];
         let staged = backend.to_send(inputs);
         stage::<P>(plan, bindings, rounds, &lengths.given, staged)?;
@@ -250,6 +253,7 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
         fill_up(plan, lengths, staged);
         self.norm_is_known &= !plan.trains;
         backend.send(inputs, plan.regions.inputs.len(), &mut self.arena);
+        self.inputs_are_sent = true;
         let recorded = (B::RECORDS && !profiling).then(|| loaded.recorded());
         let Loaded { plan, times, lengths, recordings, runs } = loaded;
         let mut memory = StepMemory::<B> {
