@@ -132,6 +132,8 @@ pub enum ConfigError {
 pub(crate) const LARGEST: usize = 1 << 20;
 /// Nor is a layer applied more often: the planner's time grows with the square of the depth.
 const DEEPEST: usize = 1 << 10;
+/// Tokens of a sequence whose attention has dropout: each probability has a random number of its own, and no more are counted.
+const LONGEST_DROPPED: usize = 1 << 16;
 
 impl AlbertConfig {
     /// The text of `config.json`.
@@ -213,9 +215,17 @@ impl AlbertConfig {
         for (key, value) in
             [("initializer_range", self.initializer_range), ("layer_norm_eps", self.layer_norm_eps)]
         {
-            if !(value.is_finite() && value >= 0.0) {
+            // In f32, which it is computed in.
+            if !((value as f32).is_finite() && value >= 0.0) {
                 problems.push(self.wrong(key, value, "it must be finite and not negative"));
             }
+        }
+        if self.max_position_embeddings > LONGEST_DROPPED && self.attention_probs_dropout_prob > 0.0 {
+            let problem = format!(
+                "probabilities of attention are dropped in sequences of up to {LONGEST_DROPPED} tokens: lower it, or set \
+                 attention_probs_dropout_prob to 0"
+            );
+            problems.push(self.wrong("max_position_embeddings", self.max_position_embeddings, &problem));
         }
         problems.extend(self.activation().err());
         problems
@@ -327,6 +337,11 @@ mod tests {
         assert!(error(|c| c.hidden_dropout_prob = 0.999_999_999).contains("hidden_dropout_prob"));
         assert!(error(|c| c.num_hidden_groups = 13).contains("12 layers"));
         assert!(error(|c| c.num_hidden_layers = 1025).contains("exceeds 1024"));
+        assert!(error(|c| c.initializer_range = 1e39).contains("initializer_range"), "infinite in f32");
+        let longer = AlbertConfig { max_position_embeddings: 65_537, ..AlbertConfig::default() };
+        assert!(longer.validate().is_ok(), "without dropout");
+        let dropped = error(|c| (c.max_position_embeddings, c.attention_probs_dropout_prob) = (65_537, 0.1));
+        assert!(dropped.contains("up to 65536 tokens"), "{dropped}");
     }
 
     #[test]
