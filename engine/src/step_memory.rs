@@ -139,7 +139,10 @@ impl<'s, B: Backend, P: Precision> Operands<'s, B, P> {
         self.arena.randomness(self.scalars, axis)
     }
 
-    pub fn indices(&mut self, [tokens, positions, segments]: [usize; 3]) -> embedding::Indices<'s, B::Memory> {
+    pub fn indices(
+        &mut self,
+        [tokens, positions, segments]: [usize; 3],
+    ) -> embedding::Indices<'s, B::Memory> {
         embedding::Indices {
             tokens: self.index(tokens),
             positions: self.index(positions),

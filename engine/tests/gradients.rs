@@ -149,11 +149,15 @@ const CASES: &[Case] = &[
         total(g, y.sequence_sum(y, g.offsets))
     }),
     // What the sum adds to, the gradient of either, is one value: that of a + b.
-    ("sum over a sequence of what its weights are added to", &[("w", [1, WIDTH]), ("v", [1, WIDTH])], |g, p| {
-        let [a, b] = [p[0], p[1]].map(|weight| g.x.linear(weight, None, Activation::Identity));
-        let sum = a.sequence_sum(b, g.offsets);
-        total(g, sum.weighted_add(1.0, gathered(g, a.weighted_add(1.0, b, 1.0)), 0.7))
-    }),
+    (
+        "sum over a sequence of what its weights are added to",
+        &[("w", [1, WIDTH]), ("v", [1, WIDTH])],
+        |g, p| {
+            let [a, b] = [p[0], p[1]].map(|weight| g.x.linear(weight, None, Activation::Identity));
+            let sum = a.sequence_sum(b, g.offsets);
+            total(g, sum.weighted_add(1.0, gathered(g, a.weighted_add(1.0, b, 1.0)), 0.7))
+        },
+    ),
 ];
 
 fn numbers(count: usize, stream: u64) -> Vec<f32> {

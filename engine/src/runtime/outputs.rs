@@ -77,7 +77,9 @@ mod tests {
 
     use kernels::Cpu;
 
-    use crate::{Bindings, Content, Device, Graph, Parameters, Plan, PlanId, Precision, Rows, Runtime, Shape};
+    use crate::{
+        Bindings, Content, Device, Graph, Parameters, Plan, PlanId, Precision, Rows, Runtime, Shape,
+    };
 
     fn loaded(record: impl FnOnce(&Graph) -> Plan) -> (Runtime, PlanId) {
         let parameters = Arc::new(Parameters::default());
