@@ -250,6 +250,13 @@ pub fn free_memory(ordinal: usize) -> Result<(usize, usize), Unavailable> {
     context.mem_get_info().map_err(failed)
 }
 
+/// Bytes of a GPU's memory, of `total`, that are to be left free of what is in any account, since they are wanted while it computes: for the
+/// code of kernels and of cuBLASLt's, which is loaded when it is first used; for what kernels keep outside registers; and since allocations
+/// are rounded up.
+pub fn headroom(total: usize) -> usize {
+    (total / 50).max(512 << 20).min(total / 8)
+}
+
 /// What a GPU says that has no memory left, in a context that is current.
 fn no_memory_for(what: impl Into<String>) -> DeviceError {
     let (free, total) = result::mem_get_info().unwrap_or_default();
@@ -371,8 +378,12 @@ impl Backend for Cuda {
         self.unrecorded().into_iter().chain(self.refused_products()).collect()
     }
 
-    fn record(&self, work: impl FnOnce()) -> Option<Recording> {
-        self.recording(work)
+    fn record(&self, work: impl FnMut(), make_room: impl FnMut() -> bool) -> Option<Recording> {
+        self.recording(work, make_room)
+    }
+
+    fn is_short_of_memory(&self) -> bool {
+        self.free_memory().is_ok_and(|(free, total)| free < headroom(total) / 2)
     }
 
     fn recording_size(&self, recording: &Recording) -> usize {

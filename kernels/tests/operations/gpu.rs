@@ -45,7 +45,7 @@ impl Backend for OnHost {
     type Outgoing = Buffer<u8>;
     type Incoming = Buffer<u8>;
 
-    fn record(&self, _: impl FnOnce()) -> Option<Infallible> {
+    fn record(&self, _: impl FnMut(), _: impl FnMut() -> bool) -> Option<Infallible> {
         None
     }
     fn recording_size(&self, recording: &Infallible) -> usize {
@@ -228,7 +228,7 @@ macro_rules! on_host {
                 let operands = $module::$operands { $($field: $field.lend(),)* $($stays)? };
                 Kernels::<P>::$method(&self.0, constants, operands);
                 $($field.fetch(self);)*
-                self.0.status().unwrap_or_else(|error| panic!("{error}"));
+                self.0.status().unwrap_or_else(|error| panic!("{}: {error}", stringify!($method)));
             })*
         }
     };
