@@ -1,6 +1,7 @@
 //! The GPU as a device: one stream, on which everything runs in the order in which it is asked for, and one that brings inputs.
 //!
-//! * `detect`: which GPUs there are, or why none; `check`: whether one computes. `memory`: buffers and the addresses of operands.
+//! * `detect`: which GPUs there are, or why none (`unavailable`); `libraries`: what is needed beside the driver; `check`: whether a GPU
+//!   computes. `memory`: buffers and the addresses of operands.
 //! * `compile`, `cache`: kernels from their source (`<operation>/<operation>.cu`, after `prelude.cuh`), for the GPU at hand.
 //! * `launch`: calling them. `record`: a list of calls made once, then repeated.
 //! * `products`: matrix products by cuBLASLt (`lt`), and by which of its algorithms (`choices`, timed by `stopwatch`).
@@ -15,8 +16,9 @@ mod cache;
 mod check;
 mod choices;
 mod compile;
-pub mod detect;
+mod detect;
 mod launch;
+mod libraries;
 mod lt;
 mod memory;
 mod peak;
@@ -27,6 +29,7 @@ pub(crate) mod sums;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 mod transfer;
+mod unavailable;
 mod work_space;
 
 use std::collections::BTreeMap;
@@ -37,18 +40,18 @@ pub use cache::folder as cache_folder;
 pub use check::CheckError;
 pub use choices::{Choices, ProductChoice};
 use cudarc::driver::{CudaContext, CudaStream, result, sys};
-pub use detect::{
-    Found, Library, Unavailable, Versions, devices, driver_version, overriding_variables, usable, versions,
-};
+pub use detect::{Found, devices, driver_version, usable};
 pub(crate) use launch::{Argument, AsArgument, Blocks, Program, arguments, vector};
 pub use memory::{Address, Buffer, Global, Randomness, Slice, SliceMut};
 
+pub use libraries::{Library, Versions, overriding_variables, versions};
 pub use lt::WORKSPACE as PRODUCTS_WORKSPACE;
 pub use products::Number;
 use products::Products;
 pub(crate) use products::{Epilogue, Factor, Product};
 pub use record::{RECORDED_CALL, Recording};
 pub use transfer::{Incoming, Outgoing};
+pub use unavailable::Unavailable;
 pub(crate) use work_space::Scratch;
 use work_space::WorkSpace;
 
