@@ -226,7 +226,16 @@ impl Cuda {
         if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
             return no_memory_for(what);
         }
-        DeviceError::Failed { device: format!("{self:?}"), what: what.to_owned(), error: error.to_string() }
+        let hint = if is_of_a_kernel(error.0) {
+            "; a kernel that was asked for before may have caused it: with CUDA_LAUNCH_BLOCKING=1 in the environment it is named"
+        } else {
+            ""
+        };
+        DeviceError::Failed {
+            device: format!("{self:?}"),
+            what: what.to_owned(),
+            error: format!("{error}{hint}"),
+        }
     }
 
     fn wait(&self) -> Result<(), DeviceError> {
@@ -258,6 +267,23 @@ pub fn free_memory(ordinal: usize) -> Result<(usize, usize), Unavailable> {
 /// are rounded up.
 pub fn headroom(total: usize) -> usize {
     (total / 50).max(512 << 20).min(total / 8)
+}
+
+/// Whether an error is one that a kernel made, which some later call is answered with.
+fn is_of_a_kernel(error: sys::CUresult) -> bool {
+    use sys::CUresult as Said;
+    matches!(
+        error,
+        Said::CUDA_ERROR_ILLEGAL_ADDRESS
+            | Said::CUDA_ERROR_LAUNCH_FAILED
+            | Said::CUDA_ERROR_LAUNCH_TIMEOUT
+            | Said::CUDA_ERROR_MISALIGNED_ADDRESS
+            | Said::CUDA_ERROR_ILLEGAL_INSTRUCTION
+            | Said::CUDA_ERROR_INVALID_ADDRESS_SPACE
+            | Said::CUDA_ERROR_INVALID_PC
+            | Said::CUDA_ERROR_HARDWARE_STACK_ERROR
+            | Said::CUDA_ERROR_ASSERT
+    )
 }
 
 /// What a GPU says that has no memory left, in a context that is current.

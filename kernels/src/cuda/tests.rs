@@ -57,7 +57,7 @@ fn a_device_that_fails_says_where_and_does_nothing_more() {
         add_one(gpu, &mut x, 101);
         let failure = gpu.finish().expect_err("a kernel that writes outside of its memory");
         assert!(
-            matches!(&failure, DeviceError::Failed { error, .. } if error.contains("CUDA_ERROR")),
+            matches!(&failure, DeviceError::Failed { error, .. } if error.contains("CUDA_ERROR") && error.contains("CUDA_LAUNCH_BLOCKING=1")),
             "{failure}"
         );
         assert_eq!(gpu.allocate(4).err(), Some(failure.clone()));
@@ -76,6 +76,26 @@ fn a_kernel_that_does_not_compile_is_an_error_with_the_compilers_words() {
             matches!(&failure, DeviceError::Compile { program, log } if program == "broken" && log.contains("error")),
             "{failure}"
         );
+    });
+}
+
+/// Copies that were asked for before go on after a failure that leaves the device alive: nobody reads there meanwhile.
+#[test]
+fn what_was_asked_for_before_a_failure_is_waited_for() {
+    let late = [(emulated_gpu::driver::STREAMS, "late")];
+    alone_under("what_was_asked_for_before_a_failure_is_waited_for", &late, |gpu| {
+        let mut x = gpu.allocate(400).expect("memory");
+        let mut outgoing = gpu.outgoing(400).expect("memory");
+        let mut incoming = gpu.incoming(400).expect("memory");
+        gpu.to_send(&mut outgoing).copy_from_slice(&[1; 400]);
+        gpu.send(&mut outgoing, 400, &mut x);
+        gpu.fetch(&x, 0, 400, &mut incoming);
+        let program = Program::new("broken", "KERNEL(nothing, 256)() { this is no code }");
+        gpu.launch::<F32>(program, "nothing", Blocks::of_threads(1), &arguments![]);
+        assert!(gpu.status().is_err());
+        // Were it on its way yet, the next copy would have these.
+        gpu.to_send(&mut outgoing).fill(2);
+        assert_eq!(gpu.fetched(&incoming), [1; 400]);
     });
 }
 
