@@ -19,9 +19,10 @@ use kernels::{
 pub struct OnHost(Cuda);
 
 impl OnHost {
-    /// The first GPU.
+    /// The first GPU. What the compiler says is looked at where it is emulated; for a real one kernels are compiled once.
     pub fn new() -> Self {
-        Self(Cuda::new(0).expect("a GPU, emulated or real").without_kernel_cache())
+        let gpu = Cuda::new(0).expect("a GPU, emulated or real");
+        Self(if emulated_gpu::setup::real() { gpu } else { gpu.without_kernel_cache() })
     }
 
     fn send<T: Element>(&self, numbers: &[T]) -> cuda::Buffer {
