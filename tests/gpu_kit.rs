@@ -85,7 +85,7 @@ fn whatever_a_part_comes_to_the_others_are_run() {
     ];
     let Some(kit) = kit(&programs) else { return };
     let begin = Instant::now();
-    let (mut command, out) = run(kit.path(), &["--seconds", "15", "machine", "tests", "vectors", "training"]);
+    let (mut command, out) = run(kit.path(), &["--seconds", "20", "machine", "tests", "vectors", "training"]);
     let output = command.output().expect("the kit starts");
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(begin.elapsed() < Duration::from_secs(60), "what hangs is given up");
