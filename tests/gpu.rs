@@ -429,8 +429,8 @@ fn a_run_without_recordings_is_the_same_and_says_so() {
     for part in ["slower than it could be", "in the environment", "note: only"] {
         assert!(!text.contains(part), "`{part}` is in: {text}");
     }
-    let text = session("called", &[("EMULATED_GPU_GRAPHS", "0"), ("NVIDIA_TF32_OVERRIDE", "1")])
-        .expect("as above");
+    let text =
+        session("called", &[("EMULATED_GPU_GRAPHS", "0"), ("NVIDIA_TF32_OVERRIDE", "1")]).expect("as above");
     let note = "slower than it could be: calls of a step are made one by one";
     assert_eq!(
         (text.matches(note).count(), text.matches("NVIDIA_TF32_OVERRIDE in the").count()),

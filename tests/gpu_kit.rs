@@ -81,7 +81,10 @@ fn whatever_a_part_comes_to_the_others_are_run() {
         ("rounded_lengths", HOLDS),
         ("gpu", HOLDS),
         ("fragments", HOLDS),
-        ("albert-train", "[ $1 = doctor ] && echo 'ok      GPU computes  right' && exit 0; echo boom >&2; exit 3"),
+        (
+            "albert-train",
+            "[ $1 = doctor ] && echo 'ok      GPU computes  right' && exit 0; echo boom >&2; exit 3",
+        ),
     ];
     let Some(kit) = kit(&programs) else { return };
     let begin = Instant::now();
@@ -99,10 +102,13 @@ fn whatever_a_part_comes_to_the_others_are_run() {
     assert_eq!(parts["vectors"]["tests"][1]["code"], 127);
     assert_eq!(parts["training"]["failed"], "code 3: boom");
     let page = fs::read_to_string(out.join("results.md")).expect("a page");
-    for part in ["add_forward on GPU 0: relative norm 3e-1 exceeds 1e-6", "once more", "no such library", "begun"] {
+    for part in
+        ["add_forward on GPU 0: relative norm 3e-1 exceeds 1e-6", "once more", "no such library", "begun"]
+    {
         assert!(page.contains(part), "`{part}` is not in: {page}");
     }
-    let mut files: Vec<_> = fs::read_dir(&out).expect("a folder").map(|file| file.expect("a file").file_name()).collect();
+    let mut files: Vec<_> =
+        fs::read_dir(&out).expect("a folder").map(|file| file.expect("a file").file_name()).collect();
     files.sort();
     assert_eq!(files, ["log.txt", "results.json", "results.md"]);
 }
