@@ -14,7 +14,7 @@ use super::{Bindings, PlanId, RunId, Runs};
 use crate::error::RunError;
 use crate::execute::execute;
 use crate::parameters::Parameters;
-use crate::plan::{INPUTS, Location, MOST_RECORDINGS, Operand, Plan};
+use crate::plan::{INPUTS, Location, MOST_RECORDINGS, Operand, Plan, RESERVED_RECORDINGS};
 use crate::step_memory::{Buffer, StepMemory};
 
 /// A plan, and what is known of its last run.
