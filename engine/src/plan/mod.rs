@@ -25,7 +25,7 @@ use crate::parameters::Parameters;
 use crate::shape::{AxisSpec, Shape};
 
 pub use work_space::WorkSpace;
-pub(crate) use work_space::{INPUTS, MOST_RECORDINGS};
+pub(crate) use work_space::{INPUTS, MOST_RECORDINGS, RESERVED_RECORDINGS};
 
 /// What values are stored in; [`kernels::precision`] has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -65,7 +65,7 @@ pub struct Runs {
     pub repeated: u64,
     /// Recordings that are kept now.
     pub kept: usize,
-    /// Bytes of the device's memory that they are taken to need: at most what [`WorkSpace::recordings`](crate::WorkSpace) has.
+    /// Bytes of the device's memory that they are taken to need.
     pub bytes: usize,
 }
 
