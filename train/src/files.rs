@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 pub use lockable::Lockable;
 
+use crate::visible::shown;
+
 /// Operations that change files. [`Disk`] is the one used outside tests.
 pub trait Files: Send + Sync {
     /// Creates one directory; an existing one is an error of kind `AlreadyExists`.
@@ -231,7 +233,7 @@ pub fn remove_flat_dir_in_order(
 }
 
 fn in_the_way(path: &Path, what: &str) -> io::Error {
-    io::Error::other(format!("{} {what}, and is in the way: move it elsewhere", path.display()))
+    io::Error::other(format!("{} {what}, and is in the way: move it elsewhere", shown(path)))
 }
 
 /// Whether something of this name is there, be it a link that leads nowhere.

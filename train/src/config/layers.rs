@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::nearest::{abridged, nearest};
 use super::{Problem, Settings, Source};
+use crate::visible::shown;
 
 /// Prefix of the environment variables that set keys.
 const VARIABLE_PREFIX: &str = "ALBERT_TRAIN_";
@@ -64,7 +65,7 @@ impl<S: Settings> Layers<S> {
             }
             Err(error) => self.problems.push(Problem {
                 code: "file",
-                message: format!("cannot read {}: {error}", path.display()),
+                message: format!("cannot read {}: {error}", shown(path)),
                 source: None,
                 help: None,
             }),

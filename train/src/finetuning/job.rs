@@ -17,6 +17,7 @@ use super::squad::{Squad, SquadHead, Version};
 use super::task::{Example, Split, Task};
 use super::tasks::{Columns, Level, Race, STORIES, Table, Wanted};
 use crate::config::recipe::Size;
+use crate::visible::shown;
 use crate::config::{AnswerHead, DeviceSettings, Finetune, RaceLevel, Span, TableKind, TaskSettings};
 use crate::hub::is_of_hub;
 use crate::run::directory::{model_in, tokenizer_of};
@@ -266,7 +267,7 @@ fn part_of_file(
         "{}: {} examples of {}, of which one in {HELD_OUT_EVERY} is held out",
         split.name(),
         examples.len(),
-        file.display()
+        shown(file)
     ));
     Ok(examples)
 }

@@ -5,6 +5,7 @@ use engine::{DeviceError, RunError};
 use model::ModelError;
 
 use crate::data::DataError;
+use crate::visible::shown;
 use crate::exit::{Classify, ExitCode};
 use crate::run::signals::StopReason;
 use crate::tokenizer::TokenizerError;
@@ -77,7 +78,7 @@ pub enum InferenceError {
     #[error("stopped: {0}; nothing was written")]
     Stopped(StopReason),
     /// The operating system refused.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", shown(path))]
     Io {
         /// What was being done, as a verb.
         action: &'static str,
@@ -87,7 +88,7 @@ pub enum InferenceError {
         source: io::Error,
     },
     /// Not a safetensors file, or not one with sequences in it.
-    #[error("{}: {problem}", path.display())]
+    #[error("{}: {problem}", shown(path))]
     Tensors {
         /// The file.
         path: PathBuf,

@@ -8,6 +8,7 @@ use safetensors::{Dtype, SafeTensors};
 use super::error::InferenceError;
 use super::sequences::Sequences;
 use crate::data::{DataError, read_lines, texts_of};
+use crate::visible::shown;
 use crate::tokenizer::Tokenizer;
 
 /// Reads sequences from a file: `.safetensors` with `input_ids`, and as far as they are there `attention_mask` (else 1),
@@ -46,7 +47,7 @@ pub fn read_sequences(path: &Path, tokenizer: Option<&Tokenizer>) -> Result<Sequ
         Ok(())
     })?;
     if texts.is_empty() {
-        return Err(DataError::EmptyText { what: path.display().to_string() }.into());
+        return Err(DataError::EmptyText { what: shown(path) }.into());
     }
     Ok(Sequences::of(&texts, tokenizer.special()))
 }

@@ -13,6 +13,7 @@ use super::masking::MaskingOptions;
 use super::objective::Pretraining;
 use super::preparation::{DataPreparation, RunData, drop_other_data, drop_prepared, is_of_same_text};
 use crate::config::{Device, LearningSettings, ModelSettings, Pretrain};
+use crate::visible::shown;
 use crate::data::DataError;
 use crate::optimization::Schedule;
 use crate::run::directory::{DirectoryError, model_in};
@@ -356,10 +357,10 @@ fn begun_with(
     learner.set_values(&values);
     let of_heads = report.missing.into_iter().filter(|name| !name.starts_with(model::ENCODER));
     let words = match of_heads.collect::<Vec<_>>().as_slice() {
-        [] => format!("\nbegun with the weights of {}", init.display()),
+        [] => format!("\nbegun with the weights of {}", shown(init)),
         missing => format!(
             "\nbegun with the weights of {}, which lacks {}: they begin anew",
-            init.display(),
+            shown(init),
             missing.join(", ")
         ),
     };

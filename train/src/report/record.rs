@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::config::bears_on_results;
+use crate::visible::shown;
 use crate::run::directory::{self, CONFIG, EVAL_RESULTS, JOURNAL};
 use crate::run::info::{RunInfo, Status};
 use crate::run::journal::{History, RESUME, Recorded};
@@ -102,7 +103,7 @@ impl RunRecord {
         let info = info.ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::NotFound,
-                format!("{} is no run: it has no run.json", folder.display()),
+                format!("{} is no run: it has no run.json", shown(folder)),
             )
         })?;
         let history = match History::open(&folder.join(JOURNAL)) {

@@ -10,6 +10,7 @@ use model::ModelError;
 use super::device::bytes;
 use super::objective::Terms;
 use crate::config::ConfigError;
+use crate::visible::shown;
 use crate::data::DataError;
 use crate::exit::{Classify, ExitCode};
 use crate::run::checkpoint::{CheckpointError, TensorError, way_back};
@@ -157,7 +158,7 @@ pub enum SessionError {
     /// A prepared folder together with something else.
     #[error(
         "{} is a folder: give one prepared folder, or one or more text files, not a mixture\n  \
-         help: `albert-train prepare` makes one folder of all text files", folder.display()
+         help: `albert-train prepare` makes one folder of all text files", shown(folder)
     )]
     MixedSources {
         /// The folder.
@@ -191,7 +192,7 @@ pub enum SessionError {
     #[error(
         "the run's algorithms of matrix products were chosen by timing on {chosen}; here is {here}, to which they mean nothing\n  \
          help: go on with it where they were chosen; or remove {} to go on with what the library here proposes: results differ \
-         in the last bits from there on (--deterministic begins a run without such a choice)", .file.display()
+         in the last bits from there on (--deterministic begins a run without such a choice)", shown(.file)
     )]
     OtherProducts {
         /// Where they are recorded.

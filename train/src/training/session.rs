@@ -20,6 +20,7 @@ use super::metrics::Metrics;
 use super::state::TrainingState;
 use super::trainer::{Finished, Trainer, TrainerOptions};
 use crate::config::{ConfigError, Interval, Layers, Precision, Resolved, Settings};
+use crate::visible::shown;
 use crate::run::checkpoint::{Checkpoints, MIN_KEEP};
 use crate::run::clock::format_duration;
 use crate::run::directory::{self, DirectoryError, RunDirectory, publish_model};
@@ -263,7 +264,7 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
                 // The run is safe by now: a disk without room for a copy to look at is no failure.
                 let published = (&self.settings, None, &*self.command());
                 let said = match export(&self.job, self.directory.path(), trainer.learner, &data, published) {
-                    Ok(model) => format!("the model of step {step} is in {}", model.display()),
+                    Ok(model) => format!("the model of step {step} is in {}", shown(&model)),
                     Err(error) => format!("warning: the model of step {step} was not written: {error}"),
                 };
                 watch(TrainEvent::Said(&said));
@@ -324,7 +325,7 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
                  checkpoints will fail to be saved (--keep says how many are kept)",
                 bytes(needed as usize),
                 bytes(free as usize),
-                self.directory.path().display(),
+                shown(self.directory.path()),
             )));
         }
         Ok(())

@@ -21,6 +21,7 @@ use super::manifest::{
 };
 use super::shard::{Shard, ShardBuilder};
 use crate::data::error::DataError;
+use crate::visible::shown;
 use crate::data::text::{
     Event, Oddities, PART_SIZE, Part, Parts, Reading, files_of, format_of, look_at, names_of, remove_copies,
 };
@@ -90,7 +91,7 @@ pub fn tokenizer_in(folder: &Path, asked: Option<u32>) -> Result<Option<(Tokeniz
         Some(trained) => (load().ok(), trained),
         None if begun.is_current() => {
             let difference =
-                format!("tokenizer, one that was given: --tokenizer {} goes on with it", own.display());
+                format!("tokenizer, one that was given: --tokenizer {} goes on with it", shown(&own));
             return Err(DataError::OtherPreparation { path, difference });
         }
         // Version 1 did not note what was asked for, and trained otherwise.

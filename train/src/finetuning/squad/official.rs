@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::Version;
 use super::file::{self, read_json};
 use crate::finetuning::task::{Example, Split, Target};
+use crate::visible::shown;
 use crate::scores::answers::{
     Fit, Scored, Version1, Version2, best_threshold, fit_version1, fit_version2, version1, version2,
     with_threshold,
@@ -76,7 +77,7 @@ pub fn evaluate(
         return Err(InputError::content(
             path,
             None,
-            format!("null scores are of version 2.0, and in {} every question has an answer", data.display()),
+            format!("null scores are of version 2.0, and in {} every question has an answer", shown(data)),
             "leave --null-odds out, or name the questions of version 2.0",
         ));
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::table::Part;
 use crate::files::names;
+use crate::visible::shown;
 use crate::finetuning::task::Split;
 use crate::tables::InputError;
 
@@ -72,7 +73,7 @@ pub(super) fn own(source: &Path, split: Split) -> Result<PathBuf, InputError> {
         )),
         [first, second, ..] => Err(InputError::missing(
             source,
-            format!("both {} and {} could be the {} set", first.display(), second.display(), split.name()),
+            format!("both {} and {} could be the {} set", shown(first), shown(second), split.name()),
             "name the file itself",
         )),
     }

@@ -8,6 +8,7 @@ use ureq::http::HeaderValue;
 use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
 
 use crate::files::read_plain;
+use crate::visible::shown;
 use crate::hub::DownloadError;
 use crate::hub::cache::{Variables, home, path_in};
 
@@ -59,7 +60,7 @@ fn token_file(variables: Variables<'_>) -> Result<Option<String>, DownloadError>
 fn unread(variable: &'static str, path: &Path, problem: &str) -> DownloadError {
     DownloadError::Setting {
         variable,
-        problem: format!("names {}, which cannot be read: {problem}", path.display()),
+        problem: format!("names {}, which cannot be read: {problem}", shown(path)),
     }
 }
 
