@@ -248,6 +248,21 @@ pub fn exists(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// What is in the way of a folder `path`: itself or something above it that is there and is no folder, nor a link to one.
+pub fn no_folder(path: &Path) -> Option<PathBuf> {
+    for part in path.ancestors() {
+        match fs::metadata(part) {
+            Ok(found) => return (!found.is_dir()).then(|| part.into()),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound if fs::symlink_metadata(part).is_ok() => return Some(part.into()),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {} // further up
+                _ => return None,
+            },
+        }
+    }
+    None
+}
+
 /// The folders on the way to `path` that are not there, from `path` itself: those that `create_dir_all` would make.
 pub fn missing_folders(path: &Path) -> Vec<PathBuf> {
     let is_missing = |folder: &&Path| **folder != *Path::new("") && matches!(exists(folder), Ok(false));

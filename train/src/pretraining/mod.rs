@@ -38,6 +38,7 @@ mod job;
 mod maskable;
 mod masking;
 mod objective;
+mod own_text;
 mod preparation;
 pub mod recipes;
 mod recorded;

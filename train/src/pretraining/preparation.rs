@@ -7,6 +7,7 @@ use std::sync::Arc;
 use model::Origin;
 
 use super::dataset::Dataset;
+use super::own_text::in_place_of_what_is_gone;
 use super::recorded::{Limits, Recorded, is_recorded};
 use super::report::{Report, share_repeated_in};
 use super::sampler::TOO_SHORT;
@@ -68,6 +69,10 @@ impl DataPreparation<'_> {
     /// # Errors
     /// If text, prepared folders or tokenizer cannot be used, or do not belong together.
     pub fn run(&self, settings: &Pretrain) -> Result<RunData, SessionError> {
+        // What a run learns from that has not begun is what is named now.
+        let own = self.there.or((!self.renew_copies).then_some(self.folder));
+        let own = own.map(|own| in_place_of_what_is_gone(settings, own, self.announce));
+        let settings = own.as_ref().unwrap_or(settings);
         let data = &settings.data;
         if data.train.is_empty() {
             let reading = Reading::from(Format::Sentences);
@@ -98,7 +103,8 @@ impl DataPreparation<'_> {
         let training = self.repeatable("training", &data.train)?;
         let held_out = self.repeatable("held-out", &data.held_out)?;
         let prepared = prepared_folder(&training)?;
-        if prepared.is_none() {
+        let is_made = |there: &Path| there.join(MANIFEST).is_file();
+        if prepared.is_none() && !is_made(&self.place("training", is_made)) {
             look_at(&files_of(&training)?, reading)?; // before a vocabulary of nothing is trained
         }
         if data.held_out.is_empty() && prepared.is_none() {

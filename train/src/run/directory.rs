@@ -28,9 +28,11 @@ use super::clock;
 use super::info::{Identity, Machine, RunInfo, Session, Status};
 use super::journal::Journal;
 use super::lock::{self, Lock, LockError};
+use crate::data::MANIFEST;
 use crate::exit::{Classify, ExitCode};
 use crate::files::{self, Disk};
 use crate::hub::HubError;
+use crate::shell::quoted_path;
 use crate::visible::{shown, visible};
 
 mod made;
@@ -55,6 +57,12 @@ pub enum DirectoryError {
         example: String,
         /// A folder that would do.
         suggestion: PathBuf,
+    },
+    /// A file is where the run, or a folder on the way to it, would be.
+    #[error("{} is no folder, and a run is one\n  help: nothing was touched; name another place with --out", shown(.path))]
+    NoFolder {
+        /// The file.
+        path: PathBuf,
     },
     /// Something is where the run's own file or folder would be. Through a link, files elsewhere would change.
     #[error("{} is {found}, where a run has {expected} of its own\n  help: nothing was touched; move it elsewhere", shown(.path))]
@@ -81,7 +89,8 @@ pub enum DirectoryError {
     #[error(
         "the run in {} was begun with other training data, held out another part of it, or has another tokenizer or \
          model{}\n  help: give what it was begun with (it is in its config.toml; earlier versions followed no links to folders \
-         in a folder of text: name the files themselves), or start another run with --out", shown(.path), of_data(.difference)
+         in a folder of text: name the files themselves){}, or start another run with --out",
+        shown(.path), of_data(.difference), own_text(.path)
     )]
     OtherData {
         /// The folder.
@@ -121,6 +130,15 @@ pub enum DirectoryError {
     },
 }
 
+/// How a run goes on with the text that it has prepared itself, if it has.
+fn own_text(run: &Path) -> String {
+    let own = run.join(DATA).join("training");
+    match own.join(MANIFEST).is_file() {
+        true => format!(", or what it has of that text: --train {}", visible(&quoted_path(&own.to_string_lossy()))),
+        false => String::new(),
+    }
+}
+
 fn of_data(difference: &str) -> String {
     match difference {
         "" => String::new(),
@@ -132,6 +150,7 @@ impl Classify for DirectoryError {
     fn exit_code(&self) -> ExitCode {
         match self {
             DirectoryError::Foreign { .. }
+            | DirectoryError::NoFolder { .. }
             | DirectoryError::OtherData { .. }
             | DirectoryError::NoModelYet { .. }
             | DirectoryError::NoRun { .. } => ExitCode::Usage,
@@ -161,6 +180,7 @@ impl RunDirectory {
     /// A folder with files of somebody else is refused untouched; so is one that another process works in, and one with
     /// links where a run has files or folders of its own.
     pub fn open(path: &Path, command: &[String]) -> Result<Self, DirectoryError> {
+        expect_folder(path)?;
         let made = Made::before(path);
         fs::create_dir_all(path).map_err(io_error("cannot create", path))?;
         refuse_foreign(path)?;
@@ -466,6 +486,7 @@ pub fn free_space(path: &Path) -> Option<u64> {
 
 /// Refuses, without a change, a folder that [`RunDirectory::open`] would refuse.
 pub fn look_at(path: &Path) -> Result<(), DirectoryError> {
+    expect_folder(path)?;
     if !path.exists() {
         return Ok(());
     }
@@ -475,6 +496,10 @@ pub fn look_at(path: &Path) -> Result<(), DirectoryError> {
         Some(true) => Err(LockError::Held { run: path.into(), holder: "another process".into() }.into()),
         _ => Ok(()),
     }
+}
+
+fn expect_folder(path: &Path) -> Result<(), DirectoryError> {
+    files::no_folder(path).map_or(Ok(()), |path| Err(DirectoryError::NoFolder { path }))
 }
 
 /// A folder is ours if it has our `run.json` or a checkpoint, or nothing but what a start that was cut off leaves.

@@ -175,7 +175,9 @@ impl Preparation<'_> {
         let tokenizer = self.folder.join(TOKENIZER_FOLDER);
         expect_no_link(&tokenizer).map_err(DataError::io("write into", &tokenizer))?;
         let work = self.work(size)?;
-        look_at(&work.files, self.reading)?;
+        if !self.folder.join(MANIFEST).is_file() {
+            look_at(&work.files, self.reading)?; // of what is made already nothing need be opened
+        }
         match work.begin()? {
             Some(manifest) => work.verify(manifest),
             None => work.make().inspect_err(|_| {
