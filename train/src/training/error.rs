@@ -213,6 +213,17 @@ pub enum SessionError {
         /// Pieces of the tokenizer.
         pieces: usize,
     },
+    /// The run has more steps behind it than it is to have.
+    #[error(
+        "the run has done {done} steps, and is to have {steps}: steps are not taken back\n  help: give at least {done} (--steps, or what \
+         makes as many), or begin another run with --out"
+    )]
+    StepsDone {
+        /// Steps done.
+        done: u64,
+        /// Steps of the whole run, as they are asked for now.
+        steps: u64,
+    },
     /// The step does not fit into memory.
     #[error(
         "a micro-batch of {micro_batch} sequences of {length} tokens needs about {needed} of memory ({activations} of it \
@@ -263,7 +274,7 @@ impl Classify for SessionError {
             Self::Model(error) => error.exit_code(),
             Self::Input(error) => error.exit_code(),
             Self::Work { code, .. } => *code,
-            Self::MixedSources { .. } | Self::Vocabulary { .. } => ExitCode::Usage,
+            Self::MixedSources { .. } | Self::Vocabulary { .. } | Self::StepsDone { .. } => ExitCode::Usage,
             Self::Directory(error) => error.exit_code(),
             Self::Checkpoint(error) => error.exit_code(),
             Self::Train(error) => error.exit_code(),

@@ -21,7 +21,7 @@ use super::state::TrainingState;
 use super::trainer::{Finished, Trainer, TrainerOptions};
 use crate::config::{ConfigError, Interval, Layers, Precision, Resolved, Settings};
 use crate::visible::shown;
-use crate::run::checkpoint::{Checkpoints, MIN_KEEP};
+use crate::run::checkpoint::{self, Checkpoints, MIN_KEEP};
 use crate::run::clock::format_duration;
 use crate::run::directory::{self, DirectoryError, RunDirectory, publish_model};
 use crate::run::info::{Machine, RunInfo, Status};
@@ -234,6 +234,7 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
             Err(reason) => return Ok(stopped(watch, reason, "what was prepared is kept")),
         };
         self.directory.expect_data(&self.job.identity(settings, &data)?)?;
+        expect_steps(self.directory.path(), self.job.options(settings, &data).steps)?;
         self.directory.write_config(&self.resolved.to_toml())?; // only now: a session that is refused changes nothing
         let load = {
             let (job, settings, stop, watch) =
@@ -346,6 +347,14 @@ fn stopped<D>(watch: &Watch, reason: StopReason, kept: &str) -> Ended<D> {
     Ended::Stopped(reason)
 }
 
+/// Refuses to end a run before where it is.
+fn expect_steps(run: &Path, steps: u64) -> Result<(), SessionError> {
+    match checkpoint::newest_in(run) {
+        Some(done) if done > steps => Err(SessionError::StepsDone { done, steps }),
+        _ => Ok(()),
+    }
+}
+
 /// The model before the first step, and what a person should know of it.
 fn prepare<S: RunSettings, J: Job<S>>(
     job: &J,
@@ -440,6 +449,7 @@ pub fn rehearse<S: RunSettings, J: Job<S>>(
     if info.and_then(|info| info.data).is_some_and(|begun_with| !identity.continues(&begun_with)) {
         return Err(DirectoryError::OtherData { path: out.into(), difference: String::new() }.into());
     }
+    expect_steps(out, job.options(settings, &data).steps)?;
     let Prepared { mut learner, objective, description, .. } = prepare(job, settings, &data, watch)?;
     if let (Some(gpu), false) = (learner.runtime().gpu(), settings.device().deterministic) {
         gpu.choose_products(ProductChoice::Timed);

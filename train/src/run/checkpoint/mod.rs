@@ -298,13 +298,15 @@ impl Checkpoints {
 
 /// Whether the folder `run` has a checkpoint of ours.
 pub fn exists_in(run: &Path) -> bool {
+    newest_in(run).is_some()
+}
+
+/// The step of the newest checkpoint of ours in the folder `run`, which nobody has verified.
+pub fn newest_in(run: &Path) -> Option<u64> {
     let folder = run.join(FOLDER);
-    files::names(&folder).is_ok_and(|names| {
-        names.iter().any(|name| {
-            name.to_str().is_some_and(|name| parse_folder_name(name).is_some())
-                && folder.join(name).join(manifest::MANIFEST).exists()
-        })
-    })
+    let names = files::names(&folder).ok()?.into_iter();
+    let ours = names.filter(|name| folder.join(name).join(manifest::MANIFEST).exists());
+    ours.filter_map(|name| parse_folder_name(name.to_str()?)).max()
 }
 
 fn folder_name(step: u64) -> String {
