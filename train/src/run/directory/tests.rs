@@ -1,4 +1,5 @@
 use super::*;
+use crate::exit::{Classify, ExitCode};
 
 fn command() -> Vec<String> {
     vec!["albert-train".into(), "pretrain".into()]
