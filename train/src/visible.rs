@@ -69,7 +69,7 @@ mod tests {
 
     use super::*;
     use crate::config::Source;
-    use crate::hub::HubError;
+    use crate::hub::DownloadError;
     use crate::inference::InferenceError;
     use crate::run::checkpoint::CheckpointError;
     use crate::tables::InputError;
@@ -80,7 +80,7 @@ mod tests {
         let source = || io::Error::other("full");
         let messages = [
             Source::File { path: path.clone(), line: 1, noted: None }.to_string(),
-            HubError::Io { action: "read", path: path.clone(), source: source() }.to_string(),
+            DownloadError::Io { action: "read", path: path.clone(), source: source() }.to_string(),
             InferenceError::Io { action: "read", path: path.clone(), source: source() }.to_string(),
             CheckpointError::Io { action: "cannot read", path: path.clone(), source: source() }.to_string(),
             CheckpointError::Missing { step: 1, directory: path.clone(), available: vec![] }.to_string(),
