@@ -1,5 +1,5 @@
 //! What a run has prepared of its text: enough to go on where the text itself is gone, be it deleted, on a disk that is not there, or
-//! named from another folder.
+//! left behind on another machine.
 
 use std::fs;
 use std::io;
