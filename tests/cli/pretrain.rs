@@ -129,7 +129,12 @@ fn a_run_goes_on_without_its_text() {
     }
     for more in [&["--dry-run"][..], &longer] {
         let on = pretrain(&scene, &[&held_out[..], more].concat());
-        assert_eq!(on.err.matches("is not there any more: going on with what the run has").count(), 3, "{}", on.err);
+        assert_eq!(
+            on.err.matches("is not there any more: going on with what the run has").count(),
+            3,
+            "{}",
+            on.err
+        );
         on.done();
     }
     let journal = std::fs::read_to_string(scene.path("run/metrics.jsonl")).unwrap();

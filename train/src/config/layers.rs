@@ -80,7 +80,8 @@ impl<S: Settings> Layers<S> {
         let most = most_threads() as u64;
         let mut saved = self.assignments.split_off(first);
         saved.retain(|Assignment { key, readings, .. }| {
-            *key != "device.threads" || !readings.iter().filter_map(Value::as_u64).any(|threads| threads > most)
+            *key != "device.threads"
+                || !readings.iter().filter_map(Value::as_u64).any(|threads| threads > most)
         });
         self.assignments.append(&mut saved);
     }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::tasks::UnknownTask;
 use crate::exit::{Classify, ExitCode};
-use crate::visible::shown;
 use crate::training::SessionError;
+use crate::visible::shown;
 
 /// Why a task cannot be learnt, before anything is read, or because of what was read.
 #[derive(Debug, thiserror::Error)]

@@ -17,7 +17,6 @@ use super::squad::{Squad, SquadHead, Version};
 use super::task::{Example, Split, Task};
 use super::tasks::{Columns, Level, Race, STORIES, Table, Wanted};
 use crate::config::recipe::Size;
-use crate::visible::shown;
 use crate::config::{AnswerHead, DeviceSettings, Finetune, RaceLevel, Span, TableKind, TaskSettings};
 use crate::hub::is_of_hub;
 use crate::run::directory::{model_in, tokenizer_of};
@@ -27,6 +26,7 @@ use crate::training::{
     Job, Learner, Measure, Metrics, Objective, Plans, Prepared, Publish, Published, RunSettings,
     SessionError, TrainerOptions, device, most_fitting, precision, recompute, recompute_that_fits,
 };
+use crate::visible::shown;
 
 impl RunSettings for Finetune {
     /// Data and model are known by their content.

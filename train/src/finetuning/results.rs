@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::published::{GLUE_COLUMNS, GLUE_PUBLISHED, READING_COLUMNS, READING_PUBLISHED, SIZES_PUBLISHED};
 use crate::config::{Finetune, Layers, bears_on_results};
-use crate::visible::shown;
 use crate::run::directory::{CONFIG, EVAL_RESULTS};
+use crate::visible::shown;
 
 /// How deep below a folder runs are looked for: `runs/glue/mrpc/seed-1`.
 const DEPTH: usize = 4;

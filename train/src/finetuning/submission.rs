@@ -8,8 +8,8 @@ use zip::{CompressionMethod, ZipWriter};
 
 use super::tasks::GLUE;
 use crate::files::{Disk, names, open_plain, replace};
-use crate::visible::shown;
 use crate::tables::{Format, InputError, Options, excerpt, read};
+use crate::visible::shown;
 
 /// A file of the submission.
 #[derive(Clone, Debug, PartialEq, Eq)]

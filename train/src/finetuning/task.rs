@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::answers::Answer;
 use super::features::{Feature, Limits};
 use crate::tables::InputError;
-use crate::visible::shown;
 use crate::tokenizer::Encoder;
+use crate::visible::shown;
 
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,10 +5,10 @@ use engine::{DeviceError, RunError};
 use model::ModelError;
 
 use crate::data::DataError;
-use crate::visible::shown;
 use crate::exit::{Classify, ExitCode};
 use crate::run::signals::StopReason;
 use crate::tokenizer::TokenizerError;
+use crate::visible::shown;
 
 /// Why a model cannot be put to work on some input.
 #[derive(Debug, thiserror::Error)]

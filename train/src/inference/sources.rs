@@ -8,8 +8,8 @@ use safetensors::{Dtype, SafeTensors};
 use super::error::InferenceError;
 use super::sequences::Sequences;
 use crate::data::{DataError, read_lines, texts_of};
-use crate::visible::shown;
 use crate::tokenizer::Tokenizer;
+use crate::visible::shown;
 
 /// Reads sequences from a file: `.safetensors` with `input_ids`, and as far as they are there `attention_mask` (else 1),
 /// `token_type_ids` (else 0) and `position_ids` (else 0, 1, 2, …), each `[B, S]` of integers; `.jsonl` with a `text`, and if it has one a `text_pair`, in each line; any other as text, one sequence a line.

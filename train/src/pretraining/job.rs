@@ -14,7 +14,6 @@ use super::objective::Pretraining;
 use super::preparation::{DataPreparation, RunData};
 use super::stale::{drop_other_data, drop_prepared, is_of_same_text};
 use crate::config::{Device, LearningSettings, ModelSettings, Pretrain};
-use crate::visible::shown;
 use crate::data::DataError;
 use crate::optimization::Schedule;
 use crate::run::directory::{DirectoryError, model_in};
@@ -24,6 +23,7 @@ use crate::training::{
     Job, Learner, Objective, Plans, Prepared, Publish, SessionError, TrainerOptions, device, most_fitting,
     precision, recompute, recompute_that_fits,
 };
+use crate::visible::shown;
 
 /// Pre-training, as a session runs it.
 #[derive(Clone, Copy, Debug)]

@@ -85,7 +85,8 @@ mod tests {
         given.data.tokenizer = Some(at("tokenizer.json"));
         fs::write(at("tokenizer.json"), "").unwrap();
         let told = std::cell::RefCell::new(Vec::new());
-        let settled = || in_place_of_what_is_gone(&given, &data, &|words| told.borrow_mut().push(words.to_owned()));
+        let settled =
+            || in_place_of_what_is_gone(&given, &data, &|words| told.borrow_mut().push(words.to_owned()));
         assert_eq!(settled(), given, "all that it can be is there");
         fs::rename(at("books"), at("moved")).unwrap();
         fs::remove_file(at("tokenizer.json")).unwrap();

@@ -14,8 +14,8 @@ use super::example::Example;
 use super::masking::Masking;
 use super::sampler::{Epoch, Origin};
 use crate::data::{DataError, Selection};
-use crate::visible::shown;
 use crate::tokenizer::SpecialTokens;
+use crate::visible::shown;
 
 /// Bytes of a record before its content, and after it.
 const FRAME: [usize; 2] = [12, 4];

@@ -100,8 +100,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run_folder = folder.path().join("run");
         run(&run_folder, 8.0);
-        let lines: String =
-            (21..2000).map(|step| format!("{{\"event\":\"train\",\"step\":{step},\"loss\":1.5}}\n")).collect();
+        let lines: String = (21..2000)
+            .map(|step| format!("{{\"event\":\"train\",\"step\":{step},\"loss\":1.5}}\n"))
+            .collect();
         let journal = run_folder.join(JOURNAL);
         std::fs::write(&journal, std::fs::read_to_string(&journal).unwrap() + &lines).unwrap();
         let (reader, writer) = std::io::pipe().unwrap();

@@ -216,7 +216,12 @@ fn chart(runs: &[RunRecord], title: &str, name: &str) -> Chart {
 /// A grey level, as what is reached without a model.
 fn level(label: &str, value: f64) -> Line {
     let colour = super::chart::COLOURS - 1;
-    Line { label: label.into(), colour, kind: Kind::Baseline, points: vec![Span::of(Point { step: 0, value })] }
+    Line {
+        label: label.into(),
+        colour,
+        kind: Kind::Baseline,
+        points: vec![Span::of(Point { step: 0, value })],
+    }
 }
 
 /// What is reached without a model by the figure `name`: one level where it is the same for all runs, else one for each in its

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::config::bears_on_results;
-use crate::visible::shown;
 use crate::run::directory::{self, CONFIG, EVAL_RESULTS, JOURNAL};
 use crate::run::info::{RunInfo, Status};
 use crate::run::journal::{History, RESUME, Recorded};
 use crate::run::lock;
+use crate::visible::shown;
 
 use super::curve::{Curve, Point};
 use super::evaluation::{Evaluation, insert_and_thin};
@@ -376,7 +376,8 @@ pub(super) mod tests {
         let record = RunRecord::read(&folder.path().join("mine")).unwrap();
         assert_eq!((record.name.as_str(), record.task(), record.steps_done()), ("mine", "pretrain", 20));
         assert_eq!((record.resumes, record.skipped, record.rolled_back), (1, 1, 0));
-        let steps: Vec<_> = record.curve("loss").parts(9).iter().map(|part| (part.until, part.mean())).collect();
+        let steps: Vec<_> =
+            record.curve("loss").parts(9).iter().map(|part| (part.until, part.mean())).collect();
         assert_eq!(steps, [(1, 8.0), (10, 0.8), (20, 0.4)], "what was done again counts once");
         assert_eq!(record.came_to().unwrap().compared(), Some(("masked_lm_accuracy", 0.25, 0.06)));
         assert_eq!(

@@ -139,7 +139,9 @@ impl RunRecord {
             is_over && last < before * (1.0 - CHANGED),
             "The held-out loss was still falling at the end: more --steps will lower it further.",
         );
-        if let Some((step, best)) = lowest_loss(&self.evaluations).filter(|(_, best)| last > best * (1.0 + CHANGED)) {
+        if let Some((step, best)) =
+            lowest_loss(&self.evaluations).filter(|(_, best)| last > best * (1.0 + CHANGED))
+        {
             say(
                 true,
                 &format!(

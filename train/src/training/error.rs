@@ -10,7 +10,6 @@ use model::ModelError;
 use super::device::bytes;
 use super::objective::Terms;
 use crate::config::ConfigError;
-use crate::visible::shown;
 use crate::data::DataError;
 use crate::exit::{Classify, ExitCode};
 use crate::run::checkpoint::{CheckpointError, TensorError, way_back};
@@ -18,6 +17,7 @@ use crate::run::directory::DirectoryError;
 use crate::tables::InputError;
 use crate::threads::ThreadsError;
 use crate::tokenizer::TokenizerError;
+use crate::visible::shown;
 
 /// Why the loop failed.
 #[derive(Debug, thiserror::Error)]
@@ -158,7 +158,8 @@ pub enum SessionError {
     /// A prepared folder together with something else.
     #[error(
         "{} is a folder: give one prepared folder, or one or more text files, not a mixture\n  \
-         help: `albert-train prepare` makes one folder of all text files", shown(folder)
+         help: `albert-train prepare` makes one folder of all text files",
+        shown(folder)
     )]
     MixedSources {
         /// The folder.

@@ -20,13 +20,13 @@ use super::metrics::Metrics;
 use super::state::TrainingState;
 use super::trainer::{Finished, Trainer, TrainerOptions};
 use crate::config::{ConfigError, Interval, Layers, Precision, Resolved, Settings};
-use crate::visible::shown;
 use crate::run::checkpoint::{self, Checkpoints, MIN_KEEP};
 use crate::run::clock::format_duration;
 use crate::run::directory::{self, RunDirectory, publish_model};
 use crate::run::info::{Machine, RunInfo, Status};
 use crate::run::journal::Journal;
 use crate::run::signals::{StopReason, StopRequests};
+use crate::visible::shown;
 
 mod rehearsal;
 

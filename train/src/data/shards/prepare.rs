@@ -21,12 +21,12 @@ use super::manifest::{
 use super::removal::{is_shard, remove_tokenizer};
 use super::shard::{Shard, ShardBuilder};
 use crate::data::error::DataError;
-use crate::visible::shown;
 use crate::data::text::{
     Event, Oddities, PART_SIZE, Part, Parts, Reading, files_of, format_of, look_at, names_of,
 };
 use crate::files::{expect_no_link, names};
 use crate::tokenizer::{LoadOptions, Tokenizer};
+use crate::visible::shown;
 
 /// Where in the folder the tokenizer is kept.
 pub const TOKENIZER_FOLDER: &str = "tokenizer";

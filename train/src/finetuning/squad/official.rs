@@ -10,12 +10,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::Version;
 use super::file::{self, read_json};
 use crate::finetuning::task::{Example, Split, Target};
-use crate::visible::shown;
 use crate::scores::answers::{
     Fit, Scored, Version1, Version2, best_threshold, fit_version1, fit_version2, version1, version2,
     with_threshold,
 };
 use crate::tables::{InputError, excerpt};
+use crate::visible::shown;
 
 /// The official program of version 2.0 leaves questions without an answer whose null score is above this, unless told
 /// otherwise. It means probabilities; without null scores nothing is above it.

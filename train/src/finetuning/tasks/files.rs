@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::table::Part;
 use crate::files::names;
-use crate::visible::shown;
 use crate::finetuning::task::Split;
 use crate::tables::InputError;
+use crate::visible::shown;
 
 /// Ends of the names of tables.
 const ENDS: [&str; 8] = ["tsv", "csv", "jsonl", "ndjson", "json", "parquet", "txt", "tsv.gz"];

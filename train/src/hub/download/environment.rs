@@ -8,9 +8,9 @@ use ureq::http::HeaderValue;
 use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
 
 use crate::files::read_plain;
-use crate::visible::shown;
 use crate::hub::DownloadError;
 use crate::hub::cache::{Variables, home, path_in};
+use crate::visible::shown;
 
 /// A variable as text; `None` if it is not set or empty.
 pub fn text_in(variables: Variables<'_>, variable: &'static str) -> Result<Option<String>, DownloadError> {

@@ -106,7 +106,9 @@ fn single_sentences_are_treated_as_asked() {
     };
     assert!(of(Selection::All).ends_with(": no sentence has two tokens"));
     for held_out in [Selection::HeldOut { every: 2 }, Selection::From { sentence: 1 }] {
-        assert!(of(held_out).contains("of what is held out of it") && of(held_out).contains("held_out_every"));
+        assert!(
+            of(held_out).contains("of what is held out of it") && of(held_out).contains("held_out_every")
+        );
     }
 }
 

@@ -54,8 +54,8 @@ pub use save::{Saved, Snapshot};
 pub use tensors::{NamedTensor, TensorError, Tensors, write_tensors};
 
 use crate::exit::{Classify, ExitCode};
-use crate::visible::shown;
 use crate::files::{self, Disk, Files};
+use crate::visible::shown;
 
 /// Never fewer verified checkpoints than this are left after pruning.
 pub const MIN_KEEP: usize = 2;

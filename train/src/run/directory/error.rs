@@ -104,7 +104,10 @@ pub enum DirectoryError {
 fn own_text(run: &Path) -> String {
     let own = run.join(DATA).join("training");
     match own.join(MANIFEST).is_file() {
-        true => format!(", or what it has of that text: --train {}", visible(&quoted_path(&own.to_string_lossy()))),
+        true => format!(
+            ", or what it has of that text: --train {}",
+            visible(&quoted_path(&own.to_string_lossy()))
+        ),
         false => String::new(),
     }
 }
