@@ -254,7 +254,8 @@ pub fn no_folder(path: &Path) -> Option<PathBuf> {
         match fs::metadata(part) {
             Ok(found) => return (!found.is_dir()).then(|| part.into()),
             Err(error) => match error.kind() {
-                io::ErrorKind::NotFound if fs::symlink_metadata(part).is_ok() => return Some(part.into()),
+                // A link that leads nowhere; a folder that somebody makes at this moment is none.
+                io::ErrorKind::NotFound if part.is_symlink() => return Some(part.into()),
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {} // further up
                 _ => return None,
             },

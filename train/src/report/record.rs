@@ -406,7 +406,7 @@ pub(super) mod tests {
             let loss = if step == 5000 { 77.0 } else { 1.0 };
             lines += &format!("{{\"event\":\"train\",\"step\":{step},\"loss\":{loss}}}\n");
             if step % 10 == 0 {
-                let loss = if step == 7770 { 0.25 } else { 2.0 + 1.0 / step as f64 };
+                let loss = if step == 7770 { 0.0625 } else { 2.0 + 1.0 / step as f64 };
                 lines += &format!("{{\"event\":\"evaluation\",\"step\":{step},\"loss\":{loss}}}\n");
             }
             if step % 30 == 0 {
@@ -426,7 +426,7 @@ pub(super) mod tests {
         assert_eq!(parts.iter().map(|part| part.points).sum::<u64>(), 3 + 11_980);
         assert_eq!(parts.iter().map(|part| part.high).fold(0.0, f64::max), 77.0);
         assert!(record.evaluations.len() < 1024, "{}", record.evaluations.len());
-        assert!(record.held_out("loss").contains(&Point { step: 7770, value: 0.25 }));
+        assert!(record.held_out("loss").contains(&Point { step: 7770, value: 0.0625 }));
         assert_eq!(record.evaluations.last().map(|last| last.step), Some(12_000));
         assert_eq!(crate::report::evaluations(&run_folder).unwrap().len(), 1 + 1198);
         assert_eq!(record.skipped, 1 + 400);
@@ -437,7 +437,7 @@ pub(super) mod tests {
         assert!(line.starts_with("step 12000: ") && line.contains("301 times more"), "{line}");
         assert_eq!(record.notes.last().map(|note| note.line()), Some("step 12000: [12000]".into()));
         let html = crate::report::page(&[record]);
-        assert!(html.contains("step 7770: 0.25</title>") && html.len() < 1 << 20, "{}", html.len());
+        assert!(html.contains("step 7770: 0.0625</title>") && html.len() < 1 << 20, "{}", html.len());
     }
 
     #[test]
