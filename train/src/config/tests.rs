@@ -447,3 +447,30 @@ fn a_configuration_error_has_its_exit_code() {
     let error = resolve("x = 1").unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Usage);
 }
+
+/// A run that was begun on a larger machine goes on here, with the threads that are asked for here or those there are.
+#[test]
+fn threads_of_another_machine_bind_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    let of = |threads: usize| {
+        std::fs::write(&path, format!("[training]\nsteps = 7\n[device]\nthreads = {threads}\n")).unwrap();
+        let mut layers = Layers::<Pretrain>::new();
+        layers.saved(&path);
+        layers
+    };
+    let threads = |layers: Layers<Pretrain>| {
+        let settings = layers.resolve().unwrap().settings;
+        assert_eq!(settings.training.steps, 7);
+        settings.device.threads
+    };
+    let too_many = most_threads() + 1;
+    assert_eq!((threads(of(3)), threads(of(too_many))), (Some(3), None));
+    let mut given = of(too_many);
+    given.flag("device.threads", "--threads", &["2"]);
+    assert_eq!(threads(given), Some(2));
+    // What is asked for here is looked at here.
+    let mut asked = Layers::<Pretrain>::new();
+    asked.file(&path);
+    assert!(asked.resolve().unwrap_err().to_string().contains("device.threads"));
+}

@@ -1,10 +1,12 @@
 //! A run as a page for people: what became of it in words, its curves, its figures, how it was made. One HTML file that needs
 //! nothing else: no script, no font, nothing from a network.
 //!
-//! [`RunRecord`] is what the files of a run say, read once; [`verdict`](RunRecord::verdict) puts it into words, `chart` draws
-//! it, [`page()`] lays it out. Nothing of a run is believed to be harmless text: all of it is escaped.
+//! [`RunRecord`] is what the files of a run say, read once, its journal thinned to [`Curve`]s; [`verdict`](RunRecord::verdict)
+//! puts it into words, `chart` draws it, [`page()`] lays it out. Nothing of a run is believed to be harmless text: all of it is escaped.
 
 mod chart;
+mod curve;
+mod evaluation;
 mod export;
 mod page;
 mod record;
@@ -15,9 +17,11 @@ mod verdict;
 use std::io::{self, Read};
 use std::path::Path;
 
-pub use export::csv;
+pub use curve::{Curve, Point, Span};
+pub use evaluation::{Evaluation, evaluations};
+pub use export::CsvTable;
 pub use page::page;
-pub use record::{Evaluation, Note, Point, RunRecord, Setting, find_runs};
+pub use record::{Note, RunRecord, Setting, find_runs};
 pub use sparkline::sparkline;
 
 use crate::files::{self, Disk};
