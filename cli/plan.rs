@@ -108,7 +108,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let planned = |sequences: usize| {
         let capacity = Capacity { tokens: sequences * seq, sequences, masked: sequences * predictions };
         let plan = albert.plan(&Head::Pretraining, capacity, Mode::Training, options)?;
-        anyhow::Ok(Planned { memory: memory(&albert, &plan, gpu.is_some()), plan, capacity })
+        let mut memory = memory(&albert, &plan);
+        if gpu.is_some() {
+            let evaluation = albert.plan(&Head::Pretraining, capacity, Mode::Evaluation, options)?;
+            memory.extend(memory_of_a_gpu(&plan, &evaluation));
+        }
+        anyhow::Ok(Planned { memory, plan, capacity })
     };
     let plan = planned((*tokens as usize).div_ceil(*seq))?;
     if *steps {
@@ -118,8 +123,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let there = || gpu.and_then(|ordinal| cuda::usable(ordinal).ok()).map(|found| found.memory);
     let room = arguments.memory.or_else(there).map(|bytes| {
         let too_many = MOST_TOKENS as usize / seq;
-        let fits = |sequences| planned(sequences).is_ok_and(|planned| planned.bytes() <= bytes);
-        Room { bytes, most_tokens: seq * most_fitting(too_many, fits) }
+        let headroom = if gpu.is_some() { cuda::headroom(bytes) } else { 0 };
+        let room = Room { bytes, headroom, most_tokens: 0 };
+        let fits = |sequences| planned(sequences).is_ok_and(|planned| room.has(planned.bytes()));
+        Room { most_tokens: seq * most_fitting(too_many, fits), ..room }
     });
     let parameters = albert.parameters().count();
     if *json {
@@ -140,8 +147,17 @@ struct Planned {
 #[derive(Clone, Copy)]
 struct Room {
     bytes: usize,
+    /// Bytes of it that a run leaves free for what is in no account.
+    headroom: usize,
     /// Tokens that may be computed at a time.
     most_tokens: usize,
+}
+
+impl Room {
+    /// Whether there is room for so much.
+    fn has(&self, bytes: usize) -> bool {
+        bytes + self.headroom <= self.bytes
+    }
 }
 
 /// Reads a number of bytes: `80GB`, `24GiB`.
@@ -164,26 +180,27 @@ fn size(text: &str) -> Result<usize, String> {
 }
 
 /// Bytes by what they are for. Gaps for alignment belong to what they follow.
-fn memory(albert: &Albert, plan: &Plan, on_gpu: bool) -> Vec<(&'static str, usize)> {
+fn memory(albert: &Albert, plan: &Plan) -> Vec<(&'static str, usize)> {
     let buffer = albert.parameters().buffer_length() * size_of::<f32>();
-    let mut memory = vec![
+    vec![
         ("parameters", buffer),
         ("gradients", buffer),
         ("moments", 2 * buffer),
         ("copies of weights", plan.parameter_size() - 4 * buffer),
         ("activations", plan.arena_size()),
-    ];
-    if on_gpu {
-        let WorkSpace { kernels, products, inputs, recordings } = plan.work_space();
-        memory.extend([
-            ("inputs on their way", inputs),
-            ("work space of kernels", kernels),
-            ("work space of cuBLASLt", products),
-            ("CUDA graphs, at most", recordings),
-            ("CUDA itself, about", CONTEXT),
-        ]);
-    }
-    memory
+    ]
+}
+
+/// What a GPU has beside, for a run that evaluates too.
+fn memory_of_a_gpu(plan: &Plan, evaluation: &Plan) -> [(&'static str, usize); 5] {
+    let WorkSpace { kernels, products, inputs, recordings } = plan.work_space();
+    [
+        ("inputs on their way", inputs),
+        ("work space of kernels", kernels),
+        ("work space of cuBLASLt", products),
+        ("CUDA graphs", recordings + evaluation.work_space().recordings),
+        ("CUDA itself, about", CONTEXT),
+    ]
 }
 
 fn print_json(parameters: usize, planned: &Planned, room: Option<Room>) -> Result<ExitCode> {
@@ -204,6 +221,7 @@ fn print_json(parameters: usize, planned: &Planned, room: Option<Room>) -> Resul
         "bytes_moved": plan.cost().bytes,
         "memory_bytes": serde_json::Map::from_iter(memory),
         "device_memory_bytes": room.map(|room| room.bytes),
+        "headroom_bytes": room.map(|room| room.headroom),
         "most_tokens": room.map(|room| room.most_tokens),
         "kernels": by_kernel,
     });
@@ -245,13 +263,17 @@ impl Planned {
             say!("  {name:24} {:>10}", bytes(*size));
         }
         say!("  {:24} {:>10}", "all", bytes(self.bytes()));
-        if let Some(Room { bytes: there, most_tokens }) = room {
-            let fits = if self.bytes() <= there { "fits" } else { "does not fit" };
-            let most = match most_tokens {
+        if let Some(room) = room {
+            let fits = if room.has(self.bytes()) { "fits" } else { "does not fit" };
+            let most = match room.most_tokens {
                 0 => "not even one sequence does".into(),
                 most => format!("up to {most} tokens at a time do"),
             };
-            say!("  it {fits} into {}: {most}", bytes(there));
+            let free = match room.headroom {
+                0 => String::new(),
+                headroom => format!(", of which {} stay free for what is loaded later", bytes(headroom)),
+            };
+            say!("  it {fits} into {}{free}: {most}", bytes(room.bytes));
         }
         Ok(ExitCode::Done)
     }

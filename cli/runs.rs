@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use train::exit::ExitCode;
 use train::finetuning::{find_results, tables};
-use train::report::{Note, RunRecord, csv, first_and_last, sparkline};
+use train::report::{CsvTable, Note, RunRecord, first_and_last, sparkline};
 use train::run::info::Status;
 use train::visible::visible;
 
@@ -75,8 +75,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         What::Show(Runs { runs }) => report::read(runs)?.iter().try_for_each(show)?,
         What::Compare(Runs { runs }) => compare(&report::read(runs)?)?,
         What::Export { run } => {
-            let table = csv(run).with_context(|| format!("cannot read the journal of {}", run.display()))?;
-            say!("{}", table.trim_end());
+            let mut table = CsvTable::open(run)
+                .with_context(|| format!("cannot read the journal of {}", run.display()))?;
+            table.write(std::io::stdout().lock()).context("cannot write the table to standard output")?;
         }
         What::Table(table) => print(table)?,
     }
@@ -125,15 +126,14 @@ fn figure(run: &RunRecord) -> String {
 fn show(run: &RunRecord) -> Result<()> {
     let verdict = run.verdict();
     say!("{}: {}", visible(&run.folder.to_string_lossy()), visible(&verdict.headline));
-    if let [first, .., last] = run.curve("loss") {
+    if let Some((first, last)) = run.curve("loss").ends() {
         say!("  loss {:.3} {} {:.3}", first.value, sparkline(run.curve("loss"), CURVE), last.value);
     }
     for sentence in &verdict.sentences {
         say!("{}", indented(&visible(sentence), 2));
     }
     let warn = |note: &Note| -> Result<()> {
-        let step = note.step.map_or(String::new(), |step| format!("step {step}: "));
-        say!("{}", indented(&format!("warning: {step}{}", visible(&note.words)), 2));
+        say!("{}", indented(&format!("warning: {}", visible(&note.line())), 2));
         Ok(())
     };
     let (first, between, last) = first_and_last(&run.notes, MOST_WARNINGS);

@@ -98,7 +98,7 @@ impl Summary {
         );
         // A journal that cannot be read costs the curve.
         let Ok(record) = RunRecord::read(&self.run) else { return Ok(()) };
-        if let [first, .., last] = record.curve("loss") {
+        if let Some((first, last)) = record.curve("loss").ends() {
             say!("loss {:.3} {} {:.3}", first.value, sparkline(record.curve("loss"), CURVE), last.value);
         }
         say!("its curves are in {}", visible(&self.run.join(report::FILE).to_string_lossy()));

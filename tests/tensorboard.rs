@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use train::run::journal;
+use train::run::journal::History;
 use train::stories::{Split, story};
 
 const SIZES: &str = "--preset micro --hidden-size 16 --embedding-size 8 --intermediate-size 16 --num-attention-heads 2 \
@@ -50,8 +50,8 @@ fn event_files(run: &Path) -> Vec<PathBuf> {
 type Scalars = BTreeMap<(String, u64), f32>;
 
 fn of_the_journal(run: &Path) -> Scalars {
-    let history = journal::read(&run.join("metrics.jsonl")).unwrap();
-    let shown = history.events.iter().filter(|event| !event.superseded);
+    let mut history = History::open(&run.join("metrics.jsonl")).unwrap();
+    let shown = history.events().unwrap().map(Result::unwrap).filter(|event| !event.superseded);
     let shown = shown.filter(|event| ["train", "evaluation"].contains(&event.kind()));
     shown
         .flat_map(|event| {

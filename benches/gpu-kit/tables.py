@@ -16,13 +16,24 @@ def percent(share):
 
 
 def part(name, found):
-    """What a part found, as a person reads it."""
-    text = TABLES[name](found) if "failed" not in found else f"failed: {found['failed']}"
+    """What a part found, as a person reads it. A part that was cut has found some of it."""
+    if "failed" in found:
+        text = f"failed: {found['failed']}" + block(found.get("said", []))
+    else:
+        try:
+            text = TABLES[name](found)
+        except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
+            text = f"No table can be made of what there is ({error!r}): see `results.json`."
     return text + (f"\n\nNot measured: {found['missing']}." if "missing" in found else "")
 
 
+def block(lines):
+    return "\n\n```text\n" + "\n".join(lines) + "\n```" if lines else ""
+
+
 def machine(found):
-    return "\n".join([found["nvidia_smi"] or "no nvidia-smi", "", "```text", *found["doctor"], "```"])
+    folders = "libraries in " + ", ".join(found.get("libraries", []))
+    return "\n".join([found.get("nvidia_smi") or "no nvidia-smi", "", f"glibc {found.get('glibc')}; {folders}"]) + block(found.get("doctor", []))
 
 
 def tests(found):
@@ -30,11 +41,20 @@ def tests(found):
     for row, one in zip(rows, found["tests"]):
         row[3] = row[3] or ("given up" if one["code"] is None else "" if one["code"] == 0 else f"ended with code {one['code']}")
     text = table(["program", "passed", "failed", "which", "seconds"], rows)
-    return "\n".join([text, "", *(f"- {answer}" for answer in found["answers"])]).rstrip()
+    text = "\n".join([text, "", *(f"- {answer}" for answer in found["answers"])]).rstrip()
+    for one in found["tests"]:
+        for name, lines in one.get("said", {}).items():
+            text += f"\n\n`{one['program']}`, {name}:" + block(lines)
+        for name, ways in one.get("closer", {}).items():
+            for way, lines in ways.items():
+                text += f"\n\n`{one['program']}`, {name}, once more, {way}:" + (f" {lines}" if isinstance(lines, str) else block(lines))
+    return text
 
 
 def sanitizer(found):
-    return table(["tool", "operation", "said"], [[one["tool"], one["operation"], one["said"]] for one in found.get("checks", [])])
+    checks = found.get("checks", [])
+    text = table(["tool", "operation", "said"], [[one["tool"], one["operation"], one["said"]] for one in checks])
+    return text + "".join(f"\n\n{one['operation']}:" + block(one["lines"]) for one in checks if "lines" in one)
 
 
 def counters(found):
@@ -84,7 +104,9 @@ def steps(found):
         if row.get("profile"):
             times = sorted(row["profile"].items(), key=lambda pair: -pair[1])
             profiles.append(f"- {row['model']} {row['batch']} x {row['length']}: " + ", ".join(f"{name} {ms:.2f}" for name, ms in times[:12]))
-    text = ("" if "missing" in found else f"Beside {found['peer']}, bf16, SDPA.\n\n") + table(head, rows)
+    text = (f"Beside {found['peer']}, bf16, SDPA.\n\n" if "peer" in found and "missing" not in found else "") + table(head, rows)
+    for row in found["steps"]:
+        text += "".join(f"\n\n{row['model']} {row['batch']} x {row['length']}: {remark}" for remark in row.get("remarks", []))
     return text + ("\n\nMilliseconds of a step, each kernel waited for:\n\n" + "\n".join(profiles) if profiles else "")
 
 
@@ -118,6 +140,6 @@ def document(results):
     head = "# Measured on a GPU\n\n" if results["card"] else "# A rehearsal on the emulated GPU: no figure here is a GPU's\n\n"
     text = head + f"By `benches/gpu-kit`, built at {kit['commit']} ({kit['profile']}, {kit['compiler']}); {results['card'] or 'no GPU'}, {results['system']}.\n"
     for name, found in results.get("parts", {}).items():
-        held = "" if found["holds"] else " — does not hold"
+        held = {True: "", False: " — does not hold", None: " — was cut"}[found["holds"]]
         text += f"\n## {name}{held}\n\n{part(name, found)}\n"
     return text

@@ -185,7 +185,7 @@ fn seconds_of<B: Backend, C: FnMut(&B) + Send>(backend: &B, calls: &mut [C]) -> 
     all()?;
     let times = (SAMPLE / all()?.max(1e-9)).ceil().min(MOST_CALLS) as usize;
     // What is recorded is done as closely one after the other as the device can.
-    let recorded = if B::RECORDS { backend.record(|| make(backend, calls, times)) } else { None };
+    let recorded = if B::RECORDS { backend.record(|| make(backend, calls, times), || false) } else { None };
     let mut sample = || match &recorded {
         None => seconds(backend, times, || backend.run(|| make(backend, calls, times))),
         Some(recorded) => seconds(backend, times, || backend.replay(recorded)),

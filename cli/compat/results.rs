@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use train::files::{Disk, replace};
 use train::finetuning::squad::official::Figures as Official;
 use train::finetuning::{Answer, Example, Split, Target};
-use train::report::RunRecord;
+use train::report::{Evaluation, evaluations};
 use train::run::directory::read_info;
 
 use super::Program;
@@ -54,7 +54,7 @@ impl Given {
     /// After a model was evaluated.
     pub fn after_evaluation(&self, found: &Found) -> Result<()> {
         let mut figures = self.named(&figures_of(found));
-        let record = RunRecord::read(&self.out()?).ok();
+        let of_run = evaluations(&self.out()?).unwrap_or_default();
         if self.program == Program::RunRace
             && self.is("do_predict")
             && matches!(found, Found::Answers(answered) if answered.split == Split::Test)
@@ -65,13 +65,11 @@ impl Given {
             let earlier = if self.is("do_train") { self.while_training()? } else { Vec::new() };
             return self.write_evaluations(&earlier, Some(&figures));
         }
-        let earlier = record.as_ref().map_or(Vec::new(), |record| self.of_record(record));
+        let earlier = self.figures_by_step(&of_run);
         let step = match (self.program, self.best(&earlier)) {
             (Program::RunPretraining, _) => earlier.last().and_then(|last| last.get("global_step")).copied(),
             // The same model on the same examples as when it was trained: the reference evaluates all checkpoints of a run.
-            (_, Some((step, _)))
-                if record.as_ref().is_some_and(|record| is_again(record, step, &figures_of(found))) =>
-            {
+            (_, Some((step, _))) if is_again(&of_run, step, &figures_of(found)) => {
                 return self.write_evaluations(&earlier, None);
             }
             (_, best) => best.map(|(step, _)| step),
@@ -116,17 +114,17 @@ impl Given {
     /// The evaluations that were made while the run in the output folder was trained.
     fn while_training(&self) -> Result<Vec<Figures>> {
         let out = self.out()?;
-        let record = RunRecord::read(&out).with_context(|| format!("cannot read {}", out.display()))?;
-        Ok(self.of_record(&record))
+        let of_run = evaluations(&out).with_context(|| format!("cannot read {}", out.display()))?;
+        Ok(self.figures_by_step(&of_run))
     }
 
-    fn of_record(&self, record: &RunRecord) -> Vec<Figures> {
-        let named = |evaluation: &train::report::Evaluation| {
+    fn figures_by_step(&self, evaluations: &[Evaluation]) -> Vec<Figures> {
+        let named = |evaluation: &Evaluation| {
             let mut figures = self.named(&evaluation.figures);
             figures.insert("global_step", evaluation.step as f64);
             figures
         };
-        record.evaluations.iter().map(named).collect()
+        evaluations.iter().map(named).collect()
     }
 
     /// `eval_results.txt`, and of GLUE `best_trial.txt`; `last` is what the best model came to when it was asked once more.
@@ -252,8 +250,8 @@ impl Given {
 }
 
 /// Whether an evaluation came to what a run came to at a step: in the loss, and in all figures that both have.
-fn is_again(record: &RunRecord, step: f64, found: &[(String, f64)]) -> bool {
-    let earlier = record.evaluations.iter().find(|evaluation| evaluation.step as f64 == step);
+fn is_again(evaluations: &[Evaluation], step: f64, found: &[(String, f64)]) -> bool {
+    let earlier = evaluations.iter().find(|evaluation| evaluation.step as f64 == step);
     let Some(earlier) = earlier.filter(|earlier| earlier.get("loss").is_some()) else { return false };
     let has_loss = found.iter().any(|(name, _)| name == "loss");
     let agrees = |(name, value): &(String, f64)| {

@@ -54,7 +54,7 @@ impl Backward<'_> {
     /// Appends an operation that adds to the gradients of parameters.
     pub fn parameters(&mut self, op: GradientOp, inputs: &[ValueId], parameters: &[ValueId]) {
         let name = self.name_of(inputs[inputs.len() - 1]);
-        let ids = self.as_parameters(parameters);
+        let ids = self.as_parameters(&name, parameters);
         self.push(&name, op, inputs, &[], Vec::new(), &ids);
     }
 
@@ -119,7 +119,7 @@ impl Backward<'_> {
     ) {
         let name = self.name_of(x);
         let gradient = self.like(x);
-        let ids = self.as_parameters(parameters);
+        let ids = self.as_parameters(&name, parameters);
         let shared = residual.is_some() && op.dropout.is_none();
         let into = if shared { None } else { self.gradients.get(&residual.unwrap_or(x)).copied() };
         let outputs = if op.dropout.is_some() { vec![gradient; 2] } else { vec![gradient] };
@@ -182,7 +182,10 @@ impl Backward<'_> {
         }
     }
 
-    fn as_parameters(&mut self, values: &[ValueId]) -> Vec<ParameterId> {
+    /// The parameters of an operation, each once: its kernel adds to the gradients of all of them at the same time.
+    fn as_parameters(&mut self, name: &str, values: &[ValueId]) -> Vec<ParameterId> {
+        let distinct = values.iter().enumerate().all(|(index, value)| !values[..index].contains(value));
+        assert!(distinct, "{name}: one parameter is two of this operation's, which cannot be trained");
         let ids: Vec<_> = values
             .iter()
             .map(|&value| {

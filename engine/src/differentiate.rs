@@ -20,6 +20,11 @@ use crate::vjp::vjp;
 pub(crate) fn differentiate(graph: &Graph, loss: Tensor<'_>, recompute: Recompute) -> Result<(), PlanError> {
     assert_eq!(loss.shape(), Shape::SCALAR, "a loss is a single number");
     let mut record = graph.record.borrow_mut();
+    assert_eq!(
+        record.kind(loss.id),
+        Kind::Statistic,
+        "a loss is what an error or a cross-entropy gives, or a sum of such"
+    );
     let recorded = |node: &Node| matches!(node.operation, Operation::Forward(_));
     assert!(record.nodes.iter().all(recorded), "a graph serves one training plan");
     let forward_nodes = record.nodes.len();

@@ -306,10 +306,27 @@ impl Graph {
     /// Declares an input of integers, one per row.
     ///
     /// # Panics
-    /// If the name is taken, or `content` is real.
+    /// If the name is taken, or `content` is real, that of offsets without their number of rows, that of [`Graph::order`] or of
+    /// [`Graph::rows_of_sequences`], or about a union.
     #[track_caller]
     pub fn indices(&self, name: &str, rows: Rows, content: Content) -> Indices<'_> {
-        assert!(content != Content::Real, "input {name}: indices are integers");
+        match content {
+            Content::Real => panic!("input {name}: indices are integers"),
+            Content::OrderOf(_) => panic!("input {name}: an order is declared by `Graph::order`"),
+            Content::RowOfSequence(..) => {
+                panic!("input {name}: rows of sequences are declared by `Graph::rows_of_sequences`")
+            }
+            Content::OffsetsOf(_) => {
+                let offsets = matches!(rows, Rows::Offsets(_));
+                assert!(offsets, "input {name}: there is one offset more than sequences: `Rows::Offsets`");
+            }
+            Content::Below(_) | Content::RowOf(_) => {}
+        }
+        self.list(name, rows, content)
+    }
+
+    #[track_caller]
+    fn list(&self, name: &str, rows: Rows, content: Content) -> Indices<'_> {
         let id = self.declare_input(name, Shape::new(rows, 1), Kind::Index, content);
         Indices { graph: self, id }
     }
@@ -323,7 +340,7 @@ impl Graph {
         let Source::Input(of) = self.record.borrow().values[list.id.0].source else {
             panic!("input {name}: an order is that of a list that is bound")
         };
-        self.indices(name, list.rows(), Content::OrderOf(of))
+        self.list(name, list.rows(), Content::OrderOf(of))
     }
 
     /// Declares an input that names one row of each sequence; `offsets` says where sequences begin.
@@ -340,14 +357,23 @@ impl Graph {
         else {
             panic!("input {name}: {content:?} are no offsets")
         };
-        self.indices(name, Rows::Along(sequences), Content::RowOfSequence(of, axis))
+        self.list(name, Rows::Along(sequences), Content::RowOfSequence(of, axis))
     }
 
     #[track_caller]
     fn declare_input(&self, name: &str, shape: Shape, kind: Kind, content: Content) -> ValueId {
         let mut record = self.record.borrow_mut();
         assert!(record.inputs.iter().all(|known| known.name != name), "input {name} is declared twice");
-        if let Rows::Along(axis) | Rows::Offsets(axis) = shape.rows {
+        assert!(shape.columns > 0, "input {name}: a matrix has columns");
+        let lies_along = match shape.rows {
+            Rows::Along(axis) | Rows::Offsets(axis) => Some(axis),
+            Rows::Fixed(_) => None,
+        };
+        let names = match content {
+            Content::RowOf(axis) | Content::OffsetsOf(axis) | Content::RowOfSequence(_, axis) => Some(axis),
+            Content::Real | Content::Below(_) | Content::OrderOf(_) => None,
+        };
+        for axis in lies_along.into_iter().chain(names) {
             let bound = record.axes[axis.0].rows_of.is_none();
             assert!(bound, "input {name}: nobody knows how many rows a union has before it is made");
         }

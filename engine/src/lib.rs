@@ -47,6 +47,7 @@ mod parameters;
 mod plan;
 mod runtime;
 mod shape;
+mod step_memory;
 mod vjp;
 
 pub use backward::Recompute;

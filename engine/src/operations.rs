@@ -149,6 +149,7 @@ impl Graph {
         self.require(tensors.iter().all(|t| t.shape().rows == rows), "concatenate_columns", || {
             "the matrices differ in rows".into()
         });
+        tensors.iter().for_each(|tensor| tensor.require_kind("concatenate_columns", Kind::Activation));
         let columns = tensors.iter().map(Tensor::columns).sum();
         let inputs: Vec<_> = tensors.iter().map(|t| t.id).collect();
         self.tensor(
@@ -333,6 +334,7 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn weighted_add(self, alpha: f64, other: Tensor<'g>, beta: f64) -> Self {
         self.same("add", "shapes", self.shape(), other.shape());
+        self.require_reals("add");
         other.require_kind("add", self.kind());
         let output = (self.shape(), self.kind());
         self.record("add", Op::Add(Add { alpha, beta }), &[self.id, other.id], &[output])[0]
@@ -341,6 +343,7 @@ impl<'g> Tensor<'g> {
     /// `factor · self`.
     #[track_caller]
     pub fn scale(self, factor: f64) -> Self {
+        self.require_reals("scale");
         let output = (self.shape(), self.kind());
         self.record("scale", Op::Scale(Scale { factor }), &[self.id], &[output])[0]
     }
@@ -349,9 +352,9 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn slice_columns(self, from: usize, width: usize) -> Self {
         let Shape { rows, columns } = self.shape();
-        self.graph.require(from + width <= columns, "slice_columns", || {
-            format!("columns {from}..{} of {columns}", from + width)
-        });
+        let within = from < columns && (1..=columns - from).contains(&width);
+        self.graph
+            .require(within, "slice_columns", || format!("{width} columns from {from} on, of {columns}"));
         let op = Columns { width, x_width: columns, from, y_width: width, to: 0 };
         self.activation("slice_columns", Op::SliceColumns(op), &[self.id], Shape::new(rows, width))
     }
@@ -393,6 +396,13 @@ impl<'g> Tensor<'g> {
                 "losses are told weights and targets that are declared by `Graph::statistic`".into()
             }
             Kind::Activation | Kind::Index => format!("{:?} where {kind:?} is needed", self.kind()),
+        });
+    }
+
+    #[track_caller]
+    fn require_reals(&self, operation: &str) {
+        self.graph.require(self.kind() != Kind::Index, operation, || {
+            "integers, such as predictions, are read by `Runtime::read_indices`, not computed with".into()
         });
     }
 

@@ -54,6 +54,12 @@ fn total<'g>(ground: &Ground<'g>, x: Tensor<'g>) -> Tensor<'g> {
     column.squared_error(targets, weights)
 }
 
+/// A row of `x` for each sequence.
+fn gathered<'g>(ground: &Ground<'g>, x: Tensor<'g>) -> Tensor<'g> {
+    let Rows::Along(tokens) = ground.tokens else { unreachable!("tokens lie along an axis") };
+    x.gather(ground.graph.indices("rows", Rows::Along(ground.sequences), Content::RowOf(tokens)))
+}
+
 type Case = (
     &'static str,
     &'static [(&'static str, [usize; 2])],
@@ -100,13 +106,7 @@ const CASES: &[Case] = &[
         total(g, g.x.linear(p[0], None, Activation::Identity).attention(g.offsets, 3, 0.4))
     }),
     ("dropout", &[], |g, _| total(g, g.x.dropout(0.4))),
-    ("gather", &[], |g, _| {
-        let content = Content::RowOf(match g.tokens {
-            Rows::Along(axis) => axis,
-            _ => unreachable!("tokens lie along an axis"),
-        });
-        total(g, g.x.gather(g.graph.indices("rows", Rows::Along(g.sequences), content)))
-    }),
+    ("gather", &[], |g, _| total(g, gathered(g, g.x))),
     ("cross entropy", &[("w", [9, WIDTH])], |g, p| {
         let labels = g.graph.indices("labels", g.tokens, Content::Below(9));
         let weights = g.graph.statistic("label_weights", Shape::new(g.tokens, 1));
@@ -148,6 +148,16 @@ const CASES: &[Case] = &[
         let y = g.x.linear(p[0], None, Activation::Identity);
         total(g, y.sequence_sum(y, g.offsets))
     }),
+    // What the sum adds to, the gradient of either, is one value: that of a + b.
+    (
+        "sum over a sequence of what its weights are added to",
+        &[("w", [1, WIDTH]), ("v", [1, WIDTH])],
+        |g, p| {
+            let [a, b] = [p[0], p[1]].map(|weight| g.x.linear(weight, None, Activation::Identity));
+            let sum = a.sequence_sum(b, g.offsets);
+            total(g, sum.weighted_add(1.0, gathered(g, a.weighted_add(1.0, b, 1.0)), 0.7))
+        },
+    ),
 ];
 
 fn numbers(count: usize, stream: u64) -> Vec<f32> {

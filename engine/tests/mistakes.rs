@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use engine::*;
+use kernels::optimizer::{Rule, Update};
 
 const OPTIONS: PlanOptions = PlanOptions { precision: Precision::F64, recompute: Recompute::None };
 
@@ -209,6 +210,65 @@ fn the_row_of_another_sequence_is_refused() {
     assert_eq!(error.to_string(), "input `labels` holds 2 at index 0: it must lie in its sequence, 0..2");
 }
 
+/// Without, they were checked as offsets at every run, and an empty list stopped the program there.
+#[test]
+#[should_panic(expected = "input offsets: there is one offset more than sequences")]
+fn offsets_are_one_more_than_sequences() {
+    let ground = Ground::new();
+    ground.indices("offsets", Content::OffsetsOf(ground.axis));
+}
+
+/// What it says of another input is a position that nobody has checked.
+#[test]
+#[should_panic(expected = "input order: an order is declared by `Graph::order`")]
+fn an_order_is_that_of_a_list() {
+    Ground::new().indices("order", Content::OrderOf(7));
+}
+
+#[test]
+#[should_panic(expected = "scale: integers, such as predictions, are read by")]
+fn predictions_are_not_computed_with() {
+    let ground = Ground::new();
+    let labels = ground.indices("labels", Content::Below(4));
+    let found = ground.products()[1].cross_entropy(labels, ground.statistic("label_weights"));
+    found.predictions.scale(2.0);
+}
+
+/// In bf16 the two are of different size.
+#[test]
+#[should_panic(expected = "concatenate_columns: Statistic where Activation is needed")]
+fn losses_do_not_stand_beside_activations() {
+    let ground = Ground::new();
+    ground.graph.concatenate(&[ground.products()[0], ground.statistic("z")]);
+}
+
+#[test]
+#[should_panic(expected = "a loss is what an error or a cross-entropy gives")]
+fn a_loss_is_no_activation() {
+    let ground = Ground::new();
+    let x = ground.graph.input("x", Shape::new(Rows::Fixed(1), 2));
+    let _ = ground.train(x.linear(ground.graph.parameter(ground.w), None, Activation::Identity));
+}
+
+/// Both would be added to at the same time.
+#[test]
+#[should_panic(expected = "embedding: one parameter is two of this operation's")]
+fn a_parameter_is_one_of_an_operations() {
+    let ground = Ground::new();
+    let table = ground.graph.parameter(ground.v);
+    let list = |name| ground.indices(name, Content::Below(4));
+    let [ids, positions, segments] = ["ids", "positions", "segments"].map(list);
+    let tokens = Tokens { ids, positions, segments, order: ground.graph.order("order", ids) };
+    let sum = ground.graph.embedding([table, table, table], tokens);
+    let _ = ground.train(ground.error(sum.slice_columns(0, 1)));
+}
+
+#[test]
+#[should_panic(expected = "slice_columns: 0 columns from 1 on, of 2")]
+fn a_slice_has_columns() {
+    Ground::new().input("x", 2).slice_columns(1, 0);
+}
+
 #[test]
 fn what_is_not_bound_is_named() {
     let (mut runtime, plan) = loaded();
@@ -234,6 +294,22 @@ fn moments_come_with_a_plan_that_trains() {
     let (mut runtime, _) = loaded();
     let length = runtime.parameters().buffer_length();
     runtime.write(State::FirstMoments, &vec![0.0_f32; length]);
+}
+
+#[test]
+#[should_panic(expected = "an optimizer step needs gradients")]
+fn updates_come_with_a_plan_that_trains() {
+    let update = Update {
+        rule: Rule::Lamb,
+        lr: 0.1,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-6,
+        weight_decay: 0.0,
+        clip_norm: 1.0,
+        bias_correction: None,
+    };
+    let _ = loaded().0.update(&update);
 }
 
 #[test]

@@ -203,3 +203,13 @@ fn nothing_is_bound_along_a_union() {
     let union = graph.union("read", [graph.indices("rows", Rows::Along(axis), Content::RowOf(axis))]);
     graph.input("x", Shape::new(union.rows.rows(), 3));
 }
+
+#[test]
+#[should_panic(expected = "nobody knows how many rows a union has")]
+fn no_list_names_rows_of_a_union() {
+    let graph = Graph::new(Arc::new(Parameters::default()));
+    let axis = graph.axis("tokens", 4);
+    let union = graph.union("read", [graph.indices("rows", Rows::Along(axis), Content::RowOf(axis))]);
+    let Rows::Along(read) = union.rows.rows() else { unreachable!("a union is an axis") };
+    graph.indices("rows of rows", Rows::Along(axis), Content::RowOf(read));
+}

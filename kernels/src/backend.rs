@@ -139,7 +139,14 @@ pub trait Backend: Send + Sync {
     }
 
     /// Records the calls that `work` makes instead of doing them, if it can. Every kernel has been called before with operands of these shapes.
-    fn record(&self, work: impl FnOnce()) -> Option<Self::Recording>;
+    /// Where the device has no memory for the recording, `make_room` is asked to drop an earlier one, until it says that there is none, and
+    /// `work` is recorded anew.
+    fn record(&self, work: impl FnMut(), make_room: impl FnMut() -> bool) -> Option<Self::Recording>;
+
+    /// Whether so little of the device's memory is left that nothing more should be kept there for speed alone.
+    fn is_short_of_memory(&self) -> bool {
+        false
+    }
 
     /// Bytes of the device's memory that a recording is taken to need.
     fn recording_size(&self, recording: &Self::Recording) -> usize;
@@ -161,7 +168,7 @@ macro_rules! host_memory {
         type Outgoing = Buffer<u8>;
         type Incoming = Buffer<u8>;
 
-        fn record(&self, _: impl FnOnce()) -> Option<Infallible> {
+        fn record(&self, _: impl FnMut(), _: impl FnMut() -> bool) -> Option<Infallible> {
             None
         }
         fn recording_size(&self, recording: &Infallible) -> usize {

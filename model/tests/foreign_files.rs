@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use model::{Albert, AlbertConfig, Head, load, save};
+use model::{Albert, AlbertConfig, Fresh, Head, load, load_head, save};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
@@ -121,6 +121,30 @@ fn a_second_copy_is_the_same_or_refused() {
         load(folder.path()).expect("the same twice");
         edit(folder.path(), |tensors| tensors.get_mut(copy).expect("there").1[3] += 1.0);
         refused(folder.path(), &[copy, original, "tie_word_embeddings"]);
+    }
+}
+
+/// To a model without a decoder its bias is no second copy of anything, nor is a weight that is not the word table.
+#[test]
+fn every_tensor_of_another_head_is_named() {
+    for tied in [true, false] {
+        let folder = saved(|config| config.tie_word_embeddings = tied);
+        let head = Head::Classification { outputs: 2, dropout: 0.0 };
+        let fresh = Fresh::Head { seed: 1, allowed: &[] };
+        let unmapped = load_head(folder.path(), &head, fresh).expect("an encoder").report.unmapped;
+        let mut expected = vec![
+            "predictions.LayerNorm.bias",
+            "predictions.LayerNorm.weight",
+            "predictions.bias",
+            "predictions.dense.bias",
+            "predictions.dense.weight",
+            "sop_classifier.classifier.bias",
+            "sop_classifier.classifier.weight",
+        ];
+        if !tied {
+            expected.splice(3..3, ["predictions.decoder.bias", "predictions.decoder.weight"]);
+        }
+        assert_eq!(unmapped, expected, "tied: {tied}");
     }
 }
 

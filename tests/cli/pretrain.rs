@@ -116,6 +116,55 @@ fn a_run_goes_on_with_its_own_text() {
     pretrain(&scene, &[]).done();
 }
 
+/// Text that is gone by then is no loss: the run has it prepared. A name that never was its text's is another matter.
+#[test]
+fn a_run_goes_on_without_its_text() {
+    let scene = Scene::new();
+    let other = scene.file("other.txt", sentences().replace("moon", "tree"));
+    let held_out = ["--held-out", other.as_str()];
+    let longer = ["--steps", "6", "--allow-schedule-change"];
+    pretrain(&scene, &held_out).done();
+    for name in ["text.txt", "other.txt", "model"] {
+        std::fs::rename(scene.path(name), scene.path(&format!("{name}.moved"))).unwrap();
+    }
+    for more in [&["--dry-run"][..], &longer] {
+        let on = pretrain(&scene, &[&held_out[..], more].concat());
+        assert_eq!(
+            on.err.matches("is not there any more: going on with what the run has").count(),
+            3,
+            "{}",
+            on.err
+        );
+        on.done();
+    }
+    let journal = std::fs::read_to_string(scene.path("run/metrics.jsonl")).unwrap();
+    assert!(journal.contains(r#""event":"resume","step":4"#), "{journal}");
+    let typo = scene.arg("typo.txt");
+    let misspelt = pretrain_on(&scene, &typo, &[&held_out[..], &longer].concat());
+    misspelt.complains(ExitCode::Io, &["typo.txt: No such file"]);
+    // Of text that was changed, what the run has is named.
+    scene.file("text.txt", sentences().replace("moon", "tree"));
+    let own = scene.arg("run/data/training");
+    let changed = pretrain(&scene, &[&held_out[..], &longer].concat());
+    changed.complains(ExitCode::Usage, &["was begun with other training data", &format!("--train {own}")]);
+    pretrain_on(&scene, &own, &[&held_out[..], &longer].concat()).done();
+}
+
+/// A run does not end before where it is, and stays what it was.
+#[test]
+fn steps_are_not_taken_back() {
+    let scene = Scene::new();
+    pretrain(&scene, &[]).done();
+    let config = || std::fs::read_to_string(scene.path("run/config.toml")).unwrap();
+    let before = config();
+    let fewer = ["--steps", "3", "--allow-schedule-change"];
+    for more in [&fewer[..], &[&fewer[..], &["--dry-run"]].concat()] {
+        pretrain(&scene, more).complains(ExitCode::Usage, &["has done 4 steps, and is to have 3", "--out"]);
+    }
+    assert_eq!(config(), before);
+    pretrain(&scene, &[]).done();
+}
+
 /// A run in which no update could be made has learnt nothing, however often it is continued: it does not finish.
 #[test]
 fn a_run_that_learns_nothing_is_no_success() {

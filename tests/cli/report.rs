@@ -17,8 +17,8 @@ fn pretrain(scene: &Scene, out: &str, more: &[&str]) -> Run {
 
 /// The `train` events of a run: steps, and a figure.
 fn train_events(scene: &Scene, out: &str, figure: &str) -> Vec<(u64, f64)> {
-    let history = train::run::journal::read(&scene.path(out).join("metrics.jsonl")).unwrap();
-    let events = history.events.iter().filter(|event| event.kind() == "train");
+    let mut history = train::run::journal::History::open(&scene.path(out).join("metrics.jsonl")).unwrap();
+    let events = history.events().unwrap().map(Result::unwrap).filter(|event| event.kind() == "train");
     events.map(|event| (event.step().unwrap(), event.number(figure).unwrap())).collect()
 }
 

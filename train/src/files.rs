@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 pub use lockable::Lockable;
 
+use crate::visible::shown;
+
 /// Operations that change files. [`Disk`] is the one used outside tests.
 pub trait Files: Send + Sync {
     /// Creates one directory; an existing one is an error of kind `AlreadyExists`.
@@ -231,7 +233,7 @@ pub fn remove_flat_dir_in_order(
 }
 
 fn in_the_way(path: &Path, what: &str) -> io::Error {
-    io::Error::other(format!("{} {what}, and is in the way: move it elsewhere", path.display()))
+    io::Error::other(format!("{} {what}, and is in the way: move it elsewhere", shown(path)))
 }
 
 /// Whether something of this name is there, be it a link that leads nowhere.
@@ -244,6 +246,22 @@ pub fn exists(path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// What is in the way of a folder `path`: itself or something above it that is there and is no folder, nor a link to one.
+pub fn no_folder(path: &Path) -> Option<PathBuf> {
+    for part in path.ancestors() {
+        match fs::metadata(part) {
+            Ok(found) => return (!found.is_dir()).then(|| part.into()),
+            Err(error) => match error.kind() {
+                // A link that leads nowhere; a folder that somebody makes at this moment is none.
+                io::ErrorKind::NotFound if part.is_symlink() => return Some(part.into()),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {} // further up
+                _ => return None,
+            },
+        }
+    }
+    None
 }
 
 /// The folders on the way to `path` that are not there, from `path` itself: those that `create_dir_all` would make.

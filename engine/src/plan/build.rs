@@ -261,7 +261,12 @@ impl<'r> Buffers<'r> {
                     self.of_value[output.0] = Some(place);
                 }
                 None => self.own(output),
-                Some(into) if last_read[into.0] == step && !node.inputs.contains(&into) => {
+                // Nobody else wants it: neither a later step, nor this one as an operand, nor as the start of another output.
+                Some(into)
+                    if last_read[into.0] == step
+                        && !node.inputs.contains(&into)
+                        && !node.into[..position].contains(&Some(into)) =>
+                {
                     self.of_value[output.0] = self.of_value[into.0];
                 }
                 Some(into) => {

@@ -25,7 +25,7 @@ use crate::parameters::Parameters;
 use crate::shape::{AxisSpec, Shape};
 
 pub use work_space::WorkSpace;
-pub(crate) use work_space::{INPUTS, MOST_RECORDINGS};
+pub(crate) use work_space::{INPUTS, MOST_RECORDINGS, RESERVED_RECORDINGS};
 
 /// What values are stored in; [`kernels::precision`] has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -186,7 +186,8 @@ impl Plan {
     /// If a parameter would receive no gradient, or only a part of it.
     ///
     /// # Panics
-    /// If the loss is not a single number, or the graph has served a training plan before.
+    /// If the loss is not a single number that an error or a cross-entropy gave, an operation has one parameter twice, or the graph
+    /// has served a training plan before.
     pub fn training(
         graph: &Graph,
         loss: Tensor<'_>,

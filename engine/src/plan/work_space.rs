@@ -10,6 +10,8 @@ use crate::operands as at;
 pub(crate) const INPUTS: usize = 2;
 /// The most recordings of runs that a device keeps of a plan. Packed text of a corpus has about 30 kinds of rounded lengths.
 pub(crate) const MOST_RECORDINGS: usize = 64;
+/// Recordings that there is always memory for: more are kept while the device is not short of it.
+pub(crate) const RESERVED_RECORDINGS: usize = 16;
 /// Calls that a GPU makes for a step of a plan, on average at most: most steps are one kernel or product, and sums over rows want a
 /// second. Should there be more, fewer recordings are kept.
 const CALLS_OF_STEP: usize = 2;
@@ -23,7 +25,7 @@ pub struct WorkSpace {
     pub products: usize,
     /// Inputs that arrive while earlier ones are worked on.
     pub inputs: usize,
-    /// Recorded runs, CUDA graphs: the most that are kept.
+    /// Recorded runs, CUDA graphs: those that are kept in any case. More are where memory is left over.
     pub recordings: usize,
 }
 
@@ -41,13 +43,17 @@ impl Plan {
             kernels: self.scratch_size(),
             products: cuda::PRODUCTS_WORKSPACE,
             inputs: INPUTS * self.regions.inputs.len(),
-            recordings: self.recordings_size(),
+            recordings: RESERVED_RECORDINGS * self.recording_size(),
         }
     }
 
     /// Bytes that recorded runs may take together.
     pub(crate) fn recordings_size(&self) -> usize {
-        MOST_RECORDINGS * CALLS_OF_STEP * self.steps.len() * cuda::RECORDED_CALL
+        MOST_RECORDINGS * self.recording_size()
+    }
+
+    fn recording_size(&self) -> usize {
+        CALLS_OF_STEP * self.steps.len() * cuda::RECORDED_CALL
     }
 
     /// Bytes that the kernels share: what the one that wants most wants.

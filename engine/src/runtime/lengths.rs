@@ -52,7 +52,7 @@ impl Plan {
 /// Rounds lengths up to multiples of a part, where the capacity allows.
 fn round_up(axes: &[AxisSpec], lengths: &mut [usize]) {
     let largest = axes.iter().map(|axis| axis.capacity).max().unwrap_or(0);
-    let part = largest.div_ceil(PARTS).next_multiple_of(TOGETHER);
+    let part = largest.div_ceil(PARTS).max(1).next_multiple_of(TOGETHER);
     for (axis, length) in axes.iter().zip(lengths) {
         *length = length.next_multiple_of(part).min(axis.capacity);
     }
@@ -99,4 +99,24 @@ fn added<'a>(plan: &Plan, at: &Operand, lengths: &Lengths, staged: &'a mut [u8])
 
 fn indices<'a>(plan: &Plan, at: &Operand, lengths: &Lengths, staged: &'a mut [u8]) -> &'a mut [i32] {
     bytemuck::cast_slice_mut(added(plan, at, lengths, staged))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::{Graph, Parameters, Plan, Precision, Rows, Shape};
+
+    #[test]
+    fn where_there_is_no_room_nothing_is_added() {
+        for (capacities, lengths, expected) in
+            [(&[0][..], &[0][..], &[0][..]), (&[0, 3], &[0, 2], &[0, 3]), (&[3000], &[1001], &[1008])]
+        {
+            let graph = Graph::new(Arc::new(Parameters::default()));
+            let axes: Vec<_> = capacities.iter().map(|&capacity| graph.axis("rows", capacity)).collect();
+            let y = graph.input("x", Shape::new(Rows::Along(axes[0]), 1)).scale(2.0);
+            let plan = Plan::inference(&graph, &[("y", y)], Precision::F64);
+            assert_eq!(plan.computed_lengths(lengths), expected, "{capacities:?}");
+        }
+    }
 }

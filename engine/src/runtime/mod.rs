@@ -65,7 +65,7 @@ pub struct Runs {
     pub repeated: u64,
     /// Recordings that are kept now.
     pub kept: usize,
-    /// Bytes of the device's memory that they are taken to need: at most what [`WorkSpace::recordings`](crate::WorkSpace) has.
+    /// Bytes of the device's memory that they are taken to need.
     pub bytes: usize,
 }
 
@@ -366,6 +366,9 @@ impl Runtime {
     ///
     /// # Errors
     /// If the device has failed: what it holds is worth nothing then.
+    ///
+    /// # Panics
+    /// If no plan that trains is loaded.
     pub fn update(&mut self, update: &Update) -> Result<Applied, DeviceError> {
         on_device!(&mut self.0, on => on.update(update))
     }

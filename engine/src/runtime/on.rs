@@ -12,9 +12,10 @@ use super::lengths::{Lengths, fill_up};
 use super::rounding::{between_roundings, round_written};
 use super::{Bindings, PlanId, RunId, Runs};
 use crate::error::RunError;
-use crate::execute::{Buffer, StepMemory, execute};
+use crate::execute::execute;
 use crate::parameters::Parameters;
-use crate::plan::{INPUTS, Location, MOST_RECORDINGS, Operand, Plan};
+use crate::plan::{INPUTS, Location, MOST_RECORDINGS, Operand, Plan, RESERVED_RECORDINGS};
+use crate::step_memory::{Buffer, StepMemory};
 
 /// A plan, and what is known of its last run.
 pub(super) struct Loaded<R> {
@@ -68,6 +69,18 @@ impl<R> Loaded<R> {
     }
 }
 
+/// How many of them are recordings.
+fn kept<R>(recordings: &[Recorded<R>]) -> usize {
+    recordings.iter().filter(|recorded| recorded.calls.is_some()).count()
+}
+
+/// Forgets the recording, not the latest run's, that was not wanted for the longest time; whether there is one.
+fn forget_one<R>(recordings: &mut Vec<Recorded<R>>) -> bool {
+    let earlier = &recordings[..recordings.len().saturating_sub(1)];
+    let place = earlier.iter().position(|recorded| recorded.calls.is_some());
+    place.map(|place| recordings.remove(place)).is_some()
+}
+
 /// Forgets recordings until the others take at most `most` bytes: those first that were not wanted for the longest time.
 fn keep_within<R>(recordings: &mut Vec<Recorded<R>>, most: usize, size: impl Fn(&R) -> usize) {
     let size = |recorded: &Recorded<R>| recorded.calls.as_ref().map_or(0, &size);
@@ -102,8 +115,9 @@ pub(super) struct On<B: Backend, P: kernels::Precision> {
     pub marks: Vec<i32>,
     /// What runs are given, in turn: one is written while another is on its way to the device.
     pub inputs: Vec<B::Outgoing>,
-    /// The one of the last run, and bytes that each has room for.
+    /// The one that was written last, whether it is the last run's as a whole, and bytes that each has room for.
     pub turn: usize,
+    pub inputs_are_sent: bool,
     input_room: usize,
     pub plans: Vec<Loaded<B::Recording>>,
     /// The runs since gradients were zero, of which the first `kept` are; the others are there to be used again.
@@ -138,6 +152,7 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
             marks: Vec::new(),
             inputs: Vec::new(),
             turn: 0,
+            inputs_are_sent: false,
             input_room: 0,
             plans: Vec::new(),
             started: Vec::new(),
@@ -213,6 +228,7 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
         self.inputs.clear();
         self.started.clear();
         (self.input_room, self.kept) = (0, 0);
+        self.norm_is_known = false;
         for buffer in
             [&mut self.gradients, &mut self.first_moments, &mut self.second_moments, &mut self.arena]
         {
@@ -240,7 +256,7 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
         let Loaded { plan, lengths, .. } = loaded;
         take_lengths(plan, bindings, &mut lengths.given)?;
         let (backend, profiling, rounds) = (&self.backend, self.profiling, self.rounds);
-        self.turn = (self.turn + 1) % self.inputs.len();
+        (self.turn, self.inputs_are_sent) = ((self.turn + 1) % self.inputs.len(), false);
         let inputs = &mut self.inputs[self.turn];
         let staged = backend.to_send(inputs);
         stage::<P>(plan, bindings, rounds, &lengths.given, staged)?;
@@ -249,6 +265,7 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
         fill_up(plan, lengths, staged);
         self.norm_is_known &= !plan.trains;
         backend.send(inputs, plan.regions.inputs.len(), &mut self.arena);
+        self.inputs_are_sent = true;
         let recorded = (B::RECORDS && !profiling).then(|| loaded.recorded());
         let Loaded { plan, times, lengths, recordings, runs } = loaded;
         let mut memory = StepMemory::<B> {
@@ -284,8 +301,15 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
         if let Some((place, true)) = recorded
             && recordings[place].calls.is_none()
         {
-            recordings[place].calls = backend.record(&mut steps);
-            runs.recorded += u64::from(recordings[place].calls.is_some());
+            // Where memory is short, one takes the place of another.
+            if kept(recordings) >= RESERVED_RECORDINGS && backend.is_short_of_memory() {
+                forget_one(recordings);
+            }
+            let calls = backend.record(&mut steps, || forget_one(recordings));
+            runs.recorded += u64::from(calls.is_some());
+            if let Some(latest) = recordings.last_mut() {
+                latest.calls = calls;
+            }
             keep_within(recordings, plan.recordings_size(), |calls| backend.recording_size(calls));
         }
         let last = recorded.and_then(|_| recordings.last());
@@ -325,9 +349,9 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
     /// How the runs of a plan were done, and how many recordings there are of them.
     pub(super) fn runs(&self, id: PlanId) -> Runs {
         let Loaded { runs, recordings, .. } = &self.plans[id.0];
-        let calls = || recordings.iter().filter_map(|recorded| recorded.calls.as_ref());
-        let bytes = calls().map(|calls| self.backend.recording_size(calls)).sum();
-        Runs { kept: calls().count(), bytes, ..*runs }
+        let calls = recordings.iter().filter_map(|recorded| recorded.calls.as_ref());
+        let bytes = calls.map(|calls| self.backend.recording_size(calls)).sum();
+        Runs { kept: kept(recordings), bytes, ..*runs }
     }
 
     pub(super) fn poison(&mut self, value: f64) {
@@ -342,18 +366,31 @@ mod tests {
     use super::*;
 
     /// Recordings as their sizes; 0 stands for lengths that came once.
-    fn kept(sizes: &[usize], most: usize) -> Vec<usize> {
+    fn recordings(sizes: &[usize]) -> Vec<Recorded<usize>> {
         let recorded = |&size: &usize| Recorded { lengths: Vec::new(), calls: (size > 0).then_some(size) };
-        let mut recordings: Vec<_> = sizes.iter().map(recorded).collect();
-        keep_within(&mut recordings, most, |&size| size);
+        sizes.iter().map(recorded).collect()
+    }
+
+    fn sizes(recordings: &[Recorded<usize>]) -> Vec<usize> {
         recordings.iter().map(|recorded| recorded.calls.unwrap_or(0)).collect()
     }
 
     #[test]
     fn recordings_that_were_not_wanted_for_the_longest_time_make_room() {
-        assert_eq!(kept(&[3, 0, 4, 5], 12), [3, 0, 4, 5]);
-        assert_eq!(kept(&[3, 0, 4, 5], 11), [0, 4, 5]);
-        assert_eq!(kept(&[3, 0, 4, 5], 8), [5]);
-        assert_eq!(kept(&[3, 0, 4, 5], 4), [0; 0]);
+        for (most, wanted) in [(12, &[3, 0, 4, 5][..]), (11, &[0, 4, 5]), (8, &[5]), (4, &[])] {
+            let mut recordings = recordings(&[3, 0, 4, 5]);
+            keep_within(&mut recordings, most, |&size| size);
+            assert_eq!(sizes(&recordings), wanted, "at most {most}");
+        }
+    }
+
+    #[test]
+    fn one_recording_is_forgotten_after_the_other_but_not_the_latest() {
+        let mut recordings = recordings(&[0, 3, 0, 4, 5]);
+        assert_eq!(kept(&recordings), 3);
+        assert!(forget_one(&mut recordings) && forget_one(&mut recordings));
+        assert_eq!(sizes(&recordings), [0, 0, 5]);
+        assert!(!forget_one(&mut recordings) && !forget_one(&mut Vec::<Recorded<usize>>::new()));
+        assert_eq!(sizes(&recordings), [0, 0, 5]);
     }
 }

@@ -3,11 +3,11 @@
 use kernels::precision::Bf16;
 use kernels::{Backend, Cost, Real};
 
-use crate::execute::{Buffer, StepMemory};
 use crate::graph::Kind;
 use crate::op::{GradientOp, Operation};
 use crate::operands::linear_preactivation as at;
 use crate::plan::{Location, Step};
+use crate::step_memory::{Buffer, StepMemory};
 
 /// What the reference device rounds to when it simulates bf16.
 pub(super) type Rounded = <Bf16 as kernels::Precision>::Activation;

@@ -8,7 +8,7 @@ use kernels::{Element, Kernels, Real};
 
 use super::on::On;
 use super::rounding::round;
-use crate::execute::Buffer;
+use crate::step_memory::Buffer;
 
 /// The flat buffers that outlive a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -44,6 +44,11 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
     }
 
     pub(super) fn update(&mut self, update: &Update) -> Result<Applied, DeviceError> {
+        let trains = B::Memory::bytes(&self.gradients) == B::Memory::bytes(&self.masters);
+        assert!(
+            trains,
+            "an optimizer step needs gradients: they are there once a plan that trains is loaded"
+        );
         self.take_norm();
         let (backend, gradients) = (&self.backend, &self.gradients);
         let (norm, loss) = (&self.norm, &self.loss);

@@ -1,6 +1,7 @@
 //! The GPU as a device: one stream, on which everything runs in the order in which it is asked for, and one that brings inputs.
 //!
-//! * `detect`: which GPUs there are, or why none; `check`: whether one computes. `memory`: buffers and the addresses of operands.
+//! * `detect`: which GPUs there are, or why none (`unavailable`); `libraries`: what is needed beside the driver; `check`: whether a GPU
+//!   computes. `memory`: buffers and the addresses of operands.
 //! * `compile`, `cache`: kernels from their source (`<operation>/<operation>.cu`, after `prelude.cuh`), for the GPU at hand.
 //! * `launch`: calling them. `record`: a list of calls made once, then repeated.
 //! * `products`: matrix products by cuBLASLt (`lt`), and by which of its algorithms (`choices`, timed by `stopwatch`).
@@ -15,8 +16,9 @@ mod cache;
 mod check;
 mod choices;
 mod compile;
-pub mod detect;
+mod detect;
 mod launch;
+mod libraries;
 mod lt;
 mod memory;
 mod peak;
@@ -27,6 +29,7 @@ pub(crate) mod sums;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 mod transfer;
+mod unavailable;
 mod work_space;
 
 use std::collections::BTreeMap;
@@ -37,18 +40,18 @@ pub use cache::folder as cache_folder;
 pub use check::CheckError;
 pub use choices::{Choices, ProductChoice};
 use cudarc::driver::{CudaContext, CudaStream, result, sys};
-pub use detect::{
-    Found, Library, Unavailable, Versions, devices, driver_version, overriding_variables, usable, versions,
-};
+pub use detect::{Found, devices, driver_version, usable};
 pub(crate) use launch::{Argument, AsArgument, Blocks, Program, arguments, vector};
 pub use memory::{Address, Buffer, Global, Randomness, Slice, SliceMut};
 
+pub use libraries::{Library, Versions, overriding_variables, versions};
 pub use lt::WORKSPACE as PRODUCTS_WORKSPACE;
 pub use products::Number;
 use products::Products;
 pub(crate) use products::{Epilogue, Factor, Product};
 pub use record::{RECORDED_CALL, Recording};
 pub use transfer::{Incoming, Outgoing};
+pub use unavailable::Unavailable;
 pub(crate) use work_space::Scratch;
 use work_space::WorkSpace;
 
@@ -223,7 +226,16 @@ impl Cuda {
         if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
             return no_memory_for(what);
         }
-        DeviceError::Failed { device: format!("{self:?}"), what: what.to_owned(), error: error.to_string() }
+        let hint = if is_of_a_kernel(error.0) {
+            "; a kernel that was asked for before may have caused it: with CUDA_LAUNCH_BLOCKING=1 in the environment it is named"
+        } else {
+            ""
+        };
+        DeviceError::Failed {
+            device: format!("{self:?}"),
+            what: what.to_owned(),
+            error: format!("{error}{hint}"),
+        }
     }
 
     fn wait(&self) -> Result<(), DeviceError> {
@@ -248,6 +260,30 @@ pub fn free_memory(ordinal: usize) -> Result<(usize, usize), Unavailable> {
         Entry::Vacant(new) => new.insert(CudaContext::new(ordinal).map_err(failed)?),
     };
     context.mem_get_info().map_err(failed)
+}
+
+/// Bytes of a GPU's memory, of `total`, that are to be left free of what is in any account, since they are wanted while it computes: for the
+/// code of kernels and of cuBLASLt's, which is loaded when it is first used; for what kernels keep outside registers; and since allocations
+/// are rounded up.
+pub fn headroom(total: usize) -> usize {
+    (total / 50).max(512 << 20).min(total / 8)
+}
+
+/// Whether an error is one that a kernel made, which some later call is answered with.
+fn is_of_a_kernel(error: sys::CUresult) -> bool {
+    use sys::CUresult as Said;
+    matches!(
+        error,
+        Said::CUDA_ERROR_ILLEGAL_ADDRESS
+            | Said::CUDA_ERROR_LAUNCH_FAILED
+            | Said::CUDA_ERROR_LAUNCH_TIMEOUT
+            | Said::CUDA_ERROR_MISALIGNED_ADDRESS
+            | Said::CUDA_ERROR_ILLEGAL_INSTRUCTION
+            | Said::CUDA_ERROR_INVALID_ADDRESS_SPACE
+            | Said::CUDA_ERROR_INVALID_PC
+            | Said::CUDA_ERROR_HARDWARE_STACK_ERROR
+            | Said::CUDA_ERROR_ASSERT
+    )
 }
 
 /// What a GPU says that has no memory left, in a context that is current.
@@ -371,8 +407,12 @@ impl Backend for Cuda {
         self.unrecorded().into_iter().chain(self.refused_products()).collect()
     }
 
-    fn record(&self, work: impl FnOnce()) -> Option<Recording> {
-        self.recording(work)
+    fn record(&self, work: impl FnMut(), make_room: impl FnMut() -> bool) -> Option<Recording> {
+        self.recording(work, make_room)
+    }
+
+    fn is_short_of_memory(&self) -> bool {
+        self.free_memory().is_ok_and(|(free, total)| free < headroom(total) / 2)
     }
 
     fn recording_size(&self, recording: &Recording) -> usize {

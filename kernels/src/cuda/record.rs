@@ -7,6 +7,7 @@ use result::DriverError;
 
 use super::Cuda;
 use crate::backend::Backend;
+use crate::memory::DeviceError;
 
 /// Bytes of a GPU's memory that a recorded call is taken to need. No text promises any number, and what a driver has free before and
 /// after does not tell, for it takes memory in pieces; the caches of NVIDIA's CUDASTF count with about 10 KB for each kernel of a graph
@@ -27,14 +28,14 @@ pub(super) struct Unrecorded {
 }
 
 impl Unrecorded {
-    /// Counts a failure; `code` is the driver's, if it said one. Calls that no capture may contain are the same next time; memory that is
-    /// not free may be.
-    fn add(&mut self, code: Option<sys::CUresult>, reason: String) {
+    /// Counts a failure. Calls that no capture may contain are the same next time; memory that is not free may be.
+    fn add(&mut self, Refusal { complaint, said }: Refusal) {
         const OF_CAPTURES: std::ops::Range<u32> = 900..910;
         self.failures += 1;
-        self.is_final =
-            self.failures == MOST_FAILURES || code.is_some_and(|code| OF_CAPTURES.contains(&(code as u32)));
-        self.reason = reason;
+        let of_captures = |said: &DriverError| OF_CAPTURES.contains(&(said.0 as u32));
+        self.is_final = self.failures == MOST_FAILURES || said.as_ref().is_some_and(of_captures);
+        let reason = complaint.map(|complaint| complaint.to_string());
+        self.reason = reason.or(said.map(|said| said.to_string())).unwrap_or_default();
     }
 }
 
@@ -62,25 +63,45 @@ impl Drop for Recording {
     }
 }
 
+/// Why calls were not recorded.
+struct Refusal {
+    /// What a call complained of: it has not been made, so that is no failure of the device.
+    complaint: Option<DeviceError>,
+    /// What the driver said of the recording.
+    said: Option<DriverError>,
+}
+
+impl Refusal {
+    /// Whether there would be a recording if the device had more memory.
+    fn is_of_memory(&self) -> bool {
+        let said = self.said.as_ref().is_some_and(|said| said.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY);
+        said || matches!(self.complaint, Some(DeviceError::OutOfDeviceMemory { .. }))
+    }
+}
+
 impl Cuda {
-    /// Records what `work` asks for instead of doing it. Where the driver or a library cannot, nothing has happened: calls are made one
-    /// by one, which is slower and no failure, and [`Cuda::unrecorded`] tells.
-    pub(super) fn recording(&self, work: impl FnOnce()) -> Option<Recording> {
+    /// See [`Backend::record`](crate::Backend::record). Where the driver or a library cannot, nothing has happened: calls are made one by one,
+    /// which is slower and no failure, and [`Cuda::unrecorded`] tells.
+    pub(super) fn recording(
+        &self,
+        mut work: impl FnMut(),
+        mut make_room: impl FnMut() -> bool,
+    ) -> Option<Recording> {
         if self.lock_unrecorded().is_final || self.status().is_err() {
             return None;
         }
-        let recording = self.try_recording(work);
-        // Calls that were to be recorded have not been made: what they complained of is no failure of the device.
-        let complaint = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let error = match recording {
-            Ok(recording) if complaint.is_none() => return Some(recording),
-            Ok(_) => None,
-            Err(error) => Some(error),
-        };
-        let reason = complaint.map(|complaint| complaint.to_string());
-        let reason = reason.or(error.map(|error| error.to_string())).unwrap_or_default();
-        self.lock_unrecorded().add(error.map(|error| error.0), reason);
-        None
+        loop {
+            let recording = self.try_recording(&mut work);
+            let complaint = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let refusal = match (recording, complaint) {
+                (Ok(recording), None) => return Some(recording),
+                (recording, complaint) => Refusal { complaint, said: recording.err() },
+            };
+            if !(refusal.is_of_memory() && make_room()) {
+                self.lock_unrecorded().add(refusal);
+                return None;
+            }
+        }
     }
 
     /// Why calls are made one by one that were to be recorded, if any are.

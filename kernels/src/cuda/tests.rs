@@ -5,7 +5,7 @@ use emulated_gpu::setup;
 
 use super::{
     Blocks, Buffer, Choices, Cuda, Epilogue, Factor, Global, Number, Product, ProductChoice, Program,
-    Unavailable, arguments,
+    Unavailable, arguments, headroom,
 };
 use crate::Store;
 use crate::backend::Backend;
@@ -57,7 +57,7 @@ fn a_device_that_fails_says_where_and_does_nothing_more() {
         add_one(gpu, &mut x, 101);
         let failure = gpu.finish().expect_err("a kernel that writes outside of its memory");
         assert!(
-            matches!(&failure, DeviceError::Failed { error, .. } if error.contains("CUDA_ERROR")),
+            matches!(&failure, DeviceError::Failed { error, .. } if error.contains("CUDA_ERROR") && error.contains("CUDA_LAUNCH_BLOCKING=1")),
             "{failure}"
         );
         assert_eq!(gpu.allocate(4).err(), Some(failure.clone()));
@@ -76,6 +76,26 @@ fn a_kernel_that_does_not_compile_is_an_error_with_the_compilers_words() {
             matches!(&failure, DeviceError::Compile { program, log } if program == "broken" && log.contains("error")),
             "{failure}"
         );
+    });
+}
+
+/// Copies that were asked for before go on after a failure that leaves the device alive: nobody reads there meanwhile.
+#[test]
+fn what_was_asked_for_before_a_failure_is_waited_for() {
+    let late = [(emulated_gpu::driver::STREAMS, "late")];
+    alone_under("what_was_asked_for_before_a_failure_is_waited_for", &late, |gpu| {
+        let mut x = gpu.allocate(400).expect("memory");
+        let mut outgoing = gpu.outgoing(400).expect("memory");
+        let mut incoming = gpu.incoming(400).expect("memory");
+        gpu.to_send(&mut outgoing).copy_from_slice(&[1; 400]);
+        gpu.send(&mut outgoing, 400, &mut x);
+        gpu.fetch(&x, 0, 400, &mut incoming);
+        let program = Program::new("broken", "KERNEL(nothing, 256)() { this is no code }");
+        gpu.launch::<F32>(program, "nothing", Blocks::of_threads(1), &arguments![]);
+        assert!(gpu.status().is_err());
+        // Were it on its way yet, the next copy would have these.
+        gpu.to_send(&mut outgoing).fill(2);
+        assert_eq!(gpu.fetched(&incoming), [1; 400]);
     });
 }
 
@@ -106,7 +126,7 @@ fn memory_that_is_gone_in_the_middle_is_an_error_of_what_wants_it() {
         std::fs::write(path, "").expect("the folder can be written");
         let refused = gpu.allocate(4).err().expect("none is left").to_string();
         assert!(refused.contains("none for 4 bytes in one piece: 0 of its"), "{refused}");
-        assert!(gpu.record(|| add_one(gpu, &mut x, 100)).is_none());
+        assert!(gpu.record(|| add_one(gpu, &mut x, 100), || false).is_none());
         add_one(gpu, &mut x, 100);
         assert_eq!((first(gpu, &x), gpu.status()), (2.0, Ok(())));
         let more = Program::new("more", "KERNEL(more, 256)() {}");
@@ -130,12 +150,15 @@ fn what_cannot_be_recorded_is_no_failure() {
     alone("what_cannot_be_recorded_is_no_failure", |gpu| {
         let mut x = gpu.allocate(400).expect("memory");
         add_one(gpu, &mut x, 100);
-        let recording = gpu.record(|| {
-            add_one(gpu, &mut x, 100);
-            first(gpu, &x);
-        });
+        let recording = gpu.record(
+            || {
+                add_one(gpu, &mut x, 100);
+                first(gpu, &x);
+            },
+            || false,
+        );
         assert!(recording.is_none() && gpu.status().is_ok());
-        assert!(gpu.record(|| add_one(gpu, &mut x, 100)).is_none(), "it is not tried again");
+        assert!(gpu.record(|| add_one(gpu, &mut x, 100), || false).is_none(), "it is not tried again");
         add_one(gpu, &mut x, 100);
         assert_eq!((first(gpu, &x), gpu.status()), (2.0, Ok(())));
     });
@@ -147,10 +170,13 @@ fn recorded_calls_are_made_again() {
     alone("recorded_calls_are_made_again", |gpu| {
         let mut x = gpu.allocate(400).expect("memory");
         add_one(gpu, &mut x, 100);
-        let recording = gpu.record(|| {
-            add_one(gpu, &mut x, 100);
-            add_one(gpu, &mut x, 100);
-        });
+        let recording = gpu.record(
+            || {
+                add_one(gpu, &mut x, 100);
+                add_one(gpu, &mut x, 100);
+            },
+            || false,
+        );
         let recording = recording.expect("a recording");
         assert_eq!(first(gpu, &x), 1.0);
         gpu.replay(&recording);
@@ -331,17 +357,20 @@ fn what_is_not_done_as_another_after_all_is_timed_for_itself() {
 /// A graph that finds no room is tried again, for there may be some later, but not for ever.
 #[test]
 fn a_recording_without_room_is_told() {
-    let no_graphs = [("EMULATED_GPU_NO_GRAPHS", "1")];
+    let no_graphs = [("EMULATED_GPU_GRAPHS", "0")];
     alone_under("a_recording_without_room_is_told", &no_graphs, |gpu| {
         let mut x = gpu.allocate(400).expect("memory");
         add_one(gpu, &mut x, 100);
         assert!(gpu.remarks().is_empty());
         let mut tries = 0;
         for _ in 0..20 {
-            let recording = gpu.record(|| {
-                tries += 1;
-                add_one(gpu, &mut x, 100);
-            });
+            let recording = gpu.record(
+                || {
+                    tries += 1;
+                    add_one(gpu, &mut x, 100);
+                },
+                || false,
+            );
             assert!(recording.is_none());
         }
         assert_eq!((tries, first(gpu, &x), gpu.status()), (8, 1.0, Ok(())));
@@ -351,6 +380,54 @@ fn a_recording_without_room_is_told() {
             "{remarks:?}"
         );
     });
+}
+
+/// Earlier recordings go until the next one finds room.
+#[test]
+fn recordings_make_room_for_the_next() {
+    let two = [("EMULATED_GPU_GRAPHS", "2")];
+    alone_under("recordings_make_room_for_the_next", &two, |gpu| {
+        let mut x = gpu.allocate(400).expect("memory");
+        add_one(gpu, &mut x, 100);
+        let (mut kept, mut asked) = (Vec::new(), 0);
+        for _ in 0..5 {
+            let recording = gpu.record(
+                || add_one(gpu, &mut x, 100),
+                || {
+                    asked += 1;
+                    let is_there = !kept.is_empty();
+                    kept.drain(..1.min(kept.len()));
+                    is_there
+                },
+            );
+            kept.push(recording.expect("there is room for two"));
+        }
+        assert_eq!((kept.len(), asked), (2, 3));
+        kept.iter().for_each(|recording| gpu.replay(recording));
+        assert_eq!((first(gpu, &x), gpu.status()), (3.0, Ok(())));
+        assert!(gpu.remarks().is_empty(), "nothing is slower than it could be");
+    });
+}
+
+/// Half of what is to be left free, which is an eighth of a small GPU's memory.
+#[test]
+fn memory_is_short_before_it_is_gone() {
+    let memory = [("EMULATED_GPU_MEMORY", "256")];
+    alone_under("memory_is_short_before_it_is_gone", &memory, |gpu| {
+        let (free, total) = gpu.free_memory().expect("it is asked");
+        assert_eq!((total, headroom(total)), (256 << 20, 32 << 20));
+        let _some = gpu.allocate(free - (17 << 20)).expect("memory");
+        assert!(!gpu.is_short_of_memory());
+        let _more = gpu.allocate(2 << 20).expect("memory");
+        assert!(gpu.is_short_of_memory());
+    });
+}
+
+#[test]
+fn a_gpu_keeps_some_memory_free() {
+    for (gib, kept) in [(80, 80 * 1024 / 50), (24, 512), (8, 512), (2, 256)] {
+        assert_eq!(headroom(gib << 30) >> 20, kept, "of {gib} GiB");
+    }
 }
 
 /// A library for linking is no driver.

@@ -101,8 +101,13 @@ impl Cuda {
         self.context.new_event(None).map_err(|error| self.driver_failed("cuEventCreate", error))
     }
 
-    /// Waits for an event, if it has not come yet.
+    /// Waits for an event, if it has not come yet. After a failure too: copies that were asked for before may still be made, unless the
+    /// device is lost, which is said at once.
     fn wait_for(&self, event: &CudaEvent) {
+        if self.status().is_err() {
+            let _ = event.synchronize();
+            return;
+        }
         self.attempt(|| {
             let has_come = event.try_is_complete().and_then(|has_come| match has_come {
                 true => Ok(()),
@@ -126,7 +131,7 @@ impl Cuda {
 
     pub(super) fn bytes_to_send<'a>(&self, outgoing: &'a mut Outgoing) -> &'a mut [u8] {
         self.wait_for(&outgoing.sent);
-        // SAFETY: the copy from there has been made; after a failure there is nothing left that would make one.
+        // SAFETY: the copy from there has been made, or the device is lost, and nothing is left that would make one.
         unsafe { outgoing.here.bytes_mut() }
     }
 
@@ -178,7 +183,7 @@ impl Cuda {
 
     pub(super) fn fetched_bytes<'a>(&self, incoming: &'a Incoming) -> &'a [u8] {
         self.wait_for(&incoming.fetched);
-        // SAFETY: the copy to there has been made; after a failure there is nothing left that would make one.
+        // SAFETY: the copy to there has been made, or the device is lost, and nothing is left that would make one.
         unsafe { incoming.here.bytes() }
     }
 }

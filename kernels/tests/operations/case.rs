@@ -185,6 +185,17 @@ pub fn check_gpu_in<C: Case, P: kernels::cuda::CudaPrecision>() -> String {
     format!("{:016x}", bits.finish())
 }
 
+/// Says what was being done, should that panic: a device that fails knows what it was asked for, and not of what size.
+struct Doing<'a>(&'a dyn Fn() -> String);
+
+impl Drop for Doing<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("this was {}", (self.0)());
+        }
+    }
+}
+
 /// `see` is shown every result.
 fn check_devices<C: Case, B: Device<P> + Debug, P: Precision>(
     cases: Vec<C>,
@@ -194,6 +205,8 @@ fn check_devices<C: Case, B: Device<P> + Debug, P: Precision>(
     for case in cases {
         let mut operands = pool(&case);
         for (oracle, step) in case.steps::<Reference, F64>().into_iter().zip(case.steps::<B, P>()) {
+            let doing = || format!("{} in {} of {case:?}", step.kernel, std::any::type_name::<P>());
+            let _doing = Doing(&doing);
             let results: Vec<Pool> = devices.iter().map(|_| operands.copy()).collect();
             devices.iter().zip(&results).for_each(|(device, results)| step.run(device, results));
             let reference = results[0].before();

@@ -19,9 +19,10 @@ use kernels::{
 pub struct OnHost(Cuda);
 
 impl OnHost {
-    /// The first GPU.
+    /// The first GPU. What the compiler says is looked at where it is emulated; for a real one kernels are compiled once.
     pub fn new() -> Self {
-        Self(Cuda::new(0).expect("a GPU, emulated or real").without_kernel_cache())
+        let gpu = Cuda::new(0).expect("a GPU, emulated or real");
+        Self(if emulated_gpu::setup::real() { gpu } else { gpu.without_kernel_cache() })
     }
 
     fn send<T: Element>(&self, numbers: &[T]) -> cuda::Buffer {
@@ -45,7 +46,7 @@ impl Backend for OnHost {
     type Outgoing = Buffer<u8>;
     type Incoming = Buffer<u8>;
 
-    fn record(&self, _: impl FnOnce()) -> Option<Infallible> {
+    fn record(&self, _: impl FnMut(), _: impl FnMut() -> bool) -> Option<Infallible> {
         None
     }
     fn recording_size(&self, recording: &Infallible) -> usize {
@@ -228,7 +229,7 @@ macro_rules! on_host {
                 let operands = $module::$operands { $($field: $field.lend(),)* $($stays)? };
                 Kernels::<P>::$method(&self.0, constants, operands);
                 $($field.fetch(self);)*
-                self.0.status().unwrap_or_else(|error| panic!("{error}"));
+                self.0.status().unwrap_or_else(|error| panic!("{}: {error}", stringify!($method)));
             })*
         }
     };

@@ -132,6 +132,10 @@ pub enum ConfigError {
 pub(crate) const LARGEST: usize = 1 << 20;
 /// Nor is a layer applied more often: the planner's time grows with the square of the depth.
 const DEEPEST: usize = 1 << 10;
+/// Tokens of a sequence, and heads, whose attention has dropout: each probability has a random number of its own, and no more are
+/// counted.
+const MOST_KEYS_DROPPED: usize = 1 << 16;
+const MOST_HEADS_DROPPED: usize = 1 << 10;
 
 impl AlbertConfig {
     /// The text of `config.json`.
@@ -213,8 +217,18 @@ impl AlbertConfig {
         for (key, value) in
             [("initializer_range", self.initializer_range), ("layer_norm_eps", self.layer_norm_eps)]
         {
-            if !(value.is_finite() && value >= 0.0) {
+            // In f32, which it is computed in.
+            if !((value as f32).is_finite() && value >= 0.0) {
                 problems.push(self.wrong(key, value, "it must be finite and not negative"));
+            }
+        }
+        for (key, value, most) in [
+            ("max_position_embeddings", self.max_position_embeddings, MOST_KEYS_DROPPED),
+            ("num_attention_heads", self.num_attention_heads, MOST_HEADS_DROPPED),
+        ] {
+            if value > most && self.attention_probs_dropout_prob > 0.0 {
+                let problem = format!("it must not exceed {most} unless attention_probs_dropout_prob is 0");
+                problems.push(self.wrong(key, value, &problem));
             }
         }
         problems.extend(self.activation().err());
@@ -327,6 +341,15 @@ mod tests {
         assert!(error(|c| c.hidden_dropout_prob = 0.999_999_999).contains("hidden_dropout_prob"));
         assert!(error(|c| c.num_hidden_groups = 13).contains("12 layers"));
         assert!(error(|c| c.num_hidden_layers = 1025).contains("exceeds 1024"));
+        assert!(error(|c| c.initializer_range = 1e39).contains("initializer_range"), "infinite in f32");
+        let longer = AlbertConfig { max_position_embeddings: 65_537, ..AlbertConfig::default() };
+        assert!(longer.validate().is_ok(), "without dropout");
+        let dropped = error(|c| (c.max_position_embeddings, c.attention_probs_dropout_prob) = (65_537, 0.1));
+        assert!(dropped.contains("exceed 65536 unless attention_probs_dropout_prob"), "{dropped}");
+        let dropped = error(|c| {
+            (c.hidden_size, c.num_attention_heads, c.attention_probs_dropout_prob) = (2048, 2048, 0.1);
+        });
+        assert!(dropped.starts_with("num_attention_heads = 2048"), "{dropped}");
     }
 
     #[test]

@@ -146,8 +146,9 @@ impl Tensors {
         if missing.is_empty() {
             return Ok(places);
         }
-        let known =
-            |name: &String| albert.parameters().parts().any(|part| part.name == *name) || is_repetition(name);
+        let known = |name: &String| {
+            albert.parameters().parts().any(|part| part.name == *name) || is_repetition(name, albert)
+        };
         let found = self.places.iter().filter(|(name, _)| !known(name)).map(|(_, place)| place.name.clone());
         Err(ModelError::Missing { path: self.path(), missing, found: found.collect() })
     }
@@ -171,7 +172,7 @@ impl Tensors {
         let used: BTreeSet<&Place> = parts.iter().flatten().collect();
         let mut unmapped = self.aside.clone();
         for (name, place) in &self.places {
-            if used.contains(place) || is_repetition(name) {
+            if used.contains(place) || is_repetition(name, albert) {
                 continue;
             }
             // The model's own namespaces: a tensor there changes what the model computes.
@@ -183,7 +184,8 @@ impl Tensors {
             }
             unmapped.push(place.name.clone());
         }
-        if !albert.config().tie_word_embeddings && self.decoder_bias(albert) == DECODER_BIAS_AGAIN {
+        let decodes = albert.predicts_words() && !albert.config().tie_word_embeddings;
+        if decodes && self.decoder_bias(albert) == DECODER_BIAS_AGAIN {
             // transformers keeps it, and does not read it.
             unmapped.extend(self.places.get(DECODER_BIAS).map(|place| place.name.clone()));
         }
@@ -337,9 +339,11 @@ fn canonical(name: &str) -> String {
     renamed(".gamma", ".weight").or_else(|| renamed(".beta", ".bias")).unwrap_or(name)
 }
 
-/// Tensors that repeat others, which is checked, or that nothing is computed from.
-fn is_repetition(name: &str) -> bool {
-    [DECODER_WEIGHT, DECODER_BIAS, DECODER_BIAS_AGAIN].contains(&name) || BUFFERS.contains(&name)
+/// Tensors that repeat others of the model, which is checked, or that nothing is computed from.
+fn is_repetition(name: &str, albert: &Albert) -> bool {
+    let of_decoder = [DECODER_WEIGHT, DECODER_BIAS, DECODER_BIAS_AGAIN].contains(&name);
+    let of_words = name == DECODER_WEIGHT && albert.config().tie_word_embeddings;
+    albert.predicts_words() && of_decoder || of_words || BUFFERS.contains(&name)
 }
 
 /// Why a tensor in a namespace of the model cannot be passed over.

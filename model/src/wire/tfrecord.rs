@@ -33,7 +33,10 @@ pub enum RecordError {
         what: &'static str,
     },
     /// No record is so long.
-    #[error("record {record} says that it has {length} bytes")]
+    #[error(
+        "record {record} says that it has {length} bytes, where none of text has more than {LONGEST}: the file is damaged, or holds \
+         something else"
+    )]
     Length {
         /// From 1.
         record: u64,

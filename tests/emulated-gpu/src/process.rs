@@ -85,15 +85,14 @@ fn output(test: &str, variables: Variables<'_>, succeeds: bool) -> String {
     let executable = env::current_exe().expect("a test has an executable");
     let mut command = Command::new(executable);
     if !setup::real() {
-        command.env_remove("LD_LIBRARY_PATH");
+        // What a program keeps of its kernels is not the user's; of kernels compiled elsewhere no registers are known.
+        command.env_remove("LD_LIBRARY_PATH").env("XDG_CACHE_HOME", "/dev/null");
     }
     let output: Output = command
         .args(["--exact", test, "--nocapture"])
         .env(CHILD, "1")
         .envs(variables.iter().copied())
         .env("RUST_BACKTRACE", "0") // finding the lines takes longer than the program
-        // What a program keeps of its kernels is not the user's; of kernels compiled elsewhere no registers are known.
-        .env("XDG_CACHE_HOME", "/dev/null")
         .output()
         .expect("a test can be started once more");
     let text =

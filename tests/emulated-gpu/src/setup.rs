@@ -16,14 +16,11 @@ use std::sync::LazyLock;
 use libloading::os::unix::Library;
 use thiserror::Error;
 
+use crate::compiler::{Release, UnknownRelease};
 use crate::names::NAMES;
 
-/// NVRTC of the CUDA version whose driver this crate plays.
-const NVRTC: &str = "nvidia-cuda-nvrtc==13.0.88";
 /// The disassembler, of the oldest version that there is.
 const NVDISASM: &str = "nvidia-cuda-nvdisasm==13.2.51";
-/// Its libraries, each before those that need it.
-pub const NVRTC_LIBRARIES: [&str; 2] = ["libnvrtc-builtins.so.13.0", "libnvrtc.so.13"];
 /// Set to `1` to have tests fail where the emulated GPU is not available; `CI` does the same.
 pub const REQUIRE: &str = "ALBERT_REQUIRE_EMULATED_GPU";
 
@@ -44,6 +41,9 @@ pub enum SetupError {
         /// What pip said, or why it did not run.
         reason: String,
     },
+    /// There is no such compiler.
+    #[error(transparent)]
+    Release(#[from] UnknownRelease),
     /// The loader refused a library.
     #[error(transparent)]
     Load(#[from] libloading::Error),
@@ -101,7 +101,7 @@ fn asked_for(variable: &str) -> bool {
 pub fn install() -> Result<Installation, SetupError> {
     let executable = env::current_exe().map_err(at(Path::new("the test's own executable")))?;
     let gpu = link_library(&executable)?;
-    let nvrtc = fetch_nvrtc(target_folder(&gpu), "python3")?;
+    let nvrtc = fetch_nvrtc(target_folder(&gpu), Release::chosen()?, "python3")?;
     Ok(Installation { gpu, nvrtc })
 }
 
@@ -111,7 +111,7 @@ impl Installation {
     /// # Errors
     /// What the loader says.
     pub fn load(&self) -> Result<(), SetupError> {
-        let nvrtc = NVRTC_LIBRARIES.iter().map(|name| self.nvrtc.join(name));
+        let nvrtc = Release::chosen()?.libraries.map(|name| self.nvrtc.join(name)).into_iter();
         for path in nvrtc.chain([self.gpu.join(NAMES[0])]) {
             // SAFETY: the start-up code of this crate and of NVRTC is sound to run at any time.
             std::mem::forget(unsafe { Library::new(&path) }?);
@@ -149,9 +149,10 @@ fn target_folder(gpu: &Path) -> &Path {
 }
 
 /// The folder with NVRTC's libraries, fetched if it is not there yet.
-fn fetch_nvrtc(target: &Path, python: &str) -> Result<PathBuf, SetupError> {
-    let libraries = "nvidia/cu13/lib";
-    fetch(target, python, NVRTC, "cuda-13.0", libraries, |draft| remove_alternatives(&draft.join(libraries)))
+fn fetch_nvrtc(target: &Path, release: &Release, python: &str) -> Result<PathBuf, SetupError> {
+    let &Release { version, package, folder, .. } = release;
+    let finish = |draft: &Path| remove_alternatives(&draft.join(folder));
+    fetch(target, python, package, &format!("cuda-{version}"), folder, finish)
 }
 
 /// `nvdisasm`, fetched if it is not there yet.
@@ -205,7 +206,7 @@ fn fetch(
     Ok(wanted)
 }
 
-/// The wheel holds every library twice, once built for older systems: 110 MB that nobody here opens.
+/// Some wheels hold every library twice, once built for older systems: 110 MB that nobody here opens.
 fn remove_alternatives(libraries: &Path) -> Result<(), SetupError> {
     for entry in fs::read_dir(libraries).map_err(at(libraries))? {
         let path = entry.map_err(at(libraries))?.path();
@@ -224,12 +225,13 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> SetupError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compiler::RELEASES;
 
     #[test]
     fn a_fetch_that_fails_says_why_and_leaves_nothing_half_done() {
         let target = tempfile::tempdir().unwrap();
         for python in ["no-such-python", "false"] {
-            let error = fetch_nvrtc(target.path(), python).unwrap_err();
+            let error = fetch_nvrtc(target.path(), &RELEASES[0], python).unwrap_err();
             assert!(matches!(error, SetupError::Fetch { .. }), "{error}");
             assert!(!target.path().join("cuda-13.0").exists());
         }
@@ -240,7 +242,7 @@ mod tests {
         let target = tempfile::tempdir().unwrap();
         let libraries = target.path().join("cuda-13.0/nvidia/cu13/lib");
         fs::create_dir_all(&libraries).unwrap();
-        assert_eq!(fetch_nvrtc(target.path(), "no-such-python").unwrap(), libraries);
+        assert_eq!(fetch_nvrtc(target.path(), &RELEASES[0], "no-such-python").unwrap(), libraries);
     }
 
     #[test]

@@ -9,8 +9,9 @@ use std::process::Command;
 use cudarc::cublas::CudaBlas;
 use cudarc::cublaslt::CudaBlasLT;
 use cudarc::driver::CudaContext;
+use emulated_gpu::compiler::Release;
 use emulated_gpu::names::NAMES;
-use emulated_gpu::setup::{self, NVRTC_LIBRARIES};
+use emulated_gpu::setup;
 use libloading::os::unix::Library;
 
 const CHILD: &str = "EMULATED_GPU_TEST_CHILD";
@@ -56,7 +57,7 @@ fn by_library_path() {
 /// Opens one of the GPU's names by its path, and NVRTC; the rest follows.
 fn open_by_path(name: &str) {
     let folder = |variable| PathBuf::from(env::var_os(variable).unwrap());
-    let nvrtc = NVRTC_LIBRARIES.map(|name| folder("NVRTC_FOLDER").join(name));
+    let nvrtc = Release::chosen().unwrap().libraries.map(|name| folder("NVRTC_FOLDER").join(name));
     for path in nvrtc.into_iter().chain([folder("GPU_FOLDER").join(name)]) {
         // SAFETY: the start-up code of these libraries is sound.
         std::mem::forget(unsafe { Library::new(path) }.unwrap());

@@ -10,7 +10,8 @@ use serde_json::Value;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::nearest::{abridged, nearest};
-use super::{Problem, Settings, Source};
+use super::{Problem, Settings, Source, most_threads};
+use crate::visible::shown;
 
 /// Prefix of the environment variables that set keys.
 const VARIABLE_PREFIX: &str = "ALBERT_TRAIN_";
@@ -57,18 +58,32 @@ impl<S: Settings> Layers<S> {
         };
         match text {
             Ok(text) => {
+                let before = self.assignments.len();
                 self.parse(&text, path, is_saved);
                 if is_saved {
+                    self.forget_other_machines_threads(before);
                     self.say_what_was_before(path);
                 }
             }
             Err(error) => self.problems.push(Problem {
                 code: "file",
-                message: format!("cannot read {}: {error}", path.display()),
+                message: format!("cannot read {}: {error}", shown(path)),
                 source: None,
                 help: None,
             }),
         }
+    }
+
+    /// Takes a number of threads back, among the assignments from `first` on, that this machine does not allow: another one did, and
+    /// what a run comes to does not depend on it.
+    fn forget_other_machines_threads(&mut self, first: usize) {
+        let most = most_threads() as u64;
+        let mut saved = self.assignments.split_off(first);
+        saved.retain(|Assignment { key, readings, .. }| {
+            *key != "device.threads"
+                || !readings.iter().filter_map(Value::as_u64).any(|threads| threads > most)
+        });
+        self.assignments.append(&mut saved);
     }
 
     /// Adds what the saved settings of an earlier version do not say.

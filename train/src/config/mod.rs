@@ -50,6 +50,7 @@ pub(crate) use resume::bears_on_results;
 pub use values::{Device, Interval, Span};
 
 use crate::exit::{Classify, ExitCode};
+use crate::visible::shown;
 
 /// The most threads that may be asked for here: four for each core that this process may use, and never fewer than 64, so
 /// that settings made on a larger machine serve on a smaller one. Beyond that a number is a slip of the finger, and costs: a
@@ -165,7 +166,7 @@ impl fmt::Display for Source {
         match self {
             Source::Default => f.write_str("default"),
             Source::Implied(reason) => f.write_str(reason),
-            Source::File { path, line, .. } => write!(f, "{}:{line}", path.display()),
+            Source::File { path, line, .. } => write!(f, "{}:{line}", shown(path)),
             Source::Environment(variable) => write!(f, "environment variable {variable}"),
             Source::Set => f.write_str("--set"),
             Source::Flag(flag) => f.write_str(flag),

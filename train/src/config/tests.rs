@@ -2,6 +2,8 @@ use insta::assert_snapshot;
 
 use super::resolve::flatten;
 use super::*;
+use crate::optimization::OptimizerKind;
+use crate::pretraining::recipes::RECIPES;
 use crate::training::RunSettings;
 
 fn resolve(toml: &str) -> Result<Resolved<Pretrain>, ConfigError> {
@@ -48,7 +50,7 @@ fn what_is_saved_reads_back_as_the_same_settings() {
     let first = layers.resolve().unwrap();
     let again = resolve(&first.to_toml()).unwrap();
     assert_eq!(again.settings, first.settings);
-    assert_eq!(again.settings.optimizer.learning_rate, Some(1e-4));
+    assert_eq!(again.settings.optimizer.learning_rate, Some(5e-4));
     assert!(
         again.settings.data.train[1].is_absolute() && again.settings.data.train[1].ends_with("ü/\"q\".jsonl")
     );
@@ -98,6 +100,39 @@ fn a_preset_gives_way_to_what_is_said() {
 }
 
 #[test]
+fn a_small_preset_is_trained_as_a_small_machine_can() {
+    let resolved = resolve("data.train = 'x'\nmodel.preset = 'small'").unwrap();
+    let recipe = RECIPES.iter().find(|recipe| recipe.name == "small-machine").unwrap();
+    let said = resolve(&format!("data.train = 'x'\n{}", recipe.toml.replace("\"tiny\"", "'small'"))).unwrap();
+    assert_eq!(resolved.settings, said.settings);
+    assert_eq!(resolved.settings.training.batch, 8);
+    assert_eq!(resolved.source("training.batch").to_string(), "recipe small-machine, for a small preset");
+
+    let lamb = resolve("data.train = 'x'\nmodel.preset = 'tiny'\noptimizer.optimizer = 'lamb'").unwrap();
+    assert_eq!(lamb.source("optimizer.learning_rate").to_string(), "rule: 2e-3 for batch 8, the least for a small one");
+    assert_eq!((lamb.settings.optimizer.beta2, lamb.settings.training.batch), (0.999, 8));
+
+    let base = resolve("data.train = 'x'\nmodel.preset = 'base'").unwrap().settings;
+    assert_eq!((base.optimizer.kind, base.training.batch), (OptimizerKind::Lamb, 256));
+    let short = resolve("data.train = 'x'\nmodel.preset = 'tiny'\nmodel.max_position_embeddings = 32").unwrap();
+    assert_eq!(short.settings.sampling.max_seq_length, 32);
+    let long = resolve("data.train = 'x'\nmodel.preset = 'tiny'\nmodel.max_position_embeddings = 128").unwrap();
+    assert_eq!(long.settings.sampling.max_seq_length, 64);
+}
+
+/// A saved file has a value for every key: these are what they are where only the epochs were chosen.
+#[test]
+fn the_usual_lengths_are_those_of_the_recipes() {
+    let steps = |name: &str| {
+        let mut layers = Layers::<Pretrain>::new();
+        layers.toml(RECIPES.iter().find(|recipe| recipe.name == name).unwrap().toml, name.as_ref());
+        layers.resolve().unwrap().settings.training.steps
+    };
+    let usual = [Pretrain::default().training.steps, steps("built-in"), steps("small-machine")];
+    assert_eq!(Pretrain::LENGTHS[0], ("training.steps", &usual[..]));
+}
+
+#[test]
 fn the_learning_rate_follows_the_batch_unless_given() {
     let rate = |toml: &str| {
         let resolved = resolve(&format!("data.train = 'x'\n{toml}")).unwrap();
@@ -112,7 +147,7 @@ fn the_learning_rate_follows_the_batch_unless_given() {
 fn text_is_read_as_the_key_needs_it() {
     let mut layers = Layers::<Pretrain>::new();
     layers.toml("[optimizer]\nlearning_rate = 1\n[training]\nsteps = 1e4\nmax_time = '1h'\n", "f".as_ref());
-    layers.flag("model.preset", "--preset", &["tiny"]);
+    layers.flag("model.preset", "--preset", &["base"]);
     layers.flag("data.train", "--train", &["2024"]); // a folder of that name
     layers.flag("data.held_out", "--held-out", &["a", "b"]);
     layers.flag("training.max_time", "--max-time", &["none"]);
@@ -120,7 +155,7 @@ fn text_is_read_as_the_key_needs_it() {
     layers.flag("device.device", "--device", &["cuda"]);
     layers.set("optimizer.learning_rate=auto");
     let settings = layers.resolve().unwrap().settings;
-    assert_eq!((settings.model.preset.as_deref(), settings.training.steps), (Some("tiny"), 10_000));
+    assert_eq!((settings.model.preset.as_deref(), settings.training.steps), (Some("base"), 10_000));
     assert_eq!(settings.data.train, [here("2024")]);
     assert_eq!(settings.data.held_out, [here("a"), here("b")]);
     assert_eq!((settings.training.max_time, settings.training.save_every), (None, Interval::Steps(250)));
@@ -411,4 +446,31 @@ fn broken_files_and_arguments() {
 fn a_configuration_error_has_its_exit_code() {
     let error = resolve("x = 1").unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Usage);
+}
+
+/// A run that was begun on a larger machine goes on here, with the threads that are asked for here or those there are.
+#[test]
+fn threads_of_another_machine_bind_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    let of = |threads: usize| {
+        std::fs::write(&path, format!("[training]\nsteps = 7\n[device]\nthreads = {threads}\n")).unwrap();
+        let mut layers = Layers::<Pretrain>::new();
+        layers.saved(&path);
+        layers
+    };
+    let threads = |layers: Layers<Pretrain>| {
+        let settings = layers.resolve().unwrap().settings;
+        assert_eq!(settings.training.steps, 7);
+        settings.device.threads
+    };
+    let too_many = most_threads() + 1;
+    assert_eq!((threads(of(3)), threads(of(too_many))), (Some(3), None));
+    let mut given = of(too_many);
+    given.flag("device.threads", "--threads", &["2"]);
+    assert_eq!(threads(given), Some(2));
+    // What is asked for here is looked at here.
+    let mut asked = Layers::<Pretrain>::new();
+    asked.file(&path);
+    assert!(asked.resolve().unwrap_err().to_string().contains("device.threads"));
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::text::Format;
 use crate::exit::{Classify, ExitCode};
 use crate::files::is_address;
+use crate::run::lock::LockError;
 use crate::threads::ThreadsError;
 use crate::tokenizer::TokenizerError;
 use crate::visible::shown;
@@ -29,6 +30,9 @@ pub enum DataError {
     /// The system gives no threads.
     #[error(transparent)]
     Threads(#[from] ThreadsError),
+    /// The output folder cannot be locked.
+    #[error(transparent)]
+    Lock(LockError),
     /// No input file was named.
     #[error("no text was given: name at least one file")]
     NoSources,
@@ -315,6 +319,7 @@ impl Classify for DataError {
         match self {
             Self::Io { source, .. } => source.exit_code(),
             Self::Threads(error) => error.exit_code(),
+            Self::Lock(error) => error.exit_code(),
             Self::Tokenizer(error) => error.exit_code(),
             Self::NoSources
             | Self::ForeignFolder { .. }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::tasks::UnknownTask;
 use crate::exit::{Classify, ExitCode};
 use crate::training::SessionError;
+use crate::visible::shown;
 
 /// Why a task cannot be learnt, before anything is read, or because of what was read.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +23,7 @@ pub enum TaskError {
     /// A split that cannot be used.
     #[error(
         "the {split} set in {} has no examples with labels\n  help: {split} needs labels; test sets of GLUE have none",
-        .source_path.display()
+        shown(.source_path)
     )]
     NothingToLearn {
         /// Which.
@@ -33,7 +34,7 @@ pub enum TaskError {
     /// A file that is too short to be divided into what is learnt from and what is measured on.
     #[error(
         "{} has {examples} examples: every tenth is kept to measure on, which takes ten at least\n  help: give more, or name \
-         a file to measure on (--dev)", .file.display()
+         a file to measure on (--dev)", shown(.file)
     )]
     TooFewToDivide {
         /// The file.

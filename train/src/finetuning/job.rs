@@ -26,6 +26,7 @@ use crate::training::{
     Job, Learner, Measure, Metrics, Objective, Plans, Prepared, Publish, Published, RunSettings,
     SessionError, TrainerOptions, device, most_fitting, precision, recompute, recompute_that_fits,
 };
+use crate::visible::shown;
 
 impl RunSettings for Finetune {
     /// Data and model are known by their content.
@@ -266,7 +267,7 @@ fn part_of_file(
         "{}: {} examples of {}, of which one in {HELD_OUT_EVERY} is held out",
         split.name(),
         examples.len(),
-        file.display()
+        shown(file)
     ));
     Ok(examples)
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::published::{GLUE_COLUMNS, GLUE_PUBLISHED, READING_COLUMNS, READING_PUBLISHED, SIZES_PUBLISHED};
 use crate::config::{Finetune, Layers, bears_on_results};
 use crate::run::directory::{CONFIG, EVAL_RESULTS};
+use crate::visible::shown;
 
 /// How deep below a folder runs are looked for: `runs/glue/mrpc/seed-1`.
 const DEPTH: usize = 4;
@@ -49,7 +50,7 @@ fn name(results: &mut [RunResult]) {
     for index in 0..results.len() {
         let is_alone = (names.iter().zip(&*results))
             .all(|(name, other)| *name != names[index] || other.path == results[index].path);
-        let path = || results[index].path.display().to_string();
+        let path = || shown(&results[index].path);
         results[index].model = if is_alone { names[index].clone() } else { path() };
     }
 }
@@ -211,7 +212,7 @@ fn folder_of(runs: &[&RunResult]) -> String {
         [first, _, ..] if runs.iter().all(|run| parent(run) == parent(first)) => parent(first),
         _ => runs.first().map(|first| first.run.clone()).unwrap_or_default(),
     };
-    folder.display().to_string()
+    shown(&folder)
 }
 
 /// The mean of a figure over runs of a task: seeds of one run.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::Reference;
 use crate::exit::{Classify, ExitCode};
+use crate::visible::shown;
 
 /// A model that cannot be had from the cache.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +26,7 @@ pub enum HubError {
     /// It is not there.
     #[error(
         "{model} is not in the cache {}\n  help: fetch it with `albert-train download hf:{model}`, or name another cache by \
-         HF_HUB_CACHE", .cache.display()
+         HF_HUB_CACHE", shown(.cache)
     )]
     NotCached {
         /// `owner/name`
@@ -241,7 +242,7 @@ pub enum DownloadError {
         problem: String,
     },
     /// The file system refused something.
-    #[error("cannot {action} {}: {source}\n  help: HF_HUB_CACHE names another place", .path.display())]
+    #[error("cannot {action} {}: {source}\n  help: HF_HUB_CACHE names another place", shown(.path))]
     Io {
         /// What was tried.
         action: &'static str,

@@ -8,6 +8,7 @@ use crate::data::DataError;
 use crate::exit::{Classify, ExitCode};
 use crate::run::signals::StopReason;
 use crate::tokenizer::TokenizerError;
+use crate::visible::shown;
 
 /// Why a model cannot be put to work on some input.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +78,7 @@ pub enum InferenceError {
     #[error("stopped: {0}; nothing was written")]
     Stopped(StopReason),
     /// The operating system refused.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", shown(path))]
     Io {
         /// What was being done, as a verb.
         action: &'static str,
@@ -87,7 +88,7 @@ pub enum InferenceError {
         source: io::Error,
     },
     /// Not a safetensors file, or not one with sequences in it.
-    #[error("{}: {problem}", path.display())]
+    #[error("{}: {problem}", shown(path))]
     Tensors {
         /// The file.
         path: PathBuf,

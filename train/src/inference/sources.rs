@@ -9,6 +9,7 @@ use super::error::InferenceError;
 use super::sequences::Sequences;
 use crate::data::{DataError, read_lines, texts_of};
 use crate::tokenizer::Tokenizer;
+use crate::visible::shown;
 
 /// Reads sequences from a file: `.safetensors` with `input_ids`, and as far as they are there `attention_mask` (else 1),
 /// `token_type_ids` (else 0) and `position_ids` (else 0, 1, 2, …), each `[B, S]` of integers; `.jsonl` with a `text`, and if it has one a `text_pair`, in each line; any other as text, one sequence a line.
@@ -46,7 +47,7 @@ pub fn read_sequences(path: &Path, tokenizer: Option<&Tokenizer>) -> Result<Sequ
         Ok(())
     })?;
     if texts.is_empty() {
-        return Err(DataError::EmptyText { what: path.display().to_string() }.into());
+        return Err(DataError::EmptyText { what: shown(path) }.into());
     }
     Ok(Sequences::of(&texts, tokenizer.special()))
 }

@@ -11,7 +11,8 @@ use super::dataset::Dataset;
 use super::maskable::Masked;
 use super::masking::MaskingOptions;
 use super::objective::Pretraining;
-use super::preparation::{DataPreparation, RunData, drop_other_data, drop_prepared, is_of_same_text};
+use super::preparation::{DataPreparation, RunData};
+use super::stale::{drop_other_data, drop_prepared, is_of_same_text};
 use crate::config::{Device, LearningSettings, ModelSettings, Pretrain};
 use crate::data::DataError;
 use crate::optimization::Schedule;
@@ -22,6 +23,7 @@ use crate::training::{
     Job, Learner, Objective, Plans, Prepared, Publish, SessionError, TrainerOptions, device, most_fitting,
     precision, recompute, recompute_that_fits,
 };
+use crate::visible::shown;
 
 /// Pre-training, as a session runs it.
 #[derive(Clone, Copy, Debug)]
@@ -356,10 +358,10 @@ fn begun_with(
     learner.set_values(&values);
     let of_heads = report.missing.into_iter().filter(|name| !name.starts_with(model::ENCODER));
     let words = match of_heads.collect::<Vec<_>>().as_slice() {
-        [] => format!("\nbegun with the weights of {}", init.display()),
+        [] => format!("\nbegun with the weights of {}", shown(init)),
         missing => format!(
             "\nbegun with the weights of {}, which lacks {}: they begin anew",
-            init.display(),
+            shown(init),
             missing.join(", ")
         ),
     };

@@ -38,7 +38,9 @@ mod job;
 mod maskable;
 mod masking;
 mod objective;
+mod own_text;
 mod preparation;
+mod reading;
 pub mod recipes;
 mod recorded;
 #[cfg(test)]
@@ -47,6 +49,7 @@ mod report;
 mod sampler;
 mod settings;
 mod show;
+mod stale;
 mod statistics;
 #[cfg(test)]
 pub(crate) mod synthetic;
@@ -59,12 +62,12 @@ pub use example::Example;
 pub use job::{PretrainingJob, albert_config, capacity, division, learner, micro_batch, plans};
 pub use masking::{LONGEST_NGRAM, Masking, MaskingOptions, Span};
 pub use objective::{Pretraining, beats_frequency};
-pub use preparation::{
-    DataPreparation, RunData, dataset, drop_other_data, is_of_same_text, read_corpus, read_recorded,
-};
+pub use preparation::{DataPreparation, RunData, dataset};
+pub use reading::{read_corpus, read_recorded};
 pub use recorded::{Limits, Recorded, is_recorded};
 pub use report::{CutOff, Report, Spread, share_repeated_in};
 pub use sampler::{Epoch, Origin, Pair, SampleOptions, Sampler, SingleSegment};
 pub use show::{Shown, write_examples};
+pub use stale::{drop_other_data, is_of_same_text};
 pub use statistics::Statistics;
 pub use words::WordStarts;

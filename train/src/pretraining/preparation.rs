@@ -7,15 +7,17 @@ use std::sync::Arc;
 use model::Origin;
 
 use super::dataset::Dataset;
+use super::own_text::in_place_of_what_is_gone;
 use super::recorded::{Limits, Recorded, is_recorded};
 use super::report::{Report, share_repeated_in};
 use super::sampler::TOO_SHORT;
+use super::stale::{drop_parts, drop_prepared};
 use super::words::WordStarts;
 use crate::config::{DataSettings, Pretrain};
 use crate::data::{
     Copied, Corpus, DataError, Format, MANIFEST, Preparation, Prepared, Reading, Selection, TOKENIZER_FOLDER,
     copied, few_documents, files_of, has_copies, is_prepared, left_out, look_at, reads_standard_input,
-    remove_copies, remove_prepared, remove_tokenizer, text_size, with_sentences,
+    remove_prepared, text_size, with_sentences,
 };
 use crate::files::{Disk, replace};
 use crate::run::directory::{model_in, tokenizer_of};
@@ -68,6 +70,10 @@ impl DataPreparation<'_> {
     /// # Errors
     /// If text, prepared folders or tokenizer cannot be used, or do not belong together.
     pub fn run(&self, settings: &Pretrain) -> Result<RunData, SessionError> {
+        // What a run learns from that has not begun is what is named now.
+        let own = self.there.or((!self.renew_copies).then_some(self.folder));
+        let own = own.map(|own| in_place_of_what_is_gone(settings, own, self.announce));
+        let settings = own.as_ref().unwrap_or(settings);
         let data = &settings.data;
         if data.train.is_empty() {
             let reading = Reading::from(Format::Sentences);
@@ -98,7 +104,8 @@ impl DataPreparation<'_> {
         let training = self.repeatable("training", &data.train)?;
         let held_out = self.repeatable("held-out", &data.held_out)?;
         let prepared = prepared_folder(&training)?;
-        if prepared.is_none() {
+        let is_made = |there: &Path| there.join(MANIFEST).is_file();
+        if prepared.is_none() && !is_made(&self.place("training", is_made)) {
             look_at(&files_of(&training)?, reading)?; // before a vocabulary of nothing is trained
         }
         if data.held_out.is_empty() && prepared.is_none() {
@@ -434,53 +441,6 @@ impl DataPreparation<'_> {
     }
 }
 
-/// Whether two settings name the same text to learn from, read alike and by the same tokenizer.
-pub fn is_of_same_text(one: &Pretrain, other: &Pretrain) -> bool {
-    let text = |settings: &Pretrain| {
-        let data = &settings.data;
-        (data.train.clone(), data.reading(), data.tokenizer.clone(), settings.model.vocab_size)
-    };
-    text(one) == text(other)
-}
-
-/// Removes from `folder`, the `data/` of a run that has not begun, what an earlier start made of other text or with
-/// another vocabulary; `earlier` are its settings if they can be read. What still fits is kept.
-///
-/// # Errors
-/// If something cannot be removed, or is a file of somebody else.
-pub fn drop_other_data(
-    folder: &Path,
-    earlier: Option<&Pretrain>,
-    now: &Pretrain,
-) -> Result<(), SessionError> {
-    let stale: &[&str] = match earlier {
-        Some(earlier) if is_of_same_text(earlier, now) && earlier.data.held_out == now.data.held_out => &[],
-        Some(earlier) if is_of_same_text(earlier, now) => &["held-out", "held-out-text"],
-        _ => &["tokenizer", "training", "training-text", "held-out", "held-out-text"],
-    };
-    drop_parts(folder, stale)
-}
-
-/// Removes from `folder` what was made of the text; copies of what was piped in stay.
-///
-/// # Errors
-/// If something cannot be removed, or is a file of somebody else.
-pub(super) fn drop_prepared(folder: &Path) -> Result<(), SessionError> {
-    drop_parts(folder, &["tokenizer", "training", "held-out"])
-}
-
-fn drop_parts(folder: &Path, names: &[&str]) -> Result<(), SessionError> {
-    for name in names {
-        let path = folder.join(name);
-        match *name {
-            "tokenizer" => remove_tokenizer(&path)?,
-            "training-text" | "held-out-text" => remove_copies(&path)?,
-            _ => remove_prepared(&path)?,
-        }
-    }
-    Ok(())
-}
-
 /// The examples of a corpus as `settings` cut and mask them.
 ///
 /// # Errors
@@ -497,40 +457,6 @@ pub fn dataset(
     Ok(Arc::new(Dataset::new(corpus, word_starts, part, samples, masking, seed)?))
 }
 
-/// The text of `paths`, files or one prepared folder, as a corpus; nothing is written.
-///
-/// # Errors
-/// If it cannot be read, or was prepared with another tokenizer.
-pub fn read_corpus(
-    paths: &[PathBuf],
-    reading: Reading,
-    tokenizer: &Tokenizer,
-) -> Result<Arc<Corpus>, SessionError> {
-    Ok(Arc::new(match prepared_folder(paths)? {
-        Some(folder) => open_prepared(&folder, tokenizer)?,
-        None => Corpus::of_text(paths, reading, tokenizer)?,
-    }))
-}
-
-/// Samples that somebody made before, to measure a model of `vocabulary_size` with: records of at most `length` tokens.
-///
-/// # Errors
-/// If some of `paths` are no such files, or a record does not fit.
-pub fn read_recorded(
-    paths: &[PathBuf],
-    selection: Selection,
-    tokenizer: &Tokenizer,
-    (vocabulary_size, length): (usize, usize),
-) -> Result<Arc<Dataset>, SessionError> {
-    let (records, others): (Vec<_>, Vec<_>) = paths.iter().partition(|path| is_recorded(path));
-    if let (Some(&path), false) = (records.first(), others.is_empty()) {
-        return Err(DataError::Recorded { path: path.clone(), problem: "give such files alone" }.into());
-    }
-    let limits = Limits { vocabulary_size, length, predictions: length };
-    let (recorded, _) = Recorded::open(paths, selection, limits, tokenizer.special(), 0)?;
-    Ok(Arc::new(Dataset::recorded(recorded)))
-}
-
 /// The tokenizer that the settings name. That of the model to begin with lies beside the model, in an archive too.
 fn given_tokenizer(settings: &Pretrain, path: &Path) -> Result<Tokenizer, SessionError> {
     let init = settings.model.init.as_deref().map(model_in).transpose()?;
@@ -541,14 +467,14 @@ fn given_tokenizer(settings: &Pretrain, path: &Path) -> Result<Tokenizer, Sessio
 }
 
 /// A prepared folder, which `tokenizer` must have made.
-fn open_prepared(folder: &Path, tokenizer: &Tokenizer) -> Result<Corpus, SessionError> {
+pub(super) fn open_prepared(folder: &Path, tokenizer: &Tokenizer) -> Result<Corpus, SessionError> {
     let corpus = Corpus::open(folder)?;
     corpus.expect_tokenizer(folder, tokenizer)?;
     Ok(corpus)
 }
 
 /// The prepared folder that `paths` are, or `None` for text.
-fn prepared_folder(paths: &[PathBuf]) -> Result<Option<PathBuf>, SessionError> {
+pub(super) fn prepared_folder(paths: &[PathBuf]) -> Result<Option<PathBuf>, SessionError> {
     let folders: Vec<_> = paths.iter().filter(|path| is_prepared(path)).collect();
     match (folders.as_slice(), paths.len()) {
         ([], _) => Ok(None),

@@ -15,6 +15,7 @@ use super::masking::Masking;
 use super::sampler::{Epoch, Origin};
 use crate::data::{DataError, Selection};
 use crate::tokenizer::SpecialTokens;
+use crate::visible::shown;
 
 /// Bytes of a record before its content, and after it.
 const FRAME: [usize; 2] = [12, 4];
@@ -85,7 +86,7 @@ impl Recorded {
             files.push(map);
         }
         if places.is_empty() {
-            let what = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+            let what = paths.iter().map(|path| shown(path)).collect::<Vec<_>>().join(", ");
             return Err(DataError::EmptyText { what });
         }
         Ok((Self { files, places, seed, special }, hasher.finalize()))

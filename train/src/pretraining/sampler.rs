@@ -225,6 +225,10 @@ impl Sampler {
                 (.., SingleSegment::Skip) => {
                     "every chunk is a single sentence; single_segment = \"split\" uses them"
                 }
+                (_, Selection::HeldOut { .. } | Selection::From { .. }, _) => {
+                    "no sentence of what is held out of it has two tokens; give another held_out_every, or held-out text of \
+                     its own"
+                }
                 _ => "no sentence has two tokens",
             };
             return Err(DataError::NothingToSample { reason });

@@ -2,12 +2,14 @@
 
 use std::fmt::Write;
 
+use super::curve::Span;
+
 /// Size of a chart in its own units; the page scales it to the width it has. So narrow that its letters can be read on a phone.
 const SIZE: (f64, f64) = (460.0, 250.0);
 /// Room beside the curves: left, right, top, bottom.
 const MARGINS: (f64, f64, f64, f64) = (54.0, 12.0, 10.0, 26.0);
-/// Points that a curve is drawn with. Of more of training, each is the mean of its neighbours, within their lowest and highest.
-const MOST_POINTS: usize = 230;
+/// Points that a curve is drawn with. Of more, each is the mean of its neighbours, within their lowest and highest.
+pub(super) const MOST_POINTS: usize = 230;
 /// About so many lines of the grid each way.
 const TICKS: f64 = 7.0;
 /// Room above and below the curves, as a part of the highest value: labels have digits for no less.
@@ -37,8 +39,8 @@ pub(super) struct Line {
     pub colour: usize,
     /// How it is drawn.
     pub kind: Kind,
-    /// Steps and values, in order; of a baseline the last value counts.
-    pub points: Vec<(f64, f64)>,
+    /// What is drawn as a point, in order; of a baseline the last value counts.
+    pub points: Vec<Span>,
 }
 
 /// Lines over the steps of a run.
@@ -62,10 +64,10 @@ struct Scale {
 impl Scale {
     /// Around all finite values of `lines`; `None` where there are none.
     fn of(lines: &[Line]) -> Option<Self> {
-        let points = || lines.iter().flat_map(|line| &line.points).filter(|(_, value)| value.is_finite());
-        let last = points().map(|(step, _)| *step).fold(1.0, f64::max);
+        let points = || lines.iter().flat_map(|line| &line.points).filter(|point| point.mean().is_finite());
+        let last = points().map(|point| point.until as f64).fold(1.0, f64::max);
         let (low, high) = points()
-            .fold((f64::MAX, f64::MIN), |(low, high), (_, value)| (low.min(*value), high.max(*value)));
+            .fold((f64::MAX, f64::MIN), |(low, high), point| (low.min(point.low), high.max(point.high)));
         let room = match high {
             high if high > low => ((high - low) * 0.05).max(high.abs() * LEAST_ROOM),
             0.0 => 1.0,
@@ -140,34 +142,33 @@ impl Line {
         let colour = self.colour % COLOURS;
         match self.kind {
             Kind::Baseline => {
-                let Some((_, value)) = self.points.last().filter(|(_, value)| value.is_finite()) else {
+                let Some(value) = self.points.last().map(Span::mean).filter(|value| value.is_finite()) else {
                     return;
                 };
-                let (from, to, y) = (scale.x(scale.x.0), scale.x(scale.x.1), scale.y(*value));
+                let (from, to, y) = (scale.x(scale.x.0), scale.x(scale.x.1), scale.y(value));
                 let _ = write!(svg, "<path class=\"base c{colour}\" d=\"M{from:.1} {y:.1}H{to:.1}\"/>");
             }
             Kind::Training => {
-                let parts = parts(&self.points);
+                let parts = &self.points;
                 if parts.iter().any(|part| part.high > part.low) {
                     let edge =
-                        |part: &Part, value| format!("{:.1} {:.1}", scale.x(part.step), scale.y(value));
+                        |part: &Span, value| format!("{:.1} {:.1}", scale.x(part.step()), scale.y(value));
                     let above = parts.iter().map(|part| edge(part, part.high));
                     let below = parts.iter().rev().map(|part| edge(part, part.low));
                     let edges: Vec<String> = above.chain(below).collect();
                     let _ = write!(svg, "<path class=\"band c{colour}\" d=\"M{}Z\"/>", edges.join("L"));
                 }
                 if let [only] = parts.as_slice() {
-                    let (x, y) = (scale.x(only.step), scale.y(only.mean));
+                    let (x, y) = (scale.x(only.step()), scale.y(only.mean()));
                     let _ =
                         write!(svg, "<circle class=\"c{colour}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.5\"/>");
                 }
-                let means: Vec<_> = parts.iter().map(|part| (part.step, part.mean)).collect();
-                let _ = write!(svg, "<path class=\"train c{colour}\" d=\"{}\"/>", path(&means, scale));
+                let _ = write!(svg, "<path class=\"train c{colour}\" d=\"{}\"/>", path(parts, scale));
             }
             Kind::HeldOut => {
-                let points = thinned(&self.points);
-                let _ = write!(svg, "<path class=\"held c{colour}\" d=\"{}\"/>", path(&points, scale));
-                for &(step, value) in points.iter().filter(|(_, value)| value.is_finite()) {
+                let _ = write!(svg, "<path class=\"held c{colour}\" d=\"{}\"/>", path(&self.points, scale));
+                let values = self.points.iter().map(|point| (point.step(), point.mean()));
+                for (step, value) in values.filter(|(_, value)| value.is_finite()) {
                     let (x, y) = (scale.x(step), scale.y(value));
                     let label = super::page::escape(&self.label);
                     let _ = write!(
@@ -181,9 +182,9 @@ impl Line {
 }
 
 /// The way along points; where one is not finite the line is broken.
-fn path(points: &[(f64, f64)], scale: &Scale) -> String {
+fn path(points: &[Span], scale: &Scale) -> String {
     let (mut path, mut is_broken) = (String::new(), true);
-    for &(step, value) in points {
+    for (step, value) in points.iter().map(|point| (point.step(), point.mean())) {
         if value.is_finite() {
             let (command, x, y) = (if is_broken { 'M' } else { 'L' }, scale.x(step), scale.y(value));
             let _ = write!(path, "{command}{x:.1} {y:.1}");
@@ -191,40 +192,6 @@ fn path(points: &[(f64, f64)], scale: &Scale) -> String {
         is_broken = !value.is_finite();
     }
     path
-}
-
-/// The points that are drawn as dots: all of them, or of many some spread evenly, the first and the last among them.
-fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let (count, most) = (points.len(), MOST_POINTS);
-    if count <= most {
-        return points.to_vec();
-    }
-    (0..most).map(|n| points[n * (count - 1) / (most - 1)]).collect()
-}
-
-/// Neighbouring points drawn as one.
-struct Part {
-    step: f64,
-    mean: f64,
-    low: f64,
-    high: f64,
-}
-
-fn parts(points: &[(f64, f64)]) -> Vec<Part> {
-    let finite: Vec<(f64, f64)> = points.iter().copied().filter(|(_, value)| value.is_finite()).collect();
-    let count = finite.len().min(MOST_POINTS);
-    (0..count)
-        .map(|part| &finite[part * finite.len() / count..(part + 1) * finite.len() / count])
-        .map(|part| {
-            let sum = |of: fn(&(f64, f64)) -> f64| part.iter().map(of).sum::<f64>() / part.len() as f64;
-            Part {
-                step: sum(|point| point.0),
-                mean: sum(|point| point.1),
-                low: part.iter().map(|point| point.1).fold(f64::MAX, f64::min),
-                high: part.iter().map(|point| point.1).fold(f64::MIN, f64::max),
-            }
-        })
-        .collect()
 }
 
 /// Round numbers from `low` to `high`: multiples of 1, 2 or 5 of a power of ten.
@@ -275,10 +242,16 @@ fn count_label(value: f64, between: Option<f64>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::curve::{Curve, Point};
     use super::*;
 
-    fn chart(kind: Kind, points: &[(f64, f64)]) -> Chart {
-        let line = Line { label: "<b>".into(), colour: 9, kind, points: points.to_vec() };
+    fn chart(kind: Kind, points: &[(u64, f64)]) -> Chart {
+        let points = points.iter().map(|&(step, value)| Point { step, value });
+        let points = match kind {
+            Kind::Training => Curve::from_iter(points).parts(MOST_POINTS),
+            _ => points.map(Span::of).collect(),
+        };
+        let line = Line { label: "<b>".into(), colour: 9, kind, points };
         Chart { title: "\"loss\" <script>".into(), lines: vec![line], is_count: false }
     }
 
@@ -311,36 +284,35 @@ mod tests {
 
     #[test]
     fn small_values_fill_the_chart() {
-        let flat = Scale::of(&chart(Kind::Training, &[(1.0, 1e-5), (2.0, 1e-5)]).lines).unwrap();
+        let flat = Scale::of(&chart(Kind::Training, &[(1, 1e-5), (2, 1e-5)]).lines).unwrap();
         assert!(flat.y.0 > 0.8e-5 && flat.y.1 < 1.2e-5, "{:?}", flat.y);
-        let one = chart(Kind::Training, &[(1.0, 1e-5)]).svg().unwrap();
+        let one = chart(Kind::Training, &[(1, 1e-5)]).svg().unwrap();
         assert_eq!(one.matches("<circle").count(), 1, "a path of one point is not seen: {one}");
     }
 
     #[test]
     fn a_line_is_broken_where_a_value_is_not_finite() {
-        let svg = chart(Kind::HeldOut, &[(0.0, 1.0), (1.0, 2.0), (2.0, f64::NAN), (3.0, 1.5)]).svg().unwrap();
+        let svg = chart(Kind::HeldOut, &[(0, 1.0), (1, 2.0), (2, f64::NAN), (3, 1.5)]).svg().unwrap();
         let path =
             svg.split("class=\"held c1\" d=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
         assert_eq!((path.matches('M').count(), path.matches('L').count()), (2, 1), "{path}");
         assert!(svg.contains("step 1: 2</title>") && svg.contains("&lt;b&gt;"), "{svg}");
         assert!(!svg.contains("NaN") && !svg.contains("<script"), "{svg}");
-        assert_eq!(chart(Kind::HeldOut, &[(0.0, f64::NAN)]).svg(), None);
+        assert_eq!(chart(Kind::HeldOut, &[(0, f64::NAN)]).svg(), None);
     }
 
     #[test]
     fn many_points_are_drawn_by_their_means() {
-        let points: Vec<(f64, f64)> = (0..1000).map(|n| (n as f64, (n % 2) as f64)).collect();
-        let parts = parts(&points);
+        let points: Vec<(u64, f64)> = (0..1000).map(|n| (n, (n % 2) as f64)).collect();
+        let drawn = chart(Kind::Training, &points);
+        let parts = &drawn.lines[0].points;
         assert_eq!(parts.len(), MOST_POINTS);
         assert!(
-            parts.iter().all(|part| (part.low, part.high) == (0.0, 1.0) && (part.mean - 0.5).abs() < 0.2)
+            parts.iter().all(|part| (part.low, part.high) == (0.0, 1.0) && (part.mean() - 0.5).abs() < 0.2)
         );
-        let svg = chart(Kind::Training, &points).svg().unwrap();
+        assert_eq!(Scale::of(&drawn.lines).unwrap().x, (0.0, 999.0), "the last step is the last");
+        let svg = drawn.svg().unwrap();
         assert!(svg.contains("class=\"band c1\""), "{svg}");
-        let dots = chart(Kind::HeldOut, &points).svg().unwrap();
-        assert_eq!(dots.matches("<circle").count(), MOST_POINTS, "thousands of evaluations are no page");
-        assert!(dots.contains("step 0: 0<") && dots.contains("step 999: 1<"), "{dots}");
         let few = chart(Kind::Training, &points[..50]).svg().unwrap();
         assert!(!few.contains("band"), "each point is itself: {few}");
     }

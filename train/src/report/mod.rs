@@ -1,10 +1,12 @@
 //! A run as a page for people: what became of it in words, its curves, its figures, how it was made. One HTML file that needs
 //! nothing else: no script, no font, nothing from a network.
 //!
-//! [`RunRecord`] is what the files of a run say, read once; [`verdict`](RunRecord::verdict) puts it into words, `chart` draws
-//! it, [`page()`] lays it out. Nothing of a run is believed to be harmless text: all of it is escaped.
+//! [`RunRecord`] is what the files of a run say, read once, its journal thinned to [`Curve`]s; [`verdict`](RunRecord::verdict)
+//! puts it into words, `chart` draws it, [`page()`] lays it out. Nothing of a run is believed to be harmless text: all of it is escaped.
 
 mod chart;
+mod curve;
+mod evaluation;
 mod export;
 mod names;
 mod page;
@@ -16,16 +18,28 @@ mod verdict;
 use std::io::{self, Read};
 use std::path::Path;
 
-pub use export::csv;
+pub use curve::{Curve, Point, Span};
+pub use evaluation::{Evaluation, evaluations};
+pub use export::CsvTable;
 pub use names::tell_apart;
 pub use page::page;
-pub use record::{Evaluation, Note, Point, RunRecord, Setting, find_runs, first_and_last};
+pub use record::{Note, RunRecord, Setting, find_runs};
 pub use sparkline::sparkline;
 
 use crate::files::{self, Disk};
 
 /// The report in the directory of a run.
 pub use crate::run::directory::REPORT as FILE;
+
+/// The first and the last of a list, `most` of it in all, and how many lie between.
+pub fn first_and_last<T>(list: &[T], most: usize) -> (&[T], usize, &[T]) {
+    if list.len() <= most {
+        return (list, 0, &[]);
+    }
+    let (first, rest) = list.split_at(most / 2);
+    let (between, last) = rest.split_at(list.len() - most);
+    (first, between.len(), last)
+}
 
 /// Writes the report of the run in `folder` there.
 ///
@@ -65,6 +79,12 @@ fn is_report(path: &Path) -> io::Result<bool> {
 mod tests {
     use super::record::tests::run;
     use super::*;
+
+    #[test]
+    fn of_a_long_list_its_ends_are_shown() {
+        assert_eq!(first_and_last(&[1, 2, 3], 3), (&[1, 2, 3][..], 0, &[][..]));
+        assert_eq!(first_and_last(&[1, 2, 3, 4, 5, 6], 3), (&[1][..], 3, &[5, 6][..]));
+    }
 
     #[test]
     fn only_a_report_is_replaced_and_nothing_is_waited_for() {

@@ -3,8 +3,10 @@
 use std::f64::consts::LN_2;
 use std::fmt::Write;
 
-use super::chart::{Chart, Kind, Line};
-use super::record::{Note, Point, RunRecord, first_and_last};
+use super::chart::{Chart, Kind, Line, MOST_POINTS};
+use super::curve::{Point, Span};
+use super::first_and_last;
+use super::record::{Note, RunRecord};
 use super::scores::scores;
 use crate::run::info::{Session, Status};
 use crate::shell::quoted;
@@ -52,7 +54,7 @@ pub fn page(runs: &[RunRecord]) -> String {
         let _ = writeln!(
             html,
             "<p class=\"soft\">{} · begun {} · last written {}</p>",
-            escape(&run.folder.display().to_string()),
+            escape(&run.folder.to_string_lossy()),
             escape(&run.info.created),
             escape(&run.info.updated)
         );
@@ -195,8 +197,8 @@ fn chart(runs: &[RunRecord], title: &str, name: &str) -> Chart {
     let mut lines = Vec::new();
     for (index, run) in runs.iter().enumerate() {
         let kinds = [
-            (Kind::Training, "training", run.curve(name).to_vec()),
-            (Kind::HeldOut, "held out", run.held_out(name)),
+            (Kind::Training, "training", run.curve(name).parts(MOST_POINTS)),
+            (Kind::HeldOut, "held out", run.held_out(name).into_iter().map(Span::of).collect()),
         ];
         for (place, (kind, what, points)) in
             kinds.into_iter().enumerate().filter(|(_, (.., points))| !points.is_empty())
@@ -205,7 +207,7 @@ fn chart(runs: &[RunRecord], title: &str, name: &str) -> Chart {
                 1 => (what.to_owned(), place),
                 _ => (format!("{}, {what}", run.name), index),
             };
-            lines.push(Line { label, colour, kind, points: coordinates(&points) });
+            lines.push(Line { label, colour, kind, points });
         }
     }
     // What is held out lies on top.
@@ -217,7 +219,12 @@ fn chart(runs: &[RunRecord], title: &str, name: &str) -> Chart {
 /// A grey level, as what is reached without a model.
 fn level(label: &str, value: f64) -> Line {
     let colour = super::chart::COLOURS - 1;
-    Line { label: label.into(), colour, kind: Kind::Baseline, points: vec![(0.0, value)] }
+    Line {
+        label: label.into(),
+        colour,
+        kind: Kind::Baseline,
+        points: vec![Span::of(Point { step: 0, value })],
+    }
 }
 
 /// What is reached without a model by the figure `name`: one level where it is the same for all runs, else one for each in its
@@ -233,10 +240,6 @@ fn baselines(runs: &[RunRecord], name: &str, label: &str) -> Vec<Line> {
         }
         values => values.iter().map(|&(run, value)| Line { colour: run, ..level(label, value) }).collect(),
     }
-}
-
-fn coordinates(points: &[Point]) -> Vec<(f64, f64)> {
-    points.iter().map(|point| (point.step as f64, point.value)).collect()
 }
 
 /// What the colours of a chart mean: of one run its kinds of lines, of several the runs.
@@ -314,9 +317,8 @@ fn about(run: &RunRecord, is_one_of_several: bool) -> String {
     if !run.notes.is_empty() {
         let items = |notes: &[Note]| -> String {
             let item = |note: &Note| {
-                let step = note.step.map_or(String::new(), |step| format!("step {step}: "));
-                let (words, event) = (escape(&note.words), escape(&note.event));
-                format!("<li>{step}{words} <span class=\"soft\">({event})</span></li>")
+                let (line, event) = (escape(&note.line()), escape(&note.event));
+                format!("<li>{line} <span class=\"soft\">({event})</span></li>")
             };
             notes.iter().map(item).collect()
         };
@@ -372,7 +374,7 @@ fn about(run: &RunRecord, is_one_of_several: bool) -> String {
             "<pre>{}</pre><p>The same settings are in <code>{}</code>, a file for --config. The training data is known by \
              its hash, <code>{}</code>; the same settings on the same data give the same bytes with any number of threads.</p>",
             escape(&command),
-            escape(&run.folder.join(crate::run::directory::CONFIG).display().to_string()),
+            escape(&run.folder.join(crate::run::directory::CONFIG).to_string_lossy()),
             escape(data)
         ),
     );

@@ -1,4 +1,4 @@
-//! What the files of a run say of it.
+//! What the files of a run say of it: of its journal as much as is shown, which is no more of a long run than of a short one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,43 +12,12 @@ use crate::config::bears_on_results;
 use crate::files;
 use crate::run::directory::{self, CONFIG, EVAL_RESULTS, JOURNAL};
 use crate::run::info::{RunInfo, Status};
-use crate::run::journal::{self, RESUME, Recorded};
+use crate::run::journal::{History, RESUME, Recorded};
 use crate::run::lock;
+use crate::visible::shown;
 
-/// A value at a step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Point {
-    /// Steps done.
-    pub step: u64,
-    /// The value, finite or not.
-    pub value: f64,
-}
-
-/// Figures by name, in the order of the journal.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Evaluation {
-    /// Steps done.
-    pub step: u64,
-    /// The figures.
-    pub figures: Vec<(String, f64)>,
-}
-
-impl Evaluation {
-    /// The figure `name`.
-    pub fn get(&self, name: &str) -> Option<f64> {
-        self.figures.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
-    }
-
-    /// The figure by which runs of this kind are compared, with what is reached without a model: the one that a
-    /// baseline is given for.
-    pub fn compared(&self) -> Option<(&str, f64, f64)> {
-        let baselines = self.figures.iter().filter_map(|(name, value)| {
-            let of = name.strip_prefix("baseline_").or_else(|| name.strip_prefix("majority_"))?;
-            Some((of, self.get(of)?, *value))
-        });
-        baselines.into_iter().next()
-    }
-}
+use super::curve::{Curve, Point};
+use super::evaluation::{Evaluation, insert_and_thin};
 
 /// Something that happened which a person should know of.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +28,24 @@ pub struct Note {
     pub event: String,
     /// In words, where the journal has some.
     pub words: String,
+    /// How many more of this event, before this one, are left out.
+    pub left_out: usize,
 }
+
+impl Note {
+    /// All of it in a line.
+    pub fn line(&self) -> String {
+        let step = self.step.map_or(String::new(), |step| format!("step {step}: "));
+        let more = match self.left_out {
+            0 => String::new(),
+            more => format!(" (and {more} times more before that)"),
+        };
+        format!("{step}{}{more}", self.words)
+    }
+}
+
+/// Of one event so many notes are kept: the first ones, and the last.
+const MOST_ALIKE: usize = 100;
 
 /// A line of the run's settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,8 +72,9 @@ pub struct RunRecord {
     /// `config.toml`
     pub settings: Vec<Setting>,
     /// The `train` events: values by name.
-    pub training: BTreeMap<String, Vec<Point>>,
-    /// The evaluations, in order; of a step the last.
+    pub training: BTreeMap<String, Curve>,
+    /// The evaluations, by step, of a step the last; of very many some, the best and the last among them (all:
+    /// [`evaluations`](super::evaluations)).
     pub evaluations: Vec<Evaluation>,
     /// The figures of the finished model.
     pub results: Option<Evaluation>,
@@ -120,12 +107,12 @@ impl RunRecord {
         let info = info.ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::NotFound,
-                format!("{} is no run: it has no run.json", folder.display()),
+                format!("{} is no run: it has no run.json", shown(folder)),
             )
         })?;
-        let history = match journal::read(&folder.join(JOURNAL)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Default::default(),
-            history => history?,
+        let history = match History::open(&folder.join(JOURNAL)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            history => Some(history?),
         };
         let config = files::read_plain(&folder.join(CONFIG), LONGEST_FILE).unwrap_or_default();
         // That nobody has it proves nothing where the lock is one of another machine's.
@@ -146,9 +133,15 @@ impl RunRecord {
             rolled_back: 0,
             seconds: 0.0,
         };
-        history.events.iter().for_each(|event| record.add(event));
-        record.seconds = working_time(&history.events);
-        record.evaluations.sort_by_key(|evaluation| evaluation.step);
+        if let Some(mut history) = history {
+            let mut time = WorkingTime::default();
+            for event in history.events()? {
+                let event = event?;
+                record.add(&event);
+                time.add(&event);
+            }
+            record.seconds = time.seconds();
+        }
         Ok(record)
     }
 
@@ -166,16 +159,18 @@ impl RunRecord {
         if kind == "save" {
             self.saved = step.unwrap_or(self.saved);
         }
+        if let Some(evaluation) = Evaluation::of(event) {
+            insert_and_thin(&mut self.evaluations, evaluation);
+        }
         match (kind, step) {
             ("train", Some(step)) => {
                 for (name, value) in event.numbers() {
-                    self.training.entry(name.into()).or_default().push(Point { step, value });
+                    let point = Point { step, value };
+                    match self.training.get_mut(name) {
+                        Some(curve) => curve.add(point),
+                        None => drop(self.training.insert(name.into(), Curve::from_iter([point]))),
+                    }
                 }
-            }
-            ("evaluation", Some(step)) => {
-                let figures = event.numbers().map(|(name, value)| (name.into(), value)).collect();
-                self.evaluations.retain(|earlier| earlier.step != step);
-                self.evaluations.push(Evaluation { step, figures });
             }
             _ if ORDINARY.contains(&kind) => {}
             _ => {
@@ -188,14 +183,24 @@ impl RunRecord {
                         .join(", ")
                 };
                 let words = ["words", "reason", "error", "bad_steps"].into_iter().find_map(text);
-                self.notes.push(Note { step, event: kind.into(), words: words.unwrap_or_else(numbers) });
+                let words = words.unwrap_or_else(numbers);
+                self.note(Note { step, event: kind.into(), words, left_out: 0 });
             }
         }
     }
 
+    /// Adds a note; of too many alike the one before this is left out.
+    fn note(&mut self, mut note: Note) {
+        let mut alike = (0..self.notes.len()).filter(|&place| self.notes[place].event == note.event);
+        if let Some(before) = alike.nth(MOST_ALIKE - 1) {
+            note.left_out = self.notes.remove(before).left_out + 1;
+        }
+        self.notes.push(note);
+    }
+
     /// The training values `name`, in order.
-    pub fn curve(&self, name: &str) -> &[Point] {
-        self.training.get(name).map_or(&[], Vec::as_slice)
+    pub fn curve(&self, name: &str) -> &Curve {
+        self.training.get(name).unwrap_or(Curve::EMPTY)
     }
 
     /// The held-out values `name`, in order.
@@ -249,16 +254,6 @@ impl RunRecord {
         let is_over = self.info.status == Status::Finished;
         self.results.as_ref().filter(|results| is_over || !has_gone_on(results)).or(last)
     }
-}
-
-/// The first and the last of a list, `most` of it in all, and how many lie between.
-pub fn first_and_last<T>(list: &[T], most: usize) -> (&[T], usize, &[T]) {
-    if list.len() <= most {
-        return (list, 0, &[]);
-    }
-    let (first, rest) = list.split_at(most / 2);
-    let (between, last) = rest.split_at(list.len() - most);
-    (first, between.len(), last)
 }
 
 /// The runs among `paths`, and those in and below folders that are none; each once, whatever leads to it. Those that are
@@ -324,15 +319,25 @@ fn results(folder: &Path) -> Option<Evaluation> {
 }
 
 /// Seconds between the first and the last event of each session, added up.
-fn working_time(events: &[Recorded]) -> f64 {
-    let mut all = 0.0;
-    for session in events.split(|event| event.kind() == RESUME) {
-        let mut times = session.iter().filter_map(|event| event.number("time"));
-        if let Some(first) = times.next() {
-            all += times.next_back().map_or(0.0, |last| (last - first).max(0.0));
+#[derive(Default)]
+struct WorkingTime {
+    before: f64,
+    /// The first and the last time of the session that is looked at.
+    session: Option<(f64, f64)>,
+}
+
+impl WorkingTime {
+    fn add(&mut self, event: &Recorded) {
+        if event.kind() == RESUME {
+            *self = Self { before: self.seconds(), session: None };
+        } else if let Some(time) = event.number("time") {
+            self.session = Some((self.session.map_or(time, |(first, _)| first), time));
         }
     }
-    all
+
+    fn seconds(&self) -> f64 {
+        self.before + self.session.map_or(0.0, |(first, last)| (last - first).max(0.0))
+    }
 }
 
 #[cfg(test)]
@@ -376,7 +381,8 @@ pub(super) mod tests {
         let record = RunRecord::read(&folder.path().join("mine")).unwrap();
         assert_eq!((record.name.as_str(), record.task(), record.steps_done()), ("mine", "pretrain", 20));
         assert_eq!((record.resumes, record.skipped, record.rolled_back), (1, 1, 0));
-        let steps: Vec<_> = record.curve("loss").iter().map(|point| (point.step, point.value)).collect();
+        let steps: Vec<_> =
+            record.curve("loss").parts(9).iter().map(|part| (part.until, part.mean())).collect();
         assert_eq!(steps, [(1, 8.0), (10, 0.8), (20, 0.4)], "what was done again counts once");
         assert_eq!(record.came_to().unwrap().compared(), Some(("masked_lm_accuracy", 0.25, 0.06)));
         assert_eq!(
@@ -392,6 +398,51 @@ pub(super) mod tests {
             assert_eq!(find_runs(&paths), [folder.path().join("mine")], "one run has one place");
         }
         assert!(RunRecord::read(folder.path()).unwrap_err().to_string().contains("is no run"));
+    }
+
+    /// Of months of work what is shown is kept, not all of it; what stands out is there, and the ends are exact.
+    #[test]
+    fn the_journal_of_a_long_run_takes_no_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let run_folder = folder.path().join("long");
+        run(&run_folder, 8.0);
+        let mut lines = String::new();
+        for step in 21..=12_000_u64 {
+            let loss = if step == 5000 { 77.0 } else { 1.0 };
+            lines += &format!("{{\"event\":\"train\",\"step\":{step},\"loss\":{loss}}}\n");
+            if step % 10 == 0 {
+                let loss = if step == 7770 { 0.0625 } else { 2.0 + 1.0 / step as f64 };
+                lines += &format!("{{\"event\":\"evaluation\",\"step\":{step},\"loss\":{loss}}}\n");
+            }
+            if step % 30 == 0 {
+                lines += &format!("{{\"event\":\"skip\",\"step\":{step},\"loss\":\"NaN\"}}\n");
+            }
+        }
+        lines += "{\"event\":\"diverged\",\"step\":12000,\"bad_steps\":\"[12000]\"}\n";
+        let journal = run_folder.join(JOURNAL);
+        let begun = fs::read_to_string(&journal).unwrap();
+        fs::write(&journal, begun + &lines).unwrap();
+        let record = RunRecord::read(&run_folder).unwrap();
+        let curve = record.curve("loss");
+        let ends = curve.ends().map(|(first, last)| (first.value, last.step, last.value));
+        assert_eq!(ends, Some((8.0, 12_000, 1.0)));
+        let parts = curve.parts(usize::MAX);
+        assert!(parts.len() < 2000, "{}", parts.len());
+        assert_eq!(parts.iter().map(|part| part.points).sum::<u64>(), 3 + 11_980);
+        assert_eq!(parts.iter().map(|part| part.high).fold(0.0, f64::max), 77.0);
+        assert!(record.evaluations.len() < 1024, "{}", record.evaluations.len());
+        assert!(record.held_out("loss").contains(&Point { step: 7770, value: 0.0625 }));
+        assert_eq!(record.evaluations.last().map(|last| last.step), Some(12_000));
+        assert_eq!(crate::report::evaluations(&run_folder).unwrap().len(), 1 + 1198);
+        assert_eq!(record.skipped, 1 + 400);
+        let skips: Vec<&Note> = record.notes.iter().filter(|note| note.event == "skip").collect();
+        assert_eq!((skips.len(), skips[0].step, skips[98].left_out), (MOST_ALIKE, Some(14), 0));
+        assert_eq!((skips[99].step, skips[99].left_out), (Some(12_000), 401 - MOST_ALIKE));
+        let line = skips[99].line();
+        assert!(line.starts_with("step 12000: ") && line.contains("301 times more"), "{line}");
+        assert_eq!(record.notes.last().map(|note| note.line()), Some("step 12000: [12000]".into()));
+        let html = crate::report::page(&[record]);
+        assert!(html.contains("step 7770: 0.0625</title>") && html.len() < 1 << 20, "{}", html.len());
     }
 
     #[test]
@@ -423,12 +474,6 @@ pub(super) mod tests {
             assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
             assert_eq!(RunRecord::read(folder.path()).is_ok(), name != JOURNAL, "{name}");
         }
-    }
-
-    #[test]
-    fn of_a_long_list_its_ends_are_shown() {
-        assert_eq!(first_and_last(&[1, 2, 3], 3), (&[1, 2, 3][..], 0, &[][..]));
-        assert_eq!(first_and_last(&[1, 2, 3, 4, 5, 6], 3), (&[1][..], 3, &[5, 6][..]));
     }
 
     #[test]

@@ -1,25 +1,20 @@
 //! A curve in one line of text.
 
-use super::record::Point;
+use super::curve::{Curve, Span};
 
 /// Heights, from the lowest.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// The values as a line of at most `width` characters, each the mean of its part of the steps; empty of no finite values.
+/// A curve as a line of at most `width` characters, each the mean of its part of the steps; empty of no finite values.
 ///
 /// ```
-/// use train::report::{Point, sparkline};
-/// let points: Vec<Point> = (0..8).map(|step| Point { step, value: 7.0 - step as f64 }).collect();
-/// assert_eq!(sparkline(&points, 20), "█▇▆▅▄▃▂▁");
-/// assert_eq!(sparkline(&points, 4), "█▆▃▁");
+/// use train::report::{Curve, Point, sparkline};
+/// let curve: Curve = (0..8).map(|step| Point { step, value: 7.0 - step as f64 }).collect();
+/// assert_eq!(sparkline(&curve, 20), "█▇▆▅▄▃▂▁");
+/// assert_eq!(sparkline(&curve, 4), "█▆▃▁");
 /// ```
-pub fn sparkline(points: &[Point], width: usize) -> String {
-    let finite: Vec<f64> = points.iter().map(|point| point.value).filter(|value| value.is_finite()).collect();
-    let parts = width.min(finite.len());
-    let means: Vec<f64> = (0..parts)
-        .map(|part| &finite[part * finite.len() / parts..(part + 1) * finite.len() / parts])
-        .map(|part| part.iter().sum::<f64>() / part.len() as f64)
-        .collect();
+pub fn sparkline(curve: &Curve, width: usize) -> String {
+    let means: Vec<f64> = curve.parts(width).iter().map(Span::mean).collect();
     let (low, high) =
         means.iter().fold((f64::MAX, f64::MIN), |(low, high), &mean| (low.min(mean), high.max(mean)));
     let bar = |mean: &f64| {

@@ -3,7 +3,9 @@
 use std::f64::consts::LN_2;
 use std::time::Duration;
 
-use super::record::{Evaluation, Point, RunRecord};
+use super::curve::{Curve, Point};
+use super::evaluation::{Evaluation, lowest_loss};
+use super::record::RunRecord;
 use crate::inference::{MASK, SEPARATOR};
 use crate::run::clock::format_duration;
 use crate::run::info::Status;
@@ -62,13 +64,13 @@ impl RunRecord {
     }
 
     fn losses(&self) -> String {
-        let went = |what: &str, points: &[Point]| match points {
-            [first, .., last] => format!("{what} from {:.3} to {:.3}", first.value, last.value),
-            [only] => format!("{what} {:.3}", only.value),
-            [] => String::new(),
+        let went = |what: &str, curve: &Curve| match (curve.ends(), curve.last()) {
+            (Some((first, last)), _) => format!("{what} from {:.3} to {:.3}", first.value, last.value),
+            (None, Some(only)) => format!("{what} {:.3}", only.value),
+            (None, None) => String::new(),
         };
-        let parts =
-            [went("Training loss", self.curve("loss")), went("held-out loss", &self.held_out("loss"))];
+        let held_out = Curve::from_iter(self.held_out("loss"));
+        let parts = [went("Training loss", self.curve("loss")), went("held-out loss", &held_out)];
         let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         if parts.is_empty() { String::new() } else { parts.join(", ") + "." }
     }
@@ -98,7 +100,7 @@ impl RunRecord {
             format!(" on {} ({}, {} threads)", machine.processor, machine.isa, machine.threads)
         });
         let time = format_duration(Duration::try_from_secs_f64(self.seconds).unwrap_or_default());
-        format!("{time} of work, {} tokens a second{on}.", format_count(*value))
+        format!("{time} of work, {} tokens a second{on}.", format_count(value))
     }
 
     fn next(&self) -> Vec<String> {
@@ -131,20 +133,20 @@ impl RunRecord {
             "Nothing was learnt that needs a model: try a higher --learning-rate, or more --steps.",
         );
         let losses = self.held_out("loss");
-        let value = |point: Option<&Point>| point.map_or(f64::NAN, |point| point.value);
-        let (last, before) =
-            (value(losses.last()), value(losses.get(losses.len() * 3 / 4).filter(|_| losses.len() > 3)));
-        let best = losses.iter().min_by(|a, b| a.value.total_cmp(&b.value));
+        let value = |point: Option<Point>| point.map_or(f64::NAN, |point| point.value);
+        let before = losses.get(losses.len() * 3 / 4).filter(|_| losses.len() > 3);
+        let (last, before) = (value(losses.last().copied()), value(before.copied()));
         say(
             is_over && last < before * (1.0 - CHANGED),
             "The held-out loss was still falling at the end: more --steps will lower it further.",
         );
-        if let Some(best) = best.filter(|best| last > best.value * (1.0 + CHANGED)) {
+        if let Some((step, best)) =
+            lowest_loss(&self.evaluations).filter(|(_, best)| last > best * (1.0 + CHANGED))
+        {
             say(
                 true,
                 &format!(
-                    "The held-out loss was lowest at step {} ({:.3}) and has risen since: more text, or fewer --steps.",
-                    best.step, best.value
+                    "The held-out loss was lowest at step {step} ({best:.3}) and has risen since: more text, or fewer --steps.",
                 ),
             );
         }
@@ -247,7 +249,8 @@ mod tests {
         );
         assert!(verdict.next[0].starts_with("albert-train fill-mask --model "), "{:?}", verdict.next);
         let mut short = record.clone();
-        short.training = [("loss".to_owned(), vec![Point { step: 1, value: f64::NAN }])].into();
+        let only = Curve::from_iter([Point { step: 1, value: f64::NAN }]);
+        short.training = [("loss".to_owned(), only)].into();
         short.evaluations.clear();
         let verdict = short.verdict();
         assert_eq!(verdict.headline, "Finished after 1 step");

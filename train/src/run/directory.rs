@@ -31,121 +31,16 @@ use super::clock;
 use super::info::{Identity, Machine, RunInfo, Session, Status};
 use super::journal::Journal;
 use super::lock::{self, Lock, LockError};
-use crate::exit::{Classify, ExitCode};
 use crate::files::{self, Disk};
-use crate::hub::HubError;
-use crate::visible::{shown, visible};
+use crate::visible::visible;
 
+mod error;
 mod made;
 mod meant;
 
+pub use error::DirectoryError;
 use made::Made;
 pub use meant::{model_in, tokenizer_of};
-
-/// Why a run directory cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DirectoryError {
-    /// There are files of somebody else.
-    #[error(
-        "{} is not empty and not a run of this program (it holds {example})\n  help: nothing in it was touched; \
-         use another folder, for example {}",
-        shown(.path), shown(.suggestion)
-    )]
-    Foreign {
-        /// The folder.
-        path: PathBuf,
-        /// A name in it.
-        example: String,
-        /// A folder that would do.
-        suggestion: PathBuf,
-    },
-    /// Something is where the run's own file or folder would be. Through a link, files elsewhere would change.
-    #[error("{} is {found}, where a run has {expected} of its own\n  help: nothing was touched; move it elsewhere", shown(.path))]
-    InTheWay {
-        /// The path.
-        path: PathBuf,
-        /// What is there.
-        found: &'static str,
-        /// What would be there.
-        expected: &'static str,
-    },
-    /// Another process is at work there.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// A file of the run is not what this program writes.
-    #[error("{} is damaged: {source}\n  help: the checkpoints beside it are untouched; remove this file to go on", shown(.path))]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
-    /// The run goes on with something else than it was begun with.
-    #[error(
-        "the run in {} was begun with other training data, held out another part of it, or has another tokenizer or \
-         model{}\n  help: give what it was begun with (it is in its config.toml; earlier versions followed no links to folders \
-         in a folder of text: name the files themselves), or start another run with --out", shown(.path), of_data(.difference)
-    )]
-    OtherData {
-        /// The folder.
-        path: PathBuf,
-        /// What else its data were prepared with; empty where that is not known.
-        difference: String,
-    },
-    /// A run that was killed before it could leave a model.
-    #[error(
-        "{} is a run without a model: it is written when the run ends or is stopped (Ctrl-C, --max-time); run its command \
-         again, and stop it, to look at what is there", shown(.run)
-    )]
-    NoModelYet {
-        /// Its folder.
-        run: PathBuf,
-    },
-    /// A model of the Hub that is not on this machine.
-    #[error(transparent)]
-    Hub(#[from] HubError),
-    /// Nothing that is to be shown.
-    #[error(
-        "there is no run in {places}\n  help: name the directory that pretrain or finetune was given as --out"
-    )]
-    NoRun {
-        /// Where one was looked for.
-        places: String,
-    },
-    /// The file system refused something.
-    #[error("{action} {}: {source}", shown(.path))]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On which path.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-fn of_data(difference: &str) -> String {
-    match difference {
-        "" => String::new(),
-        _ => format!(" (its data were prepared with another {difference})"),
-    }
-}
-
-impl Classify for DirectoryError {
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            DirectoryError::Foreign { .. }
-            | DirectoryError::OtherData { .. }
-            | DirectoryError::NoModelYet { .. }
-            | DirectoryError::NoRun { .. } => ExitCode::Usage,
-            DirectoryError::Hub(error) => error.exit_code(),
-            DirectoryError::Lock(error) => error.exit_code(),
-            DirectoryError::Damaged { .. } => ExitCode::Checkpoint,
-            DirectoryError::InTheWay { .. } => ExitCode::Io,
-            DirectoryError::Io { source, .. } => source.exit_code(),
-        }
-    }
-}
 
 /// A run directory, locked by this process.
 #[derive(Debug)]
@@ -164,6 +59,7 @@ impl RunDirectory {
     /// A folder with files of somebody else is refused untouched; so is one that another process works in, and one with
     /// links where a run has files or folders of its own.
     pub fn open(path: &Path, command: &[String]) -> Result<Self, DirectoryError> {
+        expect_folder(path)?;
         let made = Made::before(path);
         fs::create_dir_all(path).map_err(io_error("cannot create", path))?;
         refuse_foreign(path)?;
@@ -469,6 +365,7 @@ pub fn free_space(path: &Path) -> Option<u64> {
 
 /// Refuses, without a change, a folder that [`RunDirectory::open`] would refuse.
 pub fn look_at(path: &Path) -> Result<(), DirectoryError> {
+    expect_folder(path)?;
     if !path.exists() {
         return Ok(());
     }
@@ -478,6 +375,10 @@ pub fn look_at(path: &Path) -> Result<(), DirectoryError> {
         Some(true) => Err(LockError::Held { run: path.into(), holder: "another process".into() }.into()),
         _ => Ok(()),
     }
+}
+
+fn expect_folder(path: &Path) -> Result<(), DirectoryError> {
+    files::no_folder(path).map_or(Ok(()), |path| Err(DirectoryError::NoFolder { path }))
 }
 
 /// A folder is ours if it has our `run.json` or a checkpoint, or nothing but what a start that was cut off leaves.

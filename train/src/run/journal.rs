@@ -14,6 +14,10 @@ use serde_json::Value;
 use super::clock;
 use crate::files;
 
+mod history;
+
+pub use history::{Events, History, Recorded};
+
 /// Version of the events' form.
 const SCHEMA: u32 = 1;
 
@@ -175,38 +179,6 @@ impl<W: Write> Journal<W> {
     }
 }
 
-/// An event read back.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Recorded {
-    /// The whole object.
-    pub fields: serde_json::Map<String, Value>,
-    /// Whether the run went back to an earlier step later on.
-    pub superseded: bool,
-}
-
-impl Recorded {
-    /// What happened.
-    pub fn kind(&self) -> &str {
-        self.fields.get("event").and_then(Value::as_str).unwrap_or_default()
-    }
-
-    /// After how many optimizer steps.
-    pub fn step(&self) -> Option<u64> {
-        self.fields.get("step")?.as_u64()
-    }
-
-    /// A field that is a number, finite or not.
-    pub fn number(&self, name: &str) -> Option<f64> {
-        number(self.fields.get(name)?)
-    }
-
-    /// The fields that are numbers, finite or not, but for those that every event has.
-    pub fn numbers(&self) -> impl Iterator<Item = (&str, f64)> {
-        let own = self.fields.iter().filter(|(name, _)| !matches!(name.as_str(), "schema" | "time" | "step"));
-        own.filter_map(|(name, value)| Some((name.as_str(), number(value)?)))
-    }
-}
-
 /// A value that is a number, finite or not.
 fn number(value: &Value) -> Option<f64> {
     match value {
@@ -215,41 +187,13 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
-/// What [`read`] found.
-#[derive(Debug, Default, PartialEq)]
-pub struct History {
-    /// The events in the order in which they were recorded.
-    pub events: Vec<Recorded>,
-    /// Lines that are not an event: cut off by a crash, or not ours.
-    pub damaged_lines: usize,
-}
-
-/// Reads a journal back.
-pub fn read(path: &Path) -> io::Result<History> {
-    let mut history = History::default();
-    let mut content = Vec::new();
-    files::open_plain(path)?.read_to_end(&mut content)?;
-    for line in content.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-        let Ok(fields) = serde_json::from_slice(line) else {
-            history.damaged_lines += 1;
-            continue;
-        };
-        let event = Recorded { fields, superseded: false };
-        if event.kind() == RESUME
-            && let Some(resumed) = event.step()
-        {
-            for earlier in &mut history.events {
-                earlier.superseded |= earlier.step().is_some_and(|step| step > resumed);
-            }
-        }
-        history.events.push(event);
-    }
-    Ok(history)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(path: &Path) -> Vec<Recorded> {
+        History::open(path).unwrap().events().unwrap().collect::<io::Result<_>>().unwrap()
+    }
 
     #[test]
     fn a_resume_supersedes_later_steps_and_deletes_nothing() {
@@ -265,9 +209,8 @@ mod tests {
         journal.record(&Event::new("train").at(3).with("loss", f64::INFINITY)).unwrap();
         journal.sync().unwrap();
 
-        let history = read(&path).unwrap();
-        let seen: Vec<_> =
-            history.events.iter().map(|e| (e.kind(), e.step().unwrap(), e.superseded)).collect();
+        let events = read(&path);
+        let seen: Vec<_> = events.iter().map(|e| (e.kind(), e.step().unwrap(), e.superseded)).collect();
         assert_eq!(
             seen,
             [
@@ -279,9 +222,8 @@ mod tests {
                 ("train", 3, false)
             ]
         );
-        assert_eq!(history.events[0].number("loss"), Some(0.1));
-        assert_eq!(history.events[5].number("loss"), Some(f64::INFINITY));
-        assert_eq!(history.damaged_lines, 0);
+        assert_eq!(events[0].number("loss"), Some(0.1));
+        assert_eq!(events[5].number("loss"), Some(f64::INFINITY));
     }
 
     #[test]
@@ -290,9 +232,7 @@ mod tests {
         let path = folder.path().join("metrics.jsonl");
         std::fs::write(&path, "{\"event\":\"train\",\"step\":1}\n{\"event\":\"tra").unwrap();
         Journal::open(&path).unwrap().record(&Event::new("train").at(2)).unwrap();
-        let history = read(&path).unwrap();
-        assert_eq!(history.events.iter().map(|event| event.step().unwrap()).collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(history.damaged_lines, 1);
+        assert_eq!(read(&path).iter().map(|event| event.step().unwrap()).collect::<Vec<_>>(), [1, 2]);
     }
 
     /// Takes a few bytes at a time, and none while it is full.

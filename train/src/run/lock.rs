@@ -37,13 +37,27 @@ pub enum LockError {
         path: PathBuf,
     },
     /// The file system does not do as asked.
-    #[error("cannot lock {}: {source}", shown(.path))]
+    #[error("cannot lock {}: {source}{}", shown(.path), way_out(.source))]
     Io {
         /// The lock file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// What to do where the file system has no locks, as network disks may not.
+fn way_out(error: &io::Error) -> &'static str {
+    #[cfg(unix)]
+    let has_none = [libc::ENOSYS, libc::EOPNOTSUPP, libc::ENOLCK].map(Some).contains(&error.raw_os_error());
+    #[cfg(not(unix))]
+    let has_none = error.kind() == io::ErrorKind::Unsupported;
+    if has_none {
+        "\n  help: this file system locks no files, and two processes could write at once: name a folder on another disk, or have \
+         it mounted with locks (Lustre: -o flock)"
+    } else {
+        ""
+    }
 }
 
 impl Classify for LockError {
@@ -164,6 +178,19 @@ mod tests {
         assert!(error.contains(&holder), "{error}");
         drop(first);
         Lock::acquire(run.path()).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_system_without_locks_is_told_with_the_way_out() {
+        let error = |code| {
+            let source = io::Error::from_raw_os_error(code);
+            LockError::Io { path: "run/.lock".into(), source }.to_string()
+        };
+        for none in [libc::ENOSYS, libc::EOPNOTSUPP, libc::ENOLCK] {
+            assert!(error(none).contains("help: this file system locks no files"), "{}", error(none));
+        }
+        assert!(!error(libc::EACCES).contains("help"), "{}", error(libc::EACCES));
     }
 
     /// As a child process has one that another thread is just starting.

@@ -18,6 +18,8 @@ use crate::files;
 
 /// What a file begins with, so that it is known as one.
 const VERSION: &[u8] = b"brain.Event:2";
+/// What the names of such files begin with.
+const PREFIX: &str = "events.out.tfevents.";
 /// `SessionLog.START`
 const START: u64 = 1;
 
@@ -36,11 +38,21 @@ impl EventFile {
     /// # Errors
     /// If the system refuses it.
     pub fn create(folder: &Path, now: f64) -> io::Result<Self> {
-        let name = format!("events.out.tfevents.{:010}.{}.{}", now as u64, host_name(), std::process::id());
+        let number = number(folder, now as u64)?;
+        let name = format!("{PREFIX}{number:010}.{}.{}", host_name(), std::process::id());
         // A name with a slash in it would lie elsewhere.
         let path = folder.join(name.replace('/', "-"));
         Self::begin(files::open_own(File::options().create_new(true).append(true), &path)?, now)
     }
+}
+
+/// What the name of a session's file begins with: the time, but a later one than those of all files that are there, whatever the
+/// clock says. Readers go from file to file in the order of their names, and never back.
+fn number(folder: &Path, now: u64) -> io::Result<u64> {
+    let names = files::names(folder)?;
+    let number = |name: &str| name.strip_prefix(PREFIX)?.split('.').next()?.parse::<u64>().ok();
+    let last = names.iter().filter_map(|name| number(name.to_str()?)).max();
+    Ok(last.map_or(now, |last| now.max(last.saturating_add(1))))
 }
 
 impl<W: Write> EventFile<W> {
@@ -123,5 +135,23 @@ mod tests {
         // Cut off anywhere, what was written whole before is there.
         let cut: Vec<_> = Records::new(&file.sink[..file.sink.len() - 3]).collect();
         assert!(matches!(cut[..], [Ok(_), Ok(_), Err(RecordError::Truncated { record: 3 })]));
+    }
+
+    /// Whatever the clock does: two sessions in a second, and one after it went back.
+    #[test]
+    fn files_are_read_in_the_order_of_the_sessions() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("events.out.tfevents.v2"), "of another program").unwrap();
+        let mut before = files::names(folder.path()).unwrap();
+        let mut order = Vec::new();
+        for now in [5000.5, 5000.9, 100.0, 7000.0] {
+            EventFile::create(folder.path(), now).unwrap();
+            let mut names = files::names(folder.path()).unwrap();
+            names.retain(|name| !before.contains(name));
+            order.extend(names.iter().cloned());
+            before.extend(names);
+        }
+        assert!(order.len() == 4 && order.is_sorted(), "{order:?}");
+        assert!(order[3].to_string_lossy().starts_with("events.out.tfevents.0000007000."), "{order:?}");
     }
 }

@@ -8,6 +8,7 @@ use super::unigram::{Arithmetic, Unigram};
 use super::wordpiece::WordPiece;
 use super::{LoadOptions, Model, Style, Tokenizer, json, sentencepiece};
 use crate::files::{Disk, names, replace};
+use crate::visible::visible;
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -68,7 +69,7 @@ impl Tokenizer {
                 if ours != Some(text) {
                     let place = id.map_or("no id".to_owned(), |id| format!("the id {id}"));
                     let ours = ours.map_or("nothing".to_owned(), |ours| format!("{ours:?}"));
-                    let file = file.file_name().unwrap_or_default().display();
+                    let file = visible(&file.file_name().unwrap_or_default().to_string_lossy());
                     return Err(invalid(Invalid(format!(
                         "it gives {text:?} {place}, where {file} beside it has {ours}. Name the file to go by \
                          (tokenizer.json, if the model was trained with the added pieces) in place of the folder"

@@ -94,12 +94,6 @@ pub fn device(settings: &config::DeviceSettings) -> Result<Device, SessionError>
     }
 }
 
-/// Bytes of a GPU's memory, of `total`, that are in no account and wanted while it computes: for the code of kernels and of cuBLASLt's,
-/// which is loaded when it is first used; for what kernels keep outside registers; and since allocations are rounded up.
-fn headroom(total: usize) -> usize {
-    (total / 50).max(512 << 20).min(total / 8)
-}
-
 /// What a person is to be told of a GPU that has computed already, if little of its memory is left.
 pub(super) fn little_memory(gpu: &Cuda) -> Option<String> {
     const LITTLE: usize = 256 << 20;
@@ -117,7 +111,7 @@ pub fn available_memory(settings: &config::DeviceSettings) -> Option<usize> {
     match settings.device {
         config::Device::Cuda(ordinal) => {
             let (free, total) = cuda::free_memory(ordinal).ok()?;
-            Some(free.saturating_sub(headroom(total)))
+            Some(free.saturating_sub(cuda::headroom(total)))
         }
         config::Device::Auto | config::Device::Cpu => super::memory::available_memory(),
     }
@@ -184,13 +178,6 @@ pub fn most_fitting(too_many: usize, fits: impl Fn(usize) -> bool) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_gpu_keeps_some_memory_free() {
-        for (gib, kept) in [(80, 80 * 1024 / 50), (24, 512), (8, 512), (2, 256)] {
-            assert_eq!(headroom(gib << 30) >> 20, kept, "of {gib} GiB");
-        }
-    }
 
     #[test]
     fn the_most_that_fits_is_found() {

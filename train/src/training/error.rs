@@ -17,6 +17,7 @@ use crate::run::directory::DirectoryError;
 use crate::tables::InputError;
 use crate::threads::ThreadsError;
 use crate::tokenizer::TokenizerError;
+use crate::visible::shown;
 
 /// Why the loop failed.
 #[derive(Debug, thiserror::Error)]
@@ -157,7 +158,8 @@ pub enum SessionError {
     /// A prepared folder together with something else.
     #[error(
         "{} is a folder: give one prepared folder, or one or more text files, not a mixture\n  \
-         help: `albert-train prepare` makes one folder of all text files", folder.display()
+         help: `albert-train prepare` makes one folder of all text files",
+        shown(folder)
     )]
     MixedSources {
         /// The folder.
@@ -191,7 +193,7 @@ pub enum SessionError {
     #[error(
         "the run's algorithms of matrix products were chosen by timing on {chosen}; here is {here}, to which they mean nothing\n  \
          help: go on with it where they were chosen; or remove {} to go on with what the library here proposes: results differ \
-         in the last bits from there on (--deterministic begins a run without such a choice)", .file.display()
+         in the last bits from there on (--deterministic begins a run without such a choice)", shown(.file)
     )]
     OtherProducts {
         /// Where they are recorded.
@@ -211,6 +213,17 @@ pub enum SessionError {
         vocab_size: usize,
         /// Pieces of the tokenizer.
         pieces: usize,
+    },
+    /// The run has more steps behind it than it is to have.
+    #[error(
+        "the run has done {done} steps, and is to have {steps}: steps are not taken back\n  help: give at least {done} (--steps, or what \
+         makes as many), or begin another run with --out"
+    )]
+    StepsDone {
+        /// Steps done.
+        done: u64,
+        /// Steps of the whole run, as they are asked for now.
+        steps: u64,
     },
     /// The step does not fit into memory.
     #[error(
@@ -262,7 +275,7 @@ impl Classify for SessionError {
             Self::Model(error) => error.exit_code(),
             Self::Input(error) => error.exit_code(),
             Self::Work { code, .. } => *code,
-            Self::MixedSources { .. } | Self::Vocabulary { .. } => ExitCode::Usage,
+            Self::MixedSources { .. } | Self::Vocabulary { .. } | Self::StepsDone { .. } => ExitCode::Usage,
             Self::Directory(error) => error.exit_code(),
             Self::Checkpoint(error) => error.exit_code(),
             Self::Train(error) => error.exit_code(),

@@ -20,12 +20,17 @@ use super::metrics::Metrics;
 use super::state::TrainingState;
 use super::trainer::{Finished, Trainer, TrainerOptions};
 use crate::config::{ConfigError, Interval, Layers, Precision, Resolved, Settings};
-use crate::run::checkpoint::{Checkpoints, MIN_KEEP};
+use crate::run::checkpoint::{self, Checkpoints, MIN_KEEP};
 use crate::run::clock::format_duration;
-use crate::run::directory::{self, DirectoryError, RunDirectory, publish_model};
+use crate::run::directory::{self, RunDirectory, publish_model};
 use crate::run::info::{Machine, RunInfo, Status};
 use crate::run::journal::Journal;
 use crate::run::signals::{StopReason, StopRequests};
+use crate::visible::shown;
+
+mod rehearsal;
+
+pub use rehearsal::rehearse;
 
 /// Who watches a session.
 pub type Watch = Arc<dyn Fn(TrainEvent<'_>) + Send + Sync>;
@@ -233,6 +238,7 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
             Err(reason) => return Ok(stopped(watch, reason, "what was prepared is kept")),
         };
         self.directory.expect_data(&self.job.identity(settings, &data)?)?;
+        expect_steps(self.directory.path(), self.job.options(settings, &data).steps)?;
         self.directory.write_config(&self.resolved.to_toml())?; // only now: a session that is refused changes nothing
         let load = {
             let (job, settings, stop, watch) =
@@ -263,7 +269,7 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
                 // The run is safe by now: a disk without room for a copy to look at is no failure.
                 let published = (&self.settings, None, &*self.command());
                 let said = match export(&self.job, self.directory.path(), trainer.learner, &data, published) {
-                    Ok(model) => format!("the model of step {step} is in {}", model.display()),
+                    Ok(model) => format!("the model of step {step} is in {}", shown(&model)),
                     Err(error) => format!("warning: the model of step {step} was not written: {error}"),
                 };
                 watch(TrainEvent::Said(&said));
@@ -324,7 +330,7 @@ impl<S: RunSettings, J: Job<S>> Session<S, J> {
                  checkpoints will fail to be saved (--keep says how many are kept)",
                 bytes(needed as usize),
                 bytes(free as usize),
-                self.directory.path().display(),
+                shown(self.directory.path()),
             )));
         }
         Ok(())
@@ -343,6 +349,14 @@ struct Results<'a> {
 fn stopped<D>(watch: &Watch, reason: StopReason, kept: &str) -> Ended<D> {
     watch(TrainEvent::Said(&format!("stopped: {reason}; {kept}, run the same command again to continue")));
     Ended::Stopped(reason)
+}
+
+/// Refuses to end a run before where it is.
+fn expect_steps(run: &Path, steps: u64) -> Result<(), SessionError> {
+    match checkpoint::newest_in(run) {
+        Some(done) if done > steps => Err(SessionError::StepsDone { done, steps }),
+        _ => Ok(()),
+    }
 }
 
 /// The model before the first step, and what a person should know of it.
@@ -407,50 +421,6 @@ fn load<S: RunSettings, J: Job<S>>(
         }
     }
     Ok((trainer, data))
-}
-
-/// All that a session of the run in `out` does before its first step, and nothing of what follows: what is refused, data, plan,
-/// memory, an estimate. The run is not changed; data that it lacks are made in `folder`.
-///
-/// # Errors
-/// As the session would have.
-pub fn rehearse<S: RunSettings, J: Job<S>>(
-    job: &J,
-    resolved: &Resolved<S>,
-    out: &Path,
-    folder: &Path,
-    allow_schedule_change: bool,
-    watch: &Watch,
-) -> Result<(), SessionError> {
-    let Beginning { earlier, has_begun, info, settings, chosen, .. } =
-        Beginning::of(resolved, out, allow_schedule_change)?;
-    directory::look_at(out)?;
-    if let Some(chosen) = chosen {
-        watch(TrainEvent::Said(&chosen));
-    }
-    let settings = &settings;
-    if let Some(notice) = settings.notice() {
-        watch(TrainEvent::Said(notice));
-    }
-    let of_run = out.join(directory::DATA);
-    let run = earlier.as_ref().filter(|_| has_begun).map(|earlier| (&*of_run, earlier));
-    let data = job.rehearse(settings, folder, run, &|what| watch(TrainEvent::Said(what)))?;
-    let identity = job.identity(settings, &data)?;
-    if info.and_then(|info| info.data).is_some_and(|begun_with| !identity.continues(&begun_with)) {
-        return Err(DirectoryError::OtherData { path: out.into(), difference: String::new() }.into());
-    }
-    let Prepared { mut learner, objective, description, .. } = prepare(job, settings, &data, watch)?;
-    if let (Some(gpu), false) = (learner.runtime().gpu(), settings.device().deterministic) {
-        gpu.choose_products(ProductChoice::Timed);
-    }
-    let options = job.options(settings, &data);
-    introduce(&mut learner, &options, &description, false, settings.keep(), watch);
-    let estimate =
-        Estimate::measure(&mut learner, &objective, Default::default(), &options, 0, &announce(watch))
-            .map_err(not_measured)?;
-    let terms = objective.terms();
-    watch(TrainEvent::Estimated { estimate: &estimate, options: &options, step: 0, terms });
-    Ok(())
 }
 
 /// Nothing has been computed yet that could be lost.

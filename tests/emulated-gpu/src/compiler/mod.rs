@@ -7,6 +7,7 @@
 
 mod cache;
 mod real;
+mod release;
 mod resources;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use cache::Cache;
 use real::Nvrtc;
 
 pub use cache::{CACHE, hash};
+pub use release::{RELEASE, RELEASES, Release, UnknownRelease};
 pub use resources::{Outcome, Resources, elf_size, ptx_of_image, resources};
 
 /// What is to be compiled.

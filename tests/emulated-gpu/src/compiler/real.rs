@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
-use super::{INTERNAL, INVALID_INPUT, Inputs, Outputs, Status};
+use super::{INTERNAL, INVALID_INPUT, Inputs, Outputs, Release, Status};
 
 /// The library's calls, as they are needed here.
 pub struct Nvrtc {
@@ -63,7 +63,7 @@ impl Nvrtc {
     }
 
     fn open() -> Result<Nvrtc, String> {
-        let name = crate::setup::NVRTC_LIBRARIES[1];
+        let [_, name] = Release::chosen().map_err(|error| error.to_string())?.libraries;
         // SAFETY: NVRTC's start-up code is sound to run at any time.
         let library = unsafe { Library::open(Some(name), RTLD_NOW | RTLD_LOCAL) };
         // Never closed: its functions are called for as long as the process runs.

@@ -29,8 +29,8 @@ pub const LOST: &str = "EMULATED_GPU_LOST_WHEN";
 /// A path: once something is there, devices have no memory left, for buffers, for the code of kernels, for graphs.
 pub const FULL: &str = "EMULATED_GPU_FULL_WHEN";
 
-/// Set to `1` for devices that have no room for graphs.
-pub const NO_GRAPHS: &str = "EMULATED_GPU_NO_GRAPHS";
+/// How many graphs a device has room for; any number if it is not set.
+pub const GRAPHS: &str = "EMULATED_GPU_GRAPHS";
 
 /// How many devices the machine has; 1 by default.
 pub const DEVICES: &str = "EMULATED_GPU_DEVICES";
@@ -148,14 +148,21 @@ pub fn check_room() -> Result {
     }
 }
 
-/// Refuses a graph on devices that have no room for any.
-pub fn check_room_for_graphs() -> Result {
-    static NONE: LazyLock<bool> = LazyLock::new(|| env::var(NO_GRAPHS).is_ok_and(|value| value == "1"));
-    match *NONE {
-        true => {
-            Err(Failure::new(CudaError::OutOfMemory, format!("there is no room for graphs ({NO_GRAPHS})")))
+/// Refuses a graph on a device that has room for no more than there are.
+pub fn check_room_for_graph(there: usize) -> Result {
+    static SETTING: LazyLock<String> = LazyLock::new(|| env::var(GRAPHS).unwrap_or_default());
+    let most = match SETTING.as_str() {
+        "" => return Ok(()),
+        number => number
+            .parse::<usize>()
+            .map_err(|_| Failure::invalid(format!("{GRAPHS} is `{number}`: a number of graphs")))?,
+    };
+    match there < most {
+        true => Ok(()),
+        false => {
+            let reason = format!("there is no room for more than {most} graphs ({GRAPHS})");
+            Err(Failure::new(CudaError::OutOfMemory, reason))
         }
-        false => Ok(()),
     }
 }
 

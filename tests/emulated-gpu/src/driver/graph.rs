@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::{self, ThreadId};
 
 use super::border::{HostPointer, Out, driver_calls};
-use super::device::{check_room, check_room_for_graphs};
+use super::device::{check_room, check_room_for_graph};
 use super::error::{CudaError, Failure, Result};
 use super::handles::Handle;
 use super::operation::Operation;
@@ -62,6 +62,8 @@ pub struct Executable {
     /// The device of the graph it was made of.
     pub device: usize,
     nodes: Nodes,
+    /// Whether it is on the device.
+    uploaded: bool,
 }
 
 impl Driver {
@@ -204,6 +206,18 @@ impl Driver {
         Ok(())
     }
 
+    /// Moves a graph to its device, if it is not there.
+    fn upload(&mut self, executable: Handle<Executable>) -> Result {
+        let &Executable { device, uploaded, .. } = self.executables.get(executable)?;
+        if uploaded {
+            return Ok(());
+        }
+        let there = self.executables.iter().filter(|(_, other)| other.device == device && other.uploaded);
+        check_room_for_graph(there.count())?;
+        self.executables.get_mut(executable)?.uploaded = true;
+        Ok(())
+    }
+
     fn end_capture(&mut self, stream: Handle<Stream>) -> Result<Handle<Graph>> {
         let stream = self.stream(stream)?;
         let Some(Capture { graph, frontier }) = self.captured_point(stream)? else {
@@ -339,23 +353,22 @@ driver_calls! {
             return Err(Failure::invalid("the graph is still being captured"));
         }
         check_room()?;
-        let made = Executable { device: graph.device, nodes: Arc::new(graph.nodes.clone()) };
+        let made = Executable { device: graph.device, nodes: Arc::new(graph.nodes.clone()), uploaded: false };
         executable.set(driver.executables.insert(made))
     }
 
     /// Puts all work of a graph on a stream, as one operation.
     fn cuGraphLaunch(driver, executable: Handle<Executable>, stream: Handle<Stream>) {
+        driver.upload(executable)?;
         let nodes = driver.executables.get(executable)?.nodes.clone();
-        check_room_for_graphs()?;
         driver.submit(stream, Operation::Graph(nodes))
     }
 
-    /// Moves a graph to the device ahead of its first launch: nothing to do here if there is room.
+    /// Moves a graph to the device ahead of its first launch.
     fn cuGraphUpload(driver, executable: Handle<Executable>, stream: Handle<Stream>) {
         driver.usable()?;
         driver.stream(stream)?;
-        driver.executables.get(executable)?;
-        check_room_for_graphs()
+        driver.upload(executable)
     }
 
     /// Ends an executable graph; launches in flight go on.

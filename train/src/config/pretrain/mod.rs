@@ -4,17 +4,18 @@ mod check;
 mod sections;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 pub(super) use check::{MOST_SEQUENCES, MOST_TOKENS, check_device, check_moments, check_saving};
 pub(super) use sections::LOG_EVERY;
 pub use sections::{DataSettings, DeviceSettings, LearningSettings, Precision, Recompute, TrainingSettings};
 
-use super::{Implied, KeyHelp, ModelSettings, Objections, Settings};
+use super::{Implied, KeyHelp, Layers, ModelSettings, Objections, Settings};
 use crate::data::STANDARD_INPUT;
 use crate::files::is_address;
 use crate::hub::{is_model_name, is_of_hub};
 use crate::optimization::{OptimizerKind, Schedule, schedule};
+use crate::pretraining::recipes::RECIPES;
 use crate::pretraining::{MaskingOptions, SampleOptions};
 use crate::run::directory::model_in;
 
@@ -92,7 +93,8 @@ impl Settings for Pretrain {
         &[
             (
                 "model.preset",
-                "model size: micro, tiny, small, base, large, xlarge, xxlarge, or base-v1 … with dropout",
+                "model size: micro, tiny, small, base, large, xlarge, xxlarge, or base-v1 … with dropout; tiny and small bring the recipe \
+                 small-machine",
             ),
             (
                 "model.init",
@@ -202,7 +204,7 @@ impl Settings for Pretrain {
     ];
 
     const LENGTHS: &'static [(&'static str, &'static [u64])] = &[
-        ("training.steps", &[DEFAULT_STEPS, BUILT_IN_STEPS]),
+        ("training.steps", &[DEFAULT_STEPS, BUILT_IN_STEPS, SMALL_STEPS]),
         ("training.epochs", &[]),
         ("training.tokens", &[]),
     ];
@@ -230,17 +232,22 @@ impl Settings for Pretrain {
         if !self.has_length_of_data() {
             implied.push(warmup(self.ruled_warmup(), format!("rule: share of the steps for batch {batch}")));
         }
-        let is_built_in = self.data.train.is_empty();
-        if is_built_in {
-            implied.extend(BUILT_IN.iter().map(|&(key, value)| Implied {
-                key,
-                value: value.into(),
-                reason: "built-in stories".into(),
-            }));
+        if self.data.train.is_empty() {
+            let recipe = of_recipe("built-in", "built-in stories");
+            implied.extend(recipe.filter(|implied| !["data.train", "optimizer.warmup_steps"].contains(&implied.key)));
             if !self.has_length_of_data() {
                 implied
                     .push(warmup(self.training.steps / 25, "built-in stories: a 25th of the steps".into()));
             }
+        } else if self.model.preset.as_deref().is_some_and(|preset| SMALL_PRESETS.contains(&preset)) {
+            // Rates and moments are AdamW's: with another optimizer its own rules hold.
+            let is_adamw = self.optimizer.kind == OptimizerKind::Adamw;
+            let recipe = of_recipe("small-machine", "recipe small-machine, for a small preset");
+            implied.extend(recipe.filter(|implied| match implied.key {
+                "model.preset" => false,
+                "optimizer.optimizer" => true,
+                key => is_adamw || !key.starts_with("optimizer."),
+            }));
         }
         implied.extend(self.model.implied());
         if let Some(init) = &self.model.init {
@@ -248,8 +255,10 @@ impl Settings for Pretrain {
             let reason = "the model of --init".into();
             implied.push(Implied { key: "data.tokenizer", value: json!(directory), reason });
         }
+        let length = implied.iter().rev().find(|implied| implied.key == "sampling.max_seq_length");
+        let length = length.and_then(|implied| implied.value.as_u64());
         let positions = self.model.max_position_embeddings;
-        if positions < if is_built_in { BUILT_IN_LENGTH } else { SampleOptions::default().max_seq_length } {
+        if (positions as u64) < length.unwrap_or(SampleOptions::default().max_seq_length as u64) {
             implied.push(Implied {
                 key: "sampling.max_seq_length",
                 value: positions.into(),
@@ -282,45 +291,24 @@ impl Settings for Pretrain {
     }
 }
 
-/// What the built-in run has in place of the defaults: small enough to be watched to its end.
-const BUILT_IN: &[(&str, BuiltIn)] = &[
-    ("model.preset", BuiltIn::Text("micro")),
-    ("model.initializer_range", BuiltIn::Real(0.05)),
-    ("sampling.max_seq_length", BuiltIn::Count(BUILT_IN_LENGTH as u64)),
-    ("sampling.short_seq_prob", BuiltIn::Real(0.0)),
-    ("masking.ngram", BuiltIn::Count(1)),
-    ("optimizer.learning_rate", BuiltIn::Real(5e-3)),
-    ("optimizer.beta2", BuiltIn::Real(0.98)),
-    ("optimizer.bias_correction", BuiltIn::Switch(true)),
-    ("training.steps", BuiltIn::Count(BUILT_IN_STEPS)),
-    ("training.batch", BuiltIn::Count(16)),
-    ("training.eval_every", BuiltIn::Count(400)),
-    ("training.eval_sequences", BuiltIn::Count(512)),
-];
+/// Presets that somebody with a small machine trains, where what the paper does for large models teaches nothing in a day.
+const SMALL_PRESETS: [&str; 2] = ["tiny", "small"];
+
+/// The settings of a recipe for where nothing else is said.
+fn of_recipe(name: &str, reason: &str) -> impl Iterator<Item = Implied> {
+    let recipe = RECIPES.iter().find(|recipe| recipe.name == name).expect("one of the recipes");
+    let mut layers = Layers::<Pretrain>::new();
+    layers.toml(recipe.toml, name.as_ref());
+    layers.assignments.into_iter().map(move |assignment| Implied {
+        key: assignment.key,
+        value: assignment.readings.into_iter().next().expect("a value of TOML has one reading"),
+        reason: reason.into(),
+    })
+}
 
 /// Steps of a run that nobody gave a length.
 const DEFAULT_STEPS: u64 = 125_000;
-/// Steps of the built-in run.
+/// Steps of the built-in run, as its recipe says.
 const BUILT_IN_STEPS: u64 = 4000;
-/// Largest number of tokens in a sequence of the built-in run.
-const BUILT_IN_LENGTH: usize = 64;
-
-/// A value of [`BUILT_IN`].
-#[derive(Clone, Copy)]
-enum BuiltIn {
-    Count(u64),
-    Real(f64),
-    Switch(bool),
-    Text(&'static str),
-}
-
-impl From<BuiltIn> for Value {
-    fn from(value: BuiltIn) -> Self {
-        match value {
-            BuiltIn::Count(value) => value.into(),
-            BuiltIn::Real(value) => value.into(),
-            BuiltIn::Switch(value) => value.into(),
-            BuiltIn::Text(value) => value.into(),
-        }
-    }
-}
+/// Steps of a small preset, as its recipe says.
+const SMALL_STEPS: u64 = 10_000;

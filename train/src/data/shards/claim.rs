@@ -9,7 +9,7 @@ use super::manifest::{MANIFEST, Manifest};
 use super::prepare::{PREPARING, shard_name};
 use crate::data::error::DataError;
 use crate::data::text::{remove_copies, repeatable};
-use crate::files::{beside, missing_folders, names};
+use crate::files::{beside, missing_folders, names, no_folder};
 use crate::run::lock::{self, Lock, LockError};
 use crate::visible::visible;
 
@@ -41,8 +41,8 @@ impl Claim {
     /// # Errors
     /// If it is no folder, holds something else, is another process's, or cannot be made or locked.
     pub fn of(folder: &Path) -> Result<Self, DataError> {
-        if folder.exists() && !folder.is_dir() {
-            return Err(DataError::NoFolder { path: folder.into() });
+        if let Some(path) = no_folder(folder) {
+            return Err(DataError::NoFolder { path });
         }
         let mut claim = Self { folder: folder.into(), made: missing_folders(folder), lock: Mutex::default() };
         fs::create_dir_all(folder).map_err(DataError::io("create", folder))?;
@@ -60,7 +60,7 @@ impl Claim {
         let lock = Lock::acquire(folder).map_err(|error| match error {
             LockError::Held { .. } => DataError::Busy { path: folder.into() },
             LockError::Foreign { .. } => foreign(lock::NAME.as_ref()),
-            LockError::Io { path, source } => DataError::io("lock", &path)(source),
+            error => DataError::Lock(error),
         })?;
         claim.lock = Mutex::new(Some(lock));
         Ok(claim)
@@ -177,6 +177,8 @@ mod tests {
         assert_eq!(names(&scene.path().join("mine")).unwrap().len(), 0);
         fs::write(scene.path().join("file"), "").unwrap();
         let error = Claim::of(&scene.path().join("file")).unwrap_err().to_string();
+        assert!(error.contains("file is a file, not a folder"), "{error}");
+        let error = Claim::of(&scene.path().join("file/shards")).unwrap_err().to_string();
         assert!(error.contains("file is a file, not a folder"), "{error}");
     }
 

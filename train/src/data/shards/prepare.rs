@@ -8,66 +8,34 @@
 //! The folder holds `preparing.json` (what it is being prepared from) until all shards are there, then `manifest.json`;
 //! and the tokenizer, so that shards and tokenizer cannot be separated.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rayon::prelude::*;
 
-use super::claim::{COPIES, Claim};
+use super::claim::Claim;
 use super::manifest::{
     Counts, MANIFEST, Manifest, ShardEntry, Source, TokenizerIdentity, first_names, loose_stamp,
 };
+use super::removal::{is_shard, remove_tokenizer};
 use super::shard::{Shard, ShardBuilder};
 use crate::data::error::DataError;
 use crate::data::text::{
-    Event, Oddities, PART_SIZE, Part, Parts, Reading, files_of, format_of, look_at, names_of, remove_copies,
+    Event, Oddities, PART_SIZE, Part, Parts, Reading, files_of, format_of, look_at, names_of,
 };
-use crate::files::{Disk, expect_no_link, names, remove_flat_dir, remove_flat_dir_in_order};
-use crate::run::lock;
-use crate::tokenizer::{self, LoadOptions, Tokenizer};
+use crate::files::{expect_no_link, names};
+use crate::tokenizer::{LoadOptions, Tokenizer};
+use crate::visible::shown;
 
 /// Where in the folder the tokenizer is kept.
 pub const TOKENIZER_FOLDER: &str = "tokenizer";
 /// Where in the folder is what its text is like as a whole.
 pub const REPORT: &str = "report.json";
 /// What the names of shards end with.
-const SHARD: &str = ".shard";
+pub(super) const SHARD: &str = ".shard";
 /// What the folder is being prepared from; there until it is complete.
 pub(super) const PREPARING: &str = "preparing.json";
-
-/// Removes what was prepared in `folder`, whole or not. A folder that is not there is fine; one with a file of somebody else is
-/// left, with an error that names the file.
-///
-/// # Errors
-/// If something cannot be removed.
-pub fn remove_prepared(folder: &Path) -> Result<(), DataError> {
-    remove_tokenizer(&folder.join(TOKENIZER_FOLDER))?;
-    remove_copies(&folder.join(COPIES))?;
-    let is_manifest = |name: &OsStr| name == MANIFEST || name == PREPARING;
-    let is_ours = |name: &OsStr| {
-        is_shard(name)
-            || is_manifest(name)
-            || name == REPORT
-            || name == lock::NAME && lock::is_ours(&folder.join(name))
-    };
-    remove_flat_dir_in_order(&Disk, folder, is_ours, is_manifest).map_err(DataError::io("remove", folder))
-}
-
-fn is_shard(name: &OsStr) -> bool {
-    let stem = name.to_str().and_then(|name| name.strip_suffix(SHARD));
-    stem.is_some_and(|stem| stem.len() >= 5 && stem.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-/// Removes a folder of a tokenizer's files, as [`remove_prepared`] does.
-///
-/// # Errors
-/// If something cannot be removed.
-pub fn remove_tokenizer(folder: &Path) -> Result<(), DataError> {
-    let is_ours = |name: &OsStr| tokenizer::FILES.iter().any(|&ours| name == ours);
-    remove_flat_dir(&Disk, folder, is_ours).map_err(DataError::io("remove", folder))
-}
 
 /// The tokenizer that was trained for what is prepared in `folder`, on its text, and the number of pieces that were asked
 /// for then; `None` where it is still to be trained. `asked` is the number that is asked for now, if one is.
@@ -90,7 +58,7 @@ pub fn tokenizer_in(folder: &Path, asked: Option<u32>) -> Result<Option<(Tokeniz
         Some(trained) => (load().ok(), trained),
         None if begun.is_current() => {
             let difference =
-                format!("tokenizer, one that was given: --tokenizer {} goes on with it", own.display());
+                format!("tokenizer, one that was given: --tokenizer {} goes on with it", shown(&own));
             return Err(DataError::OtherPreparation { path, difference });
         }
         // Version 1 did not note what was asked for, and trained otherwise.
@@ -174,7 +142,9 @@ impl Preparation<'_> {
         let tokenizer = self.folder.join(TOKENIZER_FOLDER);
         expect_no_link(&tokenizer).map_err(DataError::io("write into", &tokenizer))?;
         let work = self.work(size)?;
-        look_at(&work.files, self.reading)?;
+        if !self.folder.join(MANIFEST).is_file() {
+            look_at(&work.files, self.reading)?; // of what is made already nothing need be opened
+        }
         match work.begin()? {
             Some(manifest) => work.verify(manifest),
             None => work.make().inspect_err(|_| {

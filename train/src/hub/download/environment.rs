@@ -10,6 +10,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
 use crate::files::read_plain;
 use crate::hub::DownloadError;
 use crate::hub::cache::{Variables, home, path_in};
+use crate::visible::shown;
 
 /// A variable as text; `None` if it is not set or empty.
 pub fn text_in(variables: Variables<'_>, variable: &'static str) -> Result<Option<String>, DownloadError> {
@@ -59,7 +60,7 @@ fn token_file(variables: Variables<'_>) -> Result<Option<String>, DownloadError>
 fn unread(variable: &'static str, path: &Path, problem: &str) -> DownloadError {
     DownloadError::Setting {
         variable,
-        problem: format!("names {}, which cannot be read: {problem}", path.display()),
+        problem: format!("names {}, which cannot be read: {problem}", shown(path)),
     }
 }
 

@@ -82,6 +82,13 @@ fn what_looks_wrong_is_said_with_what_mends_it() {
         report(&sound.repeat(2), None, Reading::default()),
         &["50.0% of the documents repeat", "--held-out"],
     );
+    let skipping = Reading { skip_bad_lines: true, ..Reading::default() };
+    let damaged = |lines: usize| report(&("a\0b\n".repeat(lines) + &sound), Some(&sound), skipping);
+    expect(
+        damaged(5),
+        &["5 lines cannot be read and are left out, beside 240 sentences", "--skip-bad-lines"],
+    );
+    assert!(damaged(2).warnings.is_empty(), "of some few it is enough to be counted");
 }
 
 #[test]

@@ -16,6 +16,8 @@ const MOST_SEVERAL: f64 = 0.5;
 const MOST_REPEATED: f64 = 0.1;
 /// Files of more sentences, on average, are more than one document.
 const LONG_FILE: u64 = 1000;
+/// More lines that cannot be read, for so many sentences that can: what they had in common is missing in what is left.
+const MOST_SKIPPED: f64 = 0.01;
 /// Lines of so many tokens, of a text without a blank line, are articles.
 const ARTICLE: u32 = 200;
 
@@ -29,6 +31,14 @@ pub(super) fn warnings(report: &Report, is_prose: bool) -> Vec<String> {
             "{} of the tokens are unknown to the vocabulary: it is of another language or script, or the text is in another \
              encoding; without --tokenizer a vocabulary of this text is trained",
             percent(report.unknown)
+        ));
+    }
+    let skipped = report.oddities.skipped_lines;
+    if skipped as f64 > MOST_SKIPPED * report.sentences as f64 {
+        warnings.push(format!(
+            "{skipped} lines cannot be read and are left out, beside {} sentences that can: without --skip-bad-lines the first \
+             one is named, with what mends it",
+            report.sentences
         ));
     }
     let is_several = report.in_several_sentences > MOST_SEVERAL && !is_prose;

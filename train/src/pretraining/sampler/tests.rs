@@ -99,8 +99,17 @@ fn single_sentences_are_treated_as_asked() {
     }
     // A corpus of nothing but single tokens has no pair at all.
     let shape = Shape { sentences: 1..=1, tokens: 1..=1, ..Shape::default() };
-    let error = Sampler::new(shape.corpus(), words(), Selection::All, samples(64), 0).unwrap_err();
-    assert!(matches!(error, DataError::NothingToSample { .. }));
+    let of = |selection| {
+        let error = Sampler::new(shape.corpus(), words(), selection, samples(64), 0).unwrap_err();
+        assert!(matches!(error, DataError::NothingToSample { .. }));
+        error.to_string()
+    };
+    assert!(of(Selection::All).ends_with(": no sentence has two tokens"));
+    for held_out in [Selection::HeldOut { every: 2 }, Selection::From { sentence: 1 }] {
+        assert!(
+            of(held_out).contains("of what is held out of it") && of(held_out).contains("held_out_every")
+        );
+    }
 }
 
 /// Passes are short, labels swapped and lengths drawn with the right probabilities.

@@ -55,6 +55,7 @@ pub use tensors::{NamedTensor, TensorError, Tensors, write_tensors};
 
 use crate::exit::{Classify, ExitCode};
 use crate::files::{self, Disk, Files};
+use crate::visible::shown;
 
 /// Never fewer verified checkpoints than this are left after pruning.
 pub const MIN_KEEP: usize = 2;
@@ -77,7 +78,7 @@ pub enum CheckpointError {
     /// The disk did not take the checkpoint, also after older ones were pruned. Training can go on from memory.
     #[error(
         "the checkpoint of step {step} was not saved in {}: {source}{}",
-        .directory.display(), last_good_note(*.last_good)
+        shown(.directory), last_good_note(*.last_good)
     )]
     NotSaved {
         /// The step that was to be saved.
@@ -90,7 +91,7 @@ pub enum CheckpointError {
         source: io::Error,
     },
     /// The checkpoint that was asked for by its step is not there.
-    #[error("there is no checkpoint of step {step} in {} (there are: {})", .directory.display(), list(.available))]
+    #[error("there is no checkpoint of step {step} in {} (there are: {})", shown(.directory), list(.available))]
     Missing {
         /// The step asked for.
         step: u64,
@@ -100,7 +101,7 @@ pub enum CheckpointError {
         available: Vec<u64>,
     },
     /// The checkpoint that was asked for by its step is damaged.
-    #[error("the checkpoint {} cannot be used: {fault}", .path.display())]
+    #[error("the checkpoint {} cannot be used: {fault}", shown(.path))]
     Damaged {
         /// Its folder.
         path: PathBuf,
@@ -125,7 +126,7 @@ pub enum CheckpointError {
     #[error(
         "no usable checkpoint is left in {}: {}\n  help: what was found is kept in {} with the reasons; \
          start again in another run folder, or take that folder away to start this run from step 0",
-        .directory.display(), reasons(.quarantined), .quarantine.display()
+        shown(.directory), reasons(.quarantined), shown(.quarantine)
     )]
     NoneUsable {
         /// The folder of the checkpoints.
@@ -136,7 +137,7 @@ pub enum CheckpointError {
         quarantined: Vec<Quarantined>,
     },
     /// The files are whole, but `state.json` was written by another version of the program.
-    #[error("{} is whole but was written by another version of this program: {source}", .path.display())]
+    #[error("{} is whole but was written by another version of this program: {source}", shown(.path))]
     State {
         /// The file.
         path: PathBuf,
@@ -144,7 +145,7 @@ pub enum CheckpointError {
         source: serde_json::Error,
     },
     /// The file system refused something else.
-    #[error("{action} {}: {source}", .path.display())]
+    #[error("{action} {}: {source}", shown(.path))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -297,13 +298,15 @@ impl Checkpoints {
 
 /// Whether the folder `run` has a checkpoint of ours.
 pub fn exists_in(run: &Path) -> bool {
+    newest_in(run).is_some()
+}
+
+/// The step of the newest checkpoint of ours in the folder `run`, which nobody has verified.
+pub fn newest_in(run: &Path) -> Option<u64> {
     let folder = run.join(FOLDER);
-    files::names(&folder).is_ok_and(|names| {
-        names.iter().any(|name| {
-            name.to_str().is_some_and(|name| parse_folder_name(name).is_some())
-                && folder.join(name).join(manifest::MANIFEST).exists()
-        })
-    })
+    let names = files::names(&folder).ok()?.into_iter();
+    let ours = names.filter(|name| folder.join(name).join(manifest::MANIFEST).exists());
+    ours.filter_map(|name| parse_folder_name(name.to_str()?)).max()
 }
 
 fn folder_name(step: u64) -> String {

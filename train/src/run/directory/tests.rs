@@ -1,4 +1,5 @@
 use super::*;
+use crate::exit::{Classify, ExitCode};
 
 fn command() -> Vec<String> {
     vec!["albert-train".into(), "pretrain".into()]
@@ -43,6 +44,30 @@ fn a_finished_run_stays_so_until_it_computes() {
         assert_eq!(session(false, refused), (Status::Finished, Status::Finished));
     }
     assert_eq!(session(true, Status::Failed), (Status::Running, Status::Failed));
+}
+
+#[test]
+fn a_run_is_no_file_nor_below_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mine = folder.path().join("notes.txt");
+    std::fs::write(&mine, "mine").unwrap();
+    let linked = folder.path().join("gone");
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("no/such", &linked).unwrap();
+    for path in [mine.clone(), mine.join("run"), mine.join("runs/first"), linked] {
+        if !files::exists(&path).unwrap_or(true) {
+            continue; // where there are no links
+        }
+        let error = RunDirectory::open(&path, &command()).unwrap_err();
+        assert!(matches!(error, DirectoryError::NoFolder { .. }), "{error}");
+        assert_eq!(error.exit_code(), ExitCode::Usage);
+        assert_eq!(look_at(&path).unwrap_err().to_string(), error.to_string());
+        assert!(error.to_string().contains("name another place with --out"), "{error}");
+    }
+    assert_eq!(std::fs::read_to_string(&mine).unwrap(), "mine");
+    assert_eq!(files::no_folder(folder.path()), None);
+    assert_eq!(files::no_folder(&folder.path().join("new/run")), None);
+    assert_eq!(files::no_folder("new/run".as_ref()), None);
 }
 
 #[test]

@@ -1,3 +1,4 @@
+use super::super::removal::remove_prepared;
 use super::*;
 use crate::data::{Corpus, Format};
 use crate::tokenizer::TrainOptions;
