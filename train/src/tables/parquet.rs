@@ -9,7 +9,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 
-use super::{Cell, InputError, Row};
+use super::{Cell, HOLE, InputError, NESTED, OBJECT, Row};
 
 /// Reads the rows of a file.
 pub(super) fn read(
@@ -24,14 +24,11 @@ pub(super) fn read(
         let mut columns = Vec::with_capacity(row.len());
         let mut cells = Vec::with_capacity(row.len());
         for (name, field) in row.into_columns() {
-            let cell = match field {
-                Field::Null => Some(Cell::Missing),
-                Field::ListInternal(list) => {
-                    list.elements().iter().map(text).collect::<Option<_>>().map(Cell::List)
-                }
-                field => text(&field).map(Cow::Owned).map(Cell::Text),
-            };
-            cells.push(cell.unwrap_or(Cell::Bytes));
+            cells.push(match field {
+                Field::Null => Cell::Missing,
+                Field::ListInternal(list) => Cell::of_list(list.elements().iter().map(text)),
+                field => Cell::of(text(&field)),
+            });
             columns.push(name);
         }
         visit(&Row { path, line, columns: Cow::Owned(columns), cells })?;
@@ -73,12 +70,16 @@ fn guarded<T>(
     }
 }
 
-/// The text of a field; of bytes that are not marked as text (older programs leave the mark out) where they are text.
-fn text(field: &Field) -> Option<String> {
+/// The text of a text, a number, a truth value or a time; of bytes that are not marked as text (older programs leave the mark
+/// out) where they are text.
+fn text(field: &Field) -> Result<String, &'static str> {
     match field {
-        Field::Str(text) => Some(text.clone()),
-        Field::Bytes(bytes) => bytes.as_utf8().ok().map(str::to_owned),
-        other => Some(other.to_string()),
+        Field::Str(text) => Ok(text.clone()),
+        Field::Bytes(bytes) => bytes.as_utf8().map(str::to_owned).map_err(|_| "bytes that are not UTF-8"),
+        Field::Null => Err(HOLE),
+        Field::ListInternal(_) => Err(NESTED),
+        Field::Group(_) | Field::MapInternal(_) => Err(OBJECT),
+        number => Ok(number.to_string()),
     }
 }
 

@@ -2,12 +2,12 @@
 //! three, two) are read as well.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::files;
 use crate::files::{Disk, names, replace};
 use crate::finetuning::answers::Answer;
 use crate::finetuning::features::{Feature, FeatureTarget, Ids, Limits, Sequence};
@@ -166,7 +166,7 @@ impl Race {
             }
             let target = match passage.answers.get(number).map(String::as_str) {
                 None => None,
-                Some(letter) => match letter.trim().as_bytes() {
+                Some(letter) => match letter.trim().to_ascii_uppercase().as_bytes() {
                     [letter] if usize::from(letter.wrapping_sub(b'A')) < self.options => {
                         Some(Target::Class(u32::from(letter - b'A')))
                     }
@@ -353,7 +353,7 @@ impl Task for Race {
         let mut content = String::from("index\tprediction\n");
         for (example, answer) in examples.iter().zip(answers) {
             let letter = answer.class().map_or('?', |class| char::from(b'A' + class as u8));
-            let _ = writeln!(content, "{}\t{letter}", example.id); // a string takes it all
+            content += &files::row(&example.id, letter.encode_utf8(&mut [0; 1]));
         }
         let path = folder.join("predictions.tsv");
         replace(&Disk, &path, content.as_bytes()).map_err(InputError::io("write", &path))?;

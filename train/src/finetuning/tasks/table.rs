@@ -1,7 +1,6 @@
 //! Tasks whose examples are the rows of a table: a text or two and a class or a value, or words with a class each.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::files;
@@ -39,7 +38,7 @@ impl Columns {
             None | Some(Cell::Missing) => true,
             Some(Cell::Text(text)) => text.trim().is_empty(),
             Some(Cell::List(list)) => list.is_empty(),
-            Some(Cell::Bytes) => false,
+            Some(Cell::Other(_)) => false,
         }
     }
 }
@@ -100,12 +99,13 @@ pub struct Table {
 const IDS: [&str; 3] = ["index", "id", "idx"];
 
 impl Table {
-    /// Reads one file.
+    /// Reads one file; where it is one of several of its part, that began with example number `first`.
     fn read_file(
         &self,
         path: &Path,
         part: Option<&Part>,
         split: Split,
+        first: usize,
         examples: &mut Vec<Example>,
     ) -> Result<FileReport, InputError> {
         let format = Format::of(path)?;
@@ -116,12 +116,12 @@ impl Table {
         let (mut empty, mut unknown, mut first_unknown) = (0, 0, None);
         // Every row of a test set has to be answered.
         let options = tables::Options { names, skip_short: self.skip_short && split != Split::Test };
-        let skipped = tables::read(path, format, &options, &mut |row| {
+        let left_out = tables::read(path, format, &options, &mut |row| {
             let input = self.input(row, columns)?;
             empty += usize::from(matches!(&input, Input::Texts { first, .. } if first.trim().is_empty()));
             let id = match IDS.iter().find_map(|name| row.cell(name)) {
                 Some(Cell::Text(id)) => id.clone().into_owned(),
-                _ => (examples.len() - before).to_string(),
+                _ => (examples.len() - first).to_string(),
             };
             let target = match self.target(row, columns, is_hub, split, &input) {
                 // What is right need not be known of a test set.
@@ -135,7 +135,7 @@ impl Table {
             examples.push(Example { id, group: part.map_or("", |part| part.group), input, target });
             Ok(())
         });
-        let skipped = skipped.map_err(|error| match error {
+        let left_out = left_out.map_err(|error| match error {
             InputError::Content { path, line, problem, advice }
                 if self.skip_short && split == Split::Test =>
             {
@@ -145,11 +145,14 @@ impl Table {
             error => error,
         })?;
         let mut remarks = Vec::new();
-        if skipped > 0 {
+        if left_out.short > 0 {
             remarks.push(format!(
-                "{skipped} lines with too few columns are left out, as in the reference: line feeds within questions \
-                 made them"
+                "{} lines with too few columns are left out, as in the reference: line feeds within questions made them",
+                left_out.short
             ));
+        }
+        if left_out.empty > 0 {
+            remarks.push(format!("{} empty lines are no examples", left_out.empty));
         }
         if empty > 0 {
             remarks.push(format!("{empty} examples have an empty text"));
@@ -293,7 +296,7 @@ impl Task for Table {
         let mut read = Examples::default();
         if self.parts.is_empty() {
             let path = files::own(source, split)?;
-            read.files.push(self.read_file(&path, None, split, &mut read.examples)?);
+            read.files.push(self.read_file(&path, None, split, 0, &mut read.examples)?);
             return Ok(read);
         }
         let parts: Vec<&Part> = self.parts.iter().filter(|part| part.split == split).collect();
@@ -307,7 +310,7 @@ impl Task for Table {
         if source.is_file() {
             let named = files::named(source, &parts);
             let mut report =
-                self.read_file(source, Some(named.unwrap_or(first)), split, &mut read.examples)?;
+                self.read_file(source, Some(named.unwrap_or(first)), split, 0, &mut read.examples)?;
             if named.is_none() {
                 report
                     .remarks
@@ -319,8 +322,10 @@ impl Task for Table {
         for part in parts {
             match files::official(source, self.folders, part) {
                 Ok(paths) => {
+                    let first = read.examples.len();
                     for path in paths {
-                        read.files.push(self.read_file(&path, Some(part), split, &mut read.examples)?);
+                        let report = self.read_file(&path, Some(part), split, first, &mut read.examples)?;
+                        read.files.push(report);
                     }
                 }
                 // What there is can be judged without the other group, but not silently.
@@ -425,7 +430,7 @@ impl Task for Table {
                     rows.map(|(example, answer)| self.words_line(example, answer)).collect()
                 }
                 _ => rows.fold(String::from("index\tprediction\n"), |mut text, (example, answer)| {
-                    let _ = writeln!(text, "{}\t{}", example.id, self.written(answer)); // a string takes it all
+                    text += &files::row(&example.id, &self.written(answer));
                     text
                 }),
             };
