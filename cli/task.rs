@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use model::Origin;
 use serde_json::{Map, Value, json};
 use train::config::{AnswerHead, Finetune, MOST_OPTIONS, RaceLevel, TableKind, TaskSettings};
-use train::finetuning::squad::NULL_THRESHOLD;
+use train::finetuning::squad::{NULL_THRESHOLD, Version};
 use train::finetuning::squad::official::{self, Evaluation, Figures, OFFICIAL_THRESHOLD};
 use train::finetuning::tasks::GLUE;
 use train::finetuning::{
@@ -324,8 +324,10 @@ impl Answered {
 
 /// Prints what a model scores at a task.
 pub fn evaluate_task(of: &OnTask) -> Result<Found> {
-    if let OnTask::Squad { predictions: Some(predictions), null_odds, na_prob_thresh, model, .. } = of {
+    if let OnTask::Squad { version, predictions: Some(predictions), null_odds, na_prob_thresh, model, .. } = of
+    {
         return score_predictions(
+            if version == "2.0" { Version::Two } else { Version::One },
             &model.data,
             predictions,
             null_odds.as_deref(),
@@ -373,13 +375,15 @@ pub fn evaluate_task(of: &OnTask) -> Result<Found> {
 
 /// Prints what the official programs print of a file of predictions.
 fn score_predictions(
+    version: Version,
     data: &Path,
     predictions: &Path,
     null_odds: Option<&Path>,
     threshold: f64,
     json: bool,
 ) -> Result<Figures> {
-    let Evaluation { figures, remarks } = official::evaluate(data, predictions, null_odds, threshold)?;
+    let Evaluation { figures, remarks } =
+        official::evaluate_as(version, data, predictions, null_odds, threshold)?;
     remarks.iter().for_each(tell);
     let object = serde_json::to_value(figures)?;
     if json {
