@@ -6,18 +6,18 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
-use model::Origin;
+use model::{MULTI_LABEL, Origin};
 use serde_json::{Map, Value, json};
 use train::config::{AnswerHead, Finetune, MOST_OPTIONS, RaceLevel, TableKind, TaskSettings};
 use train::finetuning::squad::{NULL_THRESHOLD, Version};
 use train::finetuning::squad::official::{self, Evaluation, Figures, OFFICIAL_THRESHOLD};
 use train::finetuning::tasks::GLUE;
 use train::finetuning::{
-    Answer, Examined, Limits, Predictor, Purpose, Split, Task, baseline, classes_in_table, doubts, look_at,
+    Answer, Examined, Kind, Limits, Predictor, Purpose, Split, Task, baseline, classes_in_table, doubts, look_at,
     read_split, the_task,
 };
 use train::run::directory::model_in;
-use train::visible::visible;
+use train::visible::{shown, visible};
 
 use crate::arguments::{CpuArguments, warn};
 use crate::evaluate::Found;
@@ -246,6 +246,13 @@ fn answer(of: &OnTask, usual: Split) -> Result<Answered> {
     };
     let mut all = Finetune { task: settings, ..Finetune::default() };
     let task = the_task(&all, Some(labels))?;
+    if purpose.is_multi_label && matches!(task.kind(), Kind::Classes(_)) {
+        refuse!(
+            "{}: a text has any number of this model's classes (problem_type {MULTI_LABEL} in its config.json), and one in this task: \
+             `predict text` tells the probability of each",
+            shown(on_model)
+        );
+    }
     all.start.size = Some(look_at(on_model)?.0);
     let mut model = Predictor::load(on_model, task.kind(), on.cpu.device()?)?;
     warn(model.warnings());

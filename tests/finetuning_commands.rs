@@ -220,6 +220,11 @@ fn sizes_that_make_no_sense_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let (model, data, out) = (pretrained(folder.path()), table(folder.path()), folder.path().join("run"));
     let given = ["finetune", "table", "--out", text(&out), "--model", text(&model), "--data", text(&data)];
+    for (flag, number) in [("--start-warmup-step", "1000"), ("--start-warmup-step", "2"), ("--warmup-steps", "3")] {
+        let (code, said) = told(&[&given[..], &BRIEF, &[flag, number]].concat());
+        assert!(code == Some(2) && said.contains("never come to its height"), "{flag}: {said}");
+        assert!(said.contains("in the 2 steps of the run"), "{flag}: {said}");
+    }
     let seeds = ["--seeds", "2", "--seed", "18446744073709551615"];
     let (code, said) = told(&[&given[..], &BRIEF, &seeds].concat());
     assert!(code == Some(2) && said.contains("no 1 seeds that follow it"), "{said}");

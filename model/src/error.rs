@@ -95,7 +95,7 @@ pub enum ModelError {
     /// Tensors that the configuration asks for are not there.
     #[error(
         "{} lacks {} of the tensors that its configuration asks for: {}; weights are never left at random, unless that is allowed by \
-         name (convert --allow-missing NAME){}",
+         name (--allow-missing NAME, of convert and finetune){}",
         path.display(), missing.len(), some(missing), instead(found)
     )]
     Missing {

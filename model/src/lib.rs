@@ -32,7 +32,7 @@ pub mod wire;
 
 pub use albert::Albert;
 pub use card::{CARD_FILE, Card, save_card};
-pub use config::{AlbertConfig, ConfigError};
+pub use config::{AlbertConfig, ConfigError, MULTI_LABEL};
 pub use encoder::Mode;
 pub use error::ModelError;
 pub use export::{TOKENIZER_HASH, WEIGHTS_HASH, save, save_from};

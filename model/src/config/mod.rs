@@ -128,6 +128,9 @@ pub enum ConfigError {
     },
 }
 
+/// What transformers calls classes of which a sequence has any number, each with a probability of its own.
+pub const MULTI_LABEL: &str = "multi_label_classification";
+
 /// No size of a configuration exceeds this: larger ones are damaged files, not models.
 pub(crate) const LARGEST: usize = 1 << 20;
 /// Nor is a layer applied more often: the planner's time grows with the square of the depth.
@@ -264,7 +267,7 @@ impl AlbertConfig {
         (0..).map_while(name).collect()
     }
 
-    /// What a head for sequences tells, as transformers names it: `regression`, `single_label_classification`.
+    /// What a head for sequences tells, as transformers names it: `regression`, `single_label_classification`, [`MULTI_LABEL`].
     pub fn problem_type(&self) -> Option<&str> {
         self.other.get("problem_type")?.as_str()
     }

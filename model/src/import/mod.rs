@@ -101,7 +101,9 @@ pub enum Fresh<'a> {
 impl Fresh<'_> {
     /// Whether a parameter may be drawn; one whose tensor `is_there`, in another shape, only if it is of a head to be trained.
     fn allows(&self, name: &str, heads: &[Head], is_there: bool) -> bool {
-        let named = |allowed: &[String]| allowed.iter().any(|prefix| name.starts_with(prefix.as_str()));
+        let named = |allowed: &[String]| {
+            allowed.iter().any(|prefix| !prefix.is_empty() && name.starts_with(prefix.as_str()))
+        };
         match self {
             Self::Nothing => false,
             Self::Named { allowed, .. } => !is_there && named(allowed),

@@ -163,6 +163,8 @@ pub struct StartSettings {
     pub size: Option<Size>,
     /// Its longest sequence; `None` before the model was looked at.
     pub positions: Option<usize>,
+    /// Beginnings of the names of encoder weights that its files may lack, and that then begin at random.
+    pub allow_missing: Vec<String>,
     /// Dropout within the head.
     pub head_dropout: Option<f64>,
     /// Dropout after the embeddings and in each layer; `None` for that of the model's configuration.
@@ -276,15 +278,25 @@ impl Finetune {
 
     /// The learning rate over a run of so many steps.
     pub fn schedule(&self, steps: u64) -> Schedule {
-        let share = self.training.warmup_share.unwrap_or(0.0);
-        let ruled = (share * steps as f64).floor() as u64;
         Schedule {
             learning_rate: self.optimizer.learning_rate.unwrap_or_default(),
             steps,
-            warmup_steps: self.optimizer.warmup_steps.unwrap_or(ruled).min(steps),
+            warmup_steps: self.warmup_steps(steps).min(steps),
             start_warmup_step: self.optimizer.start_warmup_step,
             poly_power: self.optimizer.poly_power,
         }
+    }
+
+    /// Steps over which the learning rate rises in a run of so many.
+    pub fn warmup_steps(&self, steps: u64) -> u64 {
+        let share = self.training.warmup_share.unwrap_or(0.0);
+        self.optimizer.warmup_steps.unwrap_or((share * steps as f64).floor() as u64)
+    }
+
+    /// Whether the learning rate comes to its height within a run of so many steps.
+    pub fn warms_up_in_time(&self, steps: u64) -> bool {
+        let start = self.optimizer.start_warmup_step;
+        start.saturating_add(self.warmup_steps(steps)) <= steps && (start == 0 || start < steps)
     }
 }
 
@@ -324,6 +336,11 @@ impl Settings for Finetune {
                 "the size whose recipe is followed; not set: the first preset that is as wide as the model",
             ),
             ("start.positions", "the longest sequence that the model takes; the model says it"),
+            (
+                "start.allow_missing",
+                "encoder weights that the model's files may lack, and that then begin at random: beginnings of their names, such as \
+             albert.pooler, which models for masked words, tags or spans lack",
+            ),
             ("start.head_dropout", "dropout within the head"),
             (
                 "start.hidden_dropout",

@@ -34,6 +34,7 @@ impl RunSettings for Finetune {
         "task.train",
         "task.dev",
         "start.model",
+        "start.allow_missing", // what was drawn is drawn again, and known by the weights
         "training.micro_tokens",
         "training.recompute",
         "training.patience",
@@ -139,6 +140,7 @@ impl FinetuningJob {
             }
         }
         let (config, weights) = (config_in(origin.path())?, weights_in(origin.path())?);
+        splits.iter().try_for_each(|split| expect_segments(&config, &split.features))?;
         Ok(TaskData { task, splits, tokenizer, model: called(given), origin, config, weights, reports })
     }
 }
@@ -303,6 +305,15 @@ pub(super) fn capacity(splits: &[&Examined], tokens: usize) -> Capacity {
     Capacity { tokens, sequences, masked: 0 }
 }
 
+/// Refuses features of two segments where the model tells none apart.
+pub(super) fn expect_segments(config: &AlbertConfig, features: &[Feature]) -> Result<(), TaskError> {
+    let mut sequences = features.iter().flat_map(|feature| &feature.sequences);
+    match config.type_vocab_size < 2 && sequences.any(|sequence| sequence.second.is_some()) {
+        true => Err(TaskError::OneSegment),
+        false => Ok(()),
+    }
+}
+
 /// The model in `directory`, which must belong to `tokenizer`, as an encoder with `head`, whose own values are drawn anew where
 /// `fresh` allows it and the files have none, with other dropout where that is asked for, and with names for its classes.
 pub(super) fn load(
@@ -365,14 +376,21 @@ impl Job<Finetune> for FinetuningJob {
         &self,
         settings: &Finetune,
         _: &Path,
-        _: bool,
+        has_begun: bool,
         say: &dyn Fn(&str),
     ) -> Result<Arc<TaskData>, SessionError> {
-        let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(data) = &*data {
-            return Ok(data.clone());
+        let mut kept = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        let data = match &*kept {
+            Some(data) => data.clone(),
+            None => kept.insert(Arc::new(self.read(settings, say)?)).clone(),
+        };
+        // Of a new run only: an earlier version began such a one, and it goes on.
+        let steps = settings.steps(data.splits[0].features.len());
+        if !has_begun && !settings.warms_up_in_time(steps) {
+            let (warmup, start) = (settings.warmup_steps(steps), settings.optimizer.start_warmup_step);
+            return Err(TaskError::WarmUp { warmup, start, steps }.into());
         }
-        Ok(data.insert(Arc::new(self.read(settings, say)?)).clone())
+        Ok(data)
     }
 
     /// Of what is learnt from, by which tokenizer, of what the model computes, and of its weights.
@@ -408,9 +426,7 @@ impl Job<Finetune> for FinetuningJob {
         let seed = settings.training.seed;
         let head = head(data.task.kind(), settings.start.head_dropout.unwrap_or_default());
         let dropout = [settings.start.hidden_dropout, settings.start.attention_dropout];
-        // Models that were fine-tuned on spans or tokens, and some releases, come without a pooler.
-        let allowed = ["albert.pooler".to_owned()];
-        let fresh = Fresh::Head { seed, allowed: &allowed };
+        let fresh = Fresh::Head { seed, allowed: &settings.start.allow_missing };
         let loaded = load(data.origin.path(), &data.tokenizer, &head, fresh, dropout, data.task.labels())?;
         let warnings = loaded.warnings();
         let splits = data.splits.each_ref().map(|split| &**split);
