@@ -16,7 +16,7 @@ use train::finetuning::{FinetuningJob, SeedSummary, Split, Task, look_at, task};
 use train::hub::is_of_hub;
 use train::run::directory::model_in;
 use train::training::{Measure, Metrics};
-use train::visible::visible;
+use train::visible::{shown, visible};
 
 use crate::exit::refuse;
 use crate::output::{say, tell};
@@ -199,7 +199,7 @@ fn stories(common: &Common) -> Result<ExitCode> {
     }
     let path = out.join("results.json");
     let text = format!("{}\n", serde_json::to_string_pretty(&results)?);
-    replace(&Disk, &path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    replace(&Disk, &path, text.as_bytes()).with_context(|| format!("cannot write {}", shown(&path)))?;
     Ok(ExitCode::Done)
 }
 
@@ -239,7 +239,7 @@ fn one(name: &str, common: &Common, out: &Path) -> Result<ExitCode> {
     let Some(summary) = SeedSummary::of(name, &metric, &runs) else { bail!("there were no runs") };
     let path = out.join("summary.json");
     let text = format!("{}\n", serde_json::to_string_pretty(&summary)?);
-    replace(&Disk, &path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    replace(&Disk, &path, text.as_bytes()).with_context(|| format!("cannot write {}", shown(&path)))?;
     say!("{}", summary.table());
     Ok(ExitCode::Done)
 }

@@ -321,9 +321,9 @@ impl Order {
 
 impl Answered {
     fn write(&self, out: &PathBuf) -> Result<()> {
-        std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
+        std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", shown(out)))?;
         for path in self.task.write(&self.examined.examples, &self.answers, self.split, out)? {
-            tell(format_args!("written: {}", path.display()));
+            tell(format_args!("written: {}", shown(&path)));
         }
         Ok(())
     }

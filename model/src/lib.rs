@@ -28,6 +28,7 @@ mod import;
 mod names;
 mod presets;
 pub mod tensors;
+pub mod visible;
 pub mod wire;
 
 pub use albert::Albert;

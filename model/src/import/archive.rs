@@ -11,6 +11,7 @@ use flate2::read::MultiGzDecoder;
 use tempfile::TempDir;
 
 use crate::error::ModelError;
+use crate::visible::shown;
 use crate::wire::unpacked::Limited;
 
 /// Weights hardly compress: an archive that unpacks to more than so many times its bytes is no release's.
@@ -131,7 +132,7 @@ fn extract<R: Read>(tar: &mut tar::Archive<R>, folder: &Path) -> Result<(), Refu
         let mut entry = entry?;
         let name = entry.path()?.into_owned();
         let place = inside(&name)
-            .ok_or_else(|| Refusal::Hostile(format!("its entry `{}` lies outside of it", name.display())))?;
+            .ok_or_else(|| Refusal::Hostile(format!("its entry `{}` lies outside of it", shown(&name))))?;
         let path = folder.join(place);
         match entry.header().entry_type() {
             tar::EntryType::Directory => std::fs::create_dir_all(&path).map_err(Refusal::Unwritten)?,
@@ -140,7 +141,7 @@ fn extract<R: Read>(tar: &mut tar::Archive<R>, folder: &Path) -> Result<(), Refu
                 std::fs::create_dir_all(within).map_err(Refusal::Unwritten)?;
                 let file = File::create_new(&path).map_err(|error| match error.kind() {
                     io::ErrorKind::AlreadyExists => {
-                        Refusal::Hostile(format!("its entry `{}` is there twice", name.display()))
+                        Refusal::Hostile(format!("its entry `{}` is there twice", shown(&name)))
                     }
                     _ => Refusal::Unwritten(error),
                 })?;
@@ -152,7 +153,7 @@ fn extract<R: Read>(tar: &mut tar::Archive<R>, folder: &Path) -> Result<(), Refu
             tar::EntryType::XGlobalHeader => (),
             kind => {
                 let what = if kind.is_symlink() || kind.is_hard_link() { "a link" } else { "no file" };
-                return Err(Refusal::Hostile(format!("its entry `{}` is {what}", name.display())));
+                return Err(Refusal::Hostile(format!("its entry `{}` is {what}", shown(&name))));
             }
         }
     }

@@ -9,6 +9,7 @@ use zip::{CompressionMethod, ZipWriter};
 use super::tasks::GLUE;
 use crate::files::{Disk, names, open_plain, replace};
 use crate::tables::{Format, InputError, Options, excerpt, read};
+use crate::visible::shown;
 
 /// A file of the submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +75,7 @@ fn find(folders: &[PathBuf], name: &str) -> Result<Option<PathBuf>, InputError> 
         [path] => Ok(Some(path.clone())),
         [first, second, ..] => Err(InputError::missing(
             second,
-            format!("{name} is also in {}", first.display()),
+            format!("{name} is also in {}", shown(first)),
             "name the folders of one submission only",
         )),
     }

@@ -8,6 +8,7 @@ use super::answers::Answer;
 use super::features::{Feature, Limits};
 use crate::tables::InputError;
 use crate::tokenizer::Encoder;
+use crate::visible::shown;
 
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -126,7 +127,7 @@ pub struct FileReport {
 
 impl std::fmt::Display for FileReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {} examples", self.path.display(), self.rows)?;
+        write!(f, "{}: {} examples", shown(&self.path), self.rows)?;
         match self.official {
             Some(official) if official == self.rows => write!(f, ", as in the official file")?,
             Some(official) => {

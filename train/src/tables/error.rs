@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::rows::LongRow;
 use crate::exit::{Classify, ExitCode};
-use crate::visible::visible;
+use crate::visible::{shown, visible};
 
 /// How much of a text an error shows, in characters.
 const EXCERPT: usize = 60;
@@ -15,7 +15,7 @@ const EXCERPT: usize = 60;
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     /// The operating system refused.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", shown(path))]
     Io {
         /// What was being done, as a verb: `read`, `write`, …
         action: &'static str,
@@ -37,7 +37,7 @@ pub enum InputError {
         advice: String,
     },
     /// A file or folder that is needed is not there.
-    #[error("{}: {problem}; {advice}", path.display())]
+    #[error("{}: {problem}; {advice}", shown(path))]
     Missing {
         /// Where it was looked for.
         path: PathBuf,
@@ -49,7 +49,7 @@ pub enum InputError {
 }
 
 fn place(path: &Path, line: Option<u64>) -> String {
-    let mut place = path.display().to_string();
+    let mut place = shown(path);
     if let Some(line) = line {
         let _ = write!(place, ":{line}"); // a string takes whatever is written to it
     }

@@ -9,6 +9,7 @@ use super::table;
 use crate::error::ModelError;
 use crate::import::weights;
 use crate::tensors::ValueError;
+use crate::visible::shown;
 use crate::wire::checksum;
 use crate::wire::protobuf::{Malformed, Message, Value};
 
@@ -92,7 +93,7 @@ impl Entry {
         };
         let length = file.metadata().map_or(0, |metadata| metadata.len());
         if self.offset.checked_add(self.size).is_none_or(|end| end > length) {
-            return Some(format!("goes beyond the {length} bytes of {}, which is cut off", path.display()));
+            return Some(format!("goes beyond the {length} bytes of {}, which is cut off", shown(path)));
         }
         let (width, _) = reals(self.kind)?;
         if self.sliced {

@@ -15,6 +15,7 @@ use crate::scores::answers::{
     with_threshold,
 };
 use crate::tables::{InputError, excerpt};
+use crate::visible::shown;
 
 /// The official program of version 2.0 leaves questions without an answer whose null score is above this, unless told
 /// otherwise. It means probabilities; without null scores nothing is above it.
@@ -90,7 +91,7 @@ pub fn evaluate_as(
         return Err(InputError::content(
             path,
             None,
-            format!("null scores are of version 2.0, and in {} every question has an answer", data.display()),
+            format!("null scores are of version 2.0, and in {} every question has an answer", shown(data)),
             "leave --null-odds out, or name the questions of version 2.0",
         ));
     }

@@ -6,6 +6,7 @@ use super::table::Part;
 use crate::files::names;
 use crate::finetuning::task::Split;
 use crate::tables::InputError;
+use crate::visible::shown;
 
 /// Ends of the names of tables.
 const ENDS: [&str; 8] = ["tsv", "csv", "jsonl", "ndjson", "json", "parquet", "txt", "tsv.gz"];
@@ -92,7 +93,7 @@ pub(super) fn own(source: &Path, split: Split) -> Result<PathBuf, InputError> {
         )),
         [first, second, ..] => Err(InputError::missing(
             source,
-            format!("both {} and {} could be the {} set", first.display(), second.display(), split.name()),
+            format!("both {} and {} could be the {} set", shown(first), shown(second), split.name()),
             "name the file itself",
         )),
     }

@@ -8,6 +8,7 @@ use super::score::Score;
 use super::table::{Columns, Table, Wanted};
 use crate::finetuning::task::Split;
 use crate::tables::{self, Cell, Format, InputError};
+use crate::visible::visible;
 
 /// More classes than this are no classes but texts.
 const MOST_CLASSES: usize = 1000;
@@ -142,7 +143,7 @@ fn labels_to_learn(path: &Path, columns: &Columns) -> Result<Vec<String>, InputE
             format!(
                 "column {:?} holds one label only ({})",
                 columns.label,
-                labels.first().map_or("", String::as_str)
+                labels.first().map_or_else(String::new, |label| visible(label))
             ),
             "a model learns nothing from examples that are all alike: give it examples of at least two classes",
         ));

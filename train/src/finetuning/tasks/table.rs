@@ -11,6 +11,7 @@ use crate::finetuning::features::{Feature, FeatureTarget, Limits, Sequence};
 use crate::finetuning::task::{Example, Examples, Figures, FileReport, Input, Kind, Split, Target, Task};
 use crate::tables::{self, Cell, Format, InputError, Row};
 use crate::tokenizer::Encoder;
+use crate::visible::visible;
 
 /// The names of the columns that matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -272,7 +273,7 @@ fn listed(names: &[String]) -> String {
     if names.len() > SHOWN {
         list.push("…");
     }
-    list.join(", ")
+    visible(&list.join(", "))
 }
 
 impl Task for Table {
