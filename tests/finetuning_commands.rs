@@ -215,6 +215,27 @@ fn nothing_is_left_out_silently() {
     assert_eq!(said.matches("1 lines with too few columns are left out").count(), 1, "{said}");
 }
 
+/// An answer that no window holds teaches that there is none: nobody should have to find that out from the figures.
+#[test]
+fn answers_that_no_window_holds_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, out) = (pretrained(folder.path()), folder.path().join("run"));
+    let long = "anna found the apple and ben found the boat and clara found the coat";
+    let question = |id: &str, answer: &str| serde_json::json!({ "id": id, "question": "Who?", "answers": [{ "text": answer, "answer_start": 0 }] });
+    let paragraph = serde_json::json!({ "context": long, "qas": [question("short", "anna"), question("long", long)] });
+    let file = serde_json::json!({ "version": "1.1", "data": [{ "title": "t", "paragraphs": [paragraph] }] });
+    let path = folder.path().join("questions.json");
+    fs::write(&path, file.to_string()).expect("a file");
+    let given = ["finetune", "squad", "--out", text(&out), "--model", text(&model), "--train", text(&path), "--dev", text(&path)];
+    let short = ["--steps", "1", "--max-seq-length", "16", "--doc-stride", "4"];
+    let (code, said) = told(&[&given[..], &short].concat());
+    assert!(code == Some(0) && said.contains("whole answer of 1 questions, such as \"long\""), "{said}");
+    let longer = folder.path().join("longer");
+    let given = ["finetune", "squad", "--out", text(&longer), "--model", text(&model), "--train", text(&path), "--dev", text(&path)];
+    let (code, said) = told(&[&given[..], &["--steps", "1", "--max-seq-length", "64"]].concat());
+    assert!(code == Some(0) && !said.contains("no window"), "{said}");
+}
+
 #[test]
 fn sizes_that_make_no_sense_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");

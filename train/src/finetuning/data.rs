@@ -10,7 +10,7 @@ use super::error::TaskError;
 use super::features::{self, Feature, Limits};
 use super::job::expect_segments;
 use super::objective::Examined;
-use super::squad::{Squad, SquadHead, Version};
+use super::squad::{Recovery, Squad, SquadHead, Version};
 use super::task::{Example, Split, Task};
 use super::tasks::{Columns, Level, Race, STORIES, Table, Wanted};
 use crate::config::{AnswerHead, Finetune, RaceLevel, TableKind, TaskSettings};
@@ -77,7 +77,11 @@ impl TaskData {
                 false => examples_in(&*task, sources[index], split, &mut tell)?,
             };
             keep_first(&mut examples, most[index]);
-            splits.push(Arc::new(examine(&*task, examples, &tokenizer, &limits)));
+            let examined = examine(&*task, examples, &tokenizer, &limits);
+            if split == Split::Train {
+                unlearnt(&examined).into_iter().for_each(&mut tell);
+            }
+            splits.push(Arc::new(examined));
         }
         let splits = <[Arc<Examined>; 2]>::try_from(splits).expect("two splits");
         for (split, examined) in ["train", "dev"].iter().zip(&splits) {
@@ -203,6 +207,18 @@ fn repeated_ids(examples: &[Example]) -> Option<String> {
         others + 1,
         examples.len(),
         excerpt(&first.id)
+    ))
+}
+
+/// What to say where windows are too short, or too far apart, for some of the answers that are to be learnt.
+fn unlearnt(training: &Examined) -> Option<String> {
+    let Recovery { nowhere, .. } = Recovery::of(&training.examples, &training.features);
+    let first = nowhere.first()?;
+    Some(format!(
+        "train: no window holds the whole answer of {} questions, such as {}: they are learnt as if they had none; a smaller \
+         --doc-stride or a larger --max-seq-length helps",
+        nowhere.len(),
+        excerpt(first)
     ))
 }
 

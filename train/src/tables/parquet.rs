@@ -1,6 +1,7 @@
 //! Parquet, as the Hugging Face Hub keeps data sets.
 
 use std::borrow::Cow;
+use std::io::ErrorKind;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Once;
@@ -9,7 +10,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 
-use super::{Cell, HOLE, InputError, NESTED, OBJECT, Row};
+use super::{ALWAYS, Cell, HOLE, InputError, LARGEST_RATIO, NESTED, OBJECT, Row};
 
 /// Reads the rows of a file.
 pub(super) fn read(
@@ -17,6 +18,8 @@ pub(super) fn read(
     visit: &mut dyn FnMut(&Row<'_>) -> Result<(), InputError>,
 ) -> Result<(), InputError> {
     let file = crate::files::open_plain(path).map_err(InputError::io("read", path))?;
+    let packed = file.metadata().map_err(InputError::io("read", path))?.len();
+    let mut left = packed.saturating_mul(LARGEST_RATIO).max(ALWAYS);
     let reader = guarded(path, None, || SerializedFileReader::new(file))?;
     let mut rows = guarded(path, None, || reader.get_row_iter(None))?;
     for line in 1.. {
@@ -31,9 +34,22 @@ pub(super) fn read(
             });
             columns.push(name);
         }
+        // One page can say that the same row comes a billion times.
+        let bytes = cells.iter().map(room).sum::<usize>() as u64;
+        left = left.checked_sub(bytes).ok_or_else(|| InputError::io("read", path)(ErrorKind::FileTooLarge.into()))?;
         visit(&Row { path, line, columns: Cow::Owned(columns), cells })?;
     }
     Ok(())
+}
+
+/// About the bytes of memory that a cell takes.
+fn room(cell: &Cell<'_>) -> usize {
+    let texts = match cell {
+        Cell::Text(text) => text.len(),
+        Cell::List(texts) => texts.iter().map(|text| size_of::<String>() + text.len()).sum(),
+        Cell::Missing | Cell::Other(_) => 0,
+    };
+    size_of::<Cell<'_>>() + texts
 }
 
 thread_local! {

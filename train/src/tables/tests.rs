@@ -144,6 +144,23 @@ fn no_packed_file_fills_memory() {
     assert_eq!(std::io::copy(&mut open(&path).unwrap(), &mut std::io::sink()).unwrap(), 101 << 20);
 }
 
+/// Nor does one that says the same again and again.
+#[test]
+fn no_repetition_fills_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "x".repeat(1 << 10);
+    let rows = vec![[text.as_str(), "1"]; 66 << 10];
+    let path = file(&folder, "x.parquet", &parquet_bytes(&["sentence", "label"], &rows));
+    assert!(path.metadata().unwrap().len() < 64 << 10, "the text stands in it once");
+    let mut read_rows = 0;
+    let error = read(&path, Format::Parquet, &Options::default(), &mut |_| {
+        read_rows += 1;
+        Ok(())
+    });
+    assert!(error.unwrap_err().to_string().contains("x.parquet: it unpacks to far more"));
+    assert!((60 << 10..64 << 10).contains(&read_rows), "{read_rows}");
+}
+
 /// Nor does one without rows: what stands between two line feeds is kept until its end is there.
 #[test]
 fn no_row_fills_memory() {
