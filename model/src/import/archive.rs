@@ -257,8 +257,7 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
         let bytes = packed(&[("a", tar::EntryType::Regular, b"1")]);
         file.write_all(&bytes).expect("written");
-        let error = unpack(file.path(), &AtomicBool::new(true)).expect_err("it is left").to_string();
-        assert!(error.contains("the program ends"), "{error}");
+        assert!(unpack(file.path(), &AtomicBool::new(true)).is_err(), "it is left");
         // At any moment: nothing is read past it.
         let is_left = AtomicBool::new(false);
         let mut source = Leavable { source: &bytes[..], is_left: &is_left };

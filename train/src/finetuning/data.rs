@@ -191,7 +191,8 @@ fn examples_in(
     let read = task.read(source, split)?;
     read.files.iter().for_each(|file| say(format!("{}: {file}", split.name())));
     if split != Split::Train {
-        repeated_ids(&read.examples).into_iter().for_each(|words| say(format!("{}: {words}", split.name())));
+        let repeated = repeated_ids(&read.examples).into_iter();
+        repeated.for_each(|words| say(format!("warning: {}: {words}", split.name())));
     }
     Ok(read.examples)
 }
@@ -215,7 +216,7 @@ fn unlearnt(training: &Examined) -> Option<String> {
     let Recovery { nowhere, .. } = Recovery::of(&training.examples, &training.features);
     let first = nowhere.first()?;
     Some(format!(
-        "train: no window holds the whole answer of {} questions, such as {}: they are learnt as if they had none; a smaller \
+        "warning: train: no window holds the whole answer of {} questions, such as {}: they are learnt as if they had none; a smaller \
          --doc-stride or a larger --max-seq-length helps",
         nowhere.len(),
         excerpt(first)
