@@ -39,8 +39,8 @@ pub use error::ModelError;
 pub use export::{TOKENIZER_HASH, WEIGHTS_HASH, save, save_from};
 pub use heads::{Beam, BeamEntry, Candidates, Capacity, Found, Head, LOSSES};
 pub use import::{
-    CONFIG_FILE, ENCODER, Fresh, LoadedModel, Origin, Report, WEIGHTS_FILE, config_in, heads_in, load,
-    load_head, load_with, remove_unpacked, weights_in,
+    CONFIG_FILE, ENCODER, Fresh, LoadedModel, Origin, Report, WEIGHTS_FILE, config_in, expect_head, heads_in,
+    load, load_head, load_with, remove_unpacked, weights_in,
 };
 pub use names::DECODER_BIAS;
 pub use presets::{PRESETS, preset};

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use model::{AlbertConfig, Origin, config_in, weights_in};
+use model::{AlbertConfig, Fresh, Origin, config_in, weights_in};
 
+use super::answering::head;
 use super::error::TaskError;
 use super::features::{self, Feature, Limits};
 use super::job::expect_segments;
@@ -59,6 +60,9 @@ impl TaskData {
         };
         let tokenizer = Arc::new(tokenizer);
         let task = the_task(settings, None)?;
+        // Before the data, which take their time.
+        let fresh = Fresh::Head { seed: settings.training.seed, allowed: &settings.start.allow_missing };
+        model::expect_head(origin.path(), &head(task.kind(), 0.0), fresh)?;
         let mut limits = Limits::new(settings.sequences.max_seq_length.unwrap_or(512));
         limits.question = settings.sequences.max_question_length.unwrap_or(limits.question);
         limits.option = settings.sequences.max_question_length.unwrap_or(limits.option);
