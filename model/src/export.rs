@@ -117,6 +117,12 @@ fn config(albert: &Albert) -> AlbertConfig {
     if let Some(dropout) = albert.heads().iter().find_map(Head::dropout) {
         config.classifier_dropout_prob = Some(dropout);
     }
+    // The weights are written in f32, whatever they were read in: what the configuration says of them others make them.
+    for key in ["torch_dtype", "dtype"] {
+        if let Some(kind) = config.other.get_mut(key) {
+            *kind = "float32".into();
+        }
+    }
     // transformers takes the number of outputs from the names of classes, and the loss from their number.
     let mut labels = config.labels();
     let outputs = albert.heads().iter().find_map(|head| match *head {

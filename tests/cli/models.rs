@@ -351,3 +351,22 @@ fn two_texts_need_a_model_of_two_segments() {
     run(&["predict", "--model", &tuned, "the cat[SEP]the dog"])
         .complains(ExitCode::Usage, &["type_vocab_size 1", "two segments"]);
 }
+
+/// transformers makes of weights what their configuration says they are: half of their bits, if that was true of the model that
+/// these were learnt from.
+#[test]
+fn what_is_written_in_f32_is_said_to_be() {
+    let scene = Scene::new();
+    let (model, data) = (scene.arg("model"), table(&scene, "table.tsv", &["bad", "good"]));
+    configure(&model, |config| {
+        config.insert("torch_dtype".into(), "float16".into());
+        config.insert("dtype".into(), "bfloat16".into());
+    });
+    run(&["convert", &model, "--out", &scene.arg("converted")]).done();
+    let tuned = finetuned(&scene, "run", &model, &data, &[]);
+    for folder in [scene.arg("converted"), tuned] {
+        let config = fs::read(Path::new(&folder).join("config.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+        assert_eq!((&config["torch_dtype"], &config["dtype"]), (&"float32".into(), &"float32".into()), "{folder}");
+    }
+}

@@ -24,6 +24,11 @@ fn a_table_of_ones_own() {
         values.read(folder.path(), Split::Train).unwrap().examples[0].target,
         Some(Target::Value(4.5))
     );
+    // Numbers with parts may be classes, but hardly anybody means them so.
+    let stars = Table::own(columns("stars"), Wanted::Classes, None, folder.path()).unwrap();
+    let remarks = stars.read(folder.path(), Split::Train).unwrap().files[0].remarks.join("; ");
+    assert!(remarks.contains("numbers, learnt as 3 classes: --kind value"), "{remarks}");
+    assert!(read.files[0].remarks.is_empty(), "{:?}", read.files[0].remarks);
     // GLUE's mark of what is kept back is a number like any other here.
     let one = write(folder.path(), "minus.csv", "review,stars,verdict\nx,-1,-1\ny,1,1\n");
     let values = values.read(&one, Split::Test).unwrap();

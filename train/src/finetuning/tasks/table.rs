@@ -158,6 +158,12 @@ impl Table {
         if empty > 0 {
             remarks.push(format!("{empty} examples have an empty text"));
         }
+        if split == Split::Train && !self.is_official() && self.wanted == Wanted::Classes && are_values(&self.labels) {
+            remarks.push(format!(
+                "its labels are numbers, learnt as {} classes: --kind value learns them as numbers",
+                self.labels.len()
+            ));
+        }
         if let Some(error) = first_unknown {
             remarks.push(format!(
                 "{unknown} examples are answered, but not judged, for want of a label ({error})"
@@ -264,6 +270,12 @@ impl Table {
             }
         }
     }
+}
+
+/// Whether labels are numbers with parts, which hardly ever are classes.
+fn are_values(labels: &[String]) -> bool {
+    let numbers: Option<Vec<f64>> = labels.iter().map(|label| label.parse().ok()).collect();
+    numbers.is_some_and(|numbers| numbers.iter().any(|number| number.fract() != 0.0))
 }
 
 /// Names for a message.
