@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use super::files;
 use super::score::Score;
+use super::{files, words};
 use crate::files::{Disk, replace};
 use crate::finetuning::answers::Answer;
 use crate::finetuning::features::{Feature, FeatureTarget, Limits, Sequence};
@@ -379,7 +379,7 @@ impl Task for Table {
                     };
                     into.push(Feature::of(number, Sequence::pair(first, second, limits.length), target));
                 }
-                Input::Words(words) => into.push(words_feature(number, words, example, encoder, limits)),
+                Input::Words(words) => into.push(words::feature(number, words, example, encoder, limits)),
                 _ => {}
             }
         }
@@ -440,7 +440,7 @@ impl Task for Table {
                 .join(format!("{name}.{}", if self.wanted == Wanted::WordClasses { "jsonl" } else { "tsv" }));
             let content = match self.wanted {
                 Wanted::WordClasses => {
-                    rows.map(|(example, answer)| self.words_line(example, answer)).collect()
+                    rows.map(|(example, answer)| words::line(&self.labels, example, answer)).collect()
                 }
                 _ => rows.fold(String::from("index\tprediction\n"), |mut text, (example, answer)| {
                     text += &files::row(&example.id, &self.written(answer));
@@ -452,45 +452,4 @@ impl Task for Table {
         }
         Ok(written)
     }
-}
-
-impl Table {
-    /// The words of an example with the classes found for them, as a JSON line; words beyond the end of the sequence have the
-    /// class `null`.
-    fn words_line(&self, example: &Example, answer: &Answer) -> String {
-        let words: &[String] = if let Input::Words(words) = &example.input { words } else { &[] };
-        let found: &[u32] = if let Answer::Words(found) = answer { found } else { &[] };
-        let class = |at: usize| found.get(at).and_then(|&class| self.labels.get(class as usize));
-        let tags: Vec<Option<&String>> = (0..words.len()).map(class).collect();
-        format!("{}\n", serde_json::json!({ "tokens": words, "tags": tags }))
-    }
-}
-
-/// The words of a sentence, each encoded by itself; the class of a word stands at its first piece.
-fn words_feature(
-    number: usize,
-    words: &[String],
-    example: &Example,
-    encoder: &mut Encoder<'_>,
-    limits: &Limits,
-) -> Feature {
-    let unknown = encoder.tokenizer().special().unknown;
-    let room = limits.length.saturating_sub(2);
-    let (mut ids, mut rows) = (Vec::new(), Vec::new());
-    for word in words {
-        if ids.len() >= room {
-            break;
-        }
-        rows.push(ids.len() as u32 + 1);
-        let before = ids.len();
-        encoder.encode(word, &mut ids);
-        if ids.len() == before {
-            ids.push(unknown); // a word of nothing that the tokenizer keeps is a word all the same
-        }
-    }
-    let target = match &example.target {
-        Some(Target::Classes(classes)) => Some(FeatureTarget::Classes(classes[..rows.len()].to_vec())),
-        _ => None,
-    };
-    Feature { rows, ..Feature::of(number, Sequence::pair(ids, None, limits.length), target) }
 }
