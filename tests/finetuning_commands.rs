@@ -230,6 +230,16 @@ fn answers_that_no_window_holds_are_told() {
     let short = ["--steps", "1", "--max-seq-length", "16", "--doc-stride", "4"];
     let (code, said) = told(&[&given[..], &short].concat());
     assert!(code == Some(0) && said.contains("whole answer of 1 questions, such as \"long\""), "{said}");
+    assert!(!said.contains("examples are cut"), "windows show all of a passage: {said}");
+    let words = folder.path().join("words.tsv");
+    let row = |index: usize| format!("{}\t{}\n", "anna found the apple ".repeat(1 + 19 * (index % 2)), index % 2);
+    fs::write(&words, format!("text\tlabel\n{}", (0..20).map(row).collect::<String>())).expect("a file");
+    let cut = folder.path().join("cut");
+    let given_rows = ["finetune", "table", "--out", text(&cut), "--model", text(&model), "--data", text(&words)];
+    let (code, said) = told(&[&given_rows[..], &BRIEF].concat());
+    assert!(code == Some(0) && said.contains("train: 8 of 18 examples are cut"), "{said}");
+    let on = ["evaluate", "table", "--model", text(&cut), "--data", text(&words), "--max-seq-length", "64"];
+    assert!(told(&on).1.contains("dev: 10 of 20 examples are cut"));
     let longer = folder.path().join("longer");
     let given = ["finetune", "squad", "--out", text(&longer), "--model", text(&model), "--train", text(&path), "--dev", text(&path)];
     let (code, said) = told(&[&given[..], &["--steps", "1", "--max-seq-length", "64"]].concat());

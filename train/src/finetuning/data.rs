@@ -82,6 +82,7 @@ impl TaskData {
             };
             keep_first(&mut examples, most[index]);
             let examined = examine(&*task, examples, &tokenizer, &limits);
+            cut(&examined, &limits).into_iter().for_each(|words| tell(format!("{}: {words}", split.name())));
             if split == Split::Train {
                 unlearnt(&examined).into_iter().for_each(&mut tell);
             }
@@ -183,7 +184,9 @@ pub fn read_split(
 ) -> Result<Examined, SessionError> {
     let mut examples = examples_in(task, source, split, say)?;
     keep_first(&mut examples, most);
-    Ok(examine(task, examples, tokenizer, limits))
+    let examined = examine(task, examples, tokenizer, limits);
+    cut(&examined, limits).into_iter().for_each(|words| say(format!("{}: {words}", split.name())));
+    Ok(examined)
 }
 
 fn examples_in(
@@ -213,6 +216,21 @@ fn repeated_ids(examples: &[Example]) -> Option<String> {
         examples.len(),
         excerpt(&first.id)
     ))
+}
+
+/// What to say where examples do not fit, and are cut as the reference cuts them.
+fn cut(examined: &Examined, limits: &Limits) -> Option<String> {
+    let mut cut: Vec<usize> =
+        examined.features.iter().filter(|feature| feature.is_cut).map(|feature| feature.example).collect();
+    cut.dedup();
+    (!cut.is_empty()).then(|| {
+        format!(
+            "{} of {} examples are cut: they do not fit whole into sequences of {} tokens, or their questions are too long",
+            cut.len(),
+            examined.examples.len(),
+            limits.length
+        )
+    })
 }
 
 /// What to say where windows are too short, or too far apart, for some of the answers that are to be learnt.

@@ -223,12 +223,17 @@ impl Task for Squad {
             };
             let mut ids = Vec::new();
             encoder.encode(question, &mut ids);
-            ids.truncate(limits.question.min(limits.length.saturating_sub(4)));
+            let longest = limits.question.min(limits.length.saturating_sub(4));
+            let is_cut = ids.len() > longest;
+            ids.truncate(longest);
             let question = super::features::Ids::from(ids);
             let room = limits.length.saturating_sub(question.as_slice().len() + 3);
             let answer = example.target.as_ref().map(|target| answer_pieces(target, &encoded));
             for window in encoded.windows(room, limits.stride) {
-                into.push(window_feature(number, question.clone(), window, answer.clone()));
+                into.push(Feature {
+                    is_cut,
+                    ..window_feature(number, question.clone(), window, answer.clone())
+                });
             }
             passage = Some(encoded);
         }

@@ -297,12 +297,14 @@ impl Task for Race {
                 Some((_, ids)) => ids,
                 None => encode(passage).into(),
             };
+            let mut is_cut = false;
             let sequences = (options.iter())
                 .map(|option| {
                     let option = encode(option);
                     let longest = limits.option.min(limits.length.saturating_sub(3));
                     let kept = option.len().min(longest);
                     let room = limits.length.saturating_sub(kept + 3);
+                    is_cut |= kept < option.len() || room < ids.len();
                     let passage = Ids::new(Arc::clone(&ids), 0..ids.len().min(room));
                     // The option stands at the end, so the beginning is what can be missed.
                     let option = Ids::from(option[option.len() - kept..].to_vec());
@@ -313,7 +315,7 @@ impl Task for Race {
                 Some(Target::Class(class)) => Some(FeatureTarget::Class(class)),
                 _ => None,
             };
-            into.push(Feature { example: number, sequences, rows: Vec::new(), window: None, target });
+            into.push(Feature { example: number, sequences, rows: Vec::new(), window: None, target, is_cut });
             last = Some((Arc::clone(passage), ids));
         }
     }

@@ -377,7 +377,10 @@ impl Task for Table {
                         Some(Target::Value(value)) => Some(FeatureTarget::Value(value)),
                         _ => None,
                     };
-                    into.push(Feature::of(number, Sequence::pair(first, second, limits.length), target));
+                    let whole = 2 + first.len() + second.as_ref().map_or(0, |ids| ids.len() + 1);
+                    let sequence = Sequence::pair(first, second, limits.length);
+                    let is_cut = sequence.len() < whole;
+                    into.push(Feature { is_cut, ..Feature::of(number, sequence, target) });
                 }
                 Input::Words(words) => into.push(words::feature(number, words, example, encoder, limits)),
                 _ => {}

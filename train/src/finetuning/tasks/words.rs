@@ -31,7 +31,8 @@ pub(super) fn feature(
         Some(Target::Classes(classes)) => Some(FeatureTarget::Classes(classes[..rows.len()].to_vec())),
         _ => None,
     };
-    Feature { rows, ..Feature::of(number, Sequence::pair(ids, None, limits.length), target) }
+    let is_cut = rows.len() < words.len() || ids.len() > room;
+    Feature { rows, is_cut, ..Feature::of(number, Sequence::pair(ids, None, limits.length), target) }
 }
 
 /// The words of an example with the classes found for them, as a JSON line; words beyond the end of the sequence have the class
