@@ -121,12 +121,7 @@ fn print(out: &Path, albert: &Albert, report: &Report, tokenizer: bool) -> Resul
         say!("keys of the configuration without meaning here: {}", visible(&unused_keys.join(", ")));
     }
     let with = if tokenizer { " and its tokenizer" } else { "" };
-    say!(
-        "{}: {}{with}, {} parameters",
-        shown(out),
-        classes(albert).join(", "),
-        albert.parameters().count()
-    );
+    say!("{}: {}{with}, {} parameters", shown(out), classes(albert).join(", "), albert.parameters().count());
     Ok(())
 }
 

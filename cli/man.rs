@@ -28,11 +28,7 @@ pub fn run(arguments: &Arguments, mut program: Command) -> Result<ExitCode> {
         let path = folder.join(format!("{name}.1"));
         std::fs::write(&path, page).with_context(|| format!("cannot write {}", shown(&path)))?;
     }
-    tell(format_args!(
-        "written: {} pages in {}; begin with `man albert-train`",
-        pages.len(),
-        shown(folder)
-    ));
+    tell(format_args!("written: {} pages in {}; begin with `man albert-train`", pages.len(), shown(folder)));
     Ok(ExitCode::Done)
 }
 

@@ -9,12 +9,12 @@ use clap::{Args, Subcommand};
 use model::{MULTI_LABEL, Origin};
 use serde_json::{Map, Value, json};
 use train::config::{AnswerHead, Finetune, MOST_OPTIONS, RaceLevel, TableKind, TaskSettings};
-use train::finetuning::squad::{NULL_THRESHOLD, Version};
 use train::finetuning::squad::official::{self, Evaluation, Figures, OFFICIAL_THRESHOLD};
+use train::finetuning::squad::{NULL_THRESHOLD, Version};
 use train::finetuning::tasks::GLUE;
 use train::finetuning::{
-    Answer, Examined, Kind, Limits, Predictor, Purpose, Split, Task, baseline, classes_in_table, doubts, look_at,
-    read_split, the_task,
+    Answer, Examined, Kind, Limits, Predictor, Purpose, Split, Task, baseline, classes_in_table, doubts,
+    look_at, read_split, the_task,
 };
 use train::run::directory::model_in;
 use train::visible::{shown, visible};
@@ -331,7 +331,9 @@ impl Answered {
 
 /// Prints what a model scores at a task.
 pub fn evaluate_task(of: &OnTask) -> Result<Found> {
-    if let OnTask::Squad { version, predictions: Some(predictions), null_odds, na_prob_thresh, model, .. } = of
+    if let OnTask::Squad {
+        version, predictions: Some(predictions), null_odds, na_prob_thresh, model, ..
+    } = of
     {
         return score_predictions(
             if version == "2.0" { Version::Two } else { Version::One },

@@ -105,7 +105,8 @@ pub enum CompatError {
     Several(String),
     #[error(
         "{} holds samples made before, and says nothing of their vocabulary; none lies beside {config} either\n  help: put it there \
-         (30k-clean.model), name it in the variable ALBERT_TRAIN_DATA_TOKENIZER, or give the text itself", shown(records)
+         (30k-clean.model), name it in the variable ALBERT_TRAIN_DATA_TOKENIZER, or give the text itself",
+        shown(records)
     )]
     NoTokenizer { records: PathBuf, config: String },
     #[error(

@@ -20,7 +20,11 @@ pub enum ModelError {
         source: std::io::Error,
     },
     /// The weights are not a safetensors file: truncated, damaged, or something else.
-    #[error("{} is not a whole safetensors file ({}): copy it again from where it came", shown(path), visible(problem))]
+    #[error(
+        "{} is not a whole safetensors file ({}): copy it again from where it came",
+        shown(path),
+        visible(problem)
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -28,7 +32,11 @@ pub enum ModelError {
         problem: String,
     },
     /// The index of a TensorFlow checkpoint is damaged.
-    #[error("{} is not the index of a whole TensorFlow checkpoint ({}): copy it again from where it came", shown(path), visible(problem))]
+    #[error(
+        "{} is not the index of a whole TensorFlow checkpoint ({}): copy it again from where it came",
+        shown(path),
+        visible(problem)
+    )]
     Checkpoint {
         /// The file.
         path: PathBuf,
@@ -46,7 +54,9 @@ pub enum ModelError {
     /// An archive that cannot be unpacked for want of a place.
     #[error(
         "cannot unpack {} into {}: {source}\n  help: that is where temporary files go; TMPDIR names another folder, with \
-         room for what is in the archive", shown(archive), shown(folder)
+         room for what is in the archive",
+        shown(archive),
+        shown(folder)
     )]
     Unpack {
         /// The archive.
@@ -85,7 +95,8 @@ pub enum ModelError {
     /// The weights are not those that were written.
     #[error(
         "{} is damaged: its weights are not those whose hash it holds; copy it again from where it came, or, if they \
-         were changed on purpose, write them without the metadata {key}", shown(path)
+         were changed on purpose, write them without the metadata {key}",
+        shown(path)
     )]
     Hash {
         /// The file.
@@ -110,7 +121,8 @@ pub enum ModelError {
     /// The head is another kind's, whose parameters have the same names.
     #[error(
         "{}: its head is that of an {found}, which answers something else than the {expected} that is needed here: use a model \
-         that was fine-tuned for this kind of task", shown(path)
+         that was fine-tuned for this kind of task",
+        shown(path)
     )]
     OtherHead {
         /// The file.
@@ -131,7 +143,10 @@ pub enum ModelError {
         problem: String,
     },
     /// There is not enough memory for the weights.
-    #[error("the weights of {} take {bytes} bytes of memory, which there are not: free memory, or use a smaller model", shown(path))]
+    #[error(
+        "the weights of {} take {bytes} bytes of memory, which there are not: free memory, or use a smaller model",
+        shown(path)
+    )]
     Memory {
         /// The file.
         path: PathBuf,

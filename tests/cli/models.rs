@@ -307,16 +307,21 @@ fn classes_that_stand_for_themselves_are_not_read_as_one_of_many() {
     let predicted = |model: &str| -> serde_json::Value {
         serde_json::from_str(&run(&["predict", "--model", model, "the cat"]).done()).unwrap()
     };
-    let of = |answer: &serde_json::Value| ["bad", "good"].map(|name| answer["probabilities"][name].as_f64().unwrap());
+    let of = |answer: &serde_json::Value| {
+        ["bad", "good"].map(|name| answer["probabilities"][name].as_f64().unwrap())
+    };
     let one = of(&predicted(&tuned));
-    let told = |problem: &str| configure(&tuned, |config| drop(config.insert("problem_type".into(), problem.into())));
+    let told = |problem: &str| {
+        configure(&tuned, |config| drop(config.insert("problem_type".into(), problem.into())))
+    };
     told("multi_label_classification");
     let answer = predicted(&tuned);
     let each = of(&answer);
     let logit = |probability: f64| (probability / (1.0 - probability)).ln();
     let (ratio, difference) = ((one[1] / one[0]).ln(), logit(each[1]) - logit(each[0]));
     assert!((ratio - difference).abs() < 1e-5, "{one:?}, {each:?}");
-    let said: Vec<&str> = ["bad", "good"].into_iter().zip(each).filter(|pair| pair.1 > 0.5).map(|pair| pair.0).collect();
+    let said: Vec<&str> =
+        ["bad", "good"].into_iter().zip(each).filter(|pair| pair.1 > 0.5).map(|pair| pair.0).collect();
     assert_eq!(answer["labels"], serde_json::json!(said));
     run(&["evaluate", "table", "--model", &tuned, "--data", &data])
         .complains(ExitCode::Usage, &["multi_label_classification", "predict text"]);

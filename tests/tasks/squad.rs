@@ -134,7 +134,10 @@ fn odd_questions_count_as_in_the_official_program() {
     );
     let (learnt, remarks) = targets(&plausible, Split::Train);
     assert_eq!(learnt, [Some(1), Some(0), Some(1)]);
-    assert!(remarks.contains("1 questions have answers and are said to have none: they are learnt"), "{remarks}");
+    assert!(
+        remarks.contains("1 questions have answers and are said to have none: they are learnt"),
+        "{remarks}"
+    );
     assert_eq!(targets(&plausible, Split::Dev).0, [Some(1); 3]);
     let answers = "{\"q1\": \"1912\", \"q2\": \"boat\", \"q3\": \"\"}";
     let found = figures(Version::One, &plausible, answers).unwrap();
@@ -146,7 +149,10 @@ fn odd_questions_count_as_in_the_official_program() {
     let found = figures(Version::Two, &plain, &answers.replace("boat", "")).unwrap();
     assert_eq!((found["NoAns_total"].as_u64(), found["NoAns_exact"].as_f64()), (Some(1), Some(100.0)));
     let error = figures(Version::One, &plain, answers).unwrap_err();
-    assert!(error.contains("question \"q2\" has no answers to compare with") && error.contains("--version 2.0"), "{error}");
+    assert!(
+        error.contains("question \"q2\" has no answers to compare with") && error.contains("--version 2.0"),
+        "{error}"
+    );
     // Predictions of two questions with one id are one.
     let twice = SQUAD.replace("\"q3\"", "\"q1\"");
     assert_eq!(targets(&twice, Split::Train).0.len(), 3);
@@ -156,7 +162,8 @@ fn odd_questions_count_as_in_the_official_program() {
     assert_eq!((found["total"].as_u64(), found["exact"].as_f64()), (Some(2), Some(100.0)));
     // An empty text stands everywhere, and nothing can be learnt of it.
     for text in ["", " "] {
-        let empty = SQUAD.replace("\"1912\", \"answer_start\": 19", &format!("\"{text}\", \"answer_start\": 5"));
+        let empty =
+            SQUAD.replace("\"1912\", \"answer_start\": 19", &format!("\"{text}\", \"answer_start\": 5"));
         let error = squad_error(&*squad, &empty, Split::Train);
         assert!(error.contains("q.json:3: question \"q1\": the answer to learn is empty; "), "{error}");
     }

@@ -56,9 +56,11 @@ fn what_has_no_label_is_no_class() {
     let path = write(folder.path(), "x.csv", "text,label\r\na,good\r\nb,bad\r\nc, \r\n");
     let error = classes(&path);
     assert!(error.contains("x.csv:4: there is no label in column \"label\"; give the row one"), "{error}");
-    for (tags, part) in
-        [("\"\"", "there is no label in column"), ("null", "holds null within a list"), ("{}", "holds an object")]
-    {
+    for (tags, part) in [
+        ("\"\"", "there is no label in column"),
+        ("null", "holds null within a list"),
+        ("{}", "holds an object"),
+    ] {
         let line = format!("{{\"text\": [\"a\", \"b\"], \"tags\": [\"O\", {tags}]}}\n");
         let path = write(folder.path(), "x.jsonl", &line);
         let error = Table::own(columns("tags"), Wanted::WordClasses, None, &path).unwrap_err().to_string();

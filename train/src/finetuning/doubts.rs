@@ -197,7 +197,10 @@ mod tests {
         };
         assert_eq!(doubts_about([0, 1, 2]), Vec::<String>::new());
         let turned = doubts_about([1, 2, 0]);
-        assert!(turned[0].contains("in another order") && turned[0].contains("\"B-PER\" as \"O\""), "{turned:?}");
+        assert!(
+            turned[0].contains("in another order") && turned[0].contains("\"B-PER\" as \"O\""),
+            "{turned:?}"
+        );
         assert!(doubts_about([2, 2, 2])[0].contains("says \"O\" every time"));
     }
 

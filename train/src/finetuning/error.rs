@@ -42,7 +42,8 @@ pub enum TaskError {
     /// A model for something that no task here is.
     #[error(
         "{} tells {outputs} values of a text (problem_type regression in its config.json), which no task here asks for\n  help: if \
-         they are classes, set problem_type to single_label_classification", shown(model)
+         they are classes, set problem_type to single_label_classification",
+        shown(model)
     )]
     SeveralValues {
         /// The model.
@@ -64,7 +65,8 @@ pub enum TaskError {
     /// A file that is too short to be divided into what is learnt from and what is measured on.
     #[error(
         "{} has {examples} examples: every tenth is kept to measure on, which takes ten at least\n  help: give more, or name \
-         a file to measure on (--dev)", shown(file)
+         a file to measure on (--dev)",
+        shown(file)
     )]
     TooFewToDivide {
         /// The file.

@@ -36,7 +36,9 @@ pub(super) fn read(
         }
         // One page can say that the same row comes a billion times.
         let bytes = cells.iter().map(room).sum::<usize>() as u64;
-        left = left.checked_sub(bytes).ok_or_else(|| InputError::io("read", path)(ErrorKind::FileTooLarge.into()))?;
+        left = left
+            .checked_sub(bytes)
+            .ok_or_else(|| InputError::io("read", path)(ErrorKind::FileTooLarge.into()))?;
         visit(&Row { path, line, columns: Cow::Owned(columns), cells })?;
     }
     Ok(())

@@ -253,7 +253,8 @@ fn empty_lines_are_no_rows() {
 #[test]
 fn what_is_no_text_is_not_taken_for_one() {
     let folder = tempfile::tempdir().unwrap();
-    let line = r#"{"a": {"de": "ja"}, "b": ["x", null], "c": [["x"], ["y"]], "d": [1, true, "x"], "e": ["x", {}]}"#;
+    let line =
+        r#"{"a": {"de": "ja"}, "b": ["x", null], "c": [["x"], ["y"]], "d": [1, true, "x"], "e": ["x", {}]}"#;
     let path = file(&folder, "x.jsonl", line.as_bytes());
     read(&path, Format::Jsonl, &Options::default(), &mut |row| {
         let text = |column| row.text(column).unwrap_err().to_string();

@@ -137,8 +137,9 @@ pub fn read(path: &Path, split: Split) -> Result<Questions, InputError> {
             Split::Train => "learnt as questions without one",
             Split::Dev | Split::Test => "judged by their answers, as the official program does",
         };
-        remarks
-            .push(format!("{contradictory} questions have answers and are said to have none: they are {how}"));
+        remarks.push(format!(
+            "{contradictory} questions have answers and are said to have none: they are {how}"
+        ));
     }
     Ok(Questions { examples, is_version2, remarks, repeated })
 }

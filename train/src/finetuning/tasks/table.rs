@@ -158,7 +158,11 @@ impl Table {
         if empty > 0 {
             remarks.push(format!("{empty} examples have an empty text"));
         }
-        if split == Split::Train && !self.is_official() && self.wanted == Wanted::Classes && are_values(&self.labels) {
+        if split == Split::Train
+            && !self.is_official()
+            && self.wanted == Wanted::Classes
+            && are_values(&self.labels)
+        {
             remarks.push(format!(
                 "its labels are numbers, learnt as {} classes: --kind value learns them as numbers",
                 self.labels.len()
