@@ -48,9 +48,9 @@ impl<R: BufRead> Rows<R> {
         Self { source, quoted, place: Place::Begin, length: 0, lines: 0, is_at_end: true, begins: 1 }
     }
 
-    /// The line of the last byte that was read, counted from 1.
+    /// The line at which what was read ends, counted from 1: that of its last byte, unless that is a line feed within a cell.
     pub fn line(&self) -> u64 {
-        self.lines + u64::from(!self.is_at_end)
+        self.lines + u64::from(!self.is_at_end || self.place == Place::Quoted)
     }
 }
 
