@@ -10,7 +10,7 @@ use serde_json::json;
 use train::exit::ExitCode;
 use train::run::directory::{create_model, is_empty, model_in};
 use train::tokenizer::{LoadOptions, Tokenizer, TokenizerError};
-use train::visible::visible;
+use train::visible::{shown, visible};
 
 use crate::arguments::place;
 use crate::output::{json_line, say, tell};
@@ -80,7 +80,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn expect_empty(out: &Path) -> Result<()> {
     if !is_empty(out) {
         return Err(std::io::Error::from(std::io::ErrorKind::AlreadyExists))
-            .with_context(|| format!("{} is not empty: name a new folder", out.display()));
+            .with_context(|| format!("{} is not empty: name a new folder", shown(out)));
     }
     Ok(())
 }
@@ -122,12 +122,7 @@ fn print(out: &Path, albert: &Albert, report: &Report, tokenizer: bool) -> Resul
         say!("keys of the configuration without meaning here: {}", visible(&unused_keys.join(", ")));
     }
     let with = if tokenizer { " and its tokenizer" } else { "" };
-    say!(
-        "{}: {}{with}, {} parameters",
-        out.display(),
-        classes(albert).join(", "),
-        albert.parameters().count()
-    );
+    say!("{}: {}{with}, {} parameters", shown(out), classes(albert).join(", "), albert.parameters().count());
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use train::exit::ExitCode;
 use train::inference::{encode, read_sequences};
-use train::visible::visible;
+use train::visible::{shown, visible};
 
 use crate::arguments::{ModelArguments, place};
 use crate::output::tell;
@@ -44,14 +44,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let sequences = read_sequences(input, tokenizer.as_ref())?;
     if !sequences.unused.is_empty() {
         let names = visible(&sequences.unused.join(", "));
-        tell(format_args!("warning: tensors in {} that are not used: {names}", input.display()));
+        tell(format_args!("warning: tensors in {} that are not used: {names}", shown(input)));
     }
     encode(&mut model, &sequences, *logits, output, &mut stop)?;
     tell(format_args!(
         "{} sequences of at most {} tokens encoded into {}",
         sequences.count(),
         sequences.length,
-        output.display()
+        shown(output)
     ));
     Ok(ExitCode::Done)
 }

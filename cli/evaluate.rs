@@ -13,6 +13,7 @@ use train::pretraining::{
     self, Division, Pretraining, beats_frequency, is_recorded, read_corpus, read_recorded,
 };
 use train::training::Metrics;
+use train::visible::shown;
 
 use crate::arguments::{ModelArguments, ReadingArguments, place};
 use crate::output::{say, tell};
@@ -122,7 +123,7 @@ fn on_text(arguments: &OnText) -> Result<Metrics> {
     }
     if let Some(path) = &arguments.output {
         std::fs::write(path, format!("{object:#}\n"))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+            .with_context(|| format!("cannot write {}", shown(path)))?;
     }
     Ok(evaluation)
 }

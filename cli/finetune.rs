@@ -16,7 +16,7 @@ use train::finetuning::{FinetuningJob, SeedSummary, Split, Task, look_at, task};
 use train::hub::is_of_hub;
 use train::run::directory::model_in;
 use train::training::{Measure, Metrics};
-use train::visible::visible;
+use train::visible::{shown, visible};
 
 use crate::arguments::place;
 use crate::exit::refuse;
@@ -111,19 +111,34 @@ impl Common {
         self.out.clone().unwrap_or_else(|| Path::new("runs").join(task))
     }
 
-    /// The settings of a run of `task` in `out`. The model says which size's recipe is followed and how long sequences can be.
-    fn resolve(&self, task: &str, out: &Path) -> Result<Resolved<Finetune>> {
+    /// The settings of a run of `task` in `out`; none where somebody asked to stop. The model says which size's recipe is followed
+    /// and how long sequences can be.
+    fn resolve(&self, task: &str, out: &Path) -> Result<Option<Resolved<Finetune>>> {
         let saved = session::saved(out, &self.settings);
         let saved = saved.as_deref();
         let mut given = vec![("task.task", "the command", task.to_owned())];
         let first = self.settings.resolve_with(saved, &given)?.settings;
         if let Some(model) = first.start.model.as_deref().filter(|model| is_there(model)) {
-            let _ = self.origin.set(Origin::of(&model_in(model)?)?); // all runs begin with the same
+            if self.origin.get().is_none() {
+                let model = model_in(model)?;
+                let origin = match model.is_file() {
+                    false => Origin::of(&model)?,
+                    true => {
+                        // An archive takes its time to be unpacked.
+                        let stop = crate::stop::requests("ending; nothing was begun")?;
+                        let Ok(origin) = stop.unless_stopped(move || Origin::of(&model))? else {
+                            return Ok(None);
+                        };
+                        origin?
+                    }
+                };
+                let _ = self.origin.set(origin); // all runs begin with the same
+            }
             let (size, positions) = look_at(model)?;
             given.push(("start.size", "the model's width", size.name().to_owned()));
             given.push(("start.positions", "the model's configuration", positions.to_string()));
         }
-        Ok(self.settings.resolve_with(saved, &given)?)
+        Ok(Some(self.settings.resolve_with(saved, &given)?))
     }
 }
 
@@ -159,7 +174,7 @@ fn stories(common: &Common) -> Result<ExitCode> {
     for name in STORIES {
         tell(format_args!("== {name}"));
         let run = out.join(name);
-        let resolved = common.resolve(name, &run)?;
+        let Some(resolved) = common.resolve(name, &run)? else { return Ok(ExitCode::Interrupted) };
         match session::run(FinetuningJob::default(), resolved, &run, &common.session)? {
             Outcome::Shown => {}
             Outcome::Stopped => return Ok(ExitCode::Interrupted),
@@ -185,7 +200,7 @@ fn stories(common: &Common) -> Result<ExitCode> {
     }
     let path = out.join("results.json");
     let text = format!("{}\n", serde_json::to_string_pretty(&results)?);
-    replace(&Disk, &path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    replace(&Disk, &path, text.as_bytes()).with_context(|| format!("cannot write {}", shown(&path)))?;
     Ok(ExitCode::Done)
 }
 
@@ -193,7 +208,7 @@ fn stories(common: &Common) -> Result<ExitCode> {
 fn one(name: &str, common: &Common, out: &Path) -> Result<ExitCode> {
     let job = FinetuningJob::default();
     if common.seeds == 1 {
-        let resolved = common.resolve(name, out)?;
+        let Some(resolved) = common.resolve(name, out)? else { return Ok(ExitCode::Interrupted) };
         let settings = resolved.settings.clone();
         return Ok(match session::run(job, resolved, out, &common.session)? {
             Outcome::Shown => ExitCode::Done,
@@ -205,13 +220,14 @@ fn one(name: &str, common: &Common, out: &Path) -> Result<ExitCode> {
         });
     }
     let mut runs = Vec::new();
-    let first = common.resolve(name, &out.join("seed-1"))?.settings.training.seed;
+    let Some(first) = common.resolve(name, &out.join("seed-1"))? else { return Ok(ExitCode::Interrupted) };
+    let first = first.settings.training.seed;
     let Some(last) = first.checked_add(common.seeds - 1) else {
         refuse!("--seed {first} has no {} seeds that follow it: give a smaller one", common.seeds - 1);
     };
     for seed in first..=last {
         let out = out.join(format!("seed-{seed}"));
-        let mut resolved = common.resolve(name, &out)?;
+        let Some(mut resolved) = common.resolve(name, &out)? else { return Ok(ExitCode::Interrupted) };
         resolved.settings.training.seed = seed;
         tell(format_args!("-- seed {seed}, in {}", visible(&out.to_string_lossy())));
         match session::run(job.clone(), resolved, &out, &common.session)? {
@@ -224,7 +240,7 @@ fn one(name: &str, common: &Common, out: &Path) -> Result<ExitCode> {
     let Some(summary) = SeedSummary::of(name, &metric, &runs) else { bail!("there were no runs") };
     let path = out.join("summary.json");
     let text = format!("{}\n", serde_json::to_string_pretty(&summary)?);
-    replace(&Disk, &path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    replace(&Disk, &path, text.as_bytes()).with_context(|| format!("cannot write {}", shown(&path)))?;
     say!("{}", summary.table());
     Ok(ExitCode::Done)
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use train::files;
 use train::run::clock::{unix_seconds, utc};
 use train::run::directory::RunDirectory;
-use train::visible::visible_lines;
+use train::visible::{shown, visible_lines};
 
 /// The log of a run.
 pub struct Log(File);
@@ -17,7 +17,7 @@ impl Log {
     pub fn open(run: &RunDirectory) -> Result<Self> {
         let (path, mut options) = (run.log(), File::options());
         let file = files::open_own(options.create(true).append(true), &path);
-        Ok(Self(file.with_context(|| format!("cannot open {}", path.display()))?))
+        Ok(Self(file.with_context(|| format!("cannot open {}", shown(&path)))?))
     }
 
     /// Notes a line, with the time.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Args, Command};
 use train::exit::ExitCode;
+use train::visible::shown;
 
 use crate::arguments::place;
 use crate::output::tell;
@@ -20,19 +21,15 @@ pub struct Arguments {
 /// Runs the command; `program` is the whole command line.
 pub fn run(arguments: &Arguments, mut program: Command) -> Result<ExitCode> {
     let folder = &arguments.folder;
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", shown(folder)))?;
     program.build();
     let mut pages = Vec::new();
     collect(&mut program, "albert-train", &mut pages);
     for (name, page) in &pages {
         let path = folder.join(format!("{name}.1"));
-        std::fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::write(&path, page).with_context(|| format!("cannot write {}", shown(&path)))?;
     }
-    tell(format_args!(
-        "written: {} pages in {}; begin with `man albert-train`",
-        pages.len(),
-        folder.display()
-    ));
+    tell(format_args!("written: {} pages in {}; begin with `man albert-train`", pages.len(), shown(folder)));
     Ok(ExitCode::Done)
 }
 

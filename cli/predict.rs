@@ -66,15 +66,15 @@ pub fn answer(arguments: &Arguments) -> Result<Option<Answered>> {
 
 fn on_texts(arguments: &OnTexts) -> Result<()> {
     let _origin = Origin::of(&model_in(&arguments.model)?)?; // an archive stays unpacked for all of the following
-    let Purpose { labels, kind } = Purpose::of(&arguments.model)?;
-    let Some(kind) = kind else {
+    let purpose = Purpose::of(&arguments.model)?;
+    let Some(kind) = purpose.kind else {
         refuse!(
             "{} answers no texts: it has no head for classes, values, tags or questions (`finetune` gives it one; models for \
              choices answer with `albert-train predict race`)",
             visible(&arguments.model.to_string_lossy())
         );
     };
-    let task = task(kind, &labels)?;
+    let task = task(kind, &purpose.labels)?;
     let mut model = Predictor::load(&arguments.model, kind, arguments.cpu.device()?)?;
     warn(model.warnings());
     arguments.texts.for_each(|text| {
@@ -86,7 +86,7 @@ fn on_texts(arguments: &OnTexts) -> Result<()> {
         let answer = model.answers(kind, &split)?.swap_remove(0);
         let mut object = Map::new();
         object.insert("text".into(), json!(text));
-        object.extend(in_words(&answer, kind, &labels, &split.examples[0].input));
+        object.extend(in_words(&answer, kind, &purpose, &split.examples[0].input));
         json_line(&Value::Object(object))
     })
 }
@@ -121,10 +121,20 @@ fn input(kind: Kind, text: &str) -> Result<Input> {
 }
 
 /// An answer by names.
-fn in_words(answer: &Answer, kind: Kind, labels: &[String], input: &Input) -> Vec<(String, Value)> {
+fn in_words(answer: &Answer, kind: Kind, purpose: &Purpose, input: &Input) -> Vec<(String, Value)> {
+    let labels = &purpose.labels;
     let entry = |name: &str, value: Value| (name.to_owned(), value);
     match answer {
         Answer::Value(value) => vec![entry("value", json!(value))],
+        Answer::Scores(scores) if purpose.is_multi_label => {
+            let each = scores.iter().map(|&score| 1.0 / (1.0 + f64::from(-score).exp()));
+            let named: Vec<(String, f64)> = labels.iter().cloned().zip(each).collect();
+            let likely = named.iter().filter(|(_, probability)| *probability > 0.5);
+            let likely: Vec<&String> = likely.map(|(name, _)| name).collect();
+            let said = entry("labels", json!(likely));
+            let named = named.into_iter().map(|(name, probability)| (name, json!(probability)));
+            vec![said, entry("probabilities", Value::Object(named.collect()))]
+        }
         Answer::Scores(scores) => {
             let named = labels.iter().cloned().zip(softmax(scores).into_iter().map(Value::from));
             let best = answer.class().and_then(|class| labels.get(class as usize));

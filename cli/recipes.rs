@@ -10,7 +10,7 @@ use train::exit::ExitCode;
 use train::files::{Disk, replace};
 use train::pretraining::recipes::{PretrainRecipe, RECIPES};
 
-use train::visible::visible;
+use train::visible::{shown, visible};
 
 use crate::arguments::place;
 use crate::exit::refuse;
@@ -89,9 +89,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
                 refuse!("{} is there already: nothing was written", visible(&to.to_string_lossy()));
             }
             replace(&Disk, to, recipe.toml()?.as_bytes())
-                .with_context(|| format!("cannot write {}", to.display()))?;
+                .with_context(|| format!("cannot write {}", shown(to)))?;
             let command = if recipe.of_pretraining().is_some() { "pretrain" } else { "finetune" };
-            tell(format_args!("written: {}; change it and give it to {command} as --config", to.display()));
+            tell(format_args!("written: {}; change it and give it to {command} as --config", shown(to)));
         }
     }
     Ok(ExitCode::Done)

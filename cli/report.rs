@@ -7,6 +7,7 @@ use clap::Args;
 use train::exit::ExitCode;
 use train::report::{FILE, RunRecord, find_runs, page, tell_apart, write_to};
 use train::run::directory::DirectoryError;
+use train::visible::shown;
 
 use crate::arguments::place;
 use crate::output::{say, tell};
@@ -37,9 +38,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         say!("{}", page(&records).trim_end());
         return Ok(ExitCode::Done);
     }
-    write_to(&out, &records).with_context(|| format!("cannot write {}", out.display()))?;
+    write_to(&out, &records).with_context(|| format!("cannot write {}", shown(&out)))?;
     tell(format_args!("written: the report of {}", count(records.len())));
-    say!("{}", train::visible::visible(&out.to_string_lossy()));
+    say!("{}", shown(&out));
     Ok(ExitCode::Done)
 }
 
@@ -47,11 +48,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 pub fn read(paths: &[PathBuf]) -> Result<Vec<RunRecord>> {
     let found = find_runs(paths);
     if found.is_empty() {
-        let places: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+        let places: Vec<_> = paths.iter().map(|path| shown(path)).collect();
         return Err(DirectoryError::NoRun { places: places.join(", ") }.into());
     }
     let read = |folder: &PathBuf| {
-        RunRecord::read(folder).with_context(|| format!("cannot read the run in {}", folder.display()))
+        RunRecord::read(folder).with_context(|| format!("cannot read the run in {}", shown(folder)))
     };
     let (mut records, mut first_error) = (Vec::new(), None);
     for folder in &found {

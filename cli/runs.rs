@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use train::exit::ExitCode;
-use train::finetuning::{find_results, tables};
+use train::finetuning::{Results, find_results, tables};
 use train::report::{CsvTable, Note, RunRecord, first_and_last, sparkline};
 use train::run::info::Status;
-use train::visible::visible;
+use train::visible::{shown, visible};
 
 use crate::output::{indented, json_line, say, tell};
 use crate::report;
@@ -75,8 +75,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         What::Show(Runs { runs }) => report::read(runs)?.iter().try_for_each(show)?,
         What::Compare(Runs { runs }) => compare(&report::read(runs)?)?,
         What::Export { run } => {
-            let mut table = CsvTable::open(run)
-                .with_context(|| format!("cannot read the journal of {}", run.display()))?;
+            let mut table =
+                CsvTable::open(run).with_context(|| format!("cannot read the journal of {}", shown(run)))?;
             table.write(std::io::stdout().lock()).context("cannot write the table to standard output")?;
         }
         What::Table(table) => print(table)?,
@@ -85,8 +85,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn print(Table { folders, published, json }: &Table) -> Result<()> {
-    let results = find_results(folders);
-    if results.is_empty() {
+    let Results { runs: results, unread } = find_results(folders);
+    for (run, why) in &unread {
+        tell(format_args!("warning: the run {} is left out: {why}", shown(run)));
+    }
+    if results.is_empty() && unread.is_empty() {
         tell("there is no finished fine-tuning run; `albert-train finetune` makes one, or name its folder");
     }
     let [glue, reading] = tables(&results, *published);

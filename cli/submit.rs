@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use train::exit::ExitCode;
 use train::finetuning::submission;
+use train::visible::shown;
 
 use crate::arguments::place;
 use crate::output::{say, tell};
@@ -39,10 +40,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let What::Glue { predictions, out, incomplete } = &arguments.what;
     for part in submission::glue(predictions, *incomplete, out)? {
         match part.path {
-            Some(path) => say!("{:12} {:6} rows of {}", part.name, part.rows, path.display()),
+            Some(path) => say!("{:12} {:6} rows of {}", part.name, part.rows, shown(&path)),
             None => tell(format_args!("warning: {} is missing", part.name)),
         }
     }
-    say!("written: {}", out.display());
+    say!("written: {}", shown(out));
     Ok(ExitCode::Done)
 }

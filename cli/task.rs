@@ -6,18 +6,18 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
-use model::Origin;
+use model::{MULTI_LABEL, Origin};
 use serde_json::{Map, Value, json};
 use train::config::{AnswerHead, Finetune, MOST_OPTIONS, RaceLevel, TableKind, TaskSettings};
-use train::finetuning::squad::NULL_THRESHOLD;
 use train::finetuning::squad::official::{self, Evaluation, Figures, OFFICIAL_THRESHOLD};
+use train::finetuning::squad::{NULL_THRESHOLD, Version};
 use train::finetuning::tasks::GLUE;
 use train::finetuning::{
-    Answer, Examined, Limits, Predictor, Purpose, Split, Task, baseline, classes_in_table, doubts, look_at,
-    read_split, the_task,
+    Answer, Examined, Kind, Limits, Predictor, Purpose, Split, Task, baseline, classes_in_table, doubts,
+    look_at, read_split, the_task,
 };
 use train::run::directory::model_in;
-use train::visible::visible;
+use train::visible::{shown, visible};
 
 use crate::arguments::{CpuArguments, place, warn};
 use crate::evaluate::Found;
@@ -246,6 +246,13 @@ fn answer(of: &OnTask, usual: Split) -> Result<Answered> {
     };
     let mut all = Finetune { task: settings, ..Finetune::default() };
     let task = the_task(&all, Some(labels))?;
+    if purpose.is_multi_label && matches!(task.kind(), Kind::Classes(_)) {
+        refuse!(
+            "{}: a text has any number of this model's classes (problem_type {MULTI_LABEL} in its config.json), and one in this task: \
+             `predict text` tells the probability of each",
+            shown(on_model)
+        );
+    }
     all.start.size = Some(look_at(on_model)?.0);
     let mut model = Predictor::load(on_model, task.kind(), on.cpu.device()?)?;
     warn(model.warnings());
@@ -314,9 +321,9 @@ impl Order {
 
 impl Answered {
     fn write(&self, out: &PathBuf) -> Result<()> {
-        std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
+        std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", shown(out)))?;
         for path in self.task.write(&self.examined.examples, &self.answers, self.split, out)? {
-            tell(format_args!("written: {}", path.display()));
+            tell(format_args!("written: {}", shown(&path)));
         }
         Ok(())
     }
@@ -324,8 +331,12 @@ impl Answered {
 
 /// Prints what a model scores at a task.
 pub fn evaluate_task(of: &OnTask) -> Result<Found> {
-    if let OnTask::Squad { predictions: Some(predictions), null_odds, na_prob_thresh, model, .. } = of {
+    if let OnTask::Squad {
+        version, predictions: Some(predictions), null_odds, na_prob_thresh, model, ..
+    } = of
+    {
         return score_predictions(
+            if version == "2.0" { Version::Two } else { Version::One },
             &model.data,
             predictions,
             null_odds.as_deref(),
@@ -373,13 +384,15 @@ pub fn evaluate_task(of: &OnTask) -> Result<Found> {
 
 /// Prints what the official programs print of a file of predictions.
 fn score_predictions(
+    version: Version,
     data: &Path,
     predictions: &Path,
     null_odds: Option<&Path>,
     threshold: f64,
     json: bool,
 ) -> Result<Figures> {
-    let Evaluation { figures, remarks } = official::evaluate(data, predictions, null_odds, threshold)?;
+    let Evaluation { figures, remarks } =
+        official::evaluate_as(version, data, predictions, null_odds, threshold)?;
     remarks.iter().for_each(tell);
     let object = serde_json::to_value(figures)?;
     if json {

@@ -215,11 +215,74 @@ fn nothing_is_left_out_silently() {
     assert_eq!(said.matches("1 lines with too few columns are left out").count(), 1, "{said}");
 }
 
+/// An answer that no window holds teaches that there is none: nobody should have to find that out from the figures.
+#[test]
+fn answers_that_no_window_holds_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, out) = (pretrained(folder.path()), folder.path().join("run"));
+    let long = "anna found the apple and ben found the boat and clara found the coat";
+    let question = |id: &str, answer: &str| serde_json::json!({ "id": id, "question": "Who?", "answers": [{ "text": answer, "answer_start": 0 }] });
+    let paragraph =
+        serde_json::json!({ "context": long, "qas": [question("short", "anna"), question("long", long)] });
+    let file = serde_json::json!({ "version": "1.1", "data": [{ "title": "t", "paragraphs": [paragraph] }] });
+    let path = folder.path().join("questions.json");
+    fs::write(&path, file.to_string()).expect("a file");
+    let given = [
+        "finetune",
+        "squad",
+        "--out",
+        text(&out),
+        "--model",
+        text(&model),
+        "--train",
+        text(&path),
+        "--dev",
+        text(&path),
+    ];
+    let short = ["--steps", "1", "--max-seq-length", "16", "--doc-stride", "4"];
+    let (code, said) = told(&[&given[..], &short].concat());
+    assert!(code == Some(0) && said.contains("whole answer of 1 questions, such as \"long\""), "{said}");
+    assert!(!said.contains("examples are cut"), "windows show all of a passage: {said}");
+    let words = folder.path().join("words.tsv");
+    let row =
+        |index: usize| format!("{}\t{}\n", "anna found the apple ".repeat(1 + 19 * (index % 2)), index % 2);
+    fs::write(&words, format!("text\tlabel\n{}", (0..20).map(row).collect::<String>())).expect("a file");
+    let cut = folder.path().join("cut");
+    let given_rows =
+        ["finetune", "table", "--out", text(&cut), "--model", text(&model), "--data", text(&words)];
+    let (code, said) = told(&[&given_rows[..], &BRIEF].concat());
+    assert!(code == Some(0) && said.contains("train: 8 of 18 examples are cut"), "{said}");
+    let on = ["evaluate", "table", "--model", text(&cut), "--data", text(&words), "--max-seq-length", "64"];
+    assert!(told(&on).1.contains("dev: 10 of 20 examples are cut"));
+    let longer = folder.path().join("longer");
+    let given = [
+        "finetune",
+        "squad",
+        "--out",
+        text(&longer),
+        "--model",
+        text(&model),
+        "--train",
+        text(&path),
+        "--dev",
+        text(&path),
+    ];
+    let (code, said) = told(&[&given[..], &["--steps", "1", "--max-seq-length", "64"]].concat());
+    assert!(code == Some(0) && !said.contains("no window"), "{said}");
+}
+
 #[test]
 fn sizes_that_make_no_sense_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let (model, data, out) = (pretrained(folder.path()), table(folder.path()), folder.path().join("run"));
     let given = ["finetune", "table", "--out", text(&out), "--model", text(&model), "--data", text(&data)];
+    for (flag, number) in
+        [("--start-warmup-step", "1000"), ("--start-warmup-step", "2"), ("--warmup-steps", "3")]
+    {
+        let (code, said) = told(&[&given[..], &BRIEF, &[flag, number]].concat());
+        assert!(code == Some(2) && said.contains("never come to its height"), "{flag}: {said}");
+        assert!(said.contains("in the 2 steps of the run"), "{flag}: {said}");
+    }
     let seeds = ["--seeds", "2", "--seed", "18446744073709551615"];
     let (code, said) = told(&[&given[..], &BRIEF, &seeds].concat());
     assert!(code == Some(2) && said.contains("no 1 seeds that follow it"), "{said}");

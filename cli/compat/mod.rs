@@ -17,6 +17,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use train::exit::{Classify, ExitCode};
 use train::finetuning::squad::official::has_answers;
+use train::visible::shown;
 
 use self::flags::flags;
 use self::given::{Asked, Given};
@@ -104,7 +105,8 @@ pub enum CompatError {
     Several(String),
     #[error(
         "{} holds samples made before, and says nothing of their vocabulary; none lies beside {config} either\n  help: put it there \
-         (30k-clean.model), name it in the variable ALBERT_TRAIN_DATA_TOKENIZER, or give the text itself", .records.display()
+         (30k-clean.model), name it in the variable ALBERT_TRAIN_DATA_TOKENIZER, or give the text itself",
+        shown(records)
     )]
     NoTokenizer { records: PathBuf, config: String },
     #[error(
@@ -119,7 +121,7 @@ pub enum CompatError {
     Address { flag: &'static str, address: String },
     #[error(
         "a checkpoint's sizes are read from beside it, and {} {found}\n  help: copy {given} there, if these are the checkpoint's",
-        .beside.display()
+        shown(beside)
     )]
     OtherSizes { given: String, beside: PathBuf, found: &'static str },
     #[error("cannot read {path}: {source}")]
@@ -180,7 +182,7 @@ fn done(given: &Arc<Given>, line: &CommandLine) -> Result<ExitCode> {
         if !has_answers(&asked)? {
             tell(format_args!(
                 "{} has no answers to compare with: the predictions stand as they are",
-                asked.display()
+                shown(&asked)
             ));
             return Ok(ExitCode::Done);
         }

@@ -10,6 +10,7 @@ use train::finetuning::squad::official::Figures as Official;
 use train::finetuning::{Answer, Example, Split, Target};
 use train::report::{Evaluation, evaluations};
 use train::run::directory::read_info;
+use train::visible::shown;
 
 use super::Program;
 use super::commands::SAMPLING;
@@ -46,7 +47,7 @@ impl Given {
         }
         tell(format_args!(
             "the model is in {}, where the reference has model.ckpt-best",
-            self.out()?.join("model").display()
+            shown(&self.out()?.join("model"))
         ));
         Ok(())
     }
@@ -114,7 +115,7 @@ impl Given {
     /// The evaluations that were made while the run in the output folder was trained.
     fn while_training(&self) -> Result<Vec<Figures>> {
         let out = self.out()?;
-        let of_run = evaluations(&out).with_context(|| format!("cannot read {}", out.display()))?;
+        let of_run = evaluations(&out).with_context(|| format!("cannot read {}", shown(&out)))?;
         Ok(self.figures_by_step(&of_run))
     }
 
@@ -304,10 +305,10 @@ fn write(path: &Path, text: &str) -> Result<()> {
     kept.push(".before");
     let is_other = || std::fs::read(path).is_ok_and(|there| there != text.as_bytes());
     if !is_run && !Path::new(&kept).exists() && is_other() {
-        std::fs::rename(path, &kept).with_context(|| format!("cannot rename {}", path.display()))?;
-        tell(format_args!("{} was there: it is now {}", path.display(), Path::new(&kept).display()));
+        std::fs::rename(path, &kept).with_context(|| format!("cannot rename {}", shown(path)))?;
+        tell(format_args!("{} was there: it is now {}", shown(path), shown(Path::new(&kept))));
     }
-    replace(&Disk, path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
-    tell(format_args!("written: {}", path.display()));
+    replace(&Disk, path, text.as_bytes()).with_context(|| format!("cannot write {}", shown(path)))?;
+    tell(format_args!("written: {}", shown(path)));
     Ok(())
 }

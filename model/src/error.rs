@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::ConfigError;
+use crate::visible::{shown, visible};
 
 /// A model directory that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -9,7 +10,7 @@ pub enum ModelError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A file of it.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", shown(path))]
     Io {
         /// `read`, `write`, …
         action: &'static str,
@@ -19,7 +20,11 @@ pub enum ModelError {
         source: std::io::Error,
     },
     /// The weights are not a safetensors file: truncated, damaged, or something else.
-    #[error("{} is not a whole safetensors file ({problem}): copy it again from where it came", path.display())]
+    #[error(
+        "{} is not a whole safetensors file ({}): copy it again from where it came",
+        shown(path),
+        visible(problem)
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -27,7 +32,11 @@ pub enum ModelError {
         problem: String,
     },
     /// The index of a TensorFlow checkpoint is damaged.
-    #[error("{} is not the index of a whole TensorFlow checkpoint ({problem}): copy it again from where it came", path.display())]
+    #[error(
+        "{} is not the index of a whole TensorFlow checkpoint ({}): copy it again from where it came",
+        shown(path),
+        visible(problem)
+    )]
     Checkpoint {
         /// The file.
         path: PathBuf,
@@ -35,7 +44,7 @@ pub enum ModelError {
         problem: String,
     },
     /// An archive that is damaged, or that no release is.
-    #[error("the archive {} is not read: {problem}", path.display())]
+    #[error("the archive {} is not read: {problem}", shown(path))]
     Archive {
         /// The file.
         path: PathBuf,
@@ -45,7 +54,9 @@ pub enum ModelError {
     /// An archive that cannot be unpacked for want of a place.
     #[error(
         "cannot unpack {} into {}: {source}\n  help: that is where temporary files go; TMPDIR names another folder, with \
-         room for what is in the archive", archive.display(), folder.display()
+         room for what is in the archive",
+        shown(archive),
+        shown(folder)
     )]
     Unpack {
         /// The archive.
@@ -56,7 +67,7 @@ pub enum ModelError {
         source: std::io::Error,
     },
     /// A folder with more than one model.
-    #[error("{} holds several models: name one of {}", path.display(), some(&found.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()))]
+    #[error("{} holds several models: name one of {}", shown(path), some(&found.iter().map(|path| shown(path)).collect::<Vec<_>>()))]
     Several {
         /// The folder.
         path: PathBuf,
@@ -64,7 +75,7 @@ pub enum ModelError {
         found: Vec<PathBuf>,
     },
     /// A file that is something else altogether.
-    #[error("{} is {kind}", path.display())]
+    #[error("{} is {kind}", shown(path))]
     OtherFile {
         /// The file.
         path: PathBuf,
@@ -72,7 +83,7 @@ pub enum ModelError {
         kind: &'static str,
     },
     /// The weights are there in a form that is not read.
-    #[error("{} is {kind}, and there is no model.safetensors beside it: {way_out}", path.display())]
+    #[error("{} is {kind}, and there is no model.safetensors beside it: {way_out}", shown(path))]
     OtherForm {
         /// The file.
         path: PathBuf,
@@ -84,7 +95,8 @@ pub enum ModelError {
     /// The weights are not those that were written.
     #[error(
         "{} is damaged: its weights are not those whose hash it holds; copy it again from where it came, or, if they \
-         were changed on purpose, write them without the metadata {key}", path.display()
+         were changed on purpose, write them without the metadata {key}",
+        shown(path)
     )]
     Hash {
         /// The file.
@@ -95,8 +107,8 @@ pub enum ModelError {
     /// Tensors that the configuration asks for are not there.
     #[error(
         "{} lacks {} of the tensors that its configuration asks for: {}; weights are never left at random, unless that is allowed by \
-         name (convert --allow-missing NAME){}",
-        path.display(), missing.len(), some(missing), instead(found)
+         name (--allow-missing NAME, of convert and finetune){}",
+        shown(path), missing.len(), some(missing), instead(found)
     )]
     Missing {
         /// The file.
@@ -109,7 +121,8 @@ pub enum ModelError {
     /// The head is another kind's, whose parameters have the same names.
     #[error(
         "{}: its head is that of an {found}, which answers something else than the {expected} that is needed here: use a model \
-         that was fine-tuned for this kind of task", path.display()
+         that was fine-tuned for this kind of task",
+        shown(path)
     )]
     OtherHead {
         /// The file.
@@ -120,7 +133,7 @@ pub enum ModelError {
         expected: &'static str,
     },
     /// A tensor does not fit the configuration.
-    #[error("{}: tensor {name} {problem}", path.display())]
+    #[error("{}: tensor {} {}", shown(path), visible(name), visible(problem))]
     Tensor {
         /// The file.
         path: PathBuf,
@@ -130,7 +143,10 @@ pub enum ModelError {
         problem: String,
     },
     /// There is not enough memory for the weights.
-    #[error("the weights of {} take {bytes} bytes of memory, which there are not: free memory, or use a smaller model", path.display())]
+    #[error(
+        "the weights of {} take {bytes} bytes of memory, which there are not: free memory, or use a smaller model",
+        shown(path)
+    )]
     Memory {
         /// The file.
         path: PathBuf,
@@ -149,8 +165,8 @@ impl ModelError {
 /// The first of many names.
 fn some(names: &[String]) -> String {
     const SHOWN: usize = 3;
-    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if names.len() > SHOWN { format!("{shown}, …") } else { shown }
+    let first = names.iter().take(SHOWN).map(|name| visible(name)).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN { format!("{first}, …") } else { first }
 }
 
 fn instead(found: &[String]) -> String {

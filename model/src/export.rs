@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::albert::Albert;
-use crate::config::AlbertConfig;
+use crate::config::{AlbertConfig, MULTI_LABEL};
 use crate::error::ModelError;
 use crate::heads::{Head, architecture};
 use crate::import::{CONFIG_FILE, WEIGHTS_FILE};
@@ -20,6 +20,8 @@ pub const TOKENIZER_HASH: &str = "tokenizer_blake3";
 
 /// What transformers calls classes of which each sequence has one.
 const SINGLE: &str = "single_label_classification";
+/// What it knows a head for sequences to tell.
+const PROBLEMS: [&str; 3] = ["regression", SINGLE, MULTI_LABEL];
 
 /// Where the values of a tensor in a file come from.
 enum Source {
@@ -115,6 +117,12 @@ fn config(albert: &Albert) -> AlbertConfig {
     if let Some(dropout) = albert.heads().iter().find_map(Head::dropout) {
         config.classifier_dropout_prob = Some(dropout);
     }
+    // The weights are written in f32, whatever they were read in: what the configuration says of them others make them.
+    for key in ["torch_dtype", "dtype"] {
+        if let Some(kind) = config.other.get_mut(key) {
+            *kind = "float32".into();
+        }
+    }
     // transformers takes the number of outputs from the names of classes, and the loss from their number.
     let mut labels = config.labels();
     let outputs = albert.heads().iter().find_map(|head| match *head {
@@ -124,7 +132,10 @@ fn config(albert: &Albert) -> AlbertConfig {
         Head::TokenClassification { outputs, .. } => Some((outputs, None)),
         _ => None,
     });
-    let (outputs, problem) = outputs.unwrap_or((0, None));
+    let (outputs, usual) = outputs.unwrap_or((0, None));
+    // What the model's own files say stays true of it: others compute by it.
+    let said = config.problem_type().filter(|said| PROBLEMS.contains(said)).map(str::to_owned);
+    let problem = usual.map(|usual| said.unwrap_or_else(|| usual.to_owned()));
     if labels.len() != outputs {
         labels = (0..outputs).map(|id| format!("LABEL_{id}")).collect();
     }

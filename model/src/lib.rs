@@ -28,18 +28,19 @@ mod import;
 mod names;
 mod presets;
 pub mod tensors;
+pub mod visible;
 pub mod wire;
 
 pub use albert::Albert;
 pub use card::{CARD_FILE, Card, save_card};
-pub use config::{AlbertConfig, ConfigError};
+pub use config::{AlbertConfig, ConfigError, MULTI_LABEL};
 pub use encoder::Mode;
 pub use error::ModelError;
 pub use export::{TOKENIZER_HASH, WEIGHTS_HASH, save, save_from};
 pub use heads::{Beam, BeamEntry, Candidates, Capacity, Found, Head, LOSSES};
 pub use import::{
-    CONFIG_FILE, ENCODER, Fresh, LoadedModel, Origin, Report, WEIGHTS_FILE, config_in, heads_in, load,
-    load_head, load_with, remove_unpacked, weights_in,
+    CONFIG_FILE, ENCODER, Fresh, LoadedModel, Origin, Report, WEIGHTS_FILE, config_in, expect_head, heads_in,
+    load, load_head, load_with, remove_unpacked, weights_in,
 };
 pub use names::DECODER_BIAS;
 pub use presets::{PRESETS, preset};

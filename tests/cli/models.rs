@@ -138,7 +138,13 @@ fn what_a_model_may_have_wrong_is_said_once_by_every_command() {
     };
     let (form, lack) =
         ("the erf form", "warning: the model's files lack albert.pooler.weight, albert.pooler.bias");
-    says(finetune(&model, &data, &scene.arg("run"), &[]), &[form, lack]);
+    // What the head reads is not left at random, unless that is allowed by name.
+    finetune(&model, &data, &scene.arg("run"), &[])
+        .complains(ExitCode::Checkpoint, &["lacks 2 of", "albert.pooler.weight", "--allow-missing"]);
+    finetune(&model, &data, &scene.arg("run"), &["--allow-missing", ""])
+        .complains(ExitCode::Checkpoint, &["albert.pooler.weight"]);
+    let allowed = ["--allow-missing", "albert.pooler"];
+    says(finetune(&model, &data, &scene.arg("run"), &allowed), &[form, lack]);
     let tuned = scene.arg("run");
     says(run(&["predict", "--model", &tuned, "the cat"]), &[form]);
     says(run(&["evaluate", "table", "--model", &tuned, "--data", &data]), &[form]);
@@ -219,9 +225,10 @@ fn a_head_of_another_task_is_not_taken_for_the_one_that_is_needed() {
     );
 
     // What is learnt anew begins as if there were no such head.
-    let after_words = finetuned(&scene, "after", &of_words, &data, &[]);
+    let allowed = ["--allow-missing", "albert.pooler"]; // of which classifiers of words have none
+    let after_words = finetuned(&scene, "after", &of_words, &data, &allowed);
     take_away(&of_words, "classifier.");
-    let after_none = finetuned(&scene, "anew", &of_words, &data, &[]);
+    let after_none = finetuned(&scene, "anew", &of_words, &data, &allowed);
     let weights = |model: &str| fs::read(Path::new(model).join("model.safetensors")).unwrap();
     assert!(weights(&after_words) == weights(&after_none));
 }
@@ -289,4 +296,82 @@ fn hidden_files_are_no_part_of_a_model() {
     let archive = crate::convert::pack(&scene, "release", "albert_base_v2.tar.gz");
     let printed = run(&["convert", &archive, "--out", &scene.arg("out")]).done();
     assert!(printed.contains("and its tokenizer"), "{printed}");
+}
+
+/// Where classes stand for themselves, each has a probability of its own, here as in transformers.
+#[test]
+fn classes_that_stand_for_themselves_are_not_read_as_one_of_many() {
+    let scene = Scene::new();
+    let data = table(&scene, "table.tsv", &["bad", "good"]);
+    let tuned = finetuned(&scene, "run", &scene.arg("model"), &data, &[]);
+    let predicted = |model: &str| -> serde_json::Value {
+        serde_json::from_str(&run(&["predict", "--model", model, "the cat"]).done()).unwrap()
+    };
+    let of = |answer: &serde_json::Value| {
+        ["bad", "good"].map(|name| answer["probabilities"][name].as_f64().unwrap())
+    };
+    let one = of(&predicted(&tuned));
+    let told = |problem: &str| {
+        configure(&tuned, |config| drop(config.insert("problem_type".into(), problem.into())))
+    };
+    told("multi_label_classification");
+    let answer = predicted(&tuned);
+    let each = of(&answer);
+    let logit = |probability: f64| (probability / (1.0 - probability)).ln();
+    let (ratio, difference) = ((one[1] / one[0]).ln(), logit(each[1]) - logit(each[0]));
+    assert!((ratio - difference).abs() < 1e-5, "{one:?}, {each:?}");
+    let said: Vec<&str> =
+        ["bad", "good"].into_iter().zip(each).filter(|pair| pair.1 > 0.5).map(|pair| pair.0).collect();
+    assert_eq!(answer["labels"], serde_json::json!(said));
+    run(&["evaluate", "table", "--model", &tuned, "--data", &data])
+        .complains(ExitCode::Usage, &["multi_label_classification", "predict text"]);
+    run(&["convert", &tuned, "--out", &scene.arg("converted")]).done();
+    let config = fs::read_to_string(scene.path("converted/config.json")).unwrap();
+    assert!(config.contains("\"problem_type\": \"multi_label_classification\""), "{config}");
+    // What is learnt from it is what is learnt.
+    let again = finetuned(&scene, "again", &tuned, &data, &[]);
+    let config = fs::read_to_string(Path::new(&again).join("config.json")).unwrap();
+    assert!(config.contains("\"problem_type\": \"single_label_classification\""), "{config}");
+    told("regression");
+    run(&["predict", "--model", &tuned, "the cat"]).complains(ExitCode::Checkpoint, &["2 values"]);
+}
+
+/// To a model that tells no segments apart two texts are one.
+#[test]
+fn two_texts_need_a_model_of_two_segments() {
+    let scene = Scene::new();
+    let model = scene.arg("single");
+    copy(&scene.arg("model"), Path::new(&model));
+    let loaded = model::load(Path::new(&model)).unwrap();
+    let config = model::AlbertConfig { type_vocab_size: 1, ..loaded.albert.config().clone() };
+    let albert = model::Albert::new(config, loaded.albert.heads()).unwrap();
+    model::save(Path::new(&model), &albert, &albert.parameters().initial_values(3).unwrap()).unwrap();
+    let data = table(&scene, "table.tsv", &["bad", "good"]);
+    let pair = ["--pair", "label"];
+    finetune(&model, &data, &scene.arg("pairs"), &pair)
+        .complains(ExitCode::Usage, &["type_vocab_size 1", "two segments"]);
+    let tuned = finetuned(&scene, "run", &model, &data, &[]);
+    run(&[&["evaluate", "table", "--model", &tuned, "--data", &data], &pair[..]].concat())
+        .complains(ExitCode::Usage, &["type_vocab_size 1", "two segments"]);
+    run(&["predict", "--model", &tuned, "the cat[SEP]the dog"])
+        .complains(ExitCode::Usage, &["type_vocab_size 1", "two segments"]);
+}
+
+/// transformers makes of weights what their configuration says they are: half of their bits, if that was true of the model that
+/// these were learnt from.
+#[test]
+fn what_is_written_in_f32_is_said_to_be() {
+    let scene = Scene::new();
+    let (model, data) = (scene.arg("model"), table(&scene, "table.tsv", &["bad", "good"]));
+    configure(&model, |config| {
+        config.insert("torch_dtype".into(), "float16".into());
+        config.insert("dtype".into(), "bfloat16".into());
+    });
+    run(&["convert", &model, "--out", &scene.arg("converted")]).done();
+    let tuned = finetuned(&scene, "run", &model, &data, &[]);
+    for folder in [scene.arg("converted"), tuned] {
+        let config = fs::read(Path::new(&folder).join("config.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+        assert!(config["torch_dtype"] == "float32" && config["dtype"] == "float32", "{folder}: {config}");
+    }
 }

@@ -53,6 +53,9 @@ fn race_is_read_by_passages_and_from_one_file() {
     let read = task("race").unwrap().read(&nameless, Split::Dev).unwrap();
     let ids: Vec<&str> = read.examples.iter().map(|example| example.id.as_str()).collect();
     assert_eq!(ids, ["all-0", "all-1", "all.2-0", "all.2-1"]);
+    let small = write(folder.path(), "small.txt", &passage("x").replace("\"C\"", "\" c\""));
+    let read = task("race").unwrap().read(&small, Split::Dev).unwrap();
+    assert_eq!(read.examples[1].target, Some(Target::Class(2)), "a letter is a letter");
     let three = passage("x").replace(", \"cow\"", "").replace(", \"d\"", "");
     let path = write(folder.path(), "three.txt", &three);
     let race = Race::new(Level::Both).with_options(3);

@@ -1,5 +1,7 @@
 //! SQuAD: questions, and the official files of answers.
 
+use train::finetuning::squad::Version;
+use train::finetuning::squad::official::{OFFICIAL_THRESHOLD, evaluate_as};
 use train::finetuning::{Answer, Candidate, Split, Target, Task, task};
 use train::tables::InputError;
 
@@ -102,4 +104,67 @@ fn answers_become_official_files() {
     assert!((probability(first) / probability(second) - 1f64.exp()).abs() < 1e-9);
     assert!((probability(first) + probability(second) - 1.0).abs() < 1e-9);
     assert_eq!(serde_json::from_str::<serde_json::Value>(&text(2)).unwrap()["q2"], 2.0);
+}
+
+/// Whether a question has an answer the official program of version 2.0 tells by its answers alone, and it knows a question by
+/// its id.
+#[test]
+fn odd_questions_count_as_in_the_official_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let squad = task("squad-2.0").unwrap();
+    let targets = |content: &str, split| {
+        let read = squad.read(&write(folder.path(), "q.json", content), split).unwrap();
+        let answers = |target: Option<Target>| match target {
+            Some(Target::Answers(gold)) => Some(gold.len()),
+            _ => None,
+        };
+        let remarks = read.files[0].remarks.join("; ");
+        (read.examples.into_iter().map(|example| answers(example.target)).collect::<Vec<_>>(), remarks)
+    };
+    let figures = |version, content: &str, predictions: &str| {
+        let questions = write(folder.path(), "q.json", content);
+        let predictions = write(folder.path(), "p.json", predictions);
+        let found = evaluate_as(version, &questions, &predictions, None, OFFICIAL_THRESHOLD);
+        found.map(|found| serde_json::to_value(found.figures).unwrap()).map_err(|error| error.to_string())
+    };
+    // Plausible answers in the place of answers.
+    let plausible = SQUAD.replace(
+        "\"answers\": [], \"is_impossible\": true",
+        "\"answers\": [{\"text\": \"boat\", \"answer_start\": 6}], \"is_impossible\": true",
+    );
+    let (learnt, remarks) = targets(&plausible, Split::Train);
+    assert_eq!(learnt, [Some(1), Some(0), Some(1)]);
+    assert!(
+        remarks.contains("1 questions have answers and are said to have none: they are learnt"),
+        "{remarks}"
+    );
+    assert_eq!(targets(&plausible, Split::Dev).0, [Some(1); 3]);
+    let answers = "{\"q1\": \"1912\", \"q2\": \"boat\", \"q3\": \"\"}";
+    let found = figures(Version::One, &plausible, answers).unwrap();
+    assert_eq!((found["HasAns_total"].as_u64(), found["exact"].as_f64()), (Some(3), Some(100.0 * 2.0 / 3.0)));
+    // Nothing but the answers says it.
+    let plain = SQUAD.replace(", \"is_impossible\": true", "").replace(", \"is_impossible\": false", "");
+    assert_eq!(targets(&plain, Split::Dev).0, [Some(1), Some(0), Some(1)]);
+    assert_eq!(targets(&plain, Split::Test).0, [Some(1), None, Some(1)]);
+    let found = figures(Version::Two, &plain, &answers.replace("boat", "")).unwrap();
+    assert_eq!((found["NoAns_total"].as_u64(), found["NoAns_exact"].as_f64()), (Some(1), Some(100.0)));
+    let error = figures(Version::One, &plain, answers).unwrap_err();
+    assert!(
+        error.contains("question \"q2\" has no answers to compare with") && error.contains("--version 2.0"),
+        "{error}"
+    );
+    // Predictions of two questions with one id are one.
+    let twice = SQUAD.replace("\"q3\"", "\"q1\"");
+    assert_eq!(targets(&twice, Split::Train).0.len(), 3);
+    let error = squad_error(&*squad, &twice, Split::Test);
+    assert!(error.contains("q.json:5: question \"q1\": another question has this id"), "{error}");
+    let found = figures(Version::One, &twice, "{\"q1\": \"off Crete\", \"q2\": \"\"}").unwrap();
+    assert_eq!((found["total"].as_u64(), found["exact"].as_f64()), (Some(2), Some(100.0)));
+    // An empty text stands everywhere, and nothing can be learnt of it.
+    for text in ["", " "] {
+        let empty =
+            SQUAD.replace("\"1912\", \"answer_start\": 19", &format!("\"{text}\", \"answer_start\": 5"));
+        let error = squad_error(&*squad, &empty, Split::Train);
+        assert!(error.contains("q.json:3: question \"q1\": the answer to learn is empty; "), "{error}");
+    }
 }

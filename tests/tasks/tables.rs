@@ -24,6 +24,11 @@ fn a_table_of_ones_own() {
         values.read(folder.path(), Split::Train).unwrap().examples[0].target,
         Some(Target::Value(4.5))
     );
+    // Numbers with parts may be classes, but hardly anybody means them so.
+    let stars = Table::own(columns("stars"), Wanted::Classes, None, folder.path()).unwrap();
+    let remarks = stars.read(folder.path(), Split::Train).unwrap().files[0].remarks.join("; ");
+    assert!(remarks.contains("numbers, learnt as 3 classes: --kind value"), "{remarks}");
+    assert!(read.files[0].remarks.is_empty(), "{:?}", read.files[0].remarks);
     // GLUE's mark of what is kept back is a number like any other here.
     let one = write(folder.path(), "minus.csv", "review,stars,verdict\nx,-1,-1\ny,1,1\n");
     let values = values.read(&one, Split::Test).unwrap();
@@ -40,6 +45,42 @@ fn a_table_of_ones_own() {
     let one = write(folder.path(), "one.tsv", "review\tverdict\nx\tgood\ny\tgood\n");
     let error = Table::own(columns("verdict"), Wanted::Classes, None, &one).unwrap_err().to_string();
     assert!(error.contains("holds one label only (good)"), "{error}");
+}
+
+/// A label that is not there is no label of its own.
+#[test]
+fn what_has_no_label_is_no_class() {
+    let folder = tempfile::tempdir().unwrap();
+    let columns = |label: &str| Columns { first: "text".into(), second: None, label: label.into() };
+    let classes = |path| Table::own(columns("label"), Wanted::Classes, None, path).unwrap_err().to_string();
+    let path = write(folder.path(), "x.csv", "text,label\r\na,good\r\nb,bad\r\nc, \r\n");
+    let error = classes(&path);
+    assert!(error.contains("x.csv:4: there is no label in column \"label\"; give the row one"), "{error}");
+    for (tags, part) in [
+        ("\"\"", "there is no label in column"),
+        ("null", "holds null within a list"),
+        ("{}", "holds an object"),
+    ] {
+        let line = format!("{{\"text\": [\"a\", \"b\"], \"tags\": [\"O\", {tags}]}}\n");
+        let path = write(folder.path(), "x.jsonl", &line);
+        let error = Table::own(columns("tags"), Wanted::WordClasses, None, &path).unwrap_err().to_string();
+        assert!(error.contains("x.jsonl:1: ") && error.contains(part), "{error}");
+    }
+}
+
+/// A prediction file has two columns and a line for each example, whatever they and the classes are called.
+#[test]
+fn no_name_breaks_a_prediction_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = "{\"id\": \"x\\ny\", \"text\": \"a\", \"label\": \"one\\ttwo\"}\n{\"id\": 7, \"text\": \"b\", \"label\": \"z\"}\n";
+    let path = write(folder.path(), "x.jsonl", rows);
+    let columns = Columns { first: "text".into(), second: None, label: "label".into() };
+    let table = Table::own(columns, Wanted::Classes, None, &path).unwrap();
+    let read = table.read(&path, Split::Dev).unwrap();
+    let answers = [Answer::Scores(vec![1.0, 0.0]), Answer::Scores(vec![0.0, 1.0])];
+    let files = table.write(&read.examples, &answers, Split::Dev, folder.path()).unwrap();
+    let written = std::fs::read_to_string(&files[0]).unwrap();
+    assert_eq!(written, "index\tprediction\nx\\ny\tone\\ttwo\n7\tz\n");
 }
 
 /// To answer a test set its labels need not be known; each row of it is answered.

@@ -69,4 +69,4 @@ pub mod tables;
 pub mod threads;
 pub mod tokenizer;
 pub mod training;
-pub mod visible;
+pub use model::visible;

@@ -8,6 +8,8 @@ use engine::Activation;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::visible::{shown, visible};
+
 /// The sizes and constants of an ALBERT. Keys it does not know are kept and written back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -101,7 +103,7 @@ impl Default for AlbertConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the model configuration {}: {source}", path.display())]
+    #[error("cannot read the model configuration {}: {source}", shown(path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -109,7 +111,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is not the configuration of a model that is computed here.
-    #[error("{} is not a model configuration that can be used: {problem}", path.display())]
+    #[error("{} is not a model configuration that can be used: {}", shown(path), visible(problem))]
     File {
         /// The file.
         path: PathBuf,
@@ -127,6 +129,9 @@ pub enum ConfigError {
         problem: String,
     },
 }
+
+/// What transformers calls classes of which a sequence has any number, each with a probability of its own.
+pub const MULTI_LABEL: &str = "multi_label_classification";
 
 /// No size of a configuration exceeds this: larger ones are damaged files, not models.
 pub(crate) const LARGEST: usize = 1 << 20;
@@ -278,7 +283,7 @@ impl AlbertConfig {
         (0..).map_while(name).collect()
     }
 
-    /// What a head for sequences tells, as transformers names it: `regression`, `single_label_classification`.
+    /// What a head for sequences tells, as transformers names it: `regression`, `single_label_classification`, [`MULTI_LABEL`].
     pub fn problem_type(&self) -> Option<&str> {
         self.other.get("problem_type")?.as_str()
     }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
@@ -10,6 +11,7 @@ use flate2::read::MultiGzDecoder;
 use tempfile::TempDir;
 
 use crate::error::ModelError;
+use crate::visible::shown;
 use crate::wire::unpacked::Limited;
 
 /// Weights hardly compress: an archive that unpacks to more than so many times its bytes is no release's.
@@ -42,13 +44,18 @@ pub(super) fn unpacked(archive: &Path) -> Result<Arc<TempDir>, ModelError> {
     {
         return Ok(folder);
     }
-    let folder = Arc::new(unpack(archive)?);
+    let folder = Arc::new(unpack(archive, &IS_LEFT)?);
     all.push((known, Arc::downgrade(&folder)));
     Ok(folder)
 }
 
-/// Removes what of archives is still unpacked, at the end of a process that does not wait for all of its threads.
+/// Whether what is being unpacked is left as it is.
+static IS_LEFT: AtomicBool = AtomicBool::new(false);
+
+/// Removes what of archives is still unpacked, at the end of a process that does not wait for all of its threads; an archive that
+/// one of them is unpacking is left and removed at once.
 pub fn remove_unpacked() {
+    IS_LEFT.store(true, Ordering::Relaxed);
     for (_, folder) in UNPACKED.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         if let Some(folder) = folder.upgrade() {
             let _ = std::fs::remove_dir_all(folder.path()); // nobody is left to be told
@@ -56,18 +63,33 @@ pub fn remove_unpacked() {
     }
 }
 
-/// Unpacks the files of an archive; its folders count as parts of their names.
+/// A source that fails once it is left.
+struct Leavable<'a, R> {
+    source: R,
+    is_left: &'a AtomicBool,
+}
+
+impl<R: Read> Read for Leavable<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.is_left.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("the program ends")),
+            false => self.source.read(buffer),
+        }
+    }
+}
+
+/// Unpacks the files of an archive, until it is done or left; its folders count as parts of their names.
 ///
 /// # Errors
 /// If it is damaged, holds anything but files and folders, names a place outside of itself, or unpacks to more than any
 /// release does; if there is no room for its files.
-fn unpack(archive: &Path) -> Result<TempDir, ModelError> {
+fn unpack(archive: &Path, is_left: &AtomicBool) -> Result<TempDir, ModelError> {
     let file = File::open(archive).map_err(ModelError::io("read", archive))?;
     let packed = file.metadata().map_err(ModelError::io("read", archive))?.len();
     let unwritten =
         |source| ModelError::Unpack { archive: archive.to_owned(), folder: std::env::temp_dir(), source };
     let folder = tempfile::Builder::new().prefix("albert-train-archive-").tempdir().map_err(unwritten)?;
-    let source = MultiGzDecoder::new(BufReader::new(file));
+    let source = Leavable { source: MultiGzDecoder::new(BufReader::new(file)), is_left };
     let mut tar = tar::Archive::new(Limited::unpacked(source, packed, LARGEST_RATIO, ALWAYS));
     let unpacked = extract(&mut tar, folder.path()).and_then(|()| {
         // To the end: there gzip has its checksum.
@@ -110,7 +132,7 @@ fn extract<R: Read>(tar: &mut tar::Archive<R>, folder: &Path) -> Result<(), Refu
         let mut entry = entry?;
         let name = entry.path()?.into_owned();
         let place = inside(&name)
-            .ok_or_else(|| Refusal::Hostile(format!("its entry `{}` lies outside of it", name.display())))?;
+            .ok_or_else(|| Refusal::Hostile(format!("its entry `{}` lies outside of it", shown(&name))))?;
         let path = folder.join(place);
         match entry.header().entry_type() {
             tar::EntryType::Directory => std::fs::create_dir_all(&path).map_err(Refusal::Unwritten)?,
@@ -119,7 +141,7 @@ fn extract<R: Read>(tar: &mut tar::Archive<R>, folder: &Path) -> Result<(), Refu
                 std::fs::create_dir_all(within).map_err(Refusal::Unwritten)?;
                 let file = File::create_new(&path).map_err(|error| match error.kind() {
                     io::ErrorKind::AlreadyExists => {
-                        Refusal::Hostile(format!("its entry `{}` is there twice", name.display()))
+                        Refusal::Hostile(format!("its entry `{}` is there twice", shown(&name)))
                     }
                     _ => Refusal::Unwritten(error),
                 })?;
@@ -131,7 +153,7 @@ fn extract<R: Read>(tar: &mut tar::Archive<R>, folder: &Path) -> Result<(), Refu
             tar::EntryType::XGlobalHeader => (),
             kind => {
                 let what = if kind.is_symlink() || kind.is_hard_link() { "a link" } else { "no file" };
-                return Err(Refusal::Hostile(format!("its entry `{}` is {what}", name.display())));
+                return Err(Refusal::Hostile(format!("its entry `{}` is {what}", shown(&name))));
             }
         }
     }
@@ -198,7 +220,7 @@ mod tests {
     fn unpacked(bytes: &[u8]) -> Result<TempDir, String> {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
         file.write_all(bytes).expect("written");
-        unpack(file.path()).map_err(|error| error.to_string())
+        unpack(file.path(), &AtomicBool::new(false)).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -227,6 +249,21 @@ mod tests {
         assert!(third.path().join("a").exists());
         remove_unpacked();
         assert!(!third.path().exists());
+    }
+
+    /// Whoever ends the program does not wait for an archive.
+    #[test]
+    fn what_is_being_unpacked_can_be_left() {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        let bytes = packed(&[("a", tar::EntryType::Regular, b"1")]);
+        file.write_all(&bytes).expect("written");
+        assert!(unpack(file.path(), &AtomicBool::new(true)).is_err(), "it is left");
+        // At any moment: nothing is read past it.
+        let is_left = AtomicBool::new(false);
+        let mut source = Leavable { source: &bytes[..], is_left: &is_left };
+        assert_eq!(source.read(&mut [0; 8]).expect("read"), 8);
+        is_left.store(true, Ordering::Relaxed);
+        assert!(source.read(&mut [0; 8]).is_err());
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::error::ModelError;
 use crate::heads::Head;
 pub use archive::remove_unpacked;
 pub use source::Origin;
+use tensors::{Place, Tensors};
 
 /// Name of the configuration in a model directory.
 pub const CONFIG_FILE: &str = "config.json";
@@ -101,7 +102,9 @@ pub enum Fresh<'a> {
 impl Fresh<'_> {
     /// Whether a parameter may be drawn; one whose tensor `is_there`, in another shape, only if it is of a head to be trained.
     fn allows(&self, name: &str, heads: &[Head], is_there: bool) -> bool {
-        let named = |allowed: &[String]| allowed.iter().any(|prefix| name.starts_with(prefix.as_str()));
+        let named = |allowed: &[String]| {
+            allowed.iter().any(|prefix| !prefix.is_empty() && name.starts_with(prefix.as_str()))
+        };
         match self {
             Self::Nothing => false,
             Self::Named { allowed, .. } => !is_there && named(allowed),
@@ -165,8 +168,20 @@ pub fn load_head(path: &Path, head: &Head, fresh: Fresh<'_>) -> Result<LoadedMod
     read(path, Some(head), fresh)
 }
 
-fn read(path: &Path, head: Option<&Head>, fresh: Fresh<'_>) -> Result<LoadedModel, ModelError> {
-    let origin = Origin::of(path)?; // an archive stays unpacked until its values are read
+/// Refuses what [`load_head`] would refuse before it reads any value: what is missing, or of another shape.
+///
+/// # Errors
+/// As of [`load_head`].
+pub fn expect_head(path: &Path, head: &Head, fresh: Fresh<'_>) -> Result<(), ModelError> {
+    open_as(&Origin::of(path)?, Some(head), fresh).map(drop)
+}
+
+/// The tensors of a model, what is made of them, and which of them is each of its parameters.
+fn open_as(
+    origin: &Origin,
+    head: Option<&Head>,
+    fresh: Fresh<'_>,
+) -> Result<(Tensors, Albert, Vec<Option<Place>>), ModelError> {
     let (mut config, mut tensors) = origin.open()?;
     config.maps_equal_widths = config.embedding_size == config.hidden_size && tensors.have_mapping_in();
     let heads = head.map_or_else(|| heads::found(&tensors, &config), |head| vec![head.clone()]);
@@ -185,6 +200,12 @@ fn read(path: &Path, head: Option<&Head>, fresh: Fresh<'_>) -> Result<LoadedMode
     let albert = Albert::new(config, &heads)?;
     // Before memory is asked for: what a configuration promises may be terabytes.
     let parts = tensors.assign(&albert, &fresh)?;
+    Ok((tensors, albert, parts))
+}
+
+fn read(path: &Path, head: Option<&Head>, fresh: Fresh<'_>) -> Result<LoadedModel, ModelError> {
+    let origin = Origin::of(path)?; // an archive stays unpacked until its values are read
+    let (mut tensors, albert, parts) = open_as(&origin, head, fresh)?;
     let unmapped = tensors.unmapped(&albert, &parts)?;
     let tokenizer = tensors.check_hashes()?;
     let drawn = match fresh {

@@ -10,6 +10,7 @@ use super::tensorflow::bundle;
 use super::tensors::Tensors;
 use super::weights::{self, TENSORFLOW_CONFIG};
 use super::{AlbertConfig, CONFIG_FILE, ModelError, archive, foreign};
+use crate::visible::shown;
 
 /// Where the files of a model are, found once: an archive stays unpacked as long as this lives, and is not unpacked again for
 /// another that is found meanwhile.
@@ -46,7 +47,7 @@ impl Origin {
             let unpacked = archive::unpacked(path)?;
             let form = locate(unpacked.path()).map_err(|error| ModelError::Archive {
                 path: path.to_owned(),
-                problem: error.to_string().replace(&unpacked.path().display().to_string(), "it"),
+                problem: error.to_string().replace(&shown(unpacked.path()), "it"),
             })?;
             return Ok(Self { form, _unpacked: Some(unpacked) });
         }

@@ -109,14 +109,19 @@ fn a_small_preset_is_trained_as_a_small_machine_can() {
     assert_eq!(resolved.source("training.batch").to_string(), "recipe small-machine, for a small preset");
 
     let lamb = resolve("data.train = 'x'\nmodel.preset = 'tiny'\noptimizer.optimizer = 'lamb'").unwrap();
-    assert_eq!(lamb.source("optimizer.learning_rate").to_string(), "rule: 2e-3 for batch 8, the least for a small one");
+    assert_eq!(
+        lamb.source("optimizer.learning_rate").to_string(),
+        "rule: 2e-3 for batch 8, the least for a small one"
+    );
     assert_eq!((lamb.settings.optimizer.beta2, lamb.settings.training.batch), (0.999, 8));
 
     let base = resolve("data.train = 'x'\nmodel.preset = 'base'").unwrap().settings;
     assert_eq!((base.optimizer.kind, base.training.batch), (OptimizerKind::Lamb, 256));
-    let short = resolve("data.train = 'x'\nmodel.preset = 'tiny'\nmodel.max_position_embeddings = 32").unwrap();
+    let short =
+        resolve("data.train = 'x'\nmodel.preset = 'tiny'\nmodel.max_position_embeddings = 32").unwrap();
     assert_eq!(short.settings.sampling.max_seq_length, 32);
-    let long = resolve("data.train = 'x'\nmodel.preset = 'tiny'\nmodel.max_position_embeddings = 128").unwrap();
+    let long =
+        resolve("data.train = 'x'\nmodel.preset = 'tiny'\nmodel.max_position_embeddings = 128").unwrap();
     assert_eq!(long.settings.sampling.max_seq_length, 64);
 }
 

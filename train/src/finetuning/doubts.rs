@@ -37,7 +37,8 @@ pub fn doubts(task: &dyn Task, examples: &[Example], answers: &[Answer]) -> Vec<
             let doubt = "the model's value falls where the right one grows: the scale may be reversed";
             is_reversed.then(|| doubt.to_owned()).into_iter().collect()
         }
-        Kind::TokenClasses(_) | Kind::Span | Kind::AnswerableSpan => Vec::new(),
+        Kind::TokenClasses(classes) => doubts_of_classes(task, classes, &pairs_of_words(examples, answers)),
+        Kind::Span | Kind::AnswerableSpan => Vec::new(),
     }
 }
 
@@ -48,6 +49,17 @@ fn pairs(examples: &[Example], answers: &[Answer]) -> Vec<(usize, usize)> {
         _ => None,
     });
     known.collect()
+}
+
+/// The right class of each word that was answered, and the one that was found.
+fn pairs_of_words(examples: &[Example], answers: &[Answer]) -> Vec<(usize, usize)> {
+    let known = examples.iter().zip(answers).filter_map(|pair| match pair {
+        (Example { target: Some(Target::Classes(labels)), .. }, Answer::Words(found)) => {
+            Some(labels.iter().zip(found))
+        }
+        _ => None,
+    });
+    known.flatten().map(|(&label, &found)| (label as usize, found as usize)).collect()
 }
 
 /// Whether so few right answers are beyond the bad luck of guessing: three standard deviations.
@@ -61,7 +73,7 @@ fn doubts_of_classes(task: &dyn Task, classes: usize, pairs: &[(usize, usize)]) 
     let name = |class: usize| task.labels().get(class).map_or("?", String::as_str);
     if classes > 1 && pairs.iter().all(|&(_, found)| found == first) {
         return vec![format!(
-            "the model says {:?} of every example: it has learnt nothing of this task, or lost it (a smaller learning rate or \
+            "the model says {:?} every time: it has learnt nothing of this task, or lost it (a smaller learning rate or \
              another seed helps)",
             name(first)
         )];
@@ -126,6 +138,7 @@ fn best_reading(classes: usize, pairs: &[(usize, usize)]) -> Option<(usize, Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finetuning::tasks::{Columns, Table, Wanted};
     use crate::finetuning::{Input, task};
 
     /// 100 examples of MNLI, all answered right but for the order of the outputs.
@@ -160,7 +173,35 @@ mod tests {
             assert!(doubt.contains("but 90.0 if"), "{doubt}");
         }
         let doubts = doubts_about([1, 1, 1], 0);
-        assert!(doubts[0].contains("says \"entailment\" of every example"), "{doubts:?}");
+        assert!(doubts[0].contains("says \"entailment\" every time"), "{doubts:?}");
+    }
+
+    #[test]
+    fn tags_in_another_order_are_noticed() {
+        let columns = Columns::from(["tokens", "", "tags"]);
+        let labels = ["B-PER", "I-PER", "O"].map(str::to_owned).to_vec();
+        let table = Table::own(columns, Wanted::WordClasses, Some(labels), "".as_ref()).unwrap();
+        let right = vec![2, 2, 0, 1, 2];
+        let examples = vec![
+            Example {
+                id: String::new(),
+                group: "",
+                input: Input::Words(Vec::new()),
+                target: Some(Target::Classes(right.clone())),
+            };
+            10
+        ];
+        let doubts_about = |order: [u32; 3]| {
+            let found: Vec<u32> = right.iter().map(|&class| order[class as usize]).collect();
+            doubts(&table, &examples, &vec![Answer::Words(found); 10])
+        };
+        assert_eq!(doubts_about([0, 1, 2]), Vec::<String>::new());
+        let turned = doubts_about([1, 2, 0]);
+        assert!(
+            turned[0].contains("in another order") && turned[0].contains("\"B-PER\" as \"O\""),
+            "{turned:?}"
+        );
+        assert!(doubts_about([2, 2, 2])[0].contains("says \"O\" every time"));
     }
 
     #[test]

@@ -166,12 +166,14 @@ pub struct Feature {
     pub window: Option<Window>,
     /// What is right, if that is known.
     pub target: Option<FeatureTarget>,
+    /// Whether something of the example is shown in no feature, for want of room.
+    pub is_cut: bool,
 }
 
 impl Feature {
-    /// A feature of one sequence without rows or window.
+    /// A feature of one whole sequence without rows or window.
     pub fn of(example: usize, sequence: Sequence, target: Option<FeatureTarget>) -> Self {
-        Self { example, sequences: vec![sequence], rows: Vec::new(), window: None, target }
+        Self { example, sequences: vec![sequence], rows: Vec::new(), window: None, target, is_cut: false }
     }
 
     /// The number of tokens of all its sequences.

@@ -4,29 +4,22 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::{PlanOptions, Precision, Recompute};
-use model::{
-    Albert, AlbertConfig, Capacity, Card, Fresh, Head, LoadedModel, Mode, ModelError, Origin, config_in,
-    weights_in,
-};
+use model::{Albert, AlbertConfig, Capacity, Card, Fresh, Head, LoadedModel, Mode, ModelError};
 
 use super::answering::{Answering, head};
+use super::data::TaskData;
 use super::error::TaskError;
-use super::features::{self, Feature, Limits};
+use super::features::Feature;
 use super::objective::{Examined, Finetuning, identity};
-use super::squad::{Squad, SquadHead, Version};
-use super::task::{Example, Split, Task};
-use super::tasks::{Columns, Level, Race, STORIES, Table, Wanted};
 use crate::config::recipe::Size;
-use crate::config::{AnswerHead, DeviceSettings, Finetune, RaceLevel, Span, TableKind, TaskSettings};
-use crate::hub::is_of_hub;
-use crate::run::directory::{model_in, tokenizer_of};
+use crate::config::{DeviceSettings, Finetune, Span};
+use crate::run::directory::model_in;
 use crate::run::info::Identity;
-use crate::tokenizer::{LoadOptions, Tokenizer};
+use crate::tokenizer::Tokenizer;
 use crate::training::{
     Job, Learner, Measure, Metrics, Objective, Plans, Prepared, Publish, Published, RunSettings,
     SessionError, TrainerOptions, device, most_fitting, precision, recompute, recompute_that_fits,
 };
-use crate::visible::shown;
 
 impl RunSettings for Finetune {
     /// Data and model are known by their content.
@@ -35,6 +28,7 @@ impl RunSettings for Finetune {
         "task.train",
         "task.dev",
         "start.model",
+        "start.allow_missing", // what was drawn is drawn again, and known by the weights
         "training.micro_tokens",
         "training.recompute",
         "training.patience",
@@ -68,230 +62,11 @@ impl RunSettings for Finetune {
     }
 }
 
-/// What a fine-tuning run learns from, and the model that it begins with.
-pub struct TaskData {
-    /// What is learnt.
-    pub task: Arc<dyn Task>,
-    /// What it is learnt from, and what it is measured on.
-    pub splits: [Arc<Examined>; 2],
-    /// Text to ids.
-    pub tokenizer: Arc<Tokenizer>,
-    /// What the pre-trained model is called: the end of its path, or its name on the Hub.
-    pub model: String,
-    /// Where its files are.
-    pub origin: Origin,
-    /// What it computes.
-    pub config: AlbertConfig,
-    /// A hash of its weights.
-    pub weights: String,
-    /// What was read, in words.
-    pub reports: Vec<String>,
-}
-
 /// Fine-tuning, as a session runs it.
 #[derive(Clone, Default)]
 pub struct FinetuningJob {
     /// What an earlier session of this process read: the features are the same whatever the seed.
     data: Arc<Mutex<Option<Arc<TaskData>>>>,
-}
-
-impl FinetuningJob {
-    fn read(&self, settings: &Finetune, say: &dyn Fn(&str)) -> Result<TaskData, SessionError> {
-        let given = settings.start.model.as_deref().ok_or(TaskError::NoModel)?;
-        let model = model_in(given)?;
-        let origin = Origin::of(&model)?;
-        let no_files = STORIES.contains(&settings.task.task.as_str()).then_some(Path::new(""));
-        let [training, held_out] = settings.task.sources().map(|source| source.or(no_files));
-        let sources = [training.ok_or(TaskError::NoData)?, held_out.ok_or(TaskError::NoData)?];
-        let tokenizer = match &settings.start.tokenizer {
-            Some(path) => Tokenizer::load(&tokenizer_of(path)?, &LoadOptions::default())?,
-            None => Tokenizer::load(origin.folder(), &LoadOptions::default())?,
-        };
-        let tokenizer = Arc::new(tokenizer);
-        let task = the_task(settings, None)?;
-        let mut limits = Limits::new(settings.sequences.max_seq_length.unwrap_or(512));
-        limits.question = settings.sequences.max_question_length.unwrap_or(limits.question);
-        limits.option = settings.sequences.max_question_length.unwrap_or(limits.option);
-        limits.stride = settings.sequences.doc_stride.unwrap_or(limits.stride);
-        let most = [settings.task.train_examples, settings.task.eval_examples];
-        let mut reports = Vec::new();
-        let mut splits = Vec::new();
-        let is_one_file = settings.task.is_one_file();
-        for (index, split) in [Split::Train, Split::Dev].into_iter().enumerate() {
-            let mut tell = |report: String| {
-                say(&report);
-                reports.push(report);
-            };
-            let mut examples = match is_one_file {
-                true => part_of_file(&*task, sources[index], split, &mut tell)?,
-                false => examples_in(&*task, sources[index], split, &mut tell)?,
-            };
-            keep_first(&mut examples, most[index]);
-            splits.push(Arc::new(examine(&*task, examples, &tokenizer, &limits)));
-        }
-        let splits = <[Arc<Examined>; 2]>::try_from(splits).expect("two splits");
-        for (split, examined) in ["train", "dev"].iter().zip(&splits) {
-            let has_target = |feature: &Feature| feature.target.is_some();
-            let can_be_learnt = examined.features.iter().all(has_target);
-            let can_be_measured = examined.examples.iter().any(|example| example.target.is_some());
-            if examined.features.is_empty() || *split == "train" && !can_be_learnt || !can_be_measured {
-                let source_path = sources[usize::from(*split == "dev")].to_path_buf();
-                return Err(TaskError::NothingToLearn { split, source_path }.into());
-            }
-        }
-        let (config, weights) = (config_in(origin.path())?, weights_in(origin.path())?);
-        Ok(TaskData { task, splits, tokenizer, model: called(given), origin, config, weights, reports })
-    }
-}
-
-/// What the model is called that was given as `model`: as it is on the Hub, or as its folder or run is.
-fn called(model: &Path) -> String {
-    let name = if is_of_hub(model) { Some(model.as_os_str()) } else { model.file_name() };
-    name.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-}
-
-/// The task that settings name; `labels` are those that a model has already.
-///
-/// # Errors
-/// If there is none of this name, or the table that it is of cannot be read.
-pub fn the_task(settings: &Finetune, labels: Option<Vec<String>>) -> Result<Arc<dyn Task>, SessionError> {
-    let of = &settings.task;
-    Ok(match of.task.as_str() {
-        "table" => {
-            let source = of.sources()[0].ok_or(TaskError::NoData)?;
-            let columns = columns(of);
-            let wanted = match of.kind {
-                TableKind::Class => Wanted::Classes,
-                TableKind::Value => Wanted::Value,
-                TableKind::Tags => Wanted::WordClasses,
-            };
-            Arc::new(Table::own(columns, wanted, labels, source)?)
-        }
-        "squad-2.0" => {
-            let head = match of.head {
-                AnswerHead::Answerable => SquadHead::Answerable,
-                AnswerHead::Span => SquadHead::Span,
-            };
-            let squad = Squad::new(Version::Two, head);
-            Arc::new(match of.null_threshold {
-                Some(threshold) => squad.with_threshold(threshold),
-                None => squad,
-            })
-        }
-        "race" => {
-            let level = match of.level {
-                RaceLevel::Middle => Level::Middle,
-                RaceLevel::High => Level::High,
-                RaceLevel::Both => Level::Both,
-            };
-            Arc::new(Race::new(level).with_options(of.options))
-        }
-        name => super::tasks::task(name)?.into(),
-    })
-}
-
-/// The columns of a table of one's own.
-fn columns(of: &TaskSettings) -> Columns {
-    Columns { first: of.text.clone(), second: of.pair.clone(), label: of.label.clone() }
-}
-
-/// Names for the classes of a model that gives them none, and calls them `nameless`: those in the table that it is measured on,
-/// or in the training set beside it where that table lacks some, in the order in which they would be learnt.
-///
-/// # Errors
-/// If the table cannot be read, or has not as many classes.
-pub fn classes_in_table(
-    of: &TaskSettings,
-    source: &Path,
-    split: Split,
-    nameless: &[String],
-) -> Result<Vec<String>, SessionError> {
-    Ok(Table::names_of_classes(&columns(of), source, split, nameless)?)
-}
-
-/// Reads and encodes a split, at most the first `most` examples.
-///
-/// # Errors
-/// If the files are not as they should be.
-pub fn read_split(
-    task: &dyn Task,
-    source: &Path,
-    split: Split,
-    most: Option<usize>,
-    tokenizer: &Tokenizer,
-    limits: &Limits,
-    say: &mut dyn FnMut(String),
-) -> Result<Examined, SessionError> {
-    let mut examples = examples_in(task, source, split, say)?;
-    keep_first(&mut examples, most);
-    Ok(examine(task, examples, tokenizer, limits))
-}
-
-fn examples_in(
-    task: &dyn Task,
-    source: &Path,
-    split: Split,
-    say: &mut dyn FnMut(String),
-) -> Result<Vec<Example>, SessionError> {
-    let read = task.read(source, split)?;
-    read.files.iter().for_each(|file| say(format!("{}: {file}", split.name())));
-    Ok(read.examples)
-}
-
-/// Of data that are one file, one example in so many is held out.
-const HELD_OUT_EVERY: usize = 10;
-
-/// A split of data that are one file: every tenth example is measured on, the others are learnt from.
-fn part_of_file(
-    task: &dyn Task,
-    file: &Path,
-    split: Split,
-    say: &mut dyn FnMut(String),
-) -> Result<Vec<Example>, SessionError> {
-    let read = task.read(file, split)?;
-    if split == Split::Train {
-        read.files.iter().for_each(|file| say(file.to_string()));
-    }
-    let all = read.examples;
-    if all.len() < HELD_OUT_EVERY {
-        return Err(TaskError::TooFewToDivide { file: file.to_path_buf(), examples: all.len() }.into());
-    }
-    let is_held_out = |index: usize| index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1;
-    let of_split = |index: usize| is_held_out(index) == (split == Split::Dev);
-    let examples: Vec<Example> = all
-        .into_iter()
-        .enumerate()
-        .filter_map(|(index, example)| of_split(index).then_some(example))
-        .collect();
-    say(format!(
-        "{}: {} examples of {}, of which one in {HELD_OUT_EVERY} is held out",
-        split.name(),
-        examples.len(),
-        shown(file)
-    ));
-    Ok(examples)
-}
-
-fn examine(task: &dyn Task, examples: Vec<Example>, tokenizer: &Tokenizer, limits: &Limits) -> Examined {
-    let features = features::build(task, &examples, tokenizer, limits, &|| false).expect("nobody stops it");
-    Examined { examples, features }
-}
-
-/// Keeps the first `most` examples, where there are several groups the same number of each; all where nobody said how many.
-fn keep_first(examples: &mut Vec<Example>, most: Option<usize>) {
-    let Some(most) = most else { return };
-    let mut groups: Vec<(&str, usize)> = Vec::new();
-    for example in &*examples {
-        if !groups.iter().any(|(group, _)| *group == example.group) {
-            groups.push((example.group, 0));
-        }
-    }
-    let of_each = most.div_ceil(groups.len().max(1));
-    examples.retain(|example| {
-        let group = groups.iter_mut().find(|(group, _)| *group == example.group).expect("seen above");
-        group.1 += 1;
-        group.1 <= of_each
-    });
 }
 
 /// The most that a micro-batch of features of `splits` holds: `tokens`, or where one feature has more, what that has.
@@ -302,6 +77,15 @@ pub(super) fn capacity(splits: &[&Examined], tokens: usize) -> Capacity {
     let options = features().map(|feature| feature.sequences.len()).max().unwrap_or(1);
     let sequences = (tokens / shortest.unwrap_or(1).max(1)).max(options).min(tokens);
     Capacity { tokens, sequences, masked: 0 }
+}
+
+/// Refuses features of two segments where the model tells none apart.
+pub(super) fn expect_segments(config: &AlbertConfig, features: &[Feature]) -> Result<(), TaskError> {
+    let mut sequences = features.iter().flat_map(|feature| &feature.sequences);
+    match config.type_vocab_size < 2 && sequences.any(|sequence| sequence.second.is_some()) {
+        true => Err(TaskError::OneSegment),
+        false => Ok(()),
+    }
 }
 
 /// The model in `directory`, which must belong to `tokenizer`, as an encoder with `head`, whose own values are drawn anew where
@@ -366,14 +150,21 @@ impl Job<Finetune> for FinetuningJob {
         &self,
         settings: &Finetune,
         _: &Path,
-        _: bool,
+        has_begun: bool,
         say: &dyn Fn(&str),
     ) -> Result<Arc<TaskData>, SessionError> {
-        let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(data) = &*data {
-            return Ok(data.clone());
+        let mut kept = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        let data = match &*kept {
+            Some(data) => data.clone(),
+            None => kept.insert(Arc::new(TaskData::read(settings, say)?)).clone(),
+        };
+        // Of a new run only: an earlier version began such a one, and it goes on.
+        let steps = settings.steps(data.splits[0].features.len());
+        if !has_begun && !settings.warms_up_in_time(steps) {
+            let (warmup, start) = (settings.warmup_steps(steps), settings.optimizer.start_warmup_step);
+            return Err(TaskError::WarmUp { warmup, start, steps }.into());
         }
-        Ok(data.insert(Arc::new(self.read(settings, say)?)).clone())
+        Ok(data)
     }
 
     /// Of what is learnt from, by which tokenizer, of what the model computes, and of its weights.
@@ -409,9 +200,7 @@ impl Job<Finetune> for FinetuningJob {
         let seed = settings.training.seed;
         let head = head(data.task.kind(), settings.start.head_dropout.unwrap_or_default());
         let dropout = [settings.start.hidden_dropout, settings.start.attention_dropout];
-        // Models that were fine-tuned on spans or tokens, and some releases, come without a pooler.
-        let allowed = ["albert.pooler".to_owned()];
-        let fresh = Fresh::Head { seed, allowed: &allowed };
+        let fresh = Fresh::Head { seed, allowed: &settings.start.allow_missing };
         let loaded = load(data.origin.path(), &data.tokenizer, &head, fresh, dropout, data.task.labels())?;
         let warnings = loaded.warnings();
         let splits = data.splits.each_ref().map(|split| &**split);

@@ -10,6 +10,7 @@
 mod answering;
 pub mod answers;
 mod batch;
+mod data;
 mod doubts;
 mod error;
 pub mod features;
@@ -26,13 +27,14 @@ pub mod tasks;
 
 pub use answering::{Answering, head};
 pub use answers::{Answer, AnswerLimits, BeamEntry, Candidate, Output};
+pub use data::{TaskData, classes_in_table, read_split, the_task};
 pub use doubts::doubts;
 pub use error::TaskError;
 pub use features::{Feature, FeatureTarget, Limits, Sequence, Window};
-pub use job::{FinetuningJob, TaskData, classes_in_table, look_at, read_split, the_task};
+pub use job::{FinetuningJob, look_at};
 pub use objective::{Examined, Finetuning};
 pub use predictor::{Predictor, Purpose};
-pub use results::{ResultsRow, ResultsTable, RunResult, find_results, tables};
+pub use results::{Results, ResultsRow, ResultsTable, RunResult, find_results, tables};
 pub use seeds::{SeedResult, SeedSummary};
 pub use task::{
     Example, Examples, Figures, FileReport, GoldAnswer, Input, Kind, Split, Target, Task, baseline,

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use engine::{Device, PlanId, PlanOptions, Recompute, Runtime, State};
-use model::{Albert, Capacity, Fresh, Head, Mode, Origin};
+use model::{Albert, Capacity, Fresh, Head, MULTI_LABEL, Mode, Origin};
 
 use super::answering::{Answering, head};
 use super::answers::Answer;
-use super::job::{capacity, load};
+use super::error::TaskError;
+use super::job::{capacity, expect_segments, load};
 use super::objective::Examined;
 use super::task::Kind;
 use crate::run::directory::model_in;
@@ -37,13 +38,15 @@ pub struct Purpose {
     pub labels: Vec<String>,
     /// What it answers to a text alone; nothing of a model that was not fine-tuned, or chooses between options.
     pub kind: Option<Kind>,
+    /// Whether its classes stand for themselves, so that a text has any number of them.
+    pub is_multi_label: bool,
 }
 
 impl Purpose {
     /// Of the model in `directory`, a model directory or a run.
     ///
     /// # Errors
-    /// If there is no model, or it cannot be read.
+    /// If there is no model, it cannot be read, or it tells several values of a text, which no task here asks for.
     pub fn of(directory: &Path) -> Result<Self, SessionError> {
         let origin = Origin::of(&model_in(directory)?)?;
         let kind = |head: Head| match head {
@@ -59,9 +62,15 @@ impl Purpose {
             Some(Kind::Classes(outputs) | Kind::TokenClasses(outputs)) => outputs,
             _ => 2, // as there too, where nothing else is known
         };
-        let labels = model::config_in(origin.path())?.labels();
+        let config = model::config_in(origin.path())?;
+        let problem = config.problem_type().filter(|_| matches!(kind, Some(Kind::Classes(_))));
+        if problem == Some("regression") {
+            return Err(TaskError::SeveralValues { model: directory.to_path_buf(), outputs }.into());
+        }
+        let is_multi_label = problem == Some(MULTI_LABEL);
+        let labels = config.labels();
         let labels = if labels.len() == outputs { labels } else { (0..outputs).map(nameless).collect() };
-        Ok(Self { labels, kind })
+        Ok(Self { labels, kind, is_multi_label })
     }
 
     /// Whether the model has classes, to which its files give no names.
@@ -110,8 +119,9 @@ impl Predictor {
     /// The answers to the examples of a split.
     ///
     /// # Errors
-    /// If there is not enough memory.
+    /// If there is not enough memory, or the model tells no two segments apart and is shown them.
     pub fn answers(&mut self, kind: Kind, split: &Examined) -> Result<Vec<Answer>, SessionError> {
+        expect_segments(self.albert.config(), &split.features)?;
         let capacity = capacity(&[split], TOKENS);
         if self.loaded.as_ref().is_none_or(|(loaded, ..)| !holds(loaded, &capacity)) {
             self.loaded = Some(self.load_plan(capacity)?);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::published::{GLUE_COLUMNS, GLUE_PUBLISHED, READING_COLUMNS, READING_PUBLISHED, SIZES_PUBLISHED};
 use crate::config::{Finetune, Layers, bears_on_results};
@@ -35,12 +35,22 @@ pub struct RunResult {
     pub settings: Vec<(&'static str, String)>,
 }
 
-/// The finished fine-tuning runs in and below `folders`, in order.
-pub fn find_results(folders: &[PathBuf]) -> Vec<RunResult> {
-    let mut found = Vec::new();
+/// What is found in and below folders.
+#[derive(Debug, Default)]
+pub struct Results {
+    /// The finished fine-tuning runs, in order.
+    pub runs: Vec<RunResult>,
+    /// Fine-tuning runs that cannot be read, such as those of another version, and why.
+    pub unread: Vec<(PathBuf, String)>,
+}
+
+/// The finished fine-tuning runs in and below `folders`.
+pub fn find_results(folders: &[PathBuf]) -> Results {
+    let mut found = Results::default();
     folders.iter().for_each(|folder| collect(folder, DEPTH, &mut found));
-    found.sort_by(|a, b| a.run.cmp(&b.run));
-    name(&mut found);
+    found.runs.sort_by(|a, b| a.run.cmp(&b.run));
+    found.unread.sort();
+    name(&mut found.runs);
     found
 }
 
@@ -55,9 +65,12 @@ fn name(results: &mut [RunResult]) {
     }
 }
 
-fn collect(folder: &Path, depth: usize, found: &mut Vec<RunResult>) {
+fn collect(folder: &Path, depth: usize, found: &mut Results) {
     if folder.join(CONFIG).is_file() {
-        found.extend(read(folder));
+        match read(folder) {
+            Ok(run) => found.runs.extend(run),
+            Err(why) => found.unread.push((folder.to_path_buf(), why)),
+        }
         return;
     }
     let Ok(entries) = fs::read_dir(folder) else { return };
@@ -68,18 +81,28 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<RunResult>) {
     }
 }
 
-/// The result of one run; `None` where it is not finished, or of another kind.
-fn read(run: &Path) -> Option<RunResult> {
+/// The result of one run; none where it is not finished, or of another kind.
+///
+/// # Errors
+/// In words, why it cannot be read.
+fn read(run: &Path) -> Result<Option<RunResult>, String> {
+    let (config, results) = (run.join(CONFIG), run.join(EVAL_RESULTS));
+    let of_task = |text: String| text.lines().any(|line| line.trim() == "[task]");
+    if !results.is_file() || !fs::read_to_string(&config).is_ok_and(of_task) {
+        return Ok(None);
+    }
     let mut layers = Layers::<Finetune>::new();
-    layers.saved(&run.join(CONFIG));
-    let resolved = layers.resolve().ok()?;
+    layers.saved(&config);
+    let resolved = layers.resolve().map_err(|error| error.to_string())?;
     let chosen = resolved.differences(&Finetune::default()).into_iter();
     let chosen = chosen.filter(|(key, ..)| bears_on_results(key)).map(|(key, value, _)| (key, value));
     let settings = &resolved.settings;
-    let results: Value = serde_json::from_slice(&fs::read(run.join(EVAL_RESULTS)).ok()?).ok()?;
-    let figures =
-        results.as_object()?.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)));
-    Some(RunResult {
+    let unread = |why: String| format!("cannot read {}: {why}", shown(&results));
+    let content = fs::read(&results).map_err(|error| unread(error.to_string()))?;
+    let content: Map<String, Value> =
+        serde_json::from_slice(&content).map_err(|error| unread(error.to_string()))?;
+    let figures = content.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)));
+    Ok(Some(RunResult {
         run: run.to_path_buf(),
         task: settings.task.task.clone(),
         model: String::new(), // once all are known
@@ -87,7 +110,7 @@ fn read(run: &Path) -> Option<RunResult> {
         size: settings.start.size.map(|size| size.name().to_owned()),
         figures: figures.collect(),
         settings: chosen.collect(),
-    })
+    }))
 }
 
 /// The last part of a path that says something: of `runs/tiny/model`, `tiny`; of `albert_base/model.ckpt-best`, `albert_base`.
@@ -294,6 +317,27 @@ mod tests {
         // The five systems, base in both releases, and ours.
         assert_eq!((glue.rows.len(), reading.rows.len()), (5 + 2 + 1, 7 + 2 + 1));
         assert!(glue.rows.iter().take(7).all(|row| row.published) && !glue.rows[7].published);
+    }
+
+    /// A run that cannot be read is told of: a mean over the others is not the one that was asked for.
+    #[test]
+    fn runs_that_cannot_be_read_are_not_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = |name: &str, config: &str, results: &str| {
+            let run = folder.path().join(name);
+            fs::create_dir(&run).unwrap();
+            fs::write(run.join(CONFIG), config).unwrap();
+            fs::write(run.join(EVAL_RESULTS), results).unwrap();
+        };
+        run("good", "[task]\ntask = \"rte\"\n", "{\"accuracy\": 0.5}");
+        run("later", "[task]\ntask = \"rte\"\nof_a_later_version = 1\n", "{\"accuracy\": 0.5}");
+        run("damaged", "[task]\ntask = \"rte\"\n", "{\"accura");
+        run("of-another-kind", "[masking]\nngram = 3\n", "{\"masked_lm_accuracy\": 0.5}");
+        let found = find_results(&[folder.path().to_path_buf()]);
+        assert_eq!(found.runs.iter().map(|run| run.task.as_str()).collect::<Vec<_>>(), ["rte"]);
+        let [(damaged, why), (later, key)] = &found.unread[..] else { panic!("{:?}", found.unread) };
+        assert!(damaged.ends_with("damaged") && why.contains("eval_results.json"), "{why}");
+        assert!(later.ends_with("later") && key.contains("of_a_later_version"), "{key}");
     }
 
     #[test]

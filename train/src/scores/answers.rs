@@ -30,7 +30,9 @@ pub fn normalized(answer: &str) -> String {
         kept.push_str(if matches!(word, "a" | "an" | "the") { " " } else { word });
         kept.extend(border);
     }
-    kept.split_whitespace().collect::<Vec<_>>().join(" ")
+    // What Python's `split` takes for white space: the four separators of ASCII too.
+    let is_space = |c: char| c.is_whitespace() || matches!(c, '\u{1c}'..='\u{1f}');
+    kept.split(is_space).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 impl Fit {
@@ -240,6 +242,7 @@ mod tests {
     fn articles_punctuation_and_case_do_not_count() {
         assert_eq!(normalized("  The  U.S. — an ``idea'' of A-team_a, THE end."), "us — idea of ateama end");
         assert_eq!(normalized("an a the"), "");
+        assert_eq!(normalized("x\u{1c}the\u{a0}y\u{2003}\u{1f}"), "x y");
         assert_eq!(normalized("the—end"), "—end");
         assert_eq!(normalized("Äthe theä"), "äthe theä");
     }

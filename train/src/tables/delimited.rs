@@ -7,7 +7,7 @@ use csv::{ByteRecord, ReaderBuilder, Terminator};
 
 use super::error::excerpt;
 use super::rows::Rows;
-use super::{Cell, InputError, Options, Row, open, text_of};
+use super::{Cell, InputError, LeftOut, Options, Row, open, text_of};
 
 /// Reads the rows of a TSV file, or of a CSV file if `quoted`.
 pub(super) fn read(
@@ -15,9 +15,9 @@ pub(super) fn read(
     quoted: bool,
     options: &Options<'_>,
     visit: &mut dyn FnMut(&Row<'_>) -> Result<(), InputError>,
-) -> Result<usize, InputError> {
+) -> Result<LeftOut, InputError> {
     let names = options.names;
-    let mut skipped = 0;
+    let mut left_out = LeftOut::default();
     let mut settings = ReaderBuilder::new();
     settings.has_headers(false).flexible(true).quoting(quoted);
     if quoted {
@@ -30,23 +30,32 @@ pub(super) fn read(
     let mut columns: Option<Vec<String>> =
         names.map(|names| names.iter().map(|&name| name.to_owned()).collect());
     let mut record = ByteRecord::new();
+    let mut before = 0; // the line at which the row before ended
     while reader.read_byte_record(&mut record).map_err(|error| csv_error(error, path))? {
-        let line = record.position().map_or(0, csv::Position::line);
+        // The reader's own position is where it went on: before empty lines, and before the line feed of the row before.
+        let end = reader.get_ref().line();
+        let within = record.iter().flatten().filter(|&&byte| byte == b'\n').count() as u64;
+        let line = end.saturating_sub(within);
         let mut cells = Vec::with_capacity(record.len());
         for (place, bytes) in record.iter().enumerate() {
             let text = text_of(bytes, path, line)?;
             let is_last = place + 1 == record.len();
             cells.push(if is_last && !quoted { text.strip_suffix('\r').unwrap_or(text) } else { text });
         }
+        if cells == [""] && !quoted {
+            continue; // an empty line with a carriage return; the reader passes over those without
+        }
+        let empty_lines = line.saturating_sub(before + 1);
+        before = end;
         let Some(columns) = &columns else {
             columns = Some(header(&cells, path, line)?);
             continue;
         };
-        if cells == [""] && columns.len() > 1 {
-            continue; // an empty line with a carriage return
+        if columns.len() == 1 {
+            left_out.empty += empty_lines;
         }
         if options.skip_short && cells.len() < columns.len() {
-            skipped += 1;
+            left_out.short += 1;
             continue;
         }
         if cells.len() != columns.len() {
@@ -56,7 +65,7 @@ pub(super) fn read(
         visit(&Row { path, line, columns: Cow::Borrowed(columns), cells })?;
     }
     match columns {
-        Some(_) => Ok(skipped),
+        Some(_) => Ok(left_out),
         None => Err(InputError::content(path, None, "the file is empty", "fetch or write it again")),
     }
 }

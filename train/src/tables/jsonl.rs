@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::error::excerpt;
 use super::rows::Rows;
-use super::{Cell, InputError, Row, open, text_of};
+use super::{Cell, HOLE, InputError, NESTED, OBJECT, Row, open, text_of};
 
 /// Reads the objects of a file as rows.
 pub(super) fn read(
@@ -43,15 +43,19 @@ pub(super) fn read(
 fn cell(value: Value) -> Cell<'static> {
     match value {
         Value::Null => Cell::Missing,
-        Value::Array(values) => Cell::List(values.into_iter().map(scalar).collect()),
-        value => Cell::Text(Cow::Owned(scalar(value))),
+        Value::Array(values) => Cell::of_list(values.into_iter().map(text)),
+        value => Cell::of(text(value)),
     }
 }
 
-fn scalar(value: Value) -> String {
+/// The text of a text, a number or a truth value.
+fn text(value: Value) -> Result<String, &'static str> {
     match value {
-        Value::String(text) => text,
-        other => other.to_string(),
+        Value::String(text) => Ok(text),
+        Value::Null => Err(HOLE),
+        Value::Array(_) => Err(NESTED),
+        Value::Object(_) => Err(OBJECT),
+        number => Ok(number.to_string()),
     }
 }
 

@@ -81,9 +81,26 @@ pub enum Cell<'a> {
     Text(Cow<'a, str>),
     /// A list of such texts.
     List(Vec<String>),
-    /// Bytes that are no text, or a list of such.
-    Bytes,
+    /// Neither of these: what it is, in words.
+    Other(&'static str),
 }
+
+impl Cell<'static> {
+    /// A text, or what it is instead.
+    fn of(text: Result<String, &'static str>) -> Self {
+        text.map_or_else(Self::Other, |text| Self::Text(Cow::Owned(text)))
+    }
+
+    /// A list of texts, or what one of them is instead.
+    fn of_list(texts: impl Iterator<Item = Result<String, &'static str>>) -> Self {
+        texts.collect::<Result<_, _>>().map_or_else(Self::Other, Self::List)
+    }
+}
+
+/// What stands in place of a text.
+const OBJECT: &str = "an object";
+const NESTED: &str = "a list within a list";
+const HOLE: &str = "null within a list";
 
 /// A row, and where it stands.
 #[derive(Clone, Debug)]
@@ -125,7 +142,9 @@ impl Row<'_> {
                 Err(self
                     .error(format!("column {column:?} holds a list, not a text"), "name a column of texts"))
             }
-            Some(Cell::Bytes) => Err(self.no_text(column)),
+            Some(Cell::Other(what)) => {
+                Err(self.error(format!("column {column:?} holds {what}"), "name a column of texts"))
+            }
             None => Err(self.no_column(column)),
         }
     }
@@ -137,18 +156,15 @@ impl Row<'_> {
     pub fn list(&self, column: &str) -> Result<&[String], InputError> {
         match self.cell(column) {
             Some(Cell::List(list)) => Ok(list),
-            Some(Cell::Bytes) => Err(self.no_text(column)),
-            Some(_) => Err(self.error(
-                format!("column {column:?} holds no list"),
-                "write it as a list of texts: [\"New\", \"York\"]",
-            )),
+            Some(other) => {
+                let what = if let Cell::Other(what) = other { *what } else { "no list" };
+                Err(self.error(
+                    format!("column {column:?} holds {what}"),
+                    "write it as a list of texts: [\"New\", \"York\"]",
+                ))
+            }
             None => Err(self.no_column(column)),
         }
-    }
-
-    fn no_text(&self, column: &str) -> InputError {
-        let problem = format!("column {column:?} holds bytes that are not UTF-8");
-        self.error(problem, "name a column of texts, or write it as UTF-8")
     }
 
     /// What to say where a column is missing.
@@ -175,7 +191,16 @@ pub struct Options<'a> {
     pub skip_short: bool,
 }
 
-/// Calls `visit` with every row of a file, in order, and says how many were left out. A byte order mark is no part of the text,
+/// Lines of a TSV or CSV file that are no rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Those with too few columns.
+    pub short: u64,
+    /// Empty ones between the rows of a table of one column, which might be meant for empty texts. (In others they mean nothing.)
+    pub empty: u64,
+}
+
+/// Calls `visit` with every row of a file, in order, and says what was left out. A byte order mark is no part of the text,
 /// and of a file packed with gzip the content is read.
 ///
 /// # Errors
@@ -185,20 +210,20 @@ pub fn read(
     format: Format,
     options: &Options<'_>,
     visit: &mut dyn FnMut(&Row<'_>) -> Result<(), InputError>,
-) -> Result<usize, InputError> {
+) -> Result<LeftOut, InputError> {
     let mut rows = 0u64;
     let visit = &mut |row: &Row<'_>| {
         rows += 1;
         visit(row)
     };
-    let skipped = match format {
+    let left_out = match format {
         Format::Tsv | Format::Csv => delimited::read(path, format == Format::Csv, options, visit),
-        Format::Jsonl => jsonl::read(path, visit).map(|()| 0),
-        Format::Parquet => parquet::read(path, visit).map(|()| 0),
+        Format::Jsonl => jsonl::read(path, visit).map(|()| LeftOut::default()),
+        Format::Parquet => parquet::read(path, visit).map(|()| LeftOut::default()),
     }?;
     match rows {
         0 => Err(InputError::content(path, None, "the file has no row", "fetch or write it again")),
-        _ => Ok(skipped),
+        _ => Ok(left_out),
     }
 }
 

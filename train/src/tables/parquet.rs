@@ -1,6 +1,7 @@
 //! Parquet, as the Hugging Face Hub keeps data sets.
 
 use std::borrow::Cow;
+use std::io::ErrorKind;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Once;
@@ -9,7 +10,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 
-use super::{Cell, InputError, Row};
+use super::{ALWAYS, Cell, HOLE, InputError, LARGEST_RATIO, NESTED, OBJECT, Row};
 
 /// Reads the rows of a file.
 pub(super) fn read(
@@ -17,6 +18,8 @@ pub(super) fn read(
     visit: &mut dyn FnMut(&Row<'_>) -> Result<(), InputError>,
 ) -> Result<(), InputError> {
     let file = crate::files::open_plain(path).map_err(InputError::io("read", path))?;
+    let packed = file.metadata().map_err(InputError::io("read", path))?.len();
+    let mut left = packed.saturating_mul(LARGEST_RATIO).max(ALWAYS);
     let reader = guarded(path, None, || SerializedFileReader::new(file))?;
     let mut rows = guarded(path, None, || reader.get_row_iter(None))?;
     for line in 1.. {
@@ -24,19 +27,31 @@ pub(super) fn read(
         let mut columns = Vec::with_capacity(row.len());
         let mut cells = Vec::with_capacity(row.len());
         for (name, field) in row.into_columns() {
-            let cell = match field {
-                Field::Null => Some(Cell::Missing),
-                Field::ListInternal(list) => {
-                    list.elements().iter().map(text).collect::<Option<_>>().map(Cell::List)
-                }
-                field => text(&field).map(Cow::Owned).map(Cell::Text),
-            };
-            cells.push(cell.unwrap_or(Cell::Bytes));
+            cells.push(match field {
+                Field::Null => Cell::Missing,
+                Field::ListInternal(list) => Cell::of_list(list.elements().iter().map(text)),
+                field => Cell::of(text(&field)),
+            });
             columns.push(name);
         }
+        // One page can say that the same row comes a billion times.
+        let bytes = cells.iter().map(room).sum::<usize>() as u64;
+        left = left
+            .checked_sub(bytes)
+            .ok_or_else(|| InputError::io("read", path)(ErrorKind::FileTooLarge.into()))?;
         visit(&Row { path, line, columns: Cow::Owned(columns), cells })?;
     }
     Ok(())
+}
+
+/// About the bytes of memory that a cell takes.
+fn room(cell: &Cell<'_>) -> usize {
+    let texts = match cell {
+        Cell::Text(text) => text.len(),
+        Cell::List(texts) => texts.iter().map(|text| size_of::<String>() + text.len()).sum(),
+        Cell::Missing | Cell::Other(_) => 0,
+    };
+    size_of::<Cell<'_>>() + texts
 }
 
 thread_local! {
@@ -73,12 +88,16 @@ fn guarded<T>(
     }
 }
 
-/// The text of a field; of bytes that are not marked as text (older programs leave the mark out) where they are text.
-fn text(field: &Field) -> Option<String> {
+/// The text of a text, a number, a truth value or a time; of bytes that are not marked as text (older programs leave the mark
+/// out) where they are text.
+fn text(field: &Field) -> Result<String, &'static str> {
     match field {
-        Field::Str(text) => Some(text.clone()),
-        Field::Bytes(bytes) => bytes.as_utf8().ok().map(str::to_owned),
-        other => Some(other.to_string()),
+        Field::Str(text) => Ok(text.clone()),
+        Field::Bytes(bytes) => bytes.as_utf8().map(str::to_owned).map_err(|_| "bytes that are not UTF-8"),
+        Field::Null => Err(HOLE),
+        Field::ListInternal(_) => Err(NESTED),
+        Field::Group(_) | Field::MapInternal(_) => Err(OBJECT),
+        number => Ok(number.to_string()),
     }
 }
 

@@ -1,6 +1,7 @@
-//! Rows of bounded length: a file without line feeds, or packed to have none, does not fill memory.
+//! Rows of bounded length: a file without line feeds, or packed to have none, does not fill memory. And the lines that they
+//! stand on.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, BufRead, ErrorKind, Read};
 
 /// Bytes of the longest row: far more than any model reads.
 const LONGEST: usize = 16 << 20;
@@ -26,27 +27,43 @@ enum Place {
     Closed,
 }
 
-/// A source that fails, with [`LongRow`], where a row is too long.
+/// A source that fails, with [`LongRow`], where a row is too long. It gives a line at a time at most, so that who has read a row
+/// can ask for the [line](Self::line) at which that ended.
 pub(super) struct Rows<R> {
     source: R,
     /// Whether it is CSV, where ends of lines between quotation marks are part of a row.
     quoted: bool,
     place: Place,
     length: usize,
+    /// Line feeds so far.
     lines: u64,
+    /// Whether the last byte was one.
+    is_at_end: bool,
     begins: u64,
 }
 
-impl<R: Read> Rows<R> {
+impl<R: BufRead> Rows<R> {
     /// The rows of `source`, each a line, but that ends of lines may be `quoted`.
     pub fn new(source: R, quoted: bool) -> Self {
-        Self { source, quoted, place: Place::Begin, length: 0, lines: 0, begins: 1 }
+        Self { source, quoted, place: Place::Begin, length: 0, lines: 0, is_at_end: true, begins: 1 }
+    }
+
+    /// The line at which what was read ends, counted from 1: that of its last byte, unless that is a line feed within a cell.
+    pub fn line(&self) -> u64 {
+        self.lines + u64::from(!self.is_at_end || self.place == Place::Quoted)
     }
 }
 
-impl<R: Read> Read for Rows<R> {
+impl<R: BufRead> Read for Rows<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.source.read(buffer)?;
+        let available = self.source.fill_buf()?;
+        let line = available.iter().position(|&byte| byte == b'\n').map_or(available.len(), |end| end + 1);
+        let read = line.min(buffer.len());
+        buffer[..read].copy_from_slice(&available[..read]);
+        self.source.consume(read);
+        if let Some(&last) = buffer[..read].last() {
+            self.is_at_end = last == b'\n';
+        }
         for &byte in &buffer[..read] {
             self.lines += u64::from(byte == b'\n');
             self.place = match (self.place, byte) {

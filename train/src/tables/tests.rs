@@ -144,6 +144,23 @@ fn no_packed_file_fills_memory() {
     assert_eq!(std::io::copy(&mut open(&path).unwrap(), &mut std::io::sink()).unwrap(), 101 << 20);
 }
 
+/// Nor does one that says the same again and again.
+#[test]
+fn no_repetition_fills_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "x".repeat(1 << 10);
+    let rows = vec![[text.as_str(), "1"]; 66 << 10];
+    let path = file(&folder, "x.parquet", &parquet_bytes(&["sentence", "label"], &rows));
+    assert!(path.metadata().unwrap().len() < 64 << 10, "the text stands in it once");
+    let mut read_rows = 0;
+    let error = read(&path, Format::Parquet, &Options::default(), &mut |_| {
+        read_rows += 1;
+        Ok(())
+    });
+    assert!(error.unwrap_err().to_string().contains("x.parquet: it unpacks to far more"));
+    assert!((55 << 10..64 << 10).contains(&read_rows), "{read_rows}");
+}
+
 /// Nor does one without rows: what stands between two line feeds is kept until its end is there.
 #[test]
 fn no_row_fills_memory() {
@@ -188,8 +205,68 @@ fn a_file_may_have_no_line_of_names() {
     assert_eq!((found[0].0, found[0].1[1].clone()), (1, ("label".to_owned(), "1".to_owned())));
     let path = file(&folder, "y.tsv", b"one\t1\nshort\ntwo\t2\n");
     let options = Options { skip_short: true, ..options };
-    let skipped = read(&path, Format::Tsv, &options, &mut |_| Ok(())).unwrap();
-    assert_eq!(skipped, 1);
+    let left_out = read(&path, Format::Tsv, &options, &mut |_| Ok(())).unwrap();
+    assert_eq!(left_out, LeftOut { short: 1, empty: 0 });
+}
+
+/// Rows and errors stand where an editor shows them, whatever ends the lines, and however many of them are empty or one row.
+#[test]
+fn lines_are_counted_whatever_ends_them() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content, at, wrong) in [
+        ("x.csv", "a,b\n1,2\n\n\n\"x\ny\",2\n1,2,3\n", [2, 5].as_slice(), 7),
+        ("x.tsv", "\na\tb\n1\t2\n\n\n3\t4\n1\t2\t3\n", &[3, 6], 7),
+        ("last.csv", "a,b\n\n1", &[], 3),
+    ] {
+        for end in ["\n", "\r\n"] {
+            let path = file(&folder, name, content.replace('\n', end).as_bytes());
+            let mut found = Vec::new();
+            let error = read(&path, Format::of(&path).unwrap(), &Options::default(), &mut |row| {
+                found.push(row.line());
+                Ok(())
+            });
+            assert_eq!(found, at, "{name}, {end:?}");
+            assert!(error.unwrap_err().to_string().contains(&format!("{name}:{wrong}: ")), "{name}, {end:?}");
+        }
+    }
+}
+
+/// In a table of one column an empty line might be meant for an empty text: it is none, and that is told.
+#[test]
+fn empty_lines_are_no_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, end) in [("x.tsv", "\n"), ("x.tsv", "\r\n"), ("x.csv", "\n"), ("x.csv", "\r\n")] {
+        let path = file(&folder, name, "text\na\n\n\nb\n\n".replace('\n', end).as_bytes());
+        let mut lines = Vec::new();
+        let left_out = read(&path, Format::of(&path).unwrap(), &Options::default(), &mut |row| {
+            lines.push(row.line());
+            Ok(())
+        });
+        assert_eq!(left_out.unwrap(), LeftOut { short: 0, empty: 2 }, "{name}, {end:?}");
+        assert_eq!(lines, [2, 5], "{name}, {end:?}");
+    }
+    let path = file(&folder, "quoted.csv", b"text\n\"\"\nb\n");
+    assert_eq!(rows(&path, &Options::default()).unwrap().len(), 2, "an empty text");
+}
+
+/// What stands where a text is wanted is one, or the file is refused: a word that is missing is not the word `null`.
+#[test]
+fn what_is_no_text_is_not_taken_for_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let line =
+        r#"{"a": {"de": "ja"}, "b": ["x", null], "c": [["x"], ["y"]], "d": [1, true, "x"], "e": ["x", {}]}"#;
+    let path = file(&folder, "x.jsonl", line.as_bytes());
+    read(&path, Format::Jsonl, &Options::default(), &mut |row| {
+        let text = |column| row.text(column).unwrap_err().to_string();
+        let list = |column| row.list(column).unwrap_err().to_string();
+        assert!(text("a").contains("x.jsonl:1: column \"a\" holds an object; "), "{}", text("a"));
+        assert!(list("b").contains("column \"b\" holds null within a list; "), "{}", list("b"));
+        assert!(list("c").contains("column \"c\" holds a list within a list; "), "{}", list("c"));
+        assert!(list("e").contains("column \"e\" holds an object; "), "{}", list("e"));
+        assert_eq!(row.list("d").unwrap(), ["1", "true", "x"]);
+        Ok(())
+    })
+    .unwrap();
 }
 
 #[test]

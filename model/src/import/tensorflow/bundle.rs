@@ -9,6 +9,7 @@ use super::table;
 use crate::error::ModelError;
 use crate::import::weights;
 use crate::tensors::ValueError;
+use crate::visible::shown;
 use crate::wire::checksum;
 use crate::wire::protobuf::{Malformed, Message, Value};
 
@@ -92,7 +93,7 @@ impl Entry {
         };
         let length = file.metadata().map_or(0, |metadata| metadata.len());
         if self.offset.checked_add(self.size).is_none_or(|end| end > length) {
-            return Some(format!("goes beyond the {length} bytes of {}, which is cut off", path.display()));
+            return Some(format!("goes beyond the {length} bytes of {}, which is cut off", shown(path)));
         }
         let (width, _) = reals(self.kind)?;
         if self.sliced {
@@ -124,6 +125,9 @@ impl Bundle {
             if key.is_empty() {
                 shards = Some(header(&value).map_err(damaged)?);
                 continue;
+            }
+            if key[0] == 0 {
+                continue; // the place of a slice; the tensor that it is of says that it is stored so
             }
             let name = String::from_utf8(key).map_err(|_| damaged("a name is not UTF-8".into()))?;
             let entry = Entry::read(&value).map_err(|error| damaged(format!("{name}: {error}")))?;
@@ -231,4 +235,26 @@ pub(in crate::import) fn checkpoints(folder: &Path) -> io::Result<Vec<PathBuf>> 
     let prefixes = names.iter().filter_map(|name| name.strip_suffix(".index"));
     let is_file = |prefix: &PathBuf| exists(prefix);
     Ok(prefixes.map(|prefix| folder.join(prefix)).filter(is_file).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::tests::{block_of, table_of};
+    use super::*;
+
+    /// As TensorFlow writes one: the variable has no place of its own, and each slice has a key that is no text.
+    #[test]
+    fn a_partitioned_variable_is_told_as_what_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let prefix = folder.path().join("model.ckpt");
+        let header = (Vec::new(), vec![8, 1]); // one file of values
+        let slice = (b"\0\x01a\0\x01\x80\xff".to_vec(), vec![8, 1, 18, 4, 18, 2, 8, 2, 40, 8]);
+        let variable = (b"a".to_vec(), vec![8, 1, 18, 4, 18, 2, 8, 2, 58, 0]);
+        let index = table_of(&[block_of(&[header, slice, variable])]);
+        std::fs::write(with_suffix(&prefix, ".index"), index).expect("written");
+        std::fs::write(with_suffix(&prefix, ".data-00000-of-00001"), [0; 8]).expect("written");
+        let Err(error) = Bundle::open(&prefix) else { panic!("slices are not read") };
+        let error = error.to_string();
+        assert!(error.contains("tensor a is stored in slices") && error.contains("unpartitioned"), "{error}");
+    }
 }

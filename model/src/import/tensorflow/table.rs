@@ -114,14 +114,14 @@ fn of_block(block: &[u8]) -> Result<Vec<Entry>, TableError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::wire::protobuf::put_varint;
 
     /// A block of entries that share nothing, with one restart.
-    fn block_of(entries: &[Entry]) -> Vec<u8> {
+    pub fn block_of(entries: &[Entry]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (key, value) in entries {
             bytes.extend([0, key.len() as u8, value.len() as u8]);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     /// A table of these blocks, whatever they hold, with right checksums and a right end.
-    fn table_of(blocks: &[Vec<u8>]) -> Vec<u8> {
+    pub fn table_of(blocks: &[Vec<u8>]) -> Vec<u8> {
         let mut table = Vec::new();
         let handles =
             blocks.iter().map(|block| (Vec::new(), append(&mut table, block))).collect::<Vec<Entry>>();

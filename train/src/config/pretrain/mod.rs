@@ -234,7 +234,9 @@ impl Settings for Pretrain {
         }
         if self.data.train.is_empty() {
             let recipe = of_recipe("built-in", "built-in stories");
-            implied.extend(recipe.filter(|implied| !["data.train", "optimizer.warmup_steps"].contains(&implied.key)));
+            implied.extend(
+                recipe.filter(|implied| !["data.train", "optimizer.warmup_steps"].contains(&implied.key)),
+            );
             if !self.has_length_of_data() {
                 implied
                     .push(warmup(self.training.steps / 25, "built-in stories: a 25th of the steps".into()));

@@ -1,5 +1,6 @@
 //! Files of questions: articles, their paragraphs, the questions about each.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,6 +51,8 @@ pub struct Questions {
     pub is_version2: bool,
     /// What is odd about it, in words.
     pub remarks: Vec<String>,
+    /// What to say where an answer to each question has to be told by its id, and two have the same.
+    pub repeated: Option<InputError>,
 }
 
 /// Reads a file of questions.
@@ -65,18 +68,33 @@ pub fn read(path: &Path, split: Split) -> Result<Questions, InputError> {
         .flat_map(|article| &article.paragraphs)
         .flat_map(|paragraph| &paragraph.qas)
         .any(|question| question.is_impossible.is_some());
-    let (mut examples, mut displaced) = (Vec::new(), 0);
+    let (mut examples, mut displaced, mut contradictory) = (Vec::new(), 0, 0);
+    let (mut ids, mut repeated) = (HashSet::new(), None);
     for paragraph in file.data.into_iter().flat_map(|article| article.paragraphs) {
         let passage: Arc<str> = paragraph.context.into();
         for question in paragraph.qas {
             let fault = |problem: String, advice: &str| {
                 let problem = format!("question {}: {problem}", excerpt(&question.id));
-                InputError::content(path, Some(line_of(&text, &question.id)), problem, advice)
+                let place = usize::from(ids.contains(&question.id));
+                InputError::content(path, Some(line_of(&text, &question.id, place)), problem, advice)
             };
+            if ids.contains(&question.id) && repeated.is_none() {
+                let advice = "predictions go by the ids: give each question one of its own";
+                repeated = Some(fault("another question has this id".to_owned(), advice));
+            }
             let mut answers = Vec::new();
             let given = question.answers.as_deref().unwrap_or_default();
             let is_impossible = question.is_impossible == Some(true);
-            for answer in given.iter().filter(|_| !is_impossible) {
+            contradictory += usize::from(is_impossible && !given.is_empty());
+            // What is learnt of such a question is that it has no answer; what it is judged by are its answers, as in the
+            // official program.
+            for answer in given.iter().filter(|_| !is_impossible || split != Split::Train) {
+                if split == Split::Train && answers.is_empty() && answer.text.trim().is_empty() {
+                    return Err(fault(
+                        "the answer to learn is empty".to_owned(),
+                        "a question that the context does not answer has no \"answers\", and \"is_impossible\": true (SQuAD 2.0)",
+                    ));
+                }
                 let start = byte_of(&passage, answer.answer_start);
                 let stands = start.is_some_and(|start| passage[start..].starts_with(&answer.text));
                 // To score an answer its text is enough; to learn it, its place must be known.
@@ -100,6 +118,7 @@ pub fn read(path: &Path, split: Split) -> Result<Questions, InputError> {
             // Nothing is known about a question whose labels were taken out, as those of a test set may be in part.
             let is_labelled = question.is_impossible == Some(false) && split != Split::Test;
             let target = (is_known || is_labelled).then_some(Target::Answers(answers));
+            ids.insert(question.id.clone());
             let input = Input::Question { question: question.question, passage: Arc::clone(&passage) };
             examples.push(Example { id: question.id, group: "", input, target });
         }
@@ -113,7 +132,16 @@ pub fn read(path: &Path, split: Split) -> Result<Questions, InputError> {
             "{displaced} answers do not stand at their answer_start; only their texts are used here"
         ));
     }
-    Ok(Questions { examples, is_version2, remarks })
+    if contradictory > 0 {
+        let how = match split {
+            Split::Train => "learnt as questions without one",
+            Split::Dev | Split::Test => "judged by their answers, as the official program does",
+        };
+        remarks.push(format!(
+            "{contradictory} questions have answers and are said to have none: they are {how}"
+        ));
+    }
+    Ok(Questions { examples, is_version2, remarks, repeated })
 }
 
 /// The text of a JSON file, and what it says.
@@ -143,8 +171,8 @@ fn byte_of(text: &str, character: i64) -> Option<usize> {
     text.char_indices().map(|(at, _)| at).chain([text.len()]).nth(character)
 }
 
-/// The line at which a question's name stands.
-fn line_of(text: &str, id: &str) -> u64 {
-    let before = text.find(&format!("\"{id}\"")).map_or("", |at| &text[..at]);
+/// The line at which a question's name stands, for the first time or for that which `place` counts from it.
+fn line_of(text: &str, id: &str, place: usize) -> u64 {
+    let before = text.match_indices(&format!("\"{id}\"")).nth(place).map_or("", |(at, _)| &text[..at]);
     before.bytes().filter(|&byte| byte == b'\n').count() as u64 + 1
 }

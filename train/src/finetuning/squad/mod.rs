@@ -170,7 +170,21 @@ impl Task for Squad {
                 format!("name the file itself, or a folder that holds {name}"),
             ));
         }
-        let questions = file::read(&path, split)?;
+        let mut questions = file::read(&path, split)?;
+        if split != Split::Train
+            && let Some(error) = questions.repeated.take()
+        {
+            return Err(error);
+        }
+        let is_answered =
+            |example: &Example| matches!(&example.target, Some(Target::Answers(gold)) if !gold.is_empty());
+        let is_labelled = split == Split::Dev && questions.examples.iter().any(is_answered);
+        if self.version == Version::Two && is_labelled {
+            // As in the official program: a question without answers has none, whether its file says so or not.
+            for example in &mut questions.examples {
+                example.target.get_or_insert_with(|| Target::Answers(Vec::new()));
+            }
+        }
         let without =
             |example: &&Example| matches!(&example.target, Some(Target::Answers(gold)) if gold.is_empty());
         let without = questions.examples.iter().filter(without).count();
@@ -209,12 +223,17 @@ impl Task for Squad {
             };
             let mut ids = Vec::new();
             encoder.encode(question, &mut ids);
-            ids.truncate(limits.question.min(limits.length.saturating_sub(4)));
+            let longest = limits.question.min(limits.length.saturating_sub(4));
+            let is_cut = ids.len() > longest;
+            ids.truncate(longest);
             let question = super::features::Ids::from(ids);
             let room = limits.length.saturating_sub(question.as_slice().len() + 3);
             let answer = example.target.as_ref().map(|target| answer_pieces(target, &encoded));
             for window in encoded.windows(room, limits.stride) {
-                into.push(window_feature(number, question.clone(), window, answer.clone()));
+                into.push(Feature {
+                    is_cut,
+                    ..window_feature(number, question.clone(), window, answer.clone())
+                });
             }
             passage = Some(encoded);
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Version;
 use super::file::{self, read_json};
-use crate::finetuning::task::{Example, Split, Target};
+use crate::finetuning::task::{Example, GoldAnswer, Split, Target};
 use crate::scores::answers::{
     Fit, Scored, Version1, Version2, best_threshold, fit_version1, fit_version2, version1, version2,
     with_threshold,
@@ -68,11 +68,25 @@ pub fn evaluate(
     null_odds: Option<&Path>,
     threshold: f64,
 ) -> Result<Evaluation, InputError> {
+    evaluate_as(Version::One, data, predictions, null_odds, threshold)
+}
+
+/// The same for questions that are of `version`, unless their file says that it is of 2.0.
+///
+/// # Errors
+/// As of [`evaluate`].
+pub fn evaluate_as(
+    version: Version,
+    data: &Path,
+    predictions: &Path,
+    null_odds: Option<&Path>,
+    threshold: f64,
+) -> Result<Evaluation, InputError> {
     let questions = file::read(data, Split::Test)?;
     let (_, answers): (_, HashMap<String, String>) =
         read_json(predictions, "a file of predictions, {\"question\": \"answer\", …}")?;
     let odds = null_odds.map(|path| Ok((path, read_json::<InOrder>(path, NULL_ODDS)?.1))).transpose()?;
-    let version = if questions.is_version2 { Version::Two } else { Version::One };
+    let version = if questions.is_version2 { Version::Two } else { version };
     if let (Version::One, Some(path)) = (version, null_odds) {
         return Err(InputError::content(
             path,
@@ -83,18 +97,27 @@ pub fn evaluate(
     }
     let (mut scored, mut places) = (Vec::with_capacity(questions.examples.len()), HashMap::new());
     let mut unanswered = 0;
+    // Where the others have answers, a question without any has none, whether its file says so or not.
+    let is_answered =
+        |example: &Example| matches!(&example.target, Some(Target::Answers(gold)) if !gold.is_empty());
+    let is_labelled = version == Version::Two && questions.examples.iter().any(is_answered);
     for example in &questions.examples {
-        let Some(Target::Answers(gold)) = &example.target else {
-            return Err(InputError::content(
-                data,
-                None,
-                format!("question {} has no answers to compare with", excerpt(&example.id)),
-                "score with a file that has them, such as the development set",
-            ));
+        let gold: &[GoldAnswer] = match &example.target {
+            Some(Target::Answers(gold)) => gold,
+            None if is_labelled => &[],
+            _ => {
+                return Err(InputError::content(
+                    data,
+                    None,
+                    format!("question {} has no answers to compare with", excerpt(&example.id)),
+                    "score with a file that has them, such as the development set; if that is one where some questions have \
+                     none: --version 2.0",
+                ));
+            }
         };
         let answer = match answers.get(&example.id) {
             Some(answer) => answer.as_str(),
-            None if questions.is_version2 => {
+            None if version == Version::Two => {
                 return Err(InputError::content(
                     predictions,
                     None,
@@ -113,12 +136,20 @@ pub fn evaluate(
                 continue;
             }
         };
-        places.insert(example.id.as_str(), scored.len());
-        scored.push(score(version, gold.iter().map(|gold| gold.text.clone()).collect(), answer, 0.0));
+        let found = score(version, gold.iter().map(|gold| gold.text.clone()).collect(), answer, 0.0);
+        // Of questions with one id the official program of version 2.0 counts the last; that of 1.1 counts all.
+        match places.get(example.id.as_str()).copied().filter(|_| version == Version::Two) {
+            Some(place) => scored[place] = found,
+            None => {
+                places.insert(example.id.as_str(), scored.len());
+                scored.push(found);
+            }
+        }
     }
     let mut remarks = remarks(&questions.examples, &answers, unanswered);
     remarks.extend(questions.remarks);
-    if !questions.is_version2 {
+    remarks.extend(questions.repeated.map(|error| error.to_string()));
+    if version == Version::One {
         return Ok(Evaluation { figures: Figures::Version1(version1(&scored)), remarks });
     }
     let Some((path, odds)) = odds else {

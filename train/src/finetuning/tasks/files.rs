@@ -35,6 +35,15 @@ pub(super) fn official(source: &Path, folders: &[&str], part: &Part) -> Result<V
             })
             .map(|name| place.join(name))
             .collect();
+        if let Some(count) = found.iter().filter_map(|path| files_of_set(path)).max()
+            && count != found.len()
+        {
+            return Err(InputError::missing(
+                place,
+                format!("{} of the {count} files of the {} set are there", found.len(), part.split.name()),
+                "fetch all of them, and keep those of one division only",
+            ));
+        }
         if !found.is_empty() {
             found.sort();
             return Ok(found);
@@ -49,6 +58,17 @@ pub(super) fn official(source: &Path, folders: &[&str], part: &Part) -> Result<V
         ),
         format!("name the folder that holds {folder}, or the one that holds {file}"),
     ))
+}
+
+/// Into how many files a set was divided, as the Hub's names of them say: `train-00000-of-00002.parquet`.
+fn files_of_set(path: &Path) -> Option<usize> {
+    path.file_stem()?.to_str()?.rsplit_once("-of-")?.1.parse().ok()
+}
+
+/// A row of a prediction file, which has two columns whatever stands in them.
+pub(super) fn row(id: &str, prediction: &str) -> String {
+    let cell = |text: &str| text.replace('\t', "\\t").replace('\n', "\\n").replace('\r', "\\r");
+    format!("{}\t{}\n", cell(id), cell(prediction))
 }
 
 /// The file of a split of one's own data: `source` itself, or `train`, `dev` (`validation`, `valid`) or `test` in it.

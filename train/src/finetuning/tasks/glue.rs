@@ -280,4 +280,22 @@ mod tests {
         let test = task.read(folder.path(), Test).unwrap();
         assert_eq!(test.examples[0].target, None, "kept back");
     }
+
+    /// A set that is divided over files is one set, and a part of them is no set.
+    #[test]
+    fn all_files_of_a_set_are_read_or_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("sst2");
+        std::fs::create_dir(&place).unwrap();
+        let task = GLUE.iter().find(|row| row.name == "sst-2").unwrap().table();
+        let rows = [["fine", "1"], ["bad", "0"]];
+        let part = parquet_bytes(&["sentence", "label"], &rows);
+        std::fs::write(place.join("train-00000-of-00002.parquet"), &part).unwrap();
+        let error = task.read(folder.path(), Train).unwrap_err().to_string();
+        assert!(error.contains("sst2: 1 of the 2 files of the train set are there; fetch all"), "{error}");
+        std::fs::write(place.join("train-00001-of-00002.parquet"), &part).unwrap();
+        let read = task.read(folder.path(), Train).unwrap();
+        let ids: Vec<&str> = read.examples.iter().map(|example| example.id.as_str()).collect();
+        assert_eq!(ids, ["0", "1", "2", "3"]);
+    }
 }

@@ -3,6 +3,7 @@
 //! | file | what a reader finds there |
 //! |---|---|
 //! | `table` | one kind of task for all tables: classes, values, word classes |
+//! | `words` | sentences whose words have a class each |
 //! | `score` | GLUE's scores |
 //! | `glue` | the ten tables of GLUE |
 //! | `own` | a table of one's own |
@@ -17,6 +18,7 @@ mod race;
 mod score;
 mod stories;
 mod table;
+mod words;
 
 pub use glue::{GLUE, Glue};
 pub use race::{Level, Race};

@@ -8,6 +8,7 @@ use super::score::Score;
 use super::table::{Columns, Table, Wanted};
 use crate::finetuning::task::Split;
 use crate::tables::{self, Cell, Format, InputError};
+use crate::visible::visible;
 
 /// More classes than this are no classes but texts.
 const MOST_CLASSES: usize = 1000;
@@ -100,10 +101,22 @@ impl Table {
 fn labels_in(path: &Path, columns: &Columns, split: Split) -> Result<Vec<String>, InputError> {
     let mut found = BTreeSet::new();
     tables::read(path, Format::of(path)?, &tables::Options::default(), &mut |row| {
+        // A row whose label was forgotten, or lost by another program, is no example of a class without a name.
+        let named = |label: &str| match label.trim() {
+            "" => Err(row.error(
+                format!("there is no label in column {:?}", columns.label),
+                "give the row one, or leave it out",
+            )),
+            label => Ok(label.to_owned()),
+        };
         match row.cell(&columns.label) {
             _ if split == Split::Test && columns.is_unlabelled(row) => {}
-            Some(Cell::List(list)) => found.extend(list.iter().cloned()),
-            _ => drop(found.insert(row.text(&columns.label)?.trim().to_owned())),
+            Some(Cell::List(list)) => {
+                for label in list {
+                    found.insert(named(label)?);
+                }
+            }
+            _ => drop(found.insert(named(row.text(&columns.label)?)?)),
         }
         match found.len() > MOST_CLASSES {
             false => Ok(()),
@@ -130,7 +143,7 @@ fn labels_to_learn(path: &Path, columns: &Columns) -> Result<Vec<String>, InputE
             format!(
                 "column {:?} holds one label only ({})",
                 columns.label,
-                labels.first().map_or("", String::as_str)
+                labels.first().map_or_else(String::new, |label| visible(label))
             ),
             "a model learns nothing from examples that are all alike: give it examples of at least two classes",
         ));

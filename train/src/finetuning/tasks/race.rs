@@ -2,12 +2,12 @@
 //! three, two) are read as well.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::files;
 use crate::files::{Disk, names, replace};
 use crate::finetuning::answers::Answer;
 use crate::finetuning::features::{Feature, FeatureTarget, Ids, Limits, Sequence};
@@ -166,7 +166,7 @@ impl Race {
             }
             let target = match passage.answers.get(number).map(String::as_str) {
                 None => None,
-                Some(letter) => match letter.trim().as_bytes() {
+                Some(letter) => match letter.trim().to_ascii_uppercase().as_bytes() {
                     [letter] if usize::from(letter.wrapping_sub(b'A')) < self.options => {
                         Some(Target::Class(u32::from(letter - b'A')))
                     }
@@ -297,12 +297,14 @@ impl Task for Race {
                 Some((_, ids)) => ids,
                 None => encode(passage).into(),
             };
+            let mut is_cut = false;
             let sequences = (options.iter())
                 .map(|option| {
                     let option = encode(option);
                     let longest = limits.option.min(limits.length.saturating_sub(3));
                     let kept = option.len().min(longest);
                     let room = limits.length.saturating_sub(kept + 3);
+                    is_cut |= kept < option.len() || room < ids.len();
                     let passage = Ids::new(Arc::clone(&ids), 0..ids.len().min(room));
                     // The option stands at the end, so the beginning is what can be missed.
                     let option = Ids::from(option[option.len() - kept..].to_vec());
@@ -313,7 +315,7 @@ impl Task for Race {
                 Some(Target::Class(class)) => Some(FeatureTarget::Class(class)),
                 _ => None,
             };
-            into.push(Feature { example: number, sequences, rows: Vec::new(), window: None, target });
+            into.push(Feature { example: number, sequences, rows: Vec::new(), window: None, target, is_cut });
             last = Some((Arc::clone(passage), ids));
         }
     }
@@ -353,7 +355,7 @@ impl Task for Race {
         let mut content = String::from("index\tprediction\n");
         for (example, answer) in examples.iter().zip(answers) {
             let letter = answer.class().map_or('?', |class| char::from(b'A' + class as u8));
-            let _ = writeln!(content, "{}\t{letter}", example.id); // a string takes it all
+            content += &files::row(&example.id, letter.encode_utf8(&mut [0; 1]));
         }
         let path = folder.join("predictions.tsv");
         replace(&Disk, &path, content.as_bytes()).map_err(InputError::io("write", &path))?;

@@ -1,17 +1,17 @@
 //! Tasks whose examples are the rows of a table: a text or two and a class or a value, or words with a class each.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use super::files;
 use super::score::Score;
+use super::{files, words};
 use crate::files::{Disk, replace};
 use crate::finetuning::answers::Answer;
 use crate::finetuning::features::{Feature, FeatureTarget, Limits, Sequence};
 use crate::finetuning::task::{Example, Examples, Figures, FileReport, Input, Kind, Split, Target, Task};
 use crate::tables::{self, Cell, Format, InputError, Row};
 use crate::tokenizer::Encoder;
+use crate::visible::visible;
 
 /// The names of the columns that matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Columns {
             None | Some(Cell::Missing) => true,
             Some(Cell::Text(text)) => text.trim().is_empty(),
             Some(Cell::List(list)) => list.is_empty(),
-            Some(Cell::Bytes) => false,
+            Some(Cell::Other(_)) => false,
         }
     }
 }
@@ -100,12 +100,13 @@ pub struct Table {
 const IDS: [&str; 3] = ["index", "id", "idx"];
 
 impl Table {
-    /// Reads one file.
+    /// Reads one file; where it is one of several of its part, that began with example number `first`.
     fn read_file(
         &self,
         path: &Path,
         part: Option<&Part>,
         split: Split,
+        first: usize,
         examples: &mut Vec<Example>,
     ) -> Result<FileReport, InputError> {
         let format = Format::of(path)?;
@@ -116,12 +117,12 @@ impl Table {
         let (mut empty, mut unknown, mut first_unknown) = (0, 0, None);
         // Every row of a test set has to be answered.
         let options = tables::Options { names, skip_short: self.skip_short && split != Split::Test };
-        let skipped = tables::read(path, format, &options, &mut |row| {
+        let left_out = tables::read(path, format, &options, &mut |row| {
             let input = self.input(row, columns)?;
             empty += usize::from(matches!(&input, Input::Texts { first, .. } if first.trim().is_empty()));
             let id = match IDS.iter().find_map(|name| row.cell(name)) {
                 Some(Cell::Text(id)) => id.clone().into_owned(),
-                _ => (examples.len() - before).to_string(),
+                _ => (examples.len() - first).to_string(),
             };
             let target = match self.target(row, columns, is_hub, split, &input) {
                 // What is right need not be known of a test set.
@@ -135,7 +136,7 @@ impl Table {
             examples.push(Example { id, group: part.map_or("", |part| part.group), input, target });
             Ok(())
         });
-        let skipped = skipped.map_err(|error| match error {
+        let left_out = left_out.map_err(|error| match error {
             InputError::Content { path, line, problem, advice }
                 if self.skip_short && split == Split::Test =>
             {
@@ -145,14 +146,27 @@ impl Table {
             error => error,
         })?;
         let mut remarks = Vec::new();
-        if skipped > 0 {
+        if left_out.short > 0 {
             remarks.push(format!(
-                "{skipped} lines with too few columns are left out, as in the reference: line feeds within questions \
-                 made them"
+                "{} lines with too few columns are left out, as in the reference: line feeds within questions made them",
+                left_out.short
             ));
+        }
+        if left_out.empty > 0 {
+            remarks.push(format!("{} empty lines are no examples", left_out.empty));
         }
         if empty > 0 {
             remarks.push(format!("{empty} examples have an empty text"));
+        }
+        if split == Split::Train
+            && !self.is_official()
+            && self.wanted == Wanted::Classes
+            && are_values(&self.labels)
+        {
+            remarks.push(format!(
+                "its labels are numbers, learnt as {} classes: --kind value learns them as numbers",
+                self.labels.len()
+            ));
         }
         if let Some(error) = first_unknown {
             remarks.push(format!(
@@ -262,6 +276,12 @@ impl Table {
     }
 }
 
+/// Whether labels are numbers with parts, which hardly ever are classes.
+fn are_values(labels: &[String]) -> bool {
+    let numbers: Option<Vec<f64>> = labels.iter().map(|label| label.parse().ok()).collect();
+    numbers.is_some_and(|numbers| numbers.iter().any(|number| number.fract() != 0.0))
+}
+
 /// Names for a message.
 fn listed(names: &[String]) -> String {
     const SHOWN: usize = 20;
@@ -269,7 +289,7 @@ fn listed(names: &[String]) -> String {
     if names.len() > SHOWN {
         list.push("…");
     }
-    list.join(", ")
+    visible(&list.join(", "))
 }
 
 impl Task for Table {
@@ -293,7 +313,7 @@ impl Task for Table {
         let mut read = Examples::default();
         if self.parts.is_empty() {
             let path = files::own(source, split)?;
-            read.files.push(self.read_file(&path, None, split, &mut read.examples)?);
+            read.files.push(self.read_file(&path, None, split, 0, &mut read.examples)?);
             return Ok(read);
         }
         let parts: Vec<&Part> = self.parts.iter().filter(|part| part.split == split).collect();
@@ -307,7 +327,7 @@ impl Task for Table {
         if source.is_file() {
             let named = files::named(source, &parts);
             let mut report =
-                self.read_file(source, Some(named.unwrap_or(first)), split, &mut read.examples)?;
+                self.read_file(source, Some(named.unwrap_or(first)), split, 0, &mut read.examples)?;
             if named.is_none() {
                 report
                     .remarks
@@ -319,8 +339,10 @@ impl Task for Table {
         for part in parts {
             match files::official(source, self.folders, part) {
                 Ok(paths) => {
+                    let first = read.examples.len();
                     for path in paths {
-                        read.files.push(self.read_file(&path, Some(part), split, &mut read.examples)?);
+                        let report = self.read_file(&path, Some(part), split, first, &mut read.examples)?;
+                        read.files.push(report);
                     }
                 }
                 // What there is can be judged without the other group, but not silently.
@@ -359,9 +381,12 @@ impl Task for Table {
                         Some(Target::Value(value)) => Some(FeatureTarget::Value(value)),
                         _ => None,
                     };
-                    into.push(Feature::of(number, Sequence::pair(first, second, limits.length), target));
+                    let whole = 2 + first.len() + second.as_ref().map_or(0, |ids| ids.len() + 1);
+                    let sequence = Sequence::pair(first, second, limits.length);
+                    let is_cut = sequence.len() < whole;
+                    into.push(Feature { is_cut, ..Feature::of(number, sequence, target) });
                 }
-                Input::Words(words) => into.push(words_feature(number, words, example, encoder, limits)),
+                Input::Words(words) => into.push(words::feature(number, words, example, encoder, limits)),
                 _ => {}
             }
         }
@@ -422,10 +447,10 @@ impl Task for Table {
                 .join(format!("{name}.{}", if self.wanted == Wanted::WordClasses { "jsonl" } else { "tsv" }));
             let content = match self.wanted {
                 Wanted::WordClasses => {
-                    rows.map(|(example, answer)| self.words_line(example, answer)).collect()
+                    rows.map(|(example, answer)| words::line(&self.labels, example, answer)).collect()
                 }
                 _ => rows.fold(String::from("index\tprediction\n"), |mut text, (example, answer)| {
-                    let _ = writeln!(text, "{}\t{}", example.id, self.written(answer)); // a string takes it all
+                    text += &files::row(&example.id, &self.written(answer));
                     text
                 }),
             };
@@ -434,45 +459,4 @@ impl Task for Table {
         }
         Ok(written)
     }
-}
-
-impl Table {
-    /// The words of an example with the classes found for them, as a JSON line; words beyond the end of the sequence have the
-    /// class `null`.
-    fn words_line(&self, example: &Example, answer: &Answer) -> String {
-        let words: &[String] = if let Input::Words(words) = &example.input { words } else { &[] };
-        let found: &[u32] = if let Answer::Words(found) = answer { found } else { &[] };
-        let class = |at: usize| found.get(at).and_then(|&class| self.labels.get(class as usize));
-        let tags: Vec<Option<&String>> = (0..words.len()).map(class).collect();
-        format!("{}\n", serde_json::json!({ "tokens": words, "tags": tags }))
-    }
-}
-
-/// The words of a sentence, each encoded by itself; the class of a word stands at its first piece.
-fn words_feature(
-    number: usize,
-    words: &[String],
-    example: &Example,
-    encoder: &mut Encoder<'_>,
-    limits: &Limits,
-) -> Feature {
-    let unknown = encoder.tokenizer().special().unknown;
-    let room = limits.length.saturating_sub(2);
-    let (mut ids, mut rows) = (Vec::new(), Vec::new());
-    for word in words {
-        if ids.len() >= room {
-            break;
-        }
-        rows.push(ids.len() as u32 + 1);
-        let before = ids.len();
-        encoder.encode(word, &mut ids);
-        if ids.len() == before {
-            ids.push(unknown); // a word of nothing that the tokenizer keeps is a word all the same
-        }
-    }
-    let target = match &example.target {
-        Some(Target::Classes(classes)) => Some(FeatureTarget::Classes(classes[..rows.len()].to_vec())),
-        _ => None,
-    };
-    Feature { rows, ..Feature::of(number, Sequence::pair(ids, None, limits.length), target) }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 /// The text with every hidden character written as an escape such as `\u{1b}`.
 ///
 /// ```
-/// use train::visible::visible;
+/// use model::visible::visible;
 /// assert_eq!(visible("red \u{1b}[31m, left \u{202e}, café"), r"red \u{1b}[31m, left \u{202e}, café");
 /// ```
 pub fn visible(text: &str) -> String {
@@ -27,7 +27,7 @@ pub fn visible_lines(text: &str) -> String {
 /// strings there are none but line ends.)
 ///
 /// ```
-/// use train::visible::visible_json;
+/// use model::visible::visible_json;
 /// assert_eq!(visible_json("\"left \u{202e}, tag \u{e0001}\""), r#""left \u202e, tag \udb40\udc01""#);
 /// ```
 pub fn visible_json(document: &str) -> String {
