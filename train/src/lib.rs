@@ -57,6 +57,8 @@ pub mod files;
 pub mod finetuning;
 pub mod hub;
 pub mod inference;
+#[cfg(test)]
+mod messages;
 pub mod optimization;
 mod permutation;
 pub mod pretraining;
