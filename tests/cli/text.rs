@@ -167,7 +167,8 @@ fn a_finished_run_stays_finished() {
     let figures = again().done();
     let moved = scene.path("moved.txt");
     fs::rename(scene.path("text.txt"), &moved).unwrap();
-    again().complains(ExitCode::Io, &["text.txt"]);
+    scene.file("text.txt", sentences().replace("moon", "tree"));
+    again().complains(ExitCode::Usage, &["was begun with other training data"]);
     assert_eq!(status(), ("finished".into(), 2));
     let shown = run(&["runs", "show", &scene.arg("run")]).done();
     assert!(!shown.contains("Failed"), "{shown}");
