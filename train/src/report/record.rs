@@ -451,10 +451,10 @@ pub(super) mod tests {
         let mine = folder.path().join("mine");
         run(&mine, 8.0);
         fs::write(mine.join("run.json"), "{").unwrap();
-        assert_eq!(find_runs(&[folder.path().into()]), [mine.clone()]);
+        assert_eq!(find_runs(&[folder.path().into()]), std::slice::from_ref(&mine));
         assert!(RunRecord::read(&mine).unwrap_err().to_string().contains("run.json is damaged"));
         fs::remove_file(mine.join("run.json")).unwrap();
-        assert_eq!(find_runs(&[folder.path().into()]), [mine.clone()]);
+        assert_eq!(find_runs(&[folder.path().into()]), std::slice::from_ref(&mine));
         assert!(RunRecord::read(&mine).unwrap_err().to_string().contains("it has no run.json"));
         // Somebody else's settings, and somebody else's run.json.
         fs::remove_file(mine.join(JOURNAL)).unwrap();

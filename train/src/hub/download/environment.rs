@@ -135,7 +135,8 @@ mod tests {
     #[test]
     fn the_first_variable_that_is_set_says_whether_to_ask() {
         let (hub, transformers) = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE");
-        let cases: [(&[(&str, &str)], Option<&str>); 7] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
+        let cases: [Case; 7] = [
             (&[], None),
             (&[(hub, "yes"), (transformers, "0")], Some(hub)),
             (&[(hub, "True")], Some(hub)),
