@@ -39,8 +39,8 @@ struct Blocking {
 
 /// Where A is read in place: high blocks, since only B is packed for each.
 const IN_PLACE: Blocking = Blocking { mc: [64, 1024], nc: [64, 256], kc: 1024, strip: 112, packing: [0, 24] };
-/// Where A, whose columns are far apart in memory, is packed: wide blocks, so that few need the same part of it.
-const PACKED: Blocking = Blocking { mc: [64, 1024], nc: [64, 768], kc: 384, strip: 224, packing: [40, 24] };
+/// Where A, whose columns are far apart in memory, is packed: large blocks, so that few need the same part of it or of B.
+const PACKED: Blocking = Blocking { mc: [64, 1536], nc: [64, 1536], kc: 384, strip: 224, packing: [40, 24] };
 /// Units of packed B that stay in a second-level cache of a megabyte beside A and C: all of it is read for each row of tiles.
 const RESIDENT: usize = 192 * 1024;
 
