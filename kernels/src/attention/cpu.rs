@@ -97,7 +97,7 @@ impl<'a, A: Stored> Head<'a, A> {
         rows: Range<usize>,
         head: usize,
     ) -> Self {
-        let tile = microkernel::size(token);
+        let tile = microkernel::size(token, false);
         let length = rows.len();
         let blocks = Grid::equal(length, length.div_ceil(TILES_PER_BLOCK * tile.0), tile.0);
         let padded = length.next_multiple_of(tile.1);
@@ -206,6 +206,7 @@ impl<'a, A: Stored> Head<'a, A> {
             b_panel: self.tile.1 * self.attention.head_width,
             c: Target::new(c, self.padded),
             add: false,
+            tall: false,
         };
         microkernel::multiply(self.token, Unit::Single, product);
     }
@@ -225,6 +226,7 @@ impl<'a, A: Stored> Head<'a, A> {
             b_panel: self.tile.1,
             c: Target::new(c, self.padded_width),
             add: false,
+            tall: false,
         };
         microkernel::multiply(self.token, Unit::Single, product);
     }
@@ -244,6 +246,7 @@ impl<'a, A: Stored> Head<'a, A> {
             b_panel: self.tile.1,
             c: Target::new(c, self.padded_width),
             add: queries.start > 0,
+            tall: false,
         };
         microkernel::multiply(self.token, Unit::Single, product);
     }

@@ -124,8 +124,8 @@ pub(crate) fn gemm<A: Packed, C: Stored>(
     assert!(summed, "sums of all rows of a transpose");
     let row_sums = row_sums.map(Pieces::new);
     let token = cpu.token();
-    let (mr, nr) = microkernel::size(token);
     let in_place = if a.transposed { None } else { A::units(a.data, depth) };
+    let (mr, nr) = microkernel::size(token, in_place.is_none());
     let units = depth.div_ceil(A::PER_UNIT);
     let c = match C::in_place(c) {
         Some(c) => Destination::Grows(Pieces::new(c)),
@@ -289,6 +289,7 @@ impl<A: Packed> Block<'_, A> {
             b_panel: self.nr * units,
             c,
             add,
+            tall: self.in_place.is_none(),
         };
         microkernel::multiply(self.token, A::UNIT, product);
     }

@@ -40,6 +40,8 @@ pub(crate) struct Product<'a> {
     pub c: Target<'a>,
     /// Whether C is added to.
     pub add: bool,
+    /// Which of the two tiles panels are made for: see [`size`].
+    pub tall: bool,
 }
 
 /// Where C is written.
@@ -70,44 +72,49 @@ const UNROLLED: usize = 4;
 /// The size of an instruction set's tile. A number of A is loaded for `VECTORS` multiply-adds; loads, of which a core can do
 /// as many as multiply-adds, must leave room for misses.
 trait Microkernel: Simd {
-    /// Rows of the tile.
-    const MR: usize;
+    /// Rows of the tile, and of the tall one.
+    const ROWS: [usize; 2];
     /// Vectors in each of them.
-    const VECTORS: usize;
-    /// Columns of the tile.
-    const NR: usize = Self::VECTORS * Self::LANES;
+    const VECTORS: [usize; 2];
 
-    /// [`compute`] for this tile, whose constants cannot be arguments in a trait.
+    /// [`compute`] for one of these tiles, whose constants cannot be arguments in a trait.
     ///
     /// # Safety
     /// As there.
-    unsafe fn tile<D: Dot<Self>>(self, dot: D, tile: &Tile);
+    unsafe fn tile<D: Dot<Self>>(self, dot: D, tile: &Tile, tall: bool);
 }
 
 macro_rules! microkernels {
-    ($($(#[$attribute:meta])* $simd:ty: $rows:literal, $vectors:literal;)*) => {$(
+    ($($(#[$attribute:meta])* $simd:ty: [$rows:literal, $vectors:literal], [$tall_rows:literal, $tall_vectors:literal];)*) => {$(
         $(#[$attribute])*
         impl Microkernel for $simd {
-            const MR: usize = $rows;
-            const VECTORS: usize = $vectors;
+            const ROWS: [usize; 2] = [$rows, $tall_rows];
+            const VECTORS: [usize; 2] = [$vectors, $tall_vectors];
 
             #[inline(always)]
-            unsafe fn tile<D: Dot<Self>>(self, dot: D, tile: &Tile) {
+            unsafe fn tile<D: Dot<Self>>(self, dot: D, tile: &Tile, tall: bool) {
                 // SAFETY: passed on.
-                unsafe { compute::<Self, D, $rows, $vectors>(self, dot, tile) }
+                unsafe {
+                    if tall && Self::ROWS[1] != Self::ROWS[0] {
+                        compute::<Self, D, $tall_rows, $tall_vectors>(self, dot, tile);
+                    } else {
+                        compute::<Self, D, $rows, $vectors>(self, dot, tile);
+                    }
+                }
             }
         }
     )*};
 }
 
 microkernels! {
-    Scalar: 4, 3;
+    Scalar: [4, 3], [4, 3];
     // Sums, a row of B and a number of A: 15 of 16 registers.
     #[cfg(target_arch = "x86_64")]
-    Avx2: 6, 2;
-    // The same: 29 of 32 registers. A head 64 wide is one tile.
+    Avx2: [6, 2], [6, 2];
+    // The same: 29 and 31 of 32 registers. A head 64 wide is one tile; of a tall one, more of whose operands are A's, less than
+    // half as much of B comes from the second-level cache for a multiply-add.
     #[cfg(target_arch = "x86_64")]
-    Avx512: 6, 4;
+    Avx512: [6, 4], [14, 2];
 }
 
 /// How a unit of A is multiplied with units of B.
@@ -157,18 +164,22 @@ impl Dot<Avx512> for Pairs {
     }
 }
 
-/// MR and NR: rows and columns of a tile.
-pub(crate) fn size(token: Token) -> (usize, usize) {
-    fn of<S: Microkernel>(_: S) -> (usize, usize) {
-        (S::MR, S::NR)
-    }
+/// MR and NR: rows and columns of a tile. A tall one has more rows than there are registers for their addresses: it is for an A
+/// in panels, whose rows are neighbours.
+pub(crate) fn size(token: Token, tall: bool) -> (usize, usize) {
     match token {
-        Token::Scalar(simd) => of(simd),
+        Token::Scalar(simd) => size_of_tile(simd, tall),
         #[cfg(target_arch = "x86_64")]
-        Token::Avx2(simd) => of(simd),
+        Token::Avx2(simd) => size_of_tile(simd, tall),
         #[cfg(target_arch = "x86_64")]
-        Token::Avx512(simd) => of(simd),
+        Token::Avx512(simd) => size_of_tile(simd, tall),
     }
+}
+
+#[inline(always)]
+fn size_of_tile<S: Microkernel>(_: S, tall: bool) -> (usize, usize) {
+    let index = usize::from(tall);
+    (S::ROWS[index], S::VECTORS[index] * S::LANES)
 }
 
 /// Defines a function of units: what `$generic` does by one instruction for pairs where the machine has it, and by two
@@ -245,13 +256,14 @@ fn walk<S: Microkernel, D: Dot<S>>(simd: S, dot: D, product: Product<'_>) {
     }
     c.pieces.pointer(c.start + (rows - 1) * c.row + columns - 1); // the last element must exist
     let start = c.pieces.pointer(c.start);
-    for row in (0..rows).step_by(S::MR) {
-        for column in (0..columns).step_by(S::NR) {
-            let a = &product.a[row / S::MR * product.a_panel..];
-            let b = &product.b[column / S::NR * product.b_panel..];
+    let (mr, nr) = size_of_tile(simd, product.tall);
+    for row in (0..rows).step_by(mr) {
+        for column in (0..columns).step_by(nr) {
+            let a = &product.a[row / mr * product.a_panel..];
+            let b = &product.b[column / nr * product.b_panel..];
             if depth > 0 {
-                let a_last = (depth - 1) * product.a_step + ((rows - row).min(S::MR) - 1) * product.a_row;
-                let b_last = (depth - 1) * product.b_step + S::NR - 1;
+                let a_last = (depth - 1) * product.a_step + ((rows - row).min(mr) - 1) * product.a_row;
+                let b_last = (depth - 1) * product.b_step + nr - 1;
                 assert!(a_last < a.len() && b_last < b.len(), "panels must be whole");
             }
             let tile = Tile {
@@ -263,12 +275,12 @@ fn walk<S: Microkernel, D: Dot<S>>(simd: S, dot: D, product: Product<'_>) {
                 b_step: product.b_step,
                 c: start.wrapping_add(row * c.row + column),
                 c_row: c.row,
-                rows: (rows - row).min(S::MR),
-                columns: (columns - column).min(S::NR),
+                rows: (rows - row).min(mr),
+                columns: (columns - column).min(nr),
                 add: product.add,
             };
             // SAFETY: A, B and C reach as far as asserted, and C is nobody else's by its making.
-            unsafe { simd.tile(dot, &tile) };
+            unsafe { simd.tile(dot, &tile, product.tall) };
         }
     }
 }
@@ -303,24 +315,30 @@ unsafe fn compute<S: Microkernel, D: Dot<S>, const MR: usize, const VECTORS: usi
     // SAFETY: passed on.
     unsafe {
         match tile.columns.div_ceil(S::LANES) {
-            1 => compute_vectors::<S, D, MR, 1>(simd, dot, tile),
-            2 => compute_vectors::<S, D, MR, 2>(simd, dot, tile),
-            3 if VECTORS > 3 => compute_vectors::<S, D, MR, 3>(simd, dot, tile),
-            _ => compute_vectors::<S, D, MR, VECTORS>(simd, dot, tile),
+            1 => compute_vectors::<S, D, MR, 1, VECTORS>(simd, dot, tile),
+            2 => compute_vectors::<S, D, MR, 2, VECTORS>(simd, dot, tile),
+            3 if VECTORS > 3 => compute_vectors::<S, D, MR, 3, VECTORS>(simd, dot, tile),
+            _ => compute_vectors::<S, D, MR, VECTORS, VECTORS>(simd, dot, tile),
         }
     }
 }
 
 /// # Safety
-/// As [`compute`].
+/// As [`compute`], for whose tile B is in panels of `MOST` vectors.
 #[inline(always)]
-unsafe fn compute_vectors<S: Microkernel, D: Dot<S>, const MR: usize, const VECTORS: usize>(
+unsafe fn compute_vectors<
+    S: Microkernel,
+    D: Dot<S>,
+    const MR: usize,
+    const VECTORS: usize,
+    const MOST: usize,
+>(
     simd: S,
     dot: D,
     tile: &Tile,
 ) {
     // What the compiler knows of the steps saves registers, of which unrolled loops have none to spare.
-    let (rows, width) = (row_offsets(tile.rows, tile.a_row), S::NR);
+    let (rows, width) = (row_offsets(tile.rows, tile.a_row), MOST * S::LANES);
     // SAFETY: passed on.
     let sums: [[S::F32; VECTORS]; MR] = unsafe {
         if (tile.a_step, tile.b_step) == (1, width) {
