@@ -4,7 +4,6 @@ use super::{Activation, Backward, Forward};
 use crate::Cpu;
 use crate::cpu::CpuPrecision;
 use crate::cpu::math;
-use crate::cpu::panels::line;
 use crate::cpu::simd::{Floats, Simd, kernel};
 use crate::cpu::threads::{Grid, Pieces};
 use crate::memory::Host;
@@ -72,19 +71,6 @@ kernel! {
         for at in (0..du.len()).step_by(S::LANES) {
             let slope = derivative(simd, activation, simd.load(&saved[at..]));
             (simd.load(&dy.unwrap_or(&*du)[at..]) * slope).store(&mut du[at..]);
-        }
-    }
-}
-
-kernel! {
-    /// `sums = round(sums) · f'(u)`: as [`derivatives`] makes of sums that were stored before. `ahead` is what will be `saved` next.
-    pub(crate) fn multiply_by_derivative<S, A>(
-        simd, activation: Activation, saved: &[A], ahead: &[A], sums: &mut [f32],
-    ) {
-        ahead.chunks(line::<A>()).for_each(|line| simd.prefetch(line.as_ptr()));
-        for at in (0..sums.len()).step_by(S::LANES) {
-            let slope = derivative(simd, activation, simd.load(&saved[at..]));
-            (A::rounded(simd, simd.load(&sums[at..])) * slope).store(&mut sums[at..]);
         }
     }
 }

@@ -9,8 +9,8 @@
 //! follow the number of threads, the bits do not. Where C is not stored in f32, one step covers the whole depth, and a
 //! strip of rows is computed in f32 and rounded once.
 //!
-//! What is done with numbers that a product touches anyway is done while they are in a cache: bias and activation function, an
-//! activation function's derivative, sums of A's rows.
+//! What is done with numbers that a product touches anyway is done while they are in a cache: bias and activation function, sums
+//! of A's rows.
 
 use std::ops::Range;
 
@@ -42,7 +42,7 @@ const IN_PLACE: Blocking = Blocking { mc: [64, 1024], nc: [64, 256], kc: 1024, s
 /// Where A, whose columns are far apart in memory, is packed: large blocks, so that few need the same part of it or of B.
 const PACKED: Blocking = Blocking { mc: [64, 1536], nc: [64, 1536], kc: 384, strip: 224, packing: [40, 24] };
 /// Units of packed B that stay in a second-level cache of a megabyte beside A and C: all of it is read for each row of tiles.
-const RESIDENT: usize = 192 * 1024;
+const RESIDENT: usize = 160 * 1024;
 
 impl Blocking {
     /// For a depth of `units`, in one step if C cannot hold the sums of several.

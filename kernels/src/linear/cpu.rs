@@ -1,12 +1,12 @@
 //! See the parent module.
 
 use super::{AfterActivation, Forward, InputGradient, Linear, PreactivationGradient, WeightGradient};
-use crate::activation::cpu::{add_bias_and_activate, multiply_by_derivative};
+use crate::activation::cpu::add_bias_and_activate;
 use crate::cpu::CpuPrecision;
 use crate::cpu::gemm::{Matrix, gemm};
 use crate::cpu::threads::Pieces;
 use crate::memory::Host;
-use crate::{Activation, Cpu, Store};
+use crate::{Activation, Cpu, Store, activation};
 
 /// See [`super`]. Bias and activation are applied to a block of the product while it is in the cache.
 pub fn forward<P: CpuPrecision>(cpu: &Cpu, linear: &Linear, operands: Forward<'_, Host, P>) {
@@ -38,20 +38,16 @@ pub fn input_gradient<P: CpuPrecision>(cpu: &Cpu, linear: &Linear, operands: Inp
     gemm(cpu, du, weight, dx, store, None, |_, _, _| ());
 }
 
-/// See [`super`]. The derivative is multiplied by while a block of the product is in the cache.
+/// See [`super`]. Two passes: within the product the derivative took longer than after it.
 pub fn preactivation_gradient<P: CpuPrecision>(
     cpu: &Cpu,
     constants: &AfterActivation,
     operands: PreactivationGradient<'_, Host, P>,
 ) {
-    let AfterActivation { linear: Linear { inputs, outputs, .. }, activation } = *constants;
     let PreactivationGradient { dy, weight, saved, du } = operands;
-    let (dy, weight) = (Matrix::new(dy, outputs), Matrix::new(weight, inputs));
-    gemm(cpu, dy, weight, du, Store::Assign, None, |row, columns, dx| {
-        let saved_of = |row: usize| saved.get(row * inputs + columns.start..row * inputs + columns.end);
-        let saved = saved_of(row).expect("as many rows as the product has");
-        multiply_by_derivative(cpu.token(), activation, saved, saved_of(row + 1).unwrap_or_default(), dx);
-    });
+    let dx = &mut du[..];
+    input_gradient::<P>(cpu, &constants.linear, InputGradient { du: dy, weight, dx, store: Store::Assign });
+    activation::cpu::backward::<P>(cpu, &constants.activation, activation::Backward { saved, dy: None, du });
 }
 
 /// See [`super`]. What a bias gets of du is added up while du is packed.
@@ -69,7 +65,7 @@ mod tests {
     use crate::cpu::sums::add_column_sums;
     use crate::precision::{Bf16, F32};
     use crate::random::{Philox, unit};
-    use crate::{Kernels, activation};
+    use crate::Kernels;
 
     /// Rows, inputs and outputs: a number, no whole tiles, many of them, and depths of more than one step.
     const SHAPES: [[usize; 3]; 5] =

@@ -27,8 +27,6 @@ use half::bf16;
 use super::Isa;
 use crate::precision::Real;
 
-/// The lanes of the widest vectors.
-const MOST_LANES: usize = 16;
 
 /// An instruction set that the machine has.
 pub trait Simd: Copy + Send + Sync + 'static {
@@ -123,8 +121,6 @@ pub trait Stored: Real {
     fn load<S: Simd>(simd: S, source: &[Self], filler: f32) -> S::F32;
     /// See [`Floats::store`].
     fn store<F: Floats>(vector: F, target: &mut [Self]);
-    /// What a vector is once it has been stored and loaded again.
-    fn rounded<S: Simd>(simd: S, vector: S::F32) -> S::F32;
     /// One number, widened.
     fn widen(self) -> f32;
     /// One number, rounded.
@@ -141,10 +137,6 @@ impl Stored for f32 {
     #[inline(always)]
     fn store<F: Floats>(vector: F, target: &mut [Self]) {
         vector.store_f32(target);
-    }
-    #[inline(always)]
-    fn rounded<S: Simd>(_: S, vector: S::F32) -> S::F32 {
-        vector
     }
     #[inline(always)]
     fn widen(self) -> f32 {
@@ -167,12 +159,6 @@ impl Stored for bf16 {
     #[inline(always)]
     fn store<F: Floats>(vector: F, target: &mut [Self]) {
         vector.store_bf16(target);
-    }
-    #[inline(always)]
-    fn rounded<S: Simd>(simd: S, vector: S::F32) -> S::F32 {
-        let mut numbers = [Self::ZERO; MOST_LANES];
-        vector.store_bf16(&mut numbers[..S::LANES]);
-        simd.load_bf16(&numbers, 0.0)
     }
     #[inline(always)]
     fn widen(self) -> f32 {
