@@ -60,12 +60,12 @@ pub fn weight_gradient<P: CpuPrecision>(cpu: &Cpu, linear: &Linear, operands: We
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Kernels;
     use crate::cpu::Isa;
     use crate::cpu::simd::Stored;
     use crate::cpu::sums::add_column_sums;
     use crate::precision::{Bf16, F32};
     use crate::random::{Philox, unit};
-    use crate::Kernels;
 
     /// Rows, inputs and outputs: a number, no whole tiles, many of them, and depths of more than one step.
     const SHAPES: [[usize; 3]; 5] =

@@ -27,7 +27,6 @@ use half::bf16;
 use super::Isa;
 use crate::precision::Real;
 
-
 /// An instruction set that the machine has.
 pub trait Simd: Copy + Send + Sync + 'static {
     /// Floats, or words, in a vector.
