@@ -50,7 +50,7 @@ fn what_is_saved_reads_back_as_the_same_settings() {
     let first = layers.resolve().unwrap();
     let again = resolve(&first.to_toml()).unwrap();
     assert_eq!(again.settings, first.settings);
-    assert_eq!(again.settings.optimizer.learning_rate, Some(5e-4));
+    assert_eq!(again.settings.optimizer.learning_rate, Some(3e-4));
     assert!(
         again.settings.data.train[1].is_absolute() && again.settings.data.train[1].ends_with("ü/\"q\".jsonl")
     );
@@ -101,12 +101,20 @@ fn a_preset_gives_way_to_what_is_said() {
 
 #[test]
 fn a_small_preset_is_trained_as_a_small_machine_can() {
-    let resolved = resolve("data.train = 'x'\nmodel.preset = 'small'").unwrap();
+    let resolved = resolve("data.train = 'x'\nmodel.preset = 'tiny'").unwrap();
     let recipe = RECIPES.iter().find(|recipe| recipe.name == "small-machine").unwrap();
-    let said = resolve(&format!("data.train = 'x'\n{}", recipe.toml.replace("\"tiny\"", "'small'"))).unwrap();
+    let said = resolve(&format!("data.train = 'x'\n{}", recipe.toml)).unwrap();
     assert_eq!(resolved.settings, said.settings);
     assert_eq!(resolved.settings.training.batch, 8);
     assert_eq!(resolved.source("training.batch").to_string(), "recipe small-machine, for a small preset");
+
+    let schedule = |toml: &str| {
+        let schedule = resolve(&format!("data.train = 'x'\n{toml}")).unwrap().settings.schedule();
+        (schedule.learning_rate, schedule.steps, schedule.warmup_steps)
+    };
+    assert_eq!(schedule("model.preset = 'tiny'"), (5e-4, 10_000, 200));
+    assert_eq!(schedule("model.preset = 'small'\ntraining.steps = 50000"), (3e-4, 50_000, 500));
+    assert_eq!(schedule("model.preset = 'small'\ntraining.steps = 50"), (3e-4, 50, 10));
 
     let lamb = resolve("data.train = 'x'\nmodel.preset = 'tiny'\noptimizer.optimizer = 'lamb'").unwrap();
     assert_eq!(
