@@ -67,7 +67,7 @@ fn a_run_takes_the_memory_that_it_says() {
 fn too_little_memory_is_an_error_with_advice() {
     let folder = tempfile::tempdir().expect("a folder");
     // Kilobytes of address space: from hardly enough to start to hardly too few for the step.
-    for limit in [30_000, 60_000, 120_000, 200_000] {
+    for limit in (30_000..60_000).step_by(3_000).chain([60_000, 120_000, 200_000]) {
         let output = run_of_base(folder.path(), &format!("ulimit -v {limit};")).output().expect("it runs");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(6), "{limit} kB: {said}");

@@ -13,7 +13,7 @@ pub(super) const MOST_POINTS: usize = 230;
 /// About so many lines of the grid each way.
 const TICKS: f64 = 7.0;
 /// Room above and below the curves, as a part of the highest value: labels have digits for no less.
-const LEAST_ROOM: f64 = 1e-4;
+const LEAST_ROOM: f64 = 1e-3;
 /// Values from the one to the other are written without an exponent.
 const PLAIN: std::ops::Range<f64> = 1e-3..1e6;
 /// Colours that the page has.

@@ -9,11 +9,12 @@ use super::format::{Format, Reading};
 use super::parts::Parts;
 use super::source::{files_of, look_at};
 use crate::data::error::DataError;
+use crate::threads::ThreadsError;
 
 /// Gives all sentences of `sources`, file after file, to `work`; they are read on a thread of their own.
 ///
 /// # Errors
-/// If a file cannot be read, or none holds anything; what `work` made of the text before it is dropped.
+/// If a file cannot be read, none holds anything, or the system gives no thread; what `work` made of the text before it is dropped.
 pub fn with_sentences<T>(
     sources: &[PathBuf],
     reading: impl Into<Reading>,
@@ -25,7 +26,7 @@ pub fn with_sentences<T>(
     look_at(&files, reading)?;
     let (sender, receiver) = sync_channel::<String>(1024);
     thread::scope(|scope| {
-        let reading = scope.spawn(move || {
+        let read = move || {
             let mut parts = Parts::new(&files, reading);
             let mut oddities = Oddities::default();
             for part in &mut parts {
@@ -42,7 +43,9 @@ pub fn with_sentences<T>(
                 lines => tracing::warn!(lines, "left out: lines that cannot be read"),
             }
             Ok(())
-        });
+        };
+        let reading = (thread::Builder::new().name("reading".into()).spawn_scoped(scope, read))
+            .map_err(ThreadsError::of("the thread that reads text"))?;
         let result = work(&mut receiver.into_iter());
         reading.join().expect("reading reports its errors").map(|()| result)
     })
