@@ -72,5 +72,9 @@ fn too_little_memory_is_an_error_with_advice() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(6), "{limit} kB: {said}");
         assert!(said.contains("help: "), "{limit} kB: {said}");
+        let mut of_many = run_of_base(folder.path(), &format!("ulimit -v {limit};"));
+        let output = of_many.args(["--threads", "16"]).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(6), "16 threads in {limit} kB: {said}");
     }
 }

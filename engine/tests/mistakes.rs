@@ -312,6 +312,23 @@ fn updates_come_with_a_plan_that_trains() {
     let _ = loaded().0.update(&update);
 }
 
+/// A norm that was asked for is that of the gradients that there were.
+#[test]
+fn no_norm_outlives_its_gradients() {
+    let ground = Ground::new();
+    let [a, b] = ground.products();
+    let loss = ground.error(a.weighted_add(1.0, b.slice_columns(0, 1), 1.0));
+    let plan = ground.train(loss).expect("both weights are trained");
+    let mut runtime = Runtime::new(Device::Reference, ground.parameters.clone()).expect("memory");
+    runtime.load(plan.clone()).expect("memory");
+    let length = runtime.parameters().buffer_length();
+    runtime.write(State::Gradients, &vec![2.0_f32; length]);
+    assert_eq!(runtime.gradient_norm(), (4.0 * length as f64).sqrt());
+    runtime.unload();
+    runtime.load(plan).expect("memory");
+    assert_eq!(runtime.gradient_norm(), 0.0);
+}
+
 #[test]
 fn a_plan_that_is_too_large_is_refused() {
     let (mut runtime, plan) = loaded();

@@ -52,7 +52,7 @@ pub mod squared_error;
 pub use activation::Activation;
 pub use backend::{Backend, KERNELS, Kernels, Reference, Store};
 pub use cost::Cost;
-pub use cpu::Cpu;
+pub use cpu::{Cpu, look_for_room};
 pub use cuda::Cuda;
 pub use memory::DeviceError;
 pub use peak::Peak;

@@ -1,10 +1,11 @@
 //! The threads of this process. Where the system gives none, at a limit of processes or in a small container, that is told
 //! as a lack of memory is, with what to do about it.
 
-use std::hint::black_box;
 use std::io;
 use std::num::NonZero;
 use std::thread::available_parallelism;
+
+use kernels::look_for_room;
 
 use crate::exit::{Classify, ExitCode};
 
@@ -22,6 +23,11 @@ pub struct ThreadsError {
 }
 
 impl ThreadsError {
+    /// Says what the threads were for, where there is no memory for one more.
+    pub(crate) fn expect_room(what: &'static str) -> Result<(), Self> {
+        look_for_room(1).map_err(Self::of(what))
+    }
+
     /// Says what the threads were for.
     pub(crate) fn of(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self { what, source }
@@ -34,25 +40,13 @@ impl Classify for ThreadsError {
     }
 }
 
-/// What a thread takes as it starts: Rust's stack of 2 MiB, and what the C library keeps for it.
-const ROOM: usize = 3 << 20;
-
-/// Asks whether there is memory for `threads` threads, zero meaning one for each core: a thread that the system starts in the
-/// last of the memory finds none for itself, and then the C library ends the program.
-fn look_for_room(threads: usize) -> io::Result<()> {
-    let threads = if threads == 0 { available_parallelism().map_or(1, NonZero::get) } else { threads };
-    let mut room: Vec<u8> = Vec::new();
-    let found = room.try_reserve_exact(threads.saturating_mul(ROOM));
-    black_box(&mut room); // or nothing is reserved
-    found.map_err(|_| io::Error::other("too little memory for them (`ulimit -v`)"))
-}
-
 /// A pool of `threads` threads, or of one for each core where that is 0.
 ///
 /// # Errors
 /// If they cannot be started.
 pub fn pool(threads: usize) -> Result<rayon::ThreadPool, ThreadsError> {
-    look_for_room(threads).map_err(ThreadsError::of("threads"))?;
+    let all = if threads == 0 { of_cores() } else { threads };
+    look_for_room(all).map_err(ThreadsError::of("threads"))?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     pool.map_err(io::Error::other).map_err(ThreadsError::of("threads"))
 }
@@ -63,7 +57,12 @@ pub fn pool(threads: usize) -> Result<rayon::ThreadPool, ThreadsError> {
 /// # Errors
 /// If they cannot be started, or were before.
 pub fn start_pool() -> Result<(), ThreadsError> {
-    look_for_room(0).map_err(ThreadsError::of("threads"))?;
+    look_for_room(of_cores()).map_err(ThreadsError::of("threads"))?;
     let pool = rayon::ThreadPoolBuilder::new().thread_name(|index| format!("text-{index}")).build_global();
     pool.map_err(io::Error::other).map_err(ThreadsError::of("threads"))
+}
+
+/// One for each core that this process may use.
+fn of_cores() -> usize {
+    available_parallelism().map_or(1, NonZero::get)
 }

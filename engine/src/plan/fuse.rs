@@ -1,4 +1,4 @@
-//! Two operations that are one kernel call where nobody else reads what lies between them.
+//! Two operations that are one step where nobody else reads what lies between them.
 
 use kernels::linear::AfterActivation;
 
@@ -6,7 +6,7 @@ use crate::graph::{Graph, Node, Record};
 use crate::op::{GradientOp, Operation};
 use crate::operands as at;
 
-/// Lets the product that gives the gradient of `x = f(u)` go on to that of u: x's is neither stored nor read again.
+/// Lets the product that gives the gradient of `x = f(u)` go on to that of u: x's has no place of its own; where a device takes two passes, it lies where u's is stored.
 ///
 /// The product moves to where f was differentiated. What it was before is still there, and read by nobody.
 pub(super) fn fuse(graph: &Graph) {

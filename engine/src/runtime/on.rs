@@ -50,8 +50,8 @@ pub(super) struct Started<B: Backend> {
 }
 
 impl<R> Loaded<R> {
-    /// The place of what a run of the present lengths does, and whether there was such a run before.
-    fn recorded(&mut self) -> (usize, bool) {
+    /// Makes what a run of the present lengths does the last of the recordings; whether there was such a run before.
+    fn recorded(&mut self) -> bool {
         let lengths = &self.lengths.computed;
         let known = self.recordings.iter().position(|recorded| recorded.lengths == *lengths);
         let recorded = match known {
@@ -65,7 +65,7 @@ impl<R> Loaded<R> {
             }
         };
         self.recordings.push(recorded);
-        (self.recordings.len() - 1, known.is_some())
+        known.is_some()
     }
 }
 
@@ -298,9 +298,8 @@ impl<B: Kernels<P>, P: kernels::Precision> On<B, P> {
                     .scale_masters(&scale::Scale { factor: 1.0 }, scale::Forward { x, y, store: Store::Add });
             }
         };
-        if let Some((place, true)) = recorded
-            && recordings[place].calls.is_none()
-        {
+        let is_unrecorded = recordings.last().is_some_and(|latest| latest.calls.is_none());
+        if recorded == Some(true) && is_unrecorded {
             // Where memory is short, one takes the place of another.
             if kept(recordings) >= RESERVED_RECORDINGS && backend.is_short_of_memory() {
                 forget_one(recordings);

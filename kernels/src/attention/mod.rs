@@ -10,7 +10,7 @@
 
 use crate::Cost;
 use crate::contract::{rows, shapes};
-use crate::dropout::Dropout;
+use crate::dropout::{Dropout, MOST_COLUMNS};
 use crate::memory::{Length, Memory};
 use crate::precision::Precision;
 
@@ -82,17 +82,22 @@ pub struct Backward<'a, M: Memory, P: Precision> {
     pub d_qkv: M::SliceMut<'a, P::Activation>,
 }
 
+/// Tokens of a sequence whose attention has dropout: each probability has a coin of its own, and no more are counted.
+pub const MOST_KEYS_DROPPED: usize = 1 << 16;
+/// Heads of such an attention.
+pub const MOST_HEADS_DROPPED: usize = MOST_COLUMNS / MOST_KEYS_DROPPED;
+
 impl Attention {
     fn check(&self) {
         assert!(self.heads > 0 && self.head_width > 0, "an attention has heads");
         if let Some(dropout) = &self.dropout {
-            dropout.check(self.heads << 16);
+            dropout.check(self.heads.saturating_mul(MOST_KEYS_DROPPED));
         }
     }
 
     /// Panics unless every probability of a sequence of `length` tokens has a coin of its own.
     pub(crate) fn check_length(&self, length: usize) {
-        let coins = self.dropout.is_none() || length <= 1 << 16;
+        let coins = self.dropout.is_none() || length <= MOST_KEYS_DROPPED;
         assert!(coins, "a sequence of {length} tokens has more than 2¹⁶ keys");
     }
 }

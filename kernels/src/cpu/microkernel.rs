@@ -95,7 +95,8 @@ macro_rules! microkernels {
             unsafe fn tile<D: Dot<Self>>(self, dot: D, tile: &Tile, tall: bool) {
                 // SAFETY: passed on.
                 unsafe {
-                    if tall && Self::ROWS[1] != Self::ROWS[0] {
+                    // Where both are one tile, it is compiled once.
+                    if tall && [$tall_rows, $tall_vectors] != [$rows, $vectors] {
                         compute::<Self, D, $tall_rows, $tall_vectors>(self, dot, tile);
                     } else {
                         compute::<Self, D, $rows, $vectors>(self, dot, tile);

@@ -18,6 +18,8 @@ pub(crate) mod simd;
 pub(crate) mod sums;
 pub(crate) mod threads;
 
+use std::hint::black_box;
+use std::io;
 use std::num::NonZero;
 
 pub use isa::{ISA_VARIABLE, Isa};
@@ -54,8 +56,23 @@ pub enum CpuError {
         /// How many were asked for.
         threads: usize,
         /// What the operating system said.
-        source: rayon::ThreadPoolBuildError,
+        source: io::Error,
     },
+}
+
+/// What a thread takes as it starts: Rust's stack of 2 MiB, and what the C library keeps for it.
+const ROOM: usize = 3 << 20;
+
+/// Asks whether there is memory for `threads` threads: one that the system starts in the last of the memory finds none for
+/// itself, and then the C library ends the program.
+///
+/// # Errors
+/// If there is none.
+pub fn look_for_room(threads: usize) -> io::Result<()> {
+    let mut room: Vec<u8> = Vec::new();
+    let found = room.try_reserve_exact(threads.saturating_mul(ROOM));
+    black_box(&mut room); // or nothing is reserved
+    found.map_err(|_| io::Error::other("too little memory for them (`ulimit -v`)"))
 }
 
 /// A precision that the CPU computes in: its kernels are written once for all of them.
@@ -93,11 +110,11 @@ impl Cpu {
             Some(threads) => threads,
             None => std::thread::available_parallelism().map_or(1, NonZero::get),
         };
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("cpu-{index}"))
-            .build()
-            .map_err(|source| CpuError::Threads { threads, source })?;
+        let pool = look_for_room(threads).and_then(|()| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            pool.thread_name(|index| format!("cpu-{index}")).build().map_err(io::Error::other)
+        });
+        let pool = pool.map_err(|source| CpuError::Threads { threads, source })?;
         pool.broadcast(|_| ()); // every thread has started, and allocated what it needs for itself
         let of_threads = std::iter::repeat_with(scratch::Space::default).take(threads + 1).collect();
         Ok(Self { isa, token, pool, shared: scratch::Space::default(), of_threads })

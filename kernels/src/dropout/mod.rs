@@ -33,6 +33,9 @@ pub struct Dropout {
     pub stream: u32,
 }
 
+/// Columns of a matrix whose elements have a coin each.
+pub const MOST_COLUMNS: usize = 1 << 26;
+
 impl Dropout {
     /// An element is kept if its random word is at least this.
     #[inline(always)]
@@ -69,7 +72,7 @@ impl Dropout {
     /// Panics unless every element of rows of so many columns has a coin of its own.
     pub(crate) fn check(&self, columns: usize) {
         assert!((0.0..1.0).contains(&self.probability), "probability {} is not in [0, 1)", self.probability);
-        assert!(columns <= 1 << 26, "{columns} columns are more than the 2²⁶ that have coins");
+        assert!(columns <= MOST_COLUMNS, "{columns} columns are more than the 2²⁶ that have coins");
     }
 }
 

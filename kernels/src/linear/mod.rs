@@ -47,7 +47,7 @@ pub struct AfterActivation {
 impl AfterActivation {
     /// Cost of the gradient of u over `rows` rows.
     pub fn cost(&self, rows: usize, element_size: usize) -> Cost {
-        // Besides what the product touches, what f' is computed from.
+        // Besides what the product touches, what f' is computed from: what one pass takes at least.
         let derivative = self.activation.cost(rows * self.linear.inputs, 1, element_size);
         self.linear.cost(rows, element_size) + derivative
     }

@@ -10,6 +10,7 @@ use emulated_gpu::compiler::RELEASE;
 use emulated_gpu::machine_code::MachineCode;
 use emulated_gpu::performance::H100;
 use emulated_gpu::process::same_under;
+use emulated_gpu::setup;
 
 /// Bytes that a thread may keep in memory for want of registers.
 const SPILLS: usize = 16;
@@ -170,7 +171,14 @@ fn is_known(capability: usize) -> bool {
 }
 
 fn compile_all(capability: usize) {
-    if !emulated_gpu::setup::available() || !is_known(capability) {
+    if !setup::available() {
+        return;
+    }
+    // The compiler that is fetched where none is asked for knows all of them.
+    if !is_known(capability) {
+        let is_chosen = setup::real() || std::env::var_os(RELEASE).is_some();
+        assert!(is_chosen, "NVRTC knows no sm_{capability}");
+        eprintln!("SKIPPED: this NVRTC knows no sm_{capability}");
         return;
     }
     for Program { file, before, defines, precisions } in programs(capability) {
@@ -196,7 +204,7 @@ fn compile_all(capability: usize) {
 /// their instructions fast enough: TFLOP/s, backward counted as 2.5 times as much as forward.
 #[test]
 fn loops_of_attention_are_short() {
-    if emulated_gpu::setup::real() || !emulated_gpu::setup::available() {
+    if setup::real() || !setup::available() {
         return;
     }
     for Program { file, before, defines, .. } in programs(90) {
@@ -245,7 +253,7 @@ capabilities! {
 /// The compiler of the oldest CUDA that is meant. Others can be asked for by the same variable.
 #[test]
 fn compile_with_the_oldest_compiler() {
-    if emulated_gpu::setup::real() {
+    if setup::real() {
         return; // it has the one that it has
     }
     let oldest: &[(&str, &str)] = &[(RELEASE, "12.0")];

@@ -5,6 +5,7 @@ mod read;
 use std::path::PathBuf;
 
 use engine::Activation;
+use kernels::attention::{MOST_HEADS_DROPPED, MOST_KEYS_DROPPED};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -137,10 +138,6 @@ pub const MULTI_LABEL: &str = "multi_label_classification";
 pub(crate) const LARGEST: usize = 1 << 20;
 /// Nor is a layer applied more often: the planner's time grows with the square of the depth.
 const DEEPEST: usize = 1 << 10;
-/// Tokens of a sequence, and heads, whose attention has dropout: each probability has a random number of its own, and no more are
-/// counted.
-const MOST_KEYS_DROPPED: usize = 1 << 16;
-const MOST_HEADS_DROPPED: usize = 1 << 10;
 
 impl AlbertConfig {
     /// The text of `config.json`.

@@ -30,10 +30,9 @@ impl BatchStream {
             // Sending fails once nobody listens any more.
             objective.steps(position).map_while(|step| sender.send(step).ok()).for_each(drop);
         };
-        thread::Builder::new()
-            .name("batches".into())
-            .spawn(make)
-            .map_err(ThreadsError::of("the thread that makes batches"))?;
+        let what = "the thread that makes batches";
+        ThreadsError::expect_room(what)?;
+        thread::Builder::new().name("batches".into()).spawn(make).map_err(ThreadsError::of(what))?;
         Ok(Self { steps })
     }
 

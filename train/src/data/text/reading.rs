@@ -44,8 +44,10 @@ pub fn with_sentences<T>(
             }
             Ok(())
         };
-        let reading = (thread::Builder::new().name("reading".into()).spawn_scoped(scope, read))
-            .map_err(ThreadsError::of("the thread that reads text"))?;
+        let what = "the thread that reads text";
+        ThreadsError::expect_room(what)?;
+        let reading = thread::Builder::new().name("reading".into()).spawn_scoped(scope, read);
+        let reading = reading.map_err(ThreadsError::of(what))?;
         let result = work(&mut receiver.into_iter());
         reading.join().expect("reading reports its errors").map(|()| result)
     })
