@@ -77,8 +77,8 @@ fn show(arguments: &Batches, temporary: PathBuf) -> Result<ExitCode> {
         }
         false => None,
     };
-    let data =
-        DataPreparation { folder: &temporary, renew_copies: false, there, announce: &|what| tell(what) };
+    let has_begun = there.is_some();
+    let data = DataPreparation { folder: &temporary, has_begun, there, announce: &|what| tell(what) };
     let data = data.run(&settings)?;
     let dataset = data.training;
     let mut reader = Reader::new(dataset.clone(), Position::default());

@@ -124,6 +124,19 @@ fn a_run_goes_on_without_its_text() {
     let held_out = ["--held-out", other.as_str()];
     let longer = ["--steps", "6", "--allow-schedule-change"];
     pretrain(&scene, &held_out).done();
+    let state =
+        || ["config.toml", "metrics.jsonl"].map(|name| std::fs::read(scene.path("run").join(name)).unwrap());
+    let (before, typo) = (state(), scene.arg("typo.txt"));
+    let (text, out) = (scene.arg("text.txt"), scene.arg("run"));
+    for more in [&["--dry-run"][..], &longer] {
+        let one_more = pretrain(&scene, &[&["--train", &typo][..], &held_out, more].concat());
+        one_more.complains(ExitCode::Io, &["typo.txt: No such file"]);
+        let named = ["pretrain", "--train", &text, "--tokenizer", &typo, "--out", &out];
+        let sizes: Vec<_> = SIZES.split_whitespace().collect();
+        let tokenizer = run(&[&named[..], &sizes, &held_out, more].concat());
+        tokenizer.complains(ExitCode::Io, &["typo.txt"]);
+        assert_eq!(state(), before);
+    }
     for name in ["text.txt", "other.txt", "model"] {
         std::fs::rename(scene.path(name), scene.path(&format!("{name}.moved"))).unwrap();
     }
@@ -139,7 +152,6 @@ fn a_run_goes_on_without_its_text() {
     }
     let journal = std::fs::read_to_string(scene.path("run/metrics.jsonl")).unwrap();
     assert!(journal.contains(r#""event":"resume","step":4"#), "{journal}");
-    let typo = scene.arg("typo.txt");
     let misspelt = pretrain_on(&scene, &typo, &[&held_out[..], &longer].concat());
     misspelt.complains(ExitCode::Io, &["typo.txt: No such file"]);
     // Of text that was changed, what the run has is named.

@@ -11,6 +11,7 @@ use super::dataset::Dataset;
 use super::maskable::Masked;
 use super::masking::MaskingOptions;
 use super::objective::Pretraining;
+use super::own_text::own_text;
 use super::preparation::{DataPreparation, RunData};
 use super::stale::{drop_other_data, drop_prepared, is_of_same_text};
 use crate::config::{Device, LearningSettings, ModelSettings, Pretrain};
@@ -18,12 +19,13 @@ use crate::data::DataError;
 use crate::optimization::Schedule;
 use crate::run::directory::{DirectoryError, model_in};
 use crate::run::info::Identity;
+use crate::shell::quoted_path;
 use crate::tokenizer::Tokenizer;
 use crate::training::{
     Job, Learner, Objective, Plans, Prepared, Publish, SessionError, TrainerOptions, device, most_fitting,
     precision, recompute, recompute_that_fits,
 };
-use crate::visible::shown;
+use crate::visible::{shown, visible};
 
 /// Pre-training, as a session runs it.
 #[derive(Clone, Copy, Debug)]
@@ -51,16 +53,21 @@ impl Job<Pretrain> for PretrainingJob {
         say: &dyn Fn(&str),
     ) -> Result<RunData, SessionError> {
         let gather =
-            |renew_copies| DataPreparation { folder, renew_copies, there: None, announce: say }.run(settings);
-        let data = match gather(!has_begun) {
-            Err(SessionError::Data(DataError::OtherPreparation { difference, .. })) if has_begun => {
+            |has_begun| DataPreparation { folder, has_begun, there: None, announce: say }.run(settings);
+        let data = match gather(has_begun) {
+            Err(SessionError::Data(DataError::OtherPreparation { mut difference, .. })) if has_begun => {
+                if let Some(own) = own_text(folder) {
+                    let own = quoted_path(&own.to_string_lossy());
+                    difference.push_str(&format!("; --train {} goes on with them", visible(&own)));
+                }
                 let path = folder.parent().unwrap_or(folder).to_path_buf();
                 return Err(DirectoryError::OtherData { path, difference }.into());
             }
             Err(SessionError::Data(DataError::OtherPreparation { .. })) => {
-                // The text was changed since a start that failed. What was piped in is of this one.
+                // The text was changed since a start that failed. What was piped in is of this one, and is not asked for again:
+                // it is as if the run had begun.
                 drop_prepared(folder)?;
-                gather(false)?
+                gather(true)?
             }
             gathered => gathered?,
         };
@@ -76,7 +83,8 @@ impl Job<Pretrain> for PretrainingJob {
         say: &dyn Fn(&str),
     ) -> Result<RunData, SessionError> {
         let there = run.filter(|(_, earlier)| is_of_same_text(earlier, settings)).map(|(data, _)| data);
-        let data = DataPreparation { folder, renew_copies: false, there, announce: say }.run(settings)?;
+        let data =
+            DataPreparation { folder, has_begun: run.is_some(), there, announce: say }.run(settings)?;
         look_at(settings, &data, run.is_some(), say)?;
         Ok(data)
     }

@@ -5,16 +5,26 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::config::Pretrain;
+use crate::config::{Layers, Pretrain};
 use crate::data::{MANIFEST, Manifest, TOKENIZER_FOLDER, is_stream};
-use crate::run::directory::tokenizer_of;
+use crate::run::directory::{CONFIG, tokenizer_of};
 use crate::visible::shown;
 
-/// The settings of a run with what is in `folder`, its `data/`, in place of text and of a tokenizer that are not there any more.
-/// (Whether that is what the run was begun with is asked of whatever it learns from.)
+/// The part of a run's `data/` that it learns from.
+const TRAINING: &str = "training";
+
+/// What a run has prepared of the text that it learns from, in `folder`, its `data/`; `None` where it has none.
+pub(super) fn own_text(folder: &Path) -> Option<PathBuf> {
+    let own = folder.join(TRAINING);
+    own.join(MANIFEST).is_file().then_some(own)
+}
+
+/// The settings of a run with what is in `folder`, its `data/`, in place of text and of a tokenizer that are not there any more
+/// and are named as in its saved settings: another name is a slip of the pen, or other text.
 pub(super) fn in_place_of_what_is_gone(settings: &Pretrain, folder: &Path, say: &dyn Fn(&str)) -> Pretrain {
     let mut settings = settings.clone();
-    let data = &mut settings.data;
+    let Some(begun_with) = saved_in(folder) else { return settings };
+    let (data, begun_with) = (&mut settings.data, begun_with.data);
     let tell = |gone: &Path, own: &Path| {
         say(&format!(
             "note: {} is not there any more: going on with what the run has of it, in {}",
@@ -22,21 +32,32 @@ pub(super) fn in_place_of_what_is_gone(settings: &Pretrain, folder: &Path, say: 
             shown(own)
         ));
     };
-    let [training, held_out] = ["training", "held-out"].map(|name| folder.join(name));
-    for (paths, own) in [(&mut data.train, &training), (&mut data.held_out, &held_out)] {
+    let [training, held_out] = [TRAINING, "held-out"].map(|name| folder.join(name));
+    for (paths, named, own) in
+        [(&mut data.train, begun_with.train, &training), (&mut data.held_out, begun_with.held_out, &held_out)]
+    {
         let gone = paths.iter().find(|path| is_gone(path));
-        if let Some(gone) = gone.filter(|_| is_made_of(own, paths)) {
+        if let Some(gone) = gone.filter(|_| *paths == named && is_made_of(own, paths)) {
             tell(gone, own);
             *paths = vec![own.clone()];
         }
     }
     let own = training.join(TOKENIZER_FOLDER);
     let is_there = |path: &PathBuf| tokenizer_of(path).is_ok_and(|path| !is_gone(&path));
-    if let Some(gone) = data.tokenizer.take_if(|path| !is_there(path) && own.is_dir()) {
+    let is_named = data.tokenizer == begun_with.tokenizer;
+    if let Some(gone) = data.tokenizer.take_if(|path| is_named && !is_there(path) && own.is_dir()) {
         tell(&gone, &own);
         data.tokenizer = Some(own);
     }
     settings
+}
+
+/// The settings that are saved in the run whose `data/` is `folder`, if they can be read.
+fn saved_in(folder: &Path) -> Option<Pretrain> {
+    let saved = folder.parent()?.join(CONFIG);
+    let mut layers = Layers::<Pretrain>::new();
+    layers.saved(&saved);
+    layers.resolve().ok().map(|resolved| resolved.settings)
 }
 
 /// Whether there is nothing of this name; where the system does not tell, there may be.
@@ -45,7 +66,7 @@ fn is_gone(path: &Path) -> bool {
     !is_stream(path) && is_missing()
 }
 
-/// Whether a folder is of prepared text, and that of these names: a slip of the pen names other text.
+/// Whether a folder is of prepared text, and that of these names: a start that was cut off may have left another's.
 fn is_made_of(folder: &Path, paths: &[PathBuf]) -> bool {
     let Ok(Some(Manifest { source, .. })) = Manifest::read(folder, MANIFEST) else { return false };
     let named = paths.first().map(|path| path.to_string_lossy().into_owned());
@@ -55,7 +76,6 @@ fn is_made_of(folder: &Path, paths: &[PathBuf]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Layers;
     use crate::data::{Format, Preparation, Reading};
     use crate::tokenizer::{Tokenizer, TrainOptions};
 
@@ -79,10 +99,17 @@ mod tests {
             };
             preparation.run().unwrap();
         }
-        let mut given = Layers::<Pretrain>::new().resolve().unwrap().settings;
-        given.data.train = vec![at("books")];
+        let named = |name: &str| format!("{:?}", at(name));
+        let config = format!(
+            "[data]\ntrain = [{}]\nheld_out = [{}]\ntokenizer = {}\n",
+            named("books"),
+            named("other.txt"),
+            named("tokenizer.json")
+        );
+        fs::write(at("run/config.toml"), config).unwrap();
+        let begun_with = saved_in(&data).unwrap();
+        let mut given = begun_with.clone();
         given.data.held_out = vec![at("typo.txt")];
-        given.data.tokenizer = Some(at("tokenizer.json"));
         fs::write(at("tokenizer.json"), "").unwrap();
         let told = std::cell::RefCell::new(Vec::new());
         let settled =
@@ -92,10 +119,16 @@ mod tests {
         fs::remove_file(at("tokenizer.json")).unwrap();
         let now = settled();
         assert_eq!(now.data.train, [data.join("training")]);
-        assert_eq!(now.data.held_out, given.data.held_out, "nothing was made of that");
+        assert_eq!(now.data.held_out, given.data.held_out, "the run knows no such name");
         assert_eq!(now.data.tokenizer, Some(data.join("training/tokenizer")));
         let told = told.take();
         assert!(told.len() == 2 && told[0].contains("books is not there any more"), "{told:?}");
+        // Other names are not those of what is gone.
+        let mut misspelt = begun_with;
+        misspelt.data.train.push(at("typo.txt"));
+        misspelt.data.tokenizer = Some(at("typo.json"));
+        let other = in_place_of_what_is_gone(&misspelt, &data, &|words| panic!("{words}"));
+        assert_eq!(other, misspelt);
         // Of a run that has nothing, an error says what is missing.
         let other = in_place_of_what_is_gone(&given, &at("other"), &|words| panic!("{words}"));
         assert_eq!(other, given);

@@ -55,9 +55,9 @@ pub struct RunData {
 pub struct DataPreparation<'a> {
     /// `data/` in the run directory.
     pub folder: &'a Path,
-    /// Whether text from pipes is read anew where there is a copy of what was piped in before: as long as the run has not
-    /// begun, the pipe of this start counts.
-    pub renew_copies: bool,
+    /// Whether the run has begun. As long as it has not, the pipe of this start counts: text from pipes is read anew where there
+    /// is a copy of what was piped in before.
+    pub has_begun: bool,
     /// `data/` of a run of the same text: what it has is taken from there, and nothing in it is changed.
     pub there: Option<&'a Path>,
     /// Told in words what is being done.
@@ -70,8 +70,8 @@ impl DataPreparation<'_> {
     /// # Errors
     /// If text, prepared folders or tokenizer cannot be used, or do not belong together.
     pub fn run(&self, settings: &Pretrain) -> Result<RunData, SessionError> {
-        // What a run learns from that has not begun is what is named now.
-        let own = self.there.or((!self.renew_copies).then_some(self.folder));
+        // A run that has not begun learns from what is named now.
+        let own = self.there.or(self.has_begun.then_some(self.folder));
         let own = own.map(|own| in_place_of_what_is_gone(settings, own, self.announce));
         let settings = own.as_ref().unwrap_or(settings);
         let data = &settings.data;
@@ -211,10 +211,10 @@ impl DataPreparation<'_> {
     /// What is read from pipes is kept beside the run: it is read twice, and again when the run is continued.
     fn repeatable(&self, name: &str, paths: &[PathBuf]) -> Result<Vec<PathBuf>, SessionError> {
         let folder = self.place(&format!("{name}-text"), |there| has_copies(paths, there));
-        if reads_standard_input(paths, &folder, self.renew_copies) {
+        if reads_standard_input(paths, &folder, !self.has_begun) {
             (self.announce)(&format!("reading the {name} text from standard input"));
         }
-        let Copied { files, kept, replaced } = copied(paths, &folder, self.renew_copies)?;
+        let Copied { files, kept, replaced } = copied(paths, &folder, !self.has_begun)?;
         if kept {
             (self.announce)(&format!("using the {name} text that was piped in when this run was begun"));
         }

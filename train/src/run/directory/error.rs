@@ -1,15 +1,12 @@
 //! Why a run directory cannot be used.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::DATA;
-use crate::data::MANIFEST;
 use crate::exit::{Classify, ExitCode};
 use crate::hub::HubError;
 use crate::run::lock::LockError;
-use crate::shell::quoted_path;
-use crate::visible::{shown, visible};
+use crate::visible::shown;
 
 /// Why a run directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -59,13 +56,13 @@ pub enum DirectoryError {
     #[error(
         "the run in {} was begun with other training data, held out another part of it, or has another tokenizer or \
          model{}\n  help: give what it was begun with (it is in its config.toml; earlier versions followed no links to folders \
-         in a folder of text: name the files themselves){}, or start another run with --out",
-        shown(.path), of_data(.difference), own_text(.path)
+         in a folder of text: name the files themselves), or start another run with --out",
+        shown(.path), of_data(.difference)
     )]
     OtherData {
         /// The folder.
         path: PathBuf,
-        /// What else its data were prepared with; empty where that is not known.
+        /// What else its data were prepared with, and how it goes on with them; empty where that is not known.
         difference: String,
     },
     /// A run that was killed before it could leave a model.
@@ -98,18 +95,6 @@ pub enum DirectoryError {
         /// What the system said.
         source: io::Error,
     },
-}
-
-/// How a run goes on with the text that it has prepared itself, if it has.
-fn own_text(run: &Path) -> String {
-    let own = run.join(DATA).join("training");
-    match own.join(MANIFEST).is_file() {
-        true => format!(
-            ", or what it has of that text: --train {}",
-            visible(&quoted_path(&own.to_string_lossy()))
-        ),
-        false => String::new(),
-    }
 }
 
 fn of_data(difference: &str) -> String {
