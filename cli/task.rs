@@ -392,7 +392,7 @@ fn score_predictions(
     json: bool,
 ) -> Result<Figures> {
     let Evaluation { figures, remarks } =
-        official::evaluate_as(version, data, predictions, null_odds, threshold)?;
+        official::evaluate(version, data, predictions, null_odds, threshold)?;
     remarks.iter().for_each(tell);
     let object = serde_json::to_value(figures)?;
     if json {

@@ -227,20 +227,11 @@ fn answers_that_no_window_holds_are_told() {
     let file = serde_json::json!({ "version": "1.1", "data": [{ "title": "t", "paragraphs": [paragraph] }] });
     let path = folder.path().join("questions.json");
     fs::write(&path, file.to_string()).expect("a file");
-    let given = [
-        "finetune",
-        "squad",
-        "--out",
-        text(&out),
-        "--model",
-        text(&model),
-        "--train",
-        text(&path),
-        "--dev",
-        text(&path),
-    ];
-    let short = ["--steps", "1", "--max-seq-length", "16", "--doc-stride", "4"];
-    let (code, said) = told(&[&given[..], &short].concat());
+    let files = ["--model", text(&model), "--train", text(&path), "--dev", text(&path), "--steps", "1"];
+    let learn = |out: &Path, more: &[&str]| {
+        told(&[&["finetune", "squad", "--out", text(out)][..], &files, more].concat())
+    };
+    let (code, said) = learn(&out, &["--max-seq-length", "16", "--doc-stride", "4"]);
     assert!(code == Some(0) && said.contains("whole answer of 1 questions, such as \"long\""), "{said}");
     assert!(!said.contains("examples are cut"), "windows show all of a passage: {said}");
     let words = folder.path().join("words.tsv");
@@ -254,21 +245,32 @@ fn answers_that_no_window_holds_are_told() {
     assert!(code == Some(0) && said.contains("train: 8 of 18 examples are cut"), "{said}");
     let on = ["evaluate", "table", "--model", text(&cut), "--data", text(&words), "--max-seq-length", "64"];
     assert!(told(&on).1.contains("dev: 10 of 20 examples are cut"));
-    let longer = folder.path().join("longer");
-    let given = [
-        "finetune",
-        "squad",
-        "--out",
-        text(&longer),
-        "--model",
-        text(&model),
-        "--train",
-        text(&path),
-        "--dev",
-        text(&path),
-    ];
-    let (code, said) = told(&[&given[..], &["--steps", "1", "--max-seq-length", "64"]].concat());
+    let (code, said) = learn(&folder.path().join("longer"), &["--max-seq-length", "64"]);
     assert!(code == Some(0) && !said.contains("no window"), "{said}");
+}
+
+/// Predictions are told apart by their ids; what is learnt from needs none.
+#[test]
+fn ids_that_stand_twice_are_told_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = pretrained(folder.path());
+    let path = folder.path().join("words.tsv");
+    let learn = |ids: fn(usize) -> usize, out: &str, more: &[&str]| {
+        let row = |index: usize| format!("{}\tanna found the apple\t{}\n", ids(index), index % 2);
+        let rows = format!("id\ttext\tlabel\n{}", (0..40).map(row).collect::<String>());
+        fs::write(&path, rows).expect("a file");
+        let out = folder.path().join(out);
+        let given =
+            ["finetune", "table", "--out", text(&out), "--model", text(&model), "--data", text(&path)];
+        told(&[&given[..], &BRIEF, more].concat()).1
+    };
+    // Every tenth row is held out: these two, and no other, have one id.
+    let said = learn(|index| if index == 19 { 9 } else { index }, "twins", &[]);
+    assert!(said.contains("dev: 1 of 4 examples have the id of an earlier one, such as \"9\""), "{said}");
+    let said = learn(|index| if index == 19 { 9 } else { index }, "first", &["--eval-examples", "1"]);
+    assert!(!said.contains("the id of an earlier one"), "the other is not measured on: {said}");
+    let said = learn(|index| if index == 1 { 0 } else { index }, "learnt", &[]);
+    assert!(!said.contains("the id of an earlier one"), "these are learnt from: {said}");
 }
 
 #[test]
@@ -287,6 +289,13 @@ fn sizes_that_make_no_sense_are_refused() {
     let (code, said) = told(&[&given[..], &BRIEF, &seeds].concat());
     assert!(code == Some(2) && said.contains("no 1 seeds that follow it"), "{said}");
     assert!(!out.exists(), "nothing is begun");
+    albert(&[&given[..], &BRIEF].concat());
+    // As an earlier version began one: it goes on.
+    let saved = out.join("config.toml");
+    let config = fs::read_to_string(&saved).expect("saved");
+    let late = config.replace("start_warmup_step = 0", "start_warmup_step = 1000");
+    assert_ne!(late, config);
+    fs::write(&saved, late).expect("a file");
     albert(&[&given[..], &BRIEF].concat());
     let on = ["evaluate", "table", "--model", text(&out), "--data", text(&data), "--max-seq-length"];
     for (length, part) in [("1", "8.."), ("10000000000000000000", "longer than the model's")] {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use data_folder::data;
 use serde_json::{Map, Value};
 use train::finetuning::squad::official::{OFFICIAL_THRESHOLD, evaluate};
-use train::finetuning::squad::{Recovery, file};
+use train::finetuning::squad::{Recovery, Version, file};
 use train::finetuning::{Limits, Split, Target, features, task};
 use train::tokenizer::{LoadOptions, Tokenizer};
 
@@ -50,7 +50,7 @@ fn official_predictions_have_their_official_scores() {
     for (name, expected) in scores {
         let Some(questions) = questions(&name) else { return };
         let predictions = golden(&format!("{name}.json")).unwrap();
-        let found = evaluate(&questions, &predictions, None, OFFICIAL_THRESHOLD).unwrap();
+        let found = evaluate(Version::One, &questions, &predictions, None, OFFICIAL_THRESHOLD).unwrap();
         assert_eq!(serde_json::to_value(found.figures).unwrap(), expected, "{name}");
     }
 }
@@ -82,7 +82,8 @@ fn the_threshold_is_the_one_that_the_official_program_finds() {
         assert_eq!(null_scores.len(), examples.len());
         let odds = folder.path().join("null_odds.json");
         std::fs::write(&odds, format!("{{{}}}", null_scores.join(", "))).unwrap();
-        let found = evaluate(&questions, &predictions, Some(&odds), OFFICIAL_THRESHOLD).unwrap();
+        let found =
+            evaluate(Version::One, &questions, &predictions, Some(&odds), OFFICIAL_THRESHOLD).unwrap();
         let found = serde_json::to_value(found.figures).unwrap();
         for (key, value) in expected.as_object().unwrap().iter().filter(|(_, value)| value.is_f64()) {
             assert_eq!(found[key], *value, "{name}: {key}");

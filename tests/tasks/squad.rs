@@ -1,7 +1,7 @@
 //! SQuAD: questions, and the official files of answers.
 
 use train::finetuning::squad::Version;
-use train::finetuning::squad::official::{OFFICIAL_THRESHOLD, evaluate_as};
+use train::finetuning::squad::official::{OFFICIAL_THRESHOLD, evaluate};
 use train::finetuning::{Answer, Candidate, Split, Target, Task, task};
 use train::tables::InputError;
 
@@ -124,7 +124,7 @@ fn odd_questions_count_as_in_the_official_program() {
     let figures = |version, content: &str, predictions: &str| {
         let questions = write(folder.path(), "q.json", content);
         let predictions = write(folder.path(), "p.json", predictions);
-        let found = evaluate_as(version, &questions, &predictions, None, OFFICIAL_THRESHOLD);
+        let found = evaluate(version, &questions, &predictions, None, OFFICIAL_THRESHOLD);
         found.map(|found| serde_json::to_value(found.figures).unwrap()).map_err(|error| error.to_string())
     };
     // Plausible answers in the place of answers.

@@ -8,8 +8,7 @@ use model::{AlbertConfig, Fresh, Origin, config_in, weights_in};
 
 use super::answering::head;
 use super::error::TaskError;
-use super::features::{self, Feature, Limits};
-use super::job::expect_segments;
+use super::features::{self, Feature, Limits, expect_segments};
 use super::objective::Examined;
 use super::squad::{Recovery, Squad, SquadHead, Version};
 use super::task::{Example, Split, Task};
@@ -76,13 +75,11 @@ impl TaskData {
                 say(&report);
                 reports.push(report);
             };
-            let mut examples = match is_one_file {
+            let examples = match is_one_file {
                 true => part_of_file(&*task, sources[index], split, &mut tell)?,
                 false => examples_in(&*task, sources[index], split, &mut tell)?,
             };
-            keep_first(&mut examples, most[index]);
-            let examined = examine(&*task, examples, &tokenizer, &limits);
-            cut(&examined, &limits).into_iter().for_each(|words| tell(format!("{}: {words}", split.name())));
+            let examined = examine(&*task, examples, split, most[index], &tokenizer, &limits, &mut tell);
             if split == Split::Train {
                 unlearnt(&examined).into_iter().for_each(&mut tell);
             }
@@ -182,11 +179,8 @@ pub fn read_split(
     limits: &Limits,
     say: &mut dyn FnMut(String),
 ) -> Result<Examined, SessionError> {
-    let mut examples = examples_in(task, source, split, say)?;
-    keep_first(&mut examples, most);
-    let examined = examine(task, examples, tokenizer, limits);
-    cut(&examined, limits).into_iter().for_each(|words| say(format!("{}: {words}", split.name())));
-    Ok(examined)
+    let examples = examples_in(task, source, split, say)?;
+    Ok(examine(task, examples, split, most, tokenizer, limits, say))
 }
 
 fn examples_in(
@@ -197,10 +191,6 @@ fn examples_in(
 ) -> Result<Vec<Example>, SessionError> {
     let read = task.read(source, split)?;
     read.files.iter().for_each(|file| say(format!("{}: {file}", split.name())));
-    if split != Split::Train {
-        let repeated = repeated_ids(&read.examples).into_iter();
-        repeated.for_each(|words| say(format!("warning: {}: {words}", split.name())));
-    }
     Ok(read.examples)
 }
 
@@ -279,9 +269,28 @@ fn part_of_file(
     Ok(examples)
 }
 
-fn examine(task: &dyn Task, examples: Vec<Example>, tokenizer: &Tokenizer, limits: &Limits) -> Examined {
+/// Encodes the first `most` examples of a split, and says what is odd about them.
+fn examine(
+    task: &dyn Task,
+    mut examples: Vec<Example>,
+    split: Split,
+    most: Option<usize>,
+    tokenizer: &Tokenizer,
+    limits: &Limits,
+    say: &mut dyn FnMut(String),
+) -> Examined {
+    keep_first(&mut examples, most);
+    if split != Split::Train
+        && let Some(words) = repeated_ids(&examples)
+    {
+        say(format!("warning: {}: {words}", split.name()));
+    }
     let features = features::build(task, &examples, tokenizer, limits, &|| false).expect("nobody stops it");
-    Examined { examples, features }
+    let examined = Examined { examples, features };
+    if let Some(words) = cut(&examined, limits) {
+        say(format!("{}: {words}", split.name()));
+    }
+    examined
 }
 
 /// Keeps the first `most` examples, where there are several groups the same number of each; all where nobody said how many.

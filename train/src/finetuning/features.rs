@@ -6,8 +6,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use model::AlbertConfig;
 use rayon::prelude::*;
 
+use super::error::TaskError;
 use super::squad::Passage;
 use super::task::{Example, Task};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
@@ -204,6 +206,15 @@ pub fn build(
         )
         .collect();
     Some(chunks?.into_iter().flatten().collect())
+}
+
+/// Refuses features of two segments where the model tells none apart.
+pub(super) fn expect_segments(config: &AlbertConfig, features: &[Feature]) -> Result<(), TaskError> {
+    let mut sequences = features.iter().flat_map(|feature| &feature.sequences);
+    match config.type_vocab_size < 2 && sequences.any(|sequence| sequence.second.is_some()) {
+        true => Err(TaskError::OneSegment),
+        false => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -79,15 +79,6 @@ pub(super) fn capacity(splits: &[&Examined], tokens: usize) -> Capacity {
     Capacity { tokens, sequences, masked: 0 }
 }
 
-/// Refuses features of two segments where the model tells none apart.
-pub(super) fn expect_segments(config: &AlbertConfig, features: &[Feature]) -> Result<(), TaskError> {
-    let mut sequences = features.iter().flat_map(|feature| &feature.sequences);
-    match config.type_vocab_size < 2 && sequences.any(|sequence| sequence.second.is_some()) {
-        true => Err(TaskError::OneSegment),
-        false => Ok(()),
-    }
-}
-
 /// The model in `directory`, which must belong to `tokenizer`, as an encoder with `head`, whose own values are drawn anew where
 /// `fresh` allows it and the files have none, with other dropout where that is asked for, and with names for its classes.
 pub(super) fn load(

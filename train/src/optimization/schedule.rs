@@ -39,6 +39,12 @@ impl Default for Schedule {
 }
 
 impl Schedule {
+    /// Whether the learning rate comes to its height within the steps.
+    pub fn reaches_its_height(&self) -> bool {
+        let start = self.start_warmup_step;
+        start.saturating_add(self.warmup_steps) <= self.steps && (start == 0 || start < self.steps)
+    }
+
     /// The learning rate of the update after `step` updates were done.
     pub fn at(&self, step: u64) -> f64 {
         let since_start = step.saturating_sub(self.start_warmup_step);

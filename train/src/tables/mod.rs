@@ -142,9 +142,10 @@ impl Row<'_> {
                 Err(self
                     .error(format!("column {column:?} holds a list, not a text"), "name a column of texts"))
             }
-            Some(Cell::Other(what)) => {
-                Err(self.error(format!("column {column:?} holds {what}"), "name a column of texts"))
-            }
+            Some(Cell::Other(what)) => Err(self.error(
+                format!("column {column:?} holds {what}"),
+                "name a column of texts, written as UTF-8",
+            )),
             None => Err(self.no_column(column)),
         }
     }
@@ -160,7 +161,7 @@ impl Row<'_> {
                 let what = if let Cell::Other(what) = other { *what } else { "no list" };
                 Err(self.error(
                     format!("column {column:?} holds {what}"),
-                    "write it as a list of texts: [\"New\", \"York\"]",
+                    "write it as a list of texts, in UTF-8: [\"New\", \"York\"]",
                 ))
             }
             None => Err(self.no_column(column)),

@@ -115,6 +115,7 @@ fn unmarked_texts_of_parquet_are_texts() {
     assert_eq!(text("text"), Ok("nächste".to_owned()), "what stands in other columns does not matter");
     let error = text("image").unwrap_err();
     assert!(error.contains("x.parquet:1: column \"image\" holds bytes that are not UTF-8"), "{error}");
+    assert!(error.contains("name a column of texts, written as UTF-8"), "{error}");
 }
 
 /// A small file that was packed to fill memory is left when it has given more than any table.

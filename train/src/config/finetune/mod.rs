@@ -102,8 +102,7 @@ impl Finetune {
 
     /// Whether the learning rate comes to its height within a run of so many steps.
     pub fn warms_up_in_time(&self, steps: u64) -> bool {
-        let start = self.optimizer.start_warmup_step;
-        start.saturating_add(self.warmup_steps(steps)) <= steps && (start == 0 || start < steps)
+        Schedule { warmup_steps: self.warmup_steps(steps), ..self.schedule(steps) }.reaches_its_height()
     }
 }
 

@@ -55,6 +55,20 @@ pub struct Questions {
     pub repeated: Option<InputError>,
 }
 
+impl Questions {
+    /// As the official program of version 2.0 has it: where others have answers, a question without any has none, whether its file
+    /// says so or not.
+    pub fn take_missing_answers_for_none(&mut self) {
+        let is_answered =
+            |example: &Example| matches!(&example.target, Some(Target::Answers(gold)) if !gold.is_empty());
+        if self.examples.iter().any(is_answered) {
+            for example in &mut self.examples {
+                example.target.get_or_insert_with(|| Target::Answers(Vec::new()));
+            }
+        }
+    }
+}
+
 /// Reads a file of questions.
 ///
 /// # Errors

@@ -176,14 +176,8 @@ impl Task for Squad {
         {
             return Err(error);
         }
-        let is_answered =
-            |example: &Example| matches!(&example.target, Some(Target::Answers(gold)) if !gold.is_empty());
-        let is_labelled = split == Split::Dev && questions.examples.iter().any(is_answered);
-        if self.version == Version::Two && is_labelled {
-            // As in the official program: a question without answers has none, whether its file says so or not.
-            for example in &mut questions.examples {
-                example.target.get_or_insert_with(|| Target::Answers(Vec::new()));
-            }
+        if self.version == Version::Two && split == Split::Dev {
+            questions.take_missing_answers_for_none();
         }
         let without =
             |example: &&Example| matches!(&example.target, Some(Target::Answers(gold)) if gold.is_empty());

@@ -55,7 +55,8 @@ pub struct Evaluation {
 }
 
 /// Scores predictions (`{id: text}`) as the official programs do. In version 1.1 a question without a prediction counts as
-/// wrong; in version 2.0, whose official program fails there, that is an error.
+/// wrong; in version 2.0, whose official program fails there, that is an error. The questions are of `version`, unless their file
+/// says that it is of 2.0.
 ///
 /// `null_odds` (`{id: number}`) are how likely each question has no answer, as `null_odds.json`; questions above `threshold`
 /// count as not answered ([`OFFICIAL_THRESHOLD`] in the official program), and the best thresholds are searched as it does.
@@ -63,26 +64,13 @@ pub struct Evaluation {
 /// # Errors
 /// If a file cannot be read, or is not about the same questions.
 pub fn evaluate(
-    data: &Path,
-    predictions: &Path,
-    null_odds: Option<&Path>,
-    threshold: f64,
-) -> Result<Evaluation, InputError> {
-    evaluate_as(Version::One, data, predictions, null_odds, threshold)
-}
-
-/// The same for questions that are of `version`, unless their file says that it is of 2.0.
-///
-/// # Errors
-/// As of [`evaluate`].
-pub fn evaluate_as(
     version: Version,
     data: &Path,
     predictions: &Path,
     null_odds: Option<&Path>,
     threshold: f64,
 ) -> Result<Evaluation, InputError> {
-    let questions = file::read(data, Split::Test)?;
+    let mut questions = file::read(data, Split::Test)?;
     let (_, answers): (_, HashMap<String, String>) =
         read_json(predictions, "a file of predictions, {\"question\": \"answer\", …}")?;
     let odds = null_odds.map(|path| Ok((path, read_json::<InOrder>(path, NULL_ODDS)?.1))).transpose()?;
@@ -97,14 +85,12 @@ pub fn evaluate_as(
     }
     let (mut scored, mut places) = (Vec::with_capacity(questions.examples.len()), HashMap::new());
     let mut unanswered = 0;
-    // Where the others have answers, a question without any has none, whether its file says so or not.
-    let is_answered =
-        |example: &Example| matches!(&example.target, Some(Target::Answers(gold)) if !gold.is_empty());
-    let is_labelled = version == Version::Two && questions.examples.iter().any(is_answered);
+    if version == Version::Two {
+        questions.take_missing_answers_for_none();
+    }
     for example in &questions.examples {
         let gold: &[GoldAnswer] = match &example.target {
             Some(Target::Answers(gold)) => gold,
-            None if is_labelled => &[],
             _ => {
                 return Err(InputError::content(
                     data,

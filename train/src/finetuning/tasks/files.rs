@@ -35,12 +35,18 @@ pub(super) fn official(source: &Path, folders: &[&str], part: &Part) -> Result<V
             })
             .map(|name| place.join(name))
             .collect();
-        if let Some(count) = found.iter().filter_map(|path| files_of_set(path)).max()
-            && count != found.len()
-        {
+        let mut divisions = found.iter().filter_map(|path| files_of_set(path));
+        if let Some(count) = divisions.find(|&count| count != found.len()) {
+            let (set, there) = (part.split.name(), found.len());
+            let problem = match count > there {
+                true => format!("{there} of the {count} files of the {set} set are there"),
+                false => format!(
+                    "{there} files of the {set} set are there, of which one says that it is of {count}"
+                ),
+            };
             return Err(InputError::missing(
                 place,
-                format!("{} of the {count} files of the {} set are there", found.len(), part.split.name()),
+                problem,
                 "fetch all of them, and keep those of one division only",
             ));
         }

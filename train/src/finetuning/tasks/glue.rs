@@ -297,5 +297,12 @@ mod tests {
         let read = task.read(folder.path(), Train).unwrap();
         let ids: Vec<&str> = read.examples.iter().map(|example| example.id.as_str()).collect();
         assert_eq!(ids, ["0", "1", "2", "3"]);
+        std::fs::remove_file(place.join("train-00001-of-00002.parquet")).unwrap();
+        std::fs::write(place.join("train-00000-of-00001.parquet"), &part).unwrap();
+        let error = task.read(folder.path(), Train).unwrap_err().to_string();
+        assert!(
+            error.contains("2 files of the train set are there, of which one says that it is of 1"),
+            "{error}"
+        );
     }
 }
