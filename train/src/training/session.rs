@@ -7,9 +7,8 @@ use engine::{RunError, State};
 use kernels::cuda::ProductChoice;
 use serde::Serialize;
 
-use super::choices;
 use super::companions::Companions;
-use super::device::{available_memory, bytes, little_memory, machine, settle};
+use super::device::{available_memory, bytes, little_memory};
 use super::error::{SessionError, TrainError};
 use super::estimate::Estimate;
 use super::event::TrainEvent;
@@ -19,17 +18,19 @@ use super::memory::resident_memory;
 use super::metrics::Metrics;
 use super::state::TrainingState;
 use super::trainer::{Finished, Trainer, TrainerOptions};
-use crate::config::{ConfigError, Interval, Layers, Precision, Resolved, Settings};
-use crate::run::checkpoint::{self, Checkpoints, MIN_KEEP};
+use crate::config::{Interval, Resolved};
+use crate::run::checkpoint::{Checkpoints, MIN_KEEP};
 use crate::run::clock::format_duration;
 use crate::run::directory::{self, RunDirectory, publish_model};
-use crate::run::info::{Machine, RunInfo, Status};
+use crate::run::info::{Machine, Status};
 use crate::run::journal::Journal;
 use crate::run::signals::{StopReason, StopRequests};
 use crate::visible::shown;
 
+mod beginning;
 mod rehearsal;
 
+use beginning::{Beginning, expect_steps};
 pub use rehearsal::rehearse;
 
 /// Who watches a session.
@@ -66,65 +67,6 @@ pub struct Session<S, J> {
     rounds_otherwise: bool,
     /// How the algorithms of a GPU's matrix products are chosen.
     products: ProductChoice,
-}
-
-/// The settings with which the session before this one went to work, if there was one.
-fn settings_in<S: Settings>(saved: &Path) -> Option<Result<S, ConfigError>> {
-    saved.is_file().then(|| {
-        let mut layers = Layers::<S>::new();
-        layers.saved(saved);
-        Ok(layers.resolve()?.settings)
-    })
-}
-
-/// What a session finds where it begins, before it changes anything.
-struct Beginning<S> {
-    /// The settings with which the session before this one went to work, if there was one.
-    earlier: Option<S>,
-    /// Whether they bind this one.
-    has_begun: bool,
-    /// The run as it was left, if it has begun.
-    info: Option<RunInfo>,
-    /// What was resolved, with a device and a precision that are settled.
-    settings: S,
-    machine: Machine,
-    /// What is said of a device that was chosen.
-    chosen: Option<String>,
-    rounds_otherwise: bool,
-    products: ProductChoice,
-}
-
-impl<S: RunSettings> Beginning<S> {
-    /// Looks at the run in `out`, and refuses what the machine does not have or the run must not change.
-    fn of(resolved: &Resolved<S>, out: &Path, allow_schedule_change: bool) -> Result<Self, SessionError> {
-        let earlier = settings_in::<S>(&out.join(directory::CONFIG));
-        let has_begun = directory::has_begun(out);
-        let info = if has_begun { directory::read_info(out)? } else { None };
-        let sessions = info.iter().flat_map(|info| info.sessions.iter().rev());
-        let before = sessions.filter_map(|session| session.machine.as_ref()).next();
-        let mut settings = resolved.settings.clone();
-        if let (Some(Ok(earlier)), true) = (&earlier, has_begun)
-            && settings.device().precision == Precision::Auto
-        {
-            settings.device_mut().precision = earlier.device().precision;
-        }
-        let chosen = settle(settings.device_mut(), before);
-        let machine = machine(settings.device())?;
-        let rounds_otherwise = match (&earlier, has_begun) {
-            (Some(Err(error)), true) => return Err(error.clone().into()),
-            (Some(Ok(earlier)), true) => {
-                let problems = resolved.changes_at_resume(earlier, S::FREE_AT_RESUME, allow_schedule_change);
-                if !problems.is_empty() {
-                    return Err(ConfigError { problems }.into());
-                }
-                !settings.rounds_like(earlier)
-            }
-            _ => false,
-        };
-        let products = choices::of_session(out, has_begun, info.as_ref(), &machine, settings.device())?;
-        let earlier = earlier.and_then(Result::ok);
-        Ok(Self { earlier, has_begun, info, settings, machine, chosen, rounds_otherwise, products })
-    }
 }
 
 impl<S: RunSettings, J: Job<S>> Session<S, J> {
@@ -349,14 +291,6 @@ struct Results<'a> {
 fn stopped<D>(watch: &Watch, reason: StopReason, kept: &str) -> Ended<D> {
     watch(TrainEvent::Said(&format!("stopped: {reason}; {kept}, run the same command again to continue")));
     Ended::Stopped(reason)
-}
-
-/// Refuses to end a run before where it is.
-fn expect_steps(run: &Path, steps: u64) -> Result<(), SessionError> {
-    match checkpoint::newest_in(run) {
-        Some(done) if done > steps => Err(SessionError::StepsDone { done, steps }),
-        _ => Ok(()),
-    }
 }
 
 /// The model before the first step, and what a person should know of it.

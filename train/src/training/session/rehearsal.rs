@@ -4,7 +4,8 @@ use std::path::Path;
 
 use kernels::cuda::ProductChoice;
 
-use super::{Beginning, Watch, announce, expect_steps, introduce, not_measured, prepare};
+use super::beginning::{Beginning, expect_steps};
+use super::{Watch, announce, introduce, not_measured, prepare};
 use crate::config::Resolved;
 use crate::run::directory::{self, DirectoryError};
 use crate::training::error::SessionError;
