@@ -11,7 +11,7 @@ use kernels::{Backend, DeviceError};
 use train::exit::ExitCode;
 use train::run::{directory::free_space, info::Machine, lock::Lock};
 use train::training::bytes;
-use train::visible::visible;
+use train::visible::{shown, visible};
 
 use crate::output::say;
 
@@ -148,10 +148,10 @@ fn kernel_cache() -> Finding {
         }
         Some(folder) => {
             match std::fs::create_dir_all(&folder).and_then(|()| tempfile::tempfile_in(&folder)) {
-                Ok(_) => Ok(folder.display().to_string()),
+                Ok(_) => Ok(shown(&folder).to_string()),
                 Err(error) => Err(format!(
                     "{}: {error}; kernels of a GPU are compiled anew at each start: make it writable, or set XDG_CACHE_HOME",
-                    folder.display()
+                    shown(&folder)
                 )),
             }
         }
@@ -161,7 +161,7 @@ fn kernel_cache() -> Finding {
 
 /// Whether runs can be written and locked there.
 fn working_folder(folder: &Path) -> Vec<Finding> {
-    let shown = folder.display();
+    let shown = shown(folder);
     let space = match free_space(folder) {
         Some(free) => Ok(format!("{} free in {shown}", bytes(free as usize))),
         None => Err(format!(

@@ -6,6 +6,7 @@ use model::{Albert, Head};
 use train::exit::ExitCode;
 use train::hub::{Downloaded, Event, KNOWN, Reference, download};
 use train::run::clock::format_duration;
+use train::visible::shown;
 
 use crate::meter::Meter;
 use crate::output::{say, tell};
@@ -70,7 +71,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         tell(format_args!("fetched {} in {}", megabytes(fetched), format_duration(took)));
     }
     tell(format_args!("use it as --model {reference}, or --tokenizer {reference}"));
-    say!("{}", train::visible::visible(&snapshot.to_string_lossy()));
+    say!("{}", shown(&snapshot));
     Ok(ExitCode::Done)
 }
 

@@ -229,7 +229,7 @@ fn one(name: &str, common: &Common, out: &Path) -> Result<ExitCode> {
         let out = out.join(format!("seed-{seed}"));
         let Some(mut resolved) = common.resolve(name, &out)? else { return Ok(ExitCode::Interrupted) };
         resolved.settings.training.seed = seed;
-        tell(format_args!("-- seed {seed}, in {}", visible(&out.to_string_lossy())));
+        tell(format_args!("-- seed {seed}, in {}", shown(&out)));
         match session::run(job.clone(), resolved, &out, &common.session)? {
             Outcome::Shown => return Ok(ExitCode::Done),
             Outcome::Stopped => return Ok(ExitCode::Interrupted),
@@ -261,7 +261,7 @@ fn show(settings: &Finetune, task: &dyn Task, model: &Path, metrics: &Metrics) -
             Measure::Real(value) => say!("  {figure:24} {value:.4}"),
         }
     }
-    say!("the model is in {}\ntry next:", visible(&model.to_string_lossy()));
+    say!("the model is in {}\ntry next:", shown(model));
     let path = |path: &Path| visible(&quoted_path(&path.to_string_lossy()));
     let Some(data) = settings.task.sources()[1] else { return Ok(()) };
     let mut on = format!("{} --model {} --data {}", named(&settings.task), path(model), path(data));

@@ -12,7 +12,7 @@ use train::finetuning::tasks::{Columns, Table, Wanted};
 use train::finetuning::{Answer, Examined, Example, Input, Kind, Limits, Predictor, Purpose, Task, features};
 use train::inference::SEPARATOR;
 use train::run::directory::model_in;
-use train::visible::visible;
+use train::visible::shown;
 
 use crate::arguments::{CpuArguments, TextArguments, warn};
 use crate::exit::refuse;
@@ -71,7 +71,7 @@ fn on_texts(arguments: &OnTexts) -> Result<()> {
         refuse!(
             "{} answers no texts: it has no head for classes, values, tags or questions (`finetune` gives it one; models for \
              choices answer with `albert-train predict race`)",
-            visible(&arguments.model.to_string_lossy())
+            shown(&arguments.model)
         );
     };
     let task = task(kind, &purpose.labels)?;

@@ -86,7 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         What::Show(named) => say!("{}", named.toml()?.trim_end()),
         What::Copy { recipe, to } => {
             if to.exists() {
-                refuse!("{} is there already: nothing was written", visible(&to.to_string_lossy()));
+                refuse!("{} is there already: nothing was written", shown(to));
             }
             replace(&Disk, to, recipe.toml()?.as_bytes())
                 .with_context(|| format!("cannot write {}", shown(to)))?;

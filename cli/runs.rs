@@ -128,7 +128,7 @@ fn figure(run: &RunRecord) -> String {
 
 fn show(run: &RunRecord) -> Result<()> {
     let verdict = run.verdict();
-    say!("{}: {}", visible(&run.folder.to_string_lossy()), visible(&verdict.headline));
+    say!("{}: {}", shown(&run.folder), visible(&verdict.headline));
     if let Some((first, last)) = run.curve("loss").ends() {
         say!("  loss {:.3} {} {:.3}", first.value, sparkline(run.curve("loss"), CURVE), last.value);
     }

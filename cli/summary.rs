@@ -9,7 +9,7 @@ use train::pretraining::{Dataset, Epoch, RunData};
 use train::report::{self, RunRecord, sparkline};
 use train::tokenizer::Tokenizer;
 use train::training::{self, Metrics};
-use train::visible::visible;
+use train::visible::{shown, visible};
 
 use crate::output::{indented, say};
 use crate::shell::quoted_path;
@@ -101,7 +101,7 @@ impl Summary {
         if let Some((first, last)) = record.curve("loss").ends() {
             say!("loss {:.3} {} {:.3}", first.value, sparkline(record.curve("loss"), CURVE), last.value);
         }
-        say!("its curves are in {}", visible(&self.run.join(report::FILE).to_string_lossy()));
+        say!("its curves are in {}", shown(&self.run.join(report::FILE)));
         Ok(())
     }
 }

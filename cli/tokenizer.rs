@@ -10,7 +10,7 @@ use train::data::{left_out, with_sentences};
 use train::exit::ExitCode;
 use train::run::directory::tokenizer_of;
 use train::tokenizer::{LoadOptions, Tokenizer, TrainOptions};
-use train::visible::visible;
+use train::visible::{shown, visible};
 
 use crate::arguments::{ReadingArguments, TextArguments, place};
 use crate::output::{json_line, say, tell};
@@ -129,7 +129,7 @@ fn train(arguments: &Train) -> Result<()> {
     if let Some(warning) = options.shortfall(pieces) {
         tell(warning);
     }
-    say!("a vocabulary of {pieces} pieces is in {}", visible(&out.to_string_lossy()));
+    say!("a vocabulary of {pieces} pieces is in {}", shown(out));
     Ok(())
 }
 
@@ -192,7 +192,7 @@ fn inspect_text(arguments: &Inspect, tokenizer: &Tokenizer) -> Result<()> {
         let coverage = with_sentences(&arguments.text, arguments.reading.reading(), |sentences| {
             tokenizer.coverage(sentences)
         })?;
-        say!("{}", visible(&path.to_string_lossy()));
+        say!("{}", shown(path));
         say!("  words         {}, of {:.2} pieces each", coverage.words, coverage.pieces_per_word());
         say!(
             "  characters    {}, of {:.3} pieces each",

@@ -12,7 +12,8 @@ const MARGINS: (f64, f64, f64, f64) = (54.0, 12.0, 10.0, 26.0);
 pub(super) const MOST_POINTS: usize = 230;
 /// About so many lines of the grid each way.
 const TICKS: f64 = 7.0;
-/// Room above and below the curves, as a part of the highest value: labels have digits for no less.
+/// Room above and below the curves at least, as a part of the highest value: the labels of values that hardly differ would not
+/// fit into the left margin with less.
 const LEAST_ROOM: f64 = 1e-3;
 /// Values from the one to the other are written without an exponent.
 const PLAIN: std::ops::Range<f64> = 1e-3..1e6;
@@ -280,6 +281,15 @@ mod tests {
         assert_eq!(counts(10e3, 12e3), ["10k", "10.5k", "11k", "11.5k", "12k"]);
         assert_eq!(counts(0.0, 2000.0), ["0", "500", "1k", "1.5k", "2k"]);
         assert_eq!(counts(0.0, 100.0)[1], "20");
+    }
+
+    #[test]
+    fn values_that_hardly_differ_have_short_labels() {
+        let points = [(1, 221.76e6), (2, 221.8e6)];
+        let (low, high) = Scale::of(&chart(Kind::Training, &points).lines).unwrap().y;
+        let between = tick_step(low, high);
+        let labels: Vec<_> = ticks(low, high).into_iter().map(|value| count_label(value, between)).collect();
+        assert!(labels.len() > 2 && labels.iter().all(|label| label.len() <= 6), "{labels:?}");
     }
 
     #[test]

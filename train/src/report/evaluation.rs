@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::run::directory::JOURNAL;
 use crate::run::journal::{History, Recorded};
 
-/// Evaluations that are kept to look at, about; where they are twice as many, those with the nearest neighbours go.
+/// Evaluations that are kept to look at, about: where they are twice as many, so many at even distances stay.
 const ENOUGH: usize = 512;
 
 /// Figures by name, in the order of the journal.

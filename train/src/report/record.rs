@@ -73,7 +73,7 @@ pub struct RunRecord {
     pub settings: Vec<Setting>,
     /// The `train` events: values by name.
     pub training: BTreeMap<String, Curve>,
-    /// The evaluations, by step, of a step the last; of very many some, the best and the last among them (all:
+    /// The evaluations, by step, of a step the last; of very many some, the one of lowest loss and the last among them (all:
     /// [`evaluations`](super::evaluations)).
     pub evaluations: Vec<Evaluation>,
     /// The figures of the finished model.

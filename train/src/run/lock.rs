@@ -229,6 +229,27 @@ mod tests {
         }
     }
 
+    /// Whoever asks whether a run is held has its lock for a moment: nobody is refused for that.
+    #[test]
+    fn who_only_asks_holds_nothing() {
+        let run = tempfile::tempdir().unwrap();
+        drop(Lock::acquire(run.path()).unwrap());
+        let is_done = std::sync::atomic::AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                    assert_ne!(is_held(run.path()), None);
+                }
+            });
+            for _ in 0..300 {
+                let lock = Lock::acquire(run.path());
+                is_done.fetch_or(lock.is_err(), std::sync::atomic::Ordering::Relaxed); // or the scope waits for ever
+                drop(lock.unwrap());
+            }
+            is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
+
     /// A lock dies with its process, however that ends: a run that was killed can be resumed.
     #[cfg(unix)]
     #[test]

@@ -67,8 +67,7 @@ impl Pretrain {
 
     /// Whether the learning rate comes to its height within the steps, which must be known (see [`of_length`](Self::of_length)).
     pub fn warms_up_in_time(&self) -> bool {
-        let Schedule { steps, warmup_steps, start_warmup_step: start, .. } = self.schedule();
-        start.saturating_add(warmup_steps) <= steps && (start == 0 || start < steps)
+        self.schedule().reaches_its_height()
     }
 
     /// Whether the data say how many steps there are.
@@ -117,7 +116,7 @@ impl Settings for Pretrain {
             (
                 "model.frequency_bias",
                 "begin the bias of the predicted pieces with the logarithm of their frequencies: spares a new model the first \
-             minutes, but it learns more slowly then (a tiny one was ahead for 700 steps, level at about 2000, behind afterwards)",
+             minutes, but it learns more slowly then",
             ),
             (
                 "data.train",
@@ -254,7 +253,7 @@ impl Settings for Pretrain {
                 implied.push(Implied {
                     key: "optimizer.learning_rate",
                     value: json!(RATE_OF_SMALL),
-                    reason: "preset small: at 5e-4 its layer collapsed".into(),
+                    reason: "preset small".into(),
                 });
             }
             if !self.has_length_of_data() {

@@ -80,7 +80,7 @@ pub enum Event<'a> {
 /// Fetches what is not in the cache yet of a model: the files that this program reads, and no others.
 ///
 /// `HF_ENDPOINT` names another server than huggingface.co. `HF_TOKEN`, or the file that logging in wrote, is shown to that
-/// server alone. `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` mean what they mean to curl; `SSL_CERT_FILE` has the certificates that
+/// server alone. `HTTPS_PROXY` or `ALL_PROXY` names a proxy, `NO_PROXY` hosts and domains that are asked without it; `SSL_CERT_FILE` has the certificates that
 /// are trusted in place of the built-in ones.
 ///
 /// # Errors

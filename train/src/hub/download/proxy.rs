@@ -7,7 +7,7 @@ use super::environment::text_in;
 use crate::hub::DownloadError;
 use crate::hub::cache::Variables;
 
-/// What the environment says of proxies, as curl and huggingface_hub read it. (`ureq` would take `ALL_PROXY` before the others,
+/// What the environment says of proxies: that of the address's scheme before `ALL_PROXY`. (`ureq` would take `ALL_PROXY` before the others,
 /// whatever is asked for, and pass over a SOCKS proxy without a word.)
 pub struct Proxies {
     /// Of `https:`.

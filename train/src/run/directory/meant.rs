@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{DirectoryError, MODEL, read_info};
 use crate::hub::{self, HubError};
+use crate::visible::shown;
 
 /// What is meant by a path to a model: the path itself, or where that is a run, its `model/`; of `hf:owner/name` the Hub's
 /// cache.
@@ -25,7 +26,7 @@ pub fn tokenizer_of(path: &Path) -> Result<PathBuf, DirectoryError> {
 /// The path itself, or where that is a run, its `model/`.
 fn in_run(path: &Path) -> Result<PathBuf, DirectoryError> {
     if let Some(reference) = hub::perhaps_meant(path) {
-        return Err(HubError::NoPath { path: path.display().to_string(), reference }.into());
+        return Err(HubError::NoPath { path: shown(path).to_string(), reference }.into());
     }
     if !path.is_dir() || path.join(model::CONFIG_FILE).exists() || read_info(path)?.is_none() {
         return Ok(path.to_path_buf());
