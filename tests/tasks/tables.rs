@@ -101,6 +101,13 @@ fn rows_of_a_test_set_need_no_labels() {
     assert!(error.contains("x.csv:3: unknown label \"\""), "{error}");
     let values = Table::own(columns("label"), Wanted::Value, None, folder.path()).unwrap();
     assert_eq!(values.read(&path, Split::Test).unwrap().files[0].remarks.len(), 1);
+    // In a table of one column an empty line might be meant for an empty text.
+    let path = write(folder.path(), "one.tsv", "text\na\n\nb\n");
+    let read = table.read(&path, Split::Test).unwrap();
+    assert_eq!(
+        (read.examples.len(), &read.files[0].remarks[..]),
+        (2, &["1 empty lines are no examples".to_owned()][..])
+    );
     let words = Table::own(columns("tags"), Wanted::WordClasses, labels, folder.path()).unwrap();
     let path = write(folder.path(), "x.jsonl", "{\"text\": [\"a\"], \"tags\": []}\n{\"text\": [\"a\"]}\n");
     let read = words.read(&path, Split::Test).unwrap();

@@ -1,6 +1,6 @@
 //! The inner loops of every matrix product.
 //!
-//! A *microkernel* keeps an `MR × NR` tile of C in registers while it goes through the depth; [`multiply`] walks a product
+//! A *microkernel* keeps an `MR × NR` tile of C (with AVX-512 one of two forms) in registers while it goes through the depth; [`multiply`] walks a product
 //! tile by tile over packed panels. Operands come in units of 32 bits: an f32, or two bf16 that are neighbours along the
 //! depth, which one instruction multiplies and adds where the machine has AVX512-BF16 and two do elsewhere.
 

@@ -210,9 +210,9 @@ fn a_file_may_have_no_line_of_names() {
     assert_eq!(left_out, LeftOut { short: 1, empty: 0 });
 }
 
-/// Rows and errors stand where an editor shows them, whatever ends the lines, and however many of them are empty or one row.
+/// Rows and errors stand where an editor shows them, with and without carriage returns, and however many of them are empty or one row.
 #[test]
-fn lines_are_counted_whatever_ends_them() {
+fn lines_are_counted_with_and_without_carriage_returns() {
     let folder = tempfile::tempdir().unwrap();
     for (name, content, at, wrong) in [
         ("x.csv", "a,b\n1,2\n\n\n\"x\ny\",2\n1,2,3\n", [2, 5].as_slice(), 7),
