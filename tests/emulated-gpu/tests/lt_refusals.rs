@@ -217,14 +217,46 @@ fn batched(epilogue: Epilogue) -> Sound {
     prepare(Sound { stream, product, operands, scratch }, epilogue)
 }
 
-/// Gives the product an epilogue, with D in the place of bias and auxiliary matrix.
+/// Gives the product an epilogue, with D in the place of bias and auxiliary matrix, and B as the epilogue wants it.
 fn prepare(sound: Sound, epilogue: Epilogue) -> Sound {
-    sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &(epilogue as u32).to_le_bytes());
     let address = sound.operands[3].address(&sound.stream);
-    sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &address.to_le_bytes());
-    sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &address.to_le_bytes());
-    sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &16i64.to_le_bytes());
+    sound.product.set_epilogue(epilogue, (address, 0), (address, 16, 0));
+    let of_b = u32::from(epilogue == Epilogue::CUBLASLT_EPILOGUE_BGRADB);
+    sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &of_b.to_le_bytes());
     sound
+}
+
+/// A search finds it all the same.
+#[test]
+fn bias_that_nobody_wants() {
+    let reports = ["cublasLtMatmul: ", "epilogue 32 with CUBLASLT_MATMUL_DESC_BIAS_POINTER"];
+    refused("bias_that_nobody_wants", &reports, || {
+        let sound = with(Type::CUDA_R_16BF, Epilogue::CUBLASLT_EPILOGUE_GELU);
+        let address = sound.operands[3].address(&sound.stream);
+        sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &address.to_le_bytes());
+        sound.run(&sound.find().algo, 0, 0, WORKSPACE);
+    });
+}
+
+#[test]
+fn auxiliary_matrix_that_nobody_wants() {
+    let reports = ["cublasLtMatmul: ", "epilogue 36 with CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER"];
+    refused("auxiliary_matrix_that_nobody_wants", &reports, || {
+        let sound = with(Type::CUDA_R_16BF, Epilogue::CUBLASLT_EPILOGUE_GELU_BIAS);
+        let address = sound.operands[3].address(&sound.stream);
+        sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &address.to_le_bytes());
+        sound.run(&sound.find().algo, 0, 0, WORKSPACE);
+    });
+}
+
+#[test]
+fn bias_gradients_of_a_factor_that_lies_otherwise() {
+    let reports = ["cublasLtMatmulAlgoGetHeuristic", "the bias gradient of B, with B not transposed"];
+    refused("bias_gradients_of_a_factor_that_lies_otherwise", &reports, || {
+        let sound = with(Type::CUDA_R_16BF, Epilogue::CUBLASLT_EPILOGUE_BGRADB);
+        sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &0_u32.to_le_bytes());
+        sound.find();
+    });
 }
 
 #[test]
@@ -280,11 +312,8 @@ fn auxiliary_batch_stride_that_is_odd() {
         let operands = [operand(1), operand(2), operand(3), operand(4)];
         let [a, b, c, d] = &operands;
         let product = Product::new([a, b, c, d]);
-        let epilogue = Epilogue::CUBLASLT_EPILOGUE_GELU_AUX as u32;
-        product.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue.to_le_bytes());
-        product.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &d.address(&stream).to_le_bytes());
-        product.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &16i64.to_le_bytes());
-        product.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE, &257i64.to_le_bytes());
+        let epilogue = Epilogue::CUBLASLT_EPILOGUE_GELU_AUX;
+        product.set_epilogue(epilogue, (0, 0), (d.address(&stream), 16, 257));
         product.find(WORKSPACE).unwrap();
     });
 }
@@ -453,7 +482,6 @@ fn odd(epilogue: Epilogue) -> Sound {
     let b = Operand::new(&sound.stream, Type::CUDA_R_16BF, [N, N], N + 1, 1, 2);
     let Sound { stream, operands: [a, _, c, d], scratch, .. } = sound;
     let product = Product::new([&a, &b, &c, &d]);
-    product.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &(epilogue as u32).to_le_bytes());
-    product.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &d.address(&stream).to_le_bytes());
+    product.set_epilogue(epilogue, (d.address(&stream), 0), (d.address(&stream), 16, 0));
     Sound { stream, product, operands: [a, b, c, d], scratch }
 }

@@ -123,23 +123,14 @@ fn products_that_no_text_promises() {
             let (bias, auxiliary) =
                 (operand(output, 5), Operand::new(&stream, output, [N, N], N, batches, 6));
             let product = Product::new([a, b, c, d]);
-            let set = |attribute, value: &[u8]| product.set(attribute, value);
-            set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &(epilogue as u32).to_le_bytes());
-            set(
-                Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-                &(bias.address(&stream) + bias_offset).to_le_bytes(),
-            );
-            set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE, &(bias.stride() as i64).to_le_bytes());
-            set(
-                Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER,
-                &auxiliary.address(&stream).to_le_bytes(),
-            );
-            set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &(N as i64).to_le_bytes());
-            let stride = (auxiliary.stride() as i64).to_le_bytes();
-            set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE, &stride);
+            let bias_place = (bias.address(&stream) + bias_offset, bias.stride());
+            product.set_epilogue(epilogue, bias_place, (auxiliary.address(&stream), N, auxiliary.stride()));
+            if epilogue == Epilogue::CUBLASLT_EPILOGUE_BGRADB {
+                product.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &1_u32.to_le_bytes());
+            }
             if tf32 {
                 let compute = sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32 as u32;
-                set(Attribute::CUBLASLT_MATMUL_DESC_COMPUTE_TYPE, &compute.to_le_bytes());
+                product.set(Attribute::CUBLASLT_MATMUL_DESC_COMPUTE_TYPE, &compute.to_le_bytes());
             }
             let bytes = 4 << 20;
             // SAFETY: only the product writes here.

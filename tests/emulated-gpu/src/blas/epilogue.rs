@@ -118,6 +118,17 @@ impl Epilogue {
 }
 
 impl Epilogue {
+    /// Refuses sums of a factor that does not lie as D does, as the library says that it does: "BGRADA only works with non-transposed A",
+    /// "BGRADB only works with transposed B".
+    pub fn check_transposes(&self, transpose_a: bool, transpose_b: bool) -> Result {
+        let reason = match self.bias_gradient {
+            Some((Sum::A, _)) if transpose_a => "the bias gradient of A, with A transposed",
+            Some((Sum::B, _)) if !transpose_b => "the bias gradient of B, with B not transposed",
+            _ => return Ok(()),
+        };
+        Err(Failure::new(CudaError::NotSupported, reason))
+    }
+
     /// What is done, whatever it is done with.
     pub fn kind(&self) -> (bool, u32, Option<Sum>) {
         let activation = match self.activation {
@@ -156,7 +167,28 @@ impl Epilogue {
     }
 }
 
+/// Bits of `cublasLtEpilogue_t`: the functions, a bias, the gradients of biases, and a matrix beside D.
+const FUNCTIONS: u32 = 2 | 32;
+const BIAS: u32 = 4;
+const BIAS_GRADIENTS: u32 = 16 | 256 | 512;
+const AUXILIARY: u32 = 128;
+
 impl Attributes {
+    /// Refuses, as a product does where a search has found an algorithm, pointers for which the epilogue has no use: seen on an H200, in the
+    /// library's own words "The Bias pointer … is NOT allowed for …" and "Outputting GELU input is not supported for …".
+    pub fn check_pointers(&self) -> Result {
+        let has = |bits| self.epilogue & bits != 0;
+        if self.bias != 0 && !has(BIAS | BIAS_GRADIENTS) {
+            let reason = format!("epilogue {} with CUBLASLT_MATMUL_DESC_BIAS_POINTER", self.epilogue);
+            return Err(Failure::invalid(reason));
+        }
+        if self.auxiliary != 0 && has(FUNCTIONS) && !has(AUXILIARY) {
+            let reason = format!("epilogue {} with CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER", self.epilogue);
+            return Err(Failure::new(CudaError::NotSupported, reason));
+        }
+        Ok(())
+    }
+
     fn bias(&self, d: Element) -> Result<Vector> {
         let element = self.bias_element.unwrap_or(d);
         if element != d {

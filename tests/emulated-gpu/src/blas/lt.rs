@@ -93,6 +93,8 @@ impl Driver {
         d.check("D", false, [m, n], d.batches)?;
         check_formats(a.element, b.element, c.element, d.element)?;
         description.compute.check_formats([a.element, d.element])?;
+        let epilogue = Epilogue::new(&description.epilogue, m, d.batches, d.element)?;
+        epilogue.check_transposes(description.transpose_a, description.transpose_b)?;
         Ok(Matmul {
             call: "cublasLtMatmul",
             m,
@@ -106,7 +108,7 @@ impl Driver {
             alpha: factors[0],
             beta: factors[1],
             compute: description.compute,
-            epilogue: Epilogue::new(&description.epilogue, m, d.batches, d.element)?,
+            epilogue,
             workspace: None,
             sums: Sums::Whole,
         })
@@ -202,7 +204,9 @@ blas_calls! {
         check_device("the handle", driver.blas.lt.get(handle)?.device, device)?;
         let addresses = [a, b, c, d];
         let layouts = [a_layout, b_layout, c_layout, d_layout];
-        let device_factors = driver.blas.descriptions.get(description)?.device_factors;
+        let described = driver.blas.descriptions.get(description)?;
+        described.epilogue.check_pointers()?;
+        let device_factors = described.device_factors;
         let factors = [Scale::new(alpha, device_factors)?, Scale::new(beta, device_factors)?];
         let mut matmul = driver.describe(description, layouts, addresses, factors)?;
         if let Some(algorithm) = algorithm.get_if_given() {

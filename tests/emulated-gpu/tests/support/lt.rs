@@ -6,8 +6,17 @@ use std::ptr;
 use cudarc::cublaslt::result::{self, CublasError};
 use cudarc::cublaslt::sys;
 use cudarc::driver::CudaStream;
+use sys::cublasLtEpilogue_t as Epilogue;
+use sys::cublasLtMatmulDescAttributes_t as Attribute;
 
 use super::operand::Operand;
+
+/// Bits of the epilogues with a bias or the gradient of one, and of those with a matrix beside D.
+const BIAS: u32 = Epilogue::CUBLASLT_EPILOGUE_BIAS as u32
+    | 16
+    | Epilogue::CUBLASLT_EPILOGUE_BGRADA as u32
+    | Epilogue::CUBLASLT_EPILOGUE_BGRADB as u32;
+const AUXILIARY: u32 = 128;
 
 /// Layouts, description and preference of one product; destroyed together.
 pub struct Product {
@@ -33,12 +42,29 @@ impl Product {
     }
 
     /// Sets an attribute of the description.
-    pub fn set(&self, attribute: sys::cublasLtMatmulDescAttributes_t, value: &[u8]) {
+    pub fn set(&self, attribute: Attribute, value: &[u8]) {
         // SAFETY: the description is alive, and the value has its own length.
         let set = unsafe {
             result::set_matmul_desc_attribute(self.description, attribute, value.as_ptr().cast(), value.len())
         };
         set.unwrap();
+    }
+
+    /// Gives the product an epilogue, and of a bias and a matrix beside D what it takes, each with an address and the elements from one batch
+    /// to the next: the library refuses pointers that an epilogue has no use for.
+    pub fn set_epilogue(&self, epilogue: Epilogue, bias: (u64, usize), auxiliary: (u64, usize, usize)) {
+        let number = |attribute, value: usize| self.set(attribute, &(value as i64).to_le_bytes());
+        self.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &(epilogue as u32).to_le_bytes());
+        if epilogue as u32 & BIAS != 0 {
+            self.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias.0.to_le_bytes());
+            number(Attribute::CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE, bias.1);
+        }
+        if epilogue as u32 & AUXILIARY != 0 {
+            let (address, leading_dimension, stride) = auxiliary;
+            self.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &address.to_le_bytes());
+            number(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, leading_dimension);
+            number(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE, stride);
+        }
     }
 
     /// Finds an algorithm that takes no more than `workspace_bytes`.
