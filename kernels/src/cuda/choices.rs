@@ -166,7 +166,7 @@ impl std::fmt::Display for Shape {
 /// What is done before a result is stored, in words that follow others.
 fn epilogue_name(epilogue: u32) -> &'static str {
     use sys::cublasLtEpilogue_t as Kind;
-    const NAMES: [(Kind, &str); 8] = [
+    const NAMES: [(Kind, &str); 7] = [
         (Kind::CUBLASLT_EPILOGUE_DEFAULT, ""),
         (Kind::CUBLASLT_EPILOGUE_BIAS, ", with a bias"),
         (Kind::CUBLASLT_EPILOGUE_GELU, ", with GELU"),
@@ -174,7 +174,6 @@ fn epilogue_name(epilogue: u32) -> &'static str {
         (Kind::CUBLASLT_EPILOGUE_GELU_AUX, ", with GELU, of which the argument is kept"),
         (Kind::CUBLASLT_EPILOGUE_GELU_AUX_BIAS, ", with a bias and GELU, of which the argument is kept"),
         (Kind::CUBLASLT_EPILOGUE_DGELU, ", times GELU's derivative"),
-        (Kind::CUBLASLT_EPILOGUE_BGRADB, ", with the sums of a factor"),
     ];
     let named = NAMES.iter().find(|(kind, _)| *kind as u32 == epilogue);
     named.map_or(", with an epilogue of another version", |(_, name)| name)

@@ -63,8 +63,6 @@ pub(crate) enum Epilogue {
     },
     /// Multiplies the product with the derivative of the tanh form of GELU at the numbers of a matrix that lies as the result does.
     GeluGradient(Address),
-    /// Beside the product, stores the sums of the rows of its left factor as that is taken: one f32 for each.
-    SumsOfLeft(Address),
 }
 
 impl Epilogue {
@@ -73,8 +71,6 @@ impl Epilogue {
         match self {
             Self::Nothing => Kind::CUBLASLT_EPILOGUE_DEFAULT,
             Self::Bias(_) => Kind::CUBLASLT_EPILOGUE_BIAS,
-            // The library's second factor.
-            Self::SumsOfLeft(_) => Kind::CUBLASLT_EPILOGUE_BGRADB,
             Self::GeluGradient(_) => Kind::CUBLASLT_EPILOGUE_DGELU,
             Self::BiasGelu { bias: Some(_), preactivation: Some(_) } => Kind::CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
             Self::BiasGelu { bias: Some(_), preactivation: None } => Kind::CUBLASLT_EPILOGUE_GELU_BIAS,
@@ -83,11 +79,11 @@ impl Epilogue {
         }
     }
 
-    /// The vector that is added, or of sums, and the auxiliary matrix beside the result; 0 where there is none.
+    /// The vector that is added and the auxiliary matrix beside the result; 0 where there is none.
     pub(super) fn addresses(self) -> [Address; 2] {
         match self {
             Self::Nothing => [0, 0],
-            Self::Bias(vector) | Self::SumsOfLeft(vector) => [vector, 0],
+            Self::Bias(vector) => [vector, 0],
             Self::BiasGelu { bias, preactivation } => [bias.unwrap_or(0), preactivation.unwrap_or(0)],
             Self::GeluGradient(preactivation) => [0, preactivation],
         }

@@ -2,7 +2,6 @@
 //! by kernels of our own. In bf16 the library adds biases in bf16 too, as it does weights: they are rounded for it.
 
 use super::{AfterActivation, Forward, InputGradient, Linear, PreactivationGradient, WeightGradient};
-use crate::cuda::sums::add_column_sums;
 use crate::cuda::{
     Address, Blocks, Cuda, CudaPrecision, Epilogue, Factor, Global, Number, Product, Program, Slice,
     arguments,
@@ -105,7 +104,7 @@ fn fits(epilogue: Epilogue, columns: usize) -> bool {
     let (bias, preactivation) = match epilogue {
         Epilogue::BiasGelu { bias, preactivation } => (bias, preactivation),
         Epilogue::GeluGradient(preactivation) => (None, Some(preactivation)),
-        Epilogue::Bias(vector) | Epilogue::SumsOfLeft(vector) => (Some(vector), None),
+        Epilogue::Bias(vector) => (Some(vector), None),
         Epilogue::Nothing => (None, None),
     };
     let aligned = |address: Option<Address>| address.is_none_or(|address| address.is_multiple_of(16));
@@ -196,16 +195,11 @@ pub fn weight_gradient<P: CudaPrecision>(
         store: Store::Add,
         epilogue: Epilogue::Nothing,
     };
-    let Some(d_bias) = d_bias else { return multiply::<P>(cuda, &product) };
-    // In bf16 the product brings the sums of du along where the library knows how; in f32 they are summed more exactly.
-    if P::NUMBER == Number::Bf16 && product.depth > 0 {
-        let sums = cuda.scratch(outputs * size_of::<f32>());
-        if cuda.product(&Product { epilogue: Epilogue::SumsOfLeft(sums.address()), ..product }) {
-            return add_column_sums(cuda, sums, 1, &d_bias, None);
-        }
-    }
     multiply::<P>(cuda, &product);
-    super::cuda_bias::add_column_sums::<P>(cuda, du, d_bias);
+    // cuBLASLt's epilogue for these sums is a kernel of its own behind the product, and a slower one (an H200's profile).
+    if let Some(d_bias) = d_bias {
+        super::cuda_bias::add_column_sums::<P>(cuda, du, d_bias);
+    }
 }
 
 /// A product without an epilogue, by the library or by a kernel of our own; nothing where there is nothing to multiply.

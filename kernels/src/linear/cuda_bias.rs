@@ -1,4 +1,4 @@
-//! The gradient of a bias, where no matrix product brings it along.
+//! The gradient of a bias: the sums of the columns of du.
 
 use crate::cuda::sums::add_column_sums as add_partials;
 use crate::cuda::{Blocks, Cuda, CudaPrecision, Program, Slice, SliceMut, arguments, vector};

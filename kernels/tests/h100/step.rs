@@ -222,11 +222,6 @@ fn kernels(cuda: &Cuda, setting: &Setting) -> Vec<Row> {
     ] {
         step.add(operation, times, size, rows, |cuda, rows| calls::layer_norm_backward(cuda, rows, hidden));
     }
-    for (operation, times, size) in
-        [("GELU's gradient", layers - 1, TOKENS), ("the same in the last layer", 1, setting.read())]
-    {
-        step.add(operation, times, size, [32, 64], |cuda, rows| calls::gelu_backward(cuda, rows, 4 * hidden));
-    }
     step.add("attention's gradient", pairs, sequences * heads, [1, 2], |cuda, sequences| {
         calls::attention_backward(cuda, sequences, length, &one)
     });
@@ -328,11 +323,11 @@ const SCATTERED: [&str; 1] = ["gather_uses"];
 
 const HEAD: &str = "# A step on an H100, predicted
 
-No GPU made these figures. Every kernel of a step of pre-training ran on the emulated GPU (`tests/emulated-gpu`) at two small
-sizes, in bf16 and without dropout; what it asked of memory, caches, banks, tensor cores and issue slots was carried on to
-33 792 tokens, one update included. `us each` is the largest of the times that one resource takes at least, on an H100 SXM
+No GPU made these figures; what one measured is in `2026-11-26-h200.md`. Every kernel of a step of pre-training ran on the emulated
+GPU (`tests/emulated-gpu`) at two small sizes, in bf16 and without dropout; what it asked of memory, caches, banks, tensor cores and
+issue slots was carried on to 33 792 tokens, one update included. `us each` is the largest of the times that one resource takes at least, on an H100 SXM
 (rates: `tests/emulated-gpu/src/performance/roofline.rs`): no kernel is faster, and a good one takes up to twice as long.
-GELU's gradient is counted as a kernel of its own, as where cuBLASLt refuses to do it with the product before it.
+GELU and its gradient are done with the products, as cuBLASLt does them (seen on an H200: `2026-11-26-h200.md`).
 Products are taken to run at 0.75 × 798 × K / (K + 120) TFLOP/s, K being the length of their sums, and never faster than memory; 1.2 us
 pass between a kernel and the next. Beyond its attention the last layer is computed for the tokens alone that heads read.
 
