@@ -42,6 +42,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
+use train::run::signals::end_if_work_was_left;
 use train::shell;
 use train::visible::visible_lines;
 
@@ -119,15 +120,17 @@ fn main() -> ExitCode {
     };
     let done = train::threads::start_pool().map_err(Into::into).and_then(|()| perform(command));
     model::remove_unpacked(); // a thread that was left may have them
-    match done {
-        Ok(code) => code.into(),
-        Err(error) if output::is_unread(&error) => ExitCode::SUCCESS,
+    let code = match done {
+        Ok(code) => code,
+        Err(error) if output::is_unread(&error) => train::exit::ExitCode::Done,
         Err(error) => {
             let code = exit::code_of(&error);
             output::tell(with_remedies(complaint(&error), code));
-            code.into()
+            code
         }
-    }
+    };
+    end_if_work_was_left(code);
+    code.into()
 }
 
 /// Does what a command line says.

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::panic;
 
 use train::exit::ExitCode;
+use train::run::signals::end_at_once;
 
 use crate::allocation::REMEDIES;
 
@@ -30,6 +31,7 @@ pub fn report() {
             return otherwise(panic);
         };
         let _ = writeln!(std::io::stderr(), "error: {what}\n  help: {help}");
-        std::process::exit(code.code().into());
+        // Other threads may be at work.
+        end_at_once(*code);
     }));
 }

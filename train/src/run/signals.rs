@@ -11,7 +11,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -25,6 +25,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
+use crate::exit::ExitCode;
 use crate::threads::ThreadsError;
 
 /// Why the work is to stop.
@@ -80,6 +81,23 @@ impl fmt::Debug for Requests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Requests").field("watched", &self.watched).finish_non_exhaustive()
     }
+}
+
+/// Whether a thread may still be at work that nobody waits for.
+static WORK_WAS_LEFT: AtomicBool = AtomicBool::new(false);
+
+/// Ends the process if it has left work where it was ([`StopRequests::unless_stopped`]), without what libraries have done at the end of a
+/// process: it would take them from under the thread that is still in them. NVRTC ended so with "free(): invalid pointer".
+pub fn end_if_work_was_left(code: ExitCode) {
+    if WORK_WAS_LEFT.load(Ordering::Relaxed) {
+        end_at_once(code);
+    }
+}
+
+/// Ends the process, whatever its threads are doing, once what was written is on its way.
+pub fn end_at_once(code: ExitCode) -> ! {
+    let _ = (io::stdout().flush(), io::stderr().flush());
+    signal_hook::low_level::exit(code.code().into())
 }
 
 /// What has to be looked at to be noticed.
@@ -185,7 +203,7 @@ impl StopRequests {
     }
 
     /// What `work` gives; or, as soon as somebody asks to stop, why. Then `work` is left where it is: its thread goes on until
-    /// the process ends, which should be soon. So it must be work that can be killed at any moment.
+    /// the process ends, which should be soon, and by [`end_if_work_was_left`]. So it must be work that can be killed at any moment.
     ///
     /// # Errors
     /// If there is no thread for it.
@@ -204,6 +222,7 @@ impl StopRequests {
         let thread = thread.map_err(ThreadsError::of("a thread for the work"))?;
         loop {
             if let Some(reason) = self.pending() {
+                WORK_WAS_LEFT.store(true, Ordering::Relaxed);
                 return Ok(Err(reason));
             }
             match receiver.recv_timeout(POLL) {
@@ -321,6 +340,38 @@ mod tests {
     #[should_panic(expected = "as it should")]
     fn a_panic_of_work_is_a_panic_here() {
         let _ = StopRequests::without_signals().unless_stopped(|| panic!("as it should"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_process_that_left_work_ends_without_what_libraries_do_at_its_end() {
+        const ROLE: &str = "SIGNAL_TEST_LEAVES_WORK";
+        extern "C" fn of_a_library() {
+            // SAFETY: ends the process, nothing else.
+            unsafe { libc::_exit(99) }
+        }
+        if std::env::var_os(ROLE).is_some() {
+            // SAFETY: the function is there as long as the process.
+            assert_eq!(unsafe { libc::atexit(of_a_library) }, 0);
+            let requests = StopRequests::without_signals();
+            let asker = requests.clone();
+            let work = move || {
+                asker.limit_time(Duration::ZERO);
+                loop {
+                    thread::park();
+                }
+            };
+            let left: Result<(), _> = requests.unless_stopped(work).unwrap();
+            assert_eq!(left, Err(StopReason::MaxTime));
+            end_if_work_was_left(ExitCode::Interrupted);
+            return;
+        }
+        let ended = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", thread::current().name().unwrap(), "--nocapture"])
+            .env(ROLE, "")
+            .output()
+            .unwrap();
+        assert_eq!(ended.status.code(), Some(75), "{ended:?}");
     }
 
     /// The whole way in a process of its own, for every signal: the first is noticed, the second kills.
