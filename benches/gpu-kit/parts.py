@@ -92,7 +92,7 @@ def tests_part(machine, found):
 
 def vectors_part(machine, found):
     """fragments of mma, ldmatrix and stmatrix, products that an H100 made, products of cuBLASLt, limits of registers"""
-    programs = [(name, []) for name in ("fragments", "h100_products", "blas_layers", "lt_products", "resources")]
+    programs = [(name, ["--nocapture"]) for name in ("fragments", "h100_products", "blas_layers", "lt_products", "resources")]
     tests(machine, found, programs, CARGO_MANIFEST_DIR=str(machine.kit / "tests/emulated-gpu"))
 
 
@@ -201,7 +201,7 @@ def profiled(text):
         if row["ID"]:
             number = lambda name: float(row[name].replace(",", "")) if row.get(name) not in (None, "", "n/a") else None
             counters = {ours: number(theirs) for theirs, ours in COUNTERS.items()}
-            rows.append({"kernel": row["Kernel Name"].split("(")[0], **counters})
+            rows.append({"kernel": row["Kernel Name"].split("(")[0], "grid": row.get("Grid Size"), **counters})
     return rows
 
 
@@ -284,6 +284,29 @@ def theirs(machine, row, compiles):
         return {"batch": batch} | (done.json() or {"failed": done.failure()})
 
 
+def launches_part(machine, found):
+    """every kernel of a whole step of base, by a profiler: times and microseconds"""
+    profiler = tool("ncu")
+    if profiler is None:
+        found |= {"missing": "ncu is not on the PATH", "holds": True}
+        return
+    step = "bench step --device cuda --precision bf16 --optimizer adamw --steps 1 --preset base --batch 264 --micro-batch 264 --seq 128"
+    options = ["--csv", "--page", "raw", "--print-units", "base", "--clock-control", "none", "--graph-profiling", "node"]
+    done = machine.run([profiler, *options, "--metrics", "gpu__time_duration.sum", machine.program("albert-train"), *step.split()], 120)
+    rows = profiled(done.text)
+    # From the update of the step before on: that ends with the weights in the numbers that products multiply.
+    ends = [index for index, row in enumerate(rows) if row["kernel"].startswith("prepare_weights")]
+    if len(ends) < 2:
+        found |= {"missing": f"ncu does not work here: {done.failure()}", "holds": True}
+        return
+    kernels = {}
+    for row in rows[ends[-2] + 1 : ends[-1] + 1]:
+        times = kernels.setdefault((row["kernel"], row["grid"]), [])
+        times.append(row["nanoseconds"] / 1e3)
+    found["kernels"] = sorted(([*kernel, len(times), sum(times)] for kernel, times in kernels.items()), key=lambda row: -row[3])
+    found["holds"] = True
+
+
 def events(folder):
     """What a run noted of its training."""
     with open(f"{folder}/metrics.jsonl", encoding="utf-8") as lines:
@@ -343,6 +366,7 @@ PARTS = {
     "machine": (machine_part, 20),
     "tests": (tests_part, 170),
     "steps": (steps_part, 130),
+    "launches": (launches_part, 40),
     "unproven": (unproven_part, 25),
     "vectors": (vectors_part, 25),
     "gemm": (gemm_part, 30),

@@ -110,6 +110,14 @@ def steps(found):
     return text + ("\n\nMilliseconds of a step, each kernel waited for:\n\n" + "\n".join(profiles) if profiles else "")
 
 
+def launches(found):
+    if "kernels" not in found:
+        return ""
+    total = sum(microseconds for *_, microseconds in found["kernels"])
+    rows = [[kernel, grid, times, microseconds, microseconds / times] for kernel, grid, times, microseconds in found["kernels"]]
+    return f"{total / 1e3:.1f} ms in {sum(row[2] for row in rows)} launches\n\n" + table(["kernel", "blocks", "times", "us", "us each"], rows)
+
+
 def finetuning(found):
     return f"{found['milliseconds']:.2f} ms a step, the mean of the last three quarters of {found['steps']}"
 
@@ -127,6 +135,7 @@ TABLES = {
     "kernels": benches,
     "gemm": benches,
     "steps": steps,
+    "launches": launches,
     "finetuning": finetuning,
     "training": training,
     "counters": counters,
