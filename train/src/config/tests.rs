@@ -105,23 +105,23 @@ fn a_small_preset_is_trained_as_a_small_machine_can() {
     let recipe = RECIPES.iter().find(|recipe| recipe.name == "small-machine").unwrap();
     let said = resolve(&format!("data.train = 'x'\n{}", recipe.toml)).unwrap();
     assert_eq!(resolved.settings, said.settings);
-    assert_eq!(resolved.settings.training.batch, 8);
+    assert_eq!(resolved.settings.training.batch, 32);
     assert_eq!(resolved.source("training.batch").to_string(), "recipe small-machine, for a small preset");
 
     let schedule = |toml: &str| {
         let schedule = resolve(&format!("data.train = 'x'\n{toml}")).unwrap().settings.schedule();
         (schedule.learning_rate, schedule.steps, schedule.warmup_steps)
     };
-    assert_eq!(schedule("model.preset = 'tiny'"), (5e-4, 10_000, 200));
-    assert_eq!(schedule("model.preset = 'small'\ntraining.steps = 50000"), (3e-4, 50_000, 500));
+    assert_eq!(schedule("model.preset = 'tiny'"), (1e-3, 10_000, 1000));
+    assert_eq!(schedule("model.preset = 'small'\ntraining.steps = 150000"), (3e-4, 150_000, 1500));
     assert_eq!(schedule("model.preset = 'small'\ntraining.steps = 50"), (3e-4, 50, 10));
 
     let lamb = resolve("data.train = 'x'\nmodel.preset = 'tiny'\noptimizer.optimizer = 'lamb'").unwrap();
     assert_eq!(
         lamb.source("optimizer.learning_rate").to_string(),
-        "rule: 2e-3 for batch 8, the least for a small one"
+        "rule: 2e-3 for batch 32, the least for a small one"
     );
-    assert_eq!((lamb.settings.optimizer.beta2, lamb.settings.training.batch), (0.999, 8));
+    assert_eq!((lamb.settings.optimizer.beta2, lamb.settings.training.batch), (0.999, 32));
 
     let base = resolve("data.train = 'x'\nmodel.preset = 'base'").unwrap().settings;
     assert_eq!((base.optimizer.kind, base.training.batch), (OptimizerKind::Lamb, 256));
@@ -129,8 +129,8 @@ fn a_small_preset_is_trained_as_a_small_machine_can() {
         resolve("data.train = 'x'\nmodel.preset = 'tiny'\nmodel.max_position_embeddings = 32").unwrap();
     assert_eq!(short.settings.sampling.max_seq_length, 32);
     let long =
-        resolve("data.train = 'x'\nmodel.preset = 'tiny'\nmodel.max_position_embeddings = 128").unwrap();
-    assert_eq!(long.settings.sampling.max_seq_length, 64);
+        resolve("data.train = 'x'\nmodel.preset = 'tiny'\nmodel.max_position_embeddings = 256").unwrap();
+    assert_eq!(long.settings.sampling.max_seq_length, 128);
 }
 
 /// A saved file has a value for every key: these are what they are where only the epochs were chosen.
