@@ -80,7 +80,9 @@ fn check(stream: &Arc<CudaStream>, case: &Case) {
     let found = match described.find(workspace_bytes) {
         Ok(found) => found,
         // The real library need not have all of them.
-        Err(refused) if emulated_gpu::setup::real() => return println!("probe: cublasLt: {case:?}: {refused}"),
+        Err(refused) if emulated_gpu::setup::real() => {
+            return println!("probe: cublasLt: {case:?}: {refused}");
+        }
         Err(refused) => panic!("{case:?}: {refused}"),
     };
     let addresses = [&a, &b, &c, &d].map(|operand| operand.address(stream));
