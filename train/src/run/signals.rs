@@ -1,7 +1,7 @@
 //! How a run is asked to stop: a signal, a time limit, or a file, for those who have neither keyboard nor scheduler.
 //!
 //! The first SIGINT or SIGTERM asks: it is acknowledged at once, the work ends at the next safe point, saves, and exits with
-//! [`ExitCode::Interrupted`](crate::exit::ExitCode::Interrupted). The second of the same kind ends the process at once with 130 or 143.
+//! [`ExitCode::Interrupted`]. The second of the same kind ends the process at once with 130 or 143.
 //! SIGHUP asks as well, unless it is ignored, as `nohup` has it: a lost connection costs no work. A second one, for both
 //! shell and terminal send it, means nothing new.
 //!
