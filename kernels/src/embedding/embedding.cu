@@ -23,6 +23,9 @@ KERNEL(embedding_forward, 256)
 // token all of whose rows lie in one chunk is done then; what begins or ends elsewhere is left in `partials`, [chunks, 2,
 // width]: the first token's sum if it began in an earlier chunk, and the last one's if it goes on in a later one.
 constexpr int CHUNK = 64;
+// Rows that a warp asks for together, and sums of chunks. There are few warps and long latencies: an H200 took 0.8 us for each row
+// by itself. Both divide 32; more would not fit into the registers.
+constexpr int AHEAD = 8, JOINED = 4;
 
 template <typename Chunk>
 __device__ __forceinline__ int token_at(const int* tokens, const int* order, int64_t rows, Chunk at) {
@@ -40,34 +43,48 @@ KERNEL(embedding_words_backward, 256)
   const bool live = column < width;
   const int before = token_at(tokens, order, rows, first - 1), after = token_at(tokens, order, rows, end);
   float sum[VECTOR] = {};
-  int began = 1;  // whether the token at hand began in this chunk
-  int token = -1;
+  int token = before;
   for (int64_t start = first; start < end; start += 32) {
     const int count = end - start < 32 ? int(end - start) : 32;
     const int row_of_lane = order[start + (lane < count ? lane : count - 1)];
     const int token_of_lane = tokens[row_of_lane];
-#pragma unroll 1 // more would be more registers, and no more loads at once: each waits for the branch before
-    for (int i = 0; i < count; i++) {
-      const int row = __shfl_sync(0xffffffffu, row_of_lane, i), next = __shfl_sync(0xffffffffu, token_of_lane, i);
-      if (next != token) {
-        if (token >= 0 && live)
-          put((began ? d_words + token * width : partials + chunk * 2 * width) + column, sum, began);
-        token = next;
-        began = start + i > first || token != before;
+    const int shifted = __shfl_down_sync(0xffffffffu, token_of_lane, 1);
+    const int following = start + count < end ? token_at(tokens, order, rows, start + count) : after;
+    const bool differs = (lane < count - 1 ? shifted : following) != token_of_lane;
+    const unsigned ends = __ballot_sync(0xffffffffu, lane < count && (differs || start + lane == end - 1));
+    for (int i = 0; i < count; i += AHEAD) {
+      // Of each row, then the sum up to it; where a token ends, that is its sum, and joins what is there.
+      float sums[AHEAD][VECTOR], old[AHEAD][VECTOR];
+      int its[AHEAD];
 #pragma unroll
-        for (int c = 0; c < VECTOR; c++) sum[c] = 0.f;
+      for (int a = 0; a < AHEAD; a++) {
+        const int row = __shfl_sync(0xffffffffu, row_of_lane, i + a);
+        its[a] = __shfl_sync(0xffffffffu, token_of_lane, i + a);
+        if (live && i + a < count) load(sums[a], dy + row * width + column);
+        if (live && ends >> (i + a) & 1 && its[a] != before && its[a] != after)
+          load(old[a], d_words + its[a] * width + column);
       }
-      float values[VECTOR];
-      if (live) {
-        load(values, dy + row * width + column);
 #pragma unroll
-        for (int c = 0; c < VECTOR; c++) sum[c] += values[c];
+      for (int a = 0; a < AHEAD; a++) {
+        if (!live || i + a >= count) break;
+#pragma unroll
+        for (int c = 0; c < VECTOR; c++) {
+          if (its[a] == token) sums[a][c] += sum[c];
+          sum[c] = sums[a][c];
+        }
+        token = its[a];
+        if (ends >> (i + a) & 1) {
+          const bool is_first = token == before, is_last = token == after;
+          if (!is_first && !is_last) {
+#pragma unroll
+            for (int c = 0; c < VECTOR; c++) sums[a][c] += old[a][c];
+          }
+          float* to = is_first || is_last ? partials + (chunk * 2 + !is_first) * width : d_words + token * width;
+          store(to + column, sums[a]);
+        }
       }
     }
   }
-  if (!live) return;
-  const int done = began && token != after;
-  put((done ? d_words + token * width : partials + (chunk * 2 + began) * width) + column, sum, done);
 }
 
 // Tokens of several chunks: a warp for the chunk where one begins adds up the sums of the chunks, in order.
@@ -78,16 +95,30 @@ KERNEL(embedding_split_words, 256)
   if (end >= rows) return;
   const int token = token_at(tokens, order, rows, end);
   if (token_at(tokens, order, rows, end - 1) != token || token_at(tokens, order, rows, first - 1) == token) return;
-  const int64_t column = (int64_t(blockIdx.y) * 32 + threadIdx.x % 32) * VECTOR;
-  if (column >= width) return;
-  float sum[VECTOR], values[VECTOR];
-  load(sum, partials + (chunk * 2 + 1) * width + column);
-  for (int64_t other = chunk + 1; token_at(tokens, order, rows, other * CHUNK) == token; other++) {
-    load(values, partials + other * 2 * width + column);
+  const int lane = threadIdx.x % 32;
+  const int64_t column = (int64_t(blockIdx.y) * 32 + lane) * VECTOR;
+  const bool live = column < width;
+  float sum[VECTOR];
+  if (live) load(sum, partials + (chunk * 2 + 1) * width + column);
+  int count = 32;  // of the chunks looked at together, those that begin with the token
+  for (int64_t other = chunk + 1; count == 32; other += 32) {
+    const int its = token_at(tokens, order, rows, (other + lane) * CHUNK);
+    const unsigned others = __ballot_sync(0xffffffffu, its != token);
+    count = others ? __ffs(others) - 1 : 32;
+    for (int i = 0; live && i < count; i += JOINED) {
+      float values[JOINED][VECTOR];
 #pragma unroll
-    for (int c = 0; c < VECTOR; c++) sum[c] += values[c];
+      for (int a = 0; a < JOINED; a++)
+        if (i + a < count) load(values[a], partials + (other + i + a) * 2 * width + column);
+#pragma unroll
+      for (int a = 0; a < JOINED; a++) {
+        if (i + a >= count) break;
+#pragma unroll
+        for (int c = 0; c < VECTOR; c++) sum[c] += values[a][c];
+      }
+    }
   }
-  put(d_words + token * width + column, sum, 1);
+  if (live) put(d_words + token * width + column, sum, 1);
 }
 
 // Positions and segments, whose tables are small. Block (r, s, c) looks for row r of the table among the ids of stretch s of

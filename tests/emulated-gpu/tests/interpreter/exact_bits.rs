@@ -22,11 +22,12 @@ fn nan_subnormal_numbers_and_pairs_of_predicates() {
         setp.lt.and.s32 %p1|%p2, 5, 3, %p3;\nselp.u32 %r3, 4, 0, %p1;\nselp.u32 %r4, 8, 0, %p2;\n\
         setp.lt.or.s32 %p1|%p2, 5, 3, !%p3;\nselp.u32 %r5, 16, 0, %p1;\nselp.u32 %r6, 32, 0, %p2;\n\
         add.u32 %r1, %r1, %r2;\nadd.u32 %r1, %r1, %r3;\nadd.u32 %r1, %r1, %r4;\nadd.u32 %r1, %r1, %r5;\nadd.u32 %r1, %r1, %r6;\n\
-        st.global.u32 [%rd1+36], %r1;\nret;\n}";
+        st.global.u32 [%rd1+36], %r1;\n\
+        mov.u64 %rd2, 6442450944;\ncvt.s64.s32 %rd2, %rd2;\nshr.u64 %rd2, %rd2, 32;\ncvt.u32.u64 %r1, %rd2;\nst.global.u32 [%rd1+40], %r1;\nret;\n}";
     let mut gpu = Gpu::with(ptx);
-    let out = gpu.alloc::<u32>(10);
+    let out = gpu.alloc::<u32>(11);
     gpu.launch("k", [1, 1, 1], 1, 0, &arguments![out]).unwrap_or_else(|fault| panic!("{fault}"));
-    let got = gpu.download::<u32>(out, 10);
+    let got = gpu.download::<u32>(out, 11);
     let names = [
         "NaN to bf16",
         "NaN to f16",
@@ -38,8 +39,9 @@ fn nan_subnormal_numbers_and_pairs_of_predicates() {
         "a subnormal number added in global memory",
         "a subnormal number added in shared memory",
         "pairs of predicates",
+        "the lower half of a register, sign and all, upper half",
     ];
-    let wanted = [0x7fff, 0x7fff, 0x7fff_ffff, 0x7fff_ffff, 0, 1 << 31, 1 << 31, 0, 1, 1 + 8 + 32];
+    let wanted = [0x7fff, 0x7fff, 0x7fff_ffff, 0x7fff_ffff, 0, 1 << 31, 1 << 31, 0, 1, 1 + 8 + 32, u32::MAX];
     for ((name, got), wanted) in names.iter().zip(got).zip(wanted) {
         assert_eq!(got, wanted, "{name}: {got:#x}");
     }

@@ -168,6 +168,11 @@ fn convert(d: &mut Decoding) -> Result<Operation, PtxError> {
     if target.is_float() {
         return with_any_integer!(d, source, S => integer_to_float(d, target, rounding, saturate, |a: S| i128::from(a)));
     }
+    // A register may be wider than the type that is read from it: what is more is cut off (PTX ISA, operand size exceeding instruction-type size).
+    let from = d.register_kind(d.operand(1)?)?;
+    if source.bits() < 64 && !saturate && from.is_some_and(|kind| Class::of(kind) == Class::Long) {
+        return with_any_integer!(d, source, S => with_any_integer!(d, target, T => d.unary(|a: u64| a as S as T)));
+    }
     with_any_integer!(d, source, S => with_any_integer!(d, target, T => if saturate {
         d.unary(|a: S| i128::from(a).clamp(T::MIN.into(), T::MAX.into()) as T)
     } else {
