@@ -87,11 +87,11 @@ fn rows_of_piece(outputs: usize, rows: usize) -> usize {
 }
 
 /// Bytes of work space that a product of so many rows and its gradients want on a GPU at most, where activations have so many bytes: a piece
-/// of its sums or a rounded bias, and the sums of the columns of du. In f32 sums lie where the result is to be.
+/// of its sums, no shorter than a rounded bias, and the sums of the columns of du. In f32 sums lie where the result is to be.
 pub fn scratch_bytes(linear: &Linear, rows: usize, activation_size: usize) -> usize {
     let outputs = linear.outputs;
     let sums = if activation_size < size_of::<f32>() && rows > 0 {
-        outputs.max(rows_of_piece(outputs, rows) * outputs) * size_of::<f32>()
+        rows_of_piece(outputs, rows) * outputs * size_of::<f32>()
     } else {
         0
     };

@@ -225,13 +225,15 @@ fn kernels(cuda: &Cuda, setting: &Setting) -> Vec<Row> {
     step.add("attention's gradient", pairs, sequences * heads, [1, 2], |cuda, sequences| {
         calls::attention_backward(cuda, sequences, length, &one)
     });
-    for (operation, width) in [
-        ("bias of queries, keys, values", 3 * hidden),
-        ("bias of attention's output", hidden),
-        ("bias of the inner layer", 4 * hidden),
-        ("bias of the outer layer", hidden),
+    for (operation, times, size, width) in [
+        ("bias of queries, keys, values", layers, TOKENS, 3 * hidden),
+        ("biases of attention's output and of the outer layer", 2 * (layers - 1), TOKENS, hidden),
+        ("the same in the last layer", 2, setting.read(), hidden),
+        ("bias of the inner layer", layers - 1, TOKENS, 4 * hidden),
+        ("the same in the last layer", 1, setting.read(), 4 * hidden),
+        ("bias of the embeddings' projection", 1, TOKENS, hidden),
     ] {
-        step.add(operation, layers, TOKENS, [256, 512], |cuda, rows| calls::bias_gradient(cuda, rows, width));
+        step.add(operation, times, size, [256, 512], |cuda, rows| calls::bias_gradient(cuda, rows, width));
     }
     step.add("bias of the pieces", 1, predictions, [64, 128], |cuda, rows| {
         calls::bias_gradient(cuda, rows, VOCABULARY)
