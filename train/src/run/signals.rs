@@ -11,7 +11,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -94,9 +94,9 @@ pub fn end_if_work_was_left(code: ExitCode) {
     }
 }
 
-/// Ends the process, whatever its threads are doing, once what was written is on its way.
+/// Ends the process, whatever its threads are doing. Nothing waits to be written: output is whole lines, which go on at once; and whoever
+/// waits for its lock may wait for such a thread.
 pub fn end_at_once(code: ExitCode) -> ! {
-    let _ = (io::stdout().flush(), io::stderr().flush());
     signal_hook::low_level::exit(code.code().into())
 }
 
