@@ -92,7 +92,9 @@ def tests_part(machine, found):
 
 def vectors_part(machine, found):
     """fragments of mma, ldmatrix and stmatrix, products that an H100 made, products of cuBLASLt, limits of registers"""
-    programs = [(name, ["--nocapture"]) for name in ("fragments", "h100_products", "blas_layers", "lt_products", "resources")]
+    programs = [(name, []) for name in ("fragments", "h100_products", "blas_layers", "resources")]
+    # Which tells of products that the library does not do.
+    programs += [("lt_products", ["--nocapture", "--test-threads=1"])]
     tests(machine, found, programs, CARGO_MANIFEST_DIR=str(machine.kit / "tests/emulated-gpu"))
 
 
@@ -185,8 +187,8 @@ def agree(counted, profiled):
     same = all(counted[name] == profiled[name] for name in names)
     same &= max(counted["registers"], FEWEST_REGISTERS) == profiled["registers"]
     # Loads that PTX has apart may be one in machine code.
-    loads = counted["shared_load_wavefronts"]
-    return same and profiled["shared_load_wavefronts"] <= loads + loads / REPEATED
+    counted, profiled = counted["shared_load_wavefronts"], profiled["shared_load_wavefronts"]
+    return same and profiled is not None and counted / 4 <= profiled <= counted + counted / REPEATED
 
 
 def profiled(text):
@@ -269,7 +271,7 @@ def steps_part(machine, found):
         if there and compiles:
             row["compiled"].append(theirs(machine, row, True))
             ours(row)
-    found["holds"] = not any("failed" in one for row in rows for one in row["ours"])
+    found["holds"] = all(row["ours"] and not any("failed" in one for one in row["ours"]) for row in rows)
 
 
 def theirs(machine, row, compiles):
@@ -287,8 +289,8 @@ def theirs(machine, row, compiles):
 def launches_part(machine, found):
     """every kernel of a whole step of base, by a profiler: times and microseconds"""
     profiler = tool("ncu")
-    if profiler is None:
-        found |= {"missing": "ncu is not on the PATH", "holds": True}
+    if profiler is None or machine.emulated:
+        found |= {"missing": "ncu is not on the PATH, or has no GPU to look at", "holds": True}
         return
     step = "bench step --device cuda --precision bf16 --optimizer adamw --steps 1 --preset base --batch 264 --micro-batch 264 --seq 128"
     options = ["--csv", "--page", "raw", "--print-units", "base", "--clock-control", "none", "--graph-profiling", "node"]
@@ -301,8 +303,8 @@ def launches_part(machine, found):
         return
     kernels = {}
     for row in rows[ends[-2] + 1 : ends[-1] + 1]:
-        times = kernels.setdefault((row["kernel"], row["grid"]), [])
-        times.append(row["nanoseconds"] / 1e3)
+        if row["nanoseconds"] is not None:
+            kernels.setdefault((row["kernel"], row["grid"]), []).append(row["nanoseconds"] / 1e3)
     found["kernels"] = sorted(([*kernel, len(times), sum(times)] for kernel, times in kernels.items()), key=lambda row: -row[3])
     found["holds"] = True
 

@@ -250,9 +250,19 @@ fn auxiliary_matrix_that_nobody_wants() {
 }
 
 #[test]
-fn bias_gradients_of_a_factor_that_lies_otherwise() {
+fn bias_gradient_of_a_transposed_a() {
+    let reports = ["cublasLtMatmulAlgoGetHeuristic", "the bias gradient of A, with A transposed"];
+    refused("bias_gradient_of_a_transposed_a", &reports, || {
+        let sound = with(Type::CUDA_R_16BF, Epilogue::CUBLASLT_EPILOGUE_BGRADA);
+        sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &1_u32.to_le_bytes());
+        sound.find();
+    });
+}
+
+#[test]
+fn bias_gradient_of_a_b_that_is_not_transposed() {
     let reports = ["cublasLtMatmulAlgoGetHeuristic", "the bias gradient of B, with B not transposed"];
-    refused("bias_gradients_of_a_factor_that_lies_otherwise", &reports, || {
+    refused("bias_gradient_of_a_b_that_is_not_transposed", &reports, || {
         let sound = with(Type::CUDA_R_16BF, Epilogue::CUBLASLT_EPILOGUE_BGRADB);
         sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &0_u32.to_le_bytes());
         sound.find();

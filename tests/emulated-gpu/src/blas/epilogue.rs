@@ -174,8 +174,8 @@ const BIAS_GRADIENTS: u32 = 16 | 256 | 512;
 const AUXILIARY: u32 = 128;
 
 impl Attributes {
-    /// Refuses, as a product does where a search has found an algorithm, pointers for which the epilogue has no use: seen on an H200, in the
-    /// library's own words "The Bias pointer … is NOT allowed for …" and "Outputting GELU input is not supported for …".
+    /// Refuses, as a product does where a search has found an algorithm, pointers for which the epilogue has no use: in the library's own
+    /// words "The Bias pointer … is NOT allowed for …", "Outputting GELU input is not supported for …" (both seen on an H200), "Outputting ReLu mask …".
     pub fn check_pointers(&self) -> Result {
         let has = |bits| self.epilogue & bits != 0;
         if self.bias != 0 && !has(BIAS | BIAS_GRADIENTS) {
