@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a small model learns in twelve minutes, beside transformers in the same time, on the same text and the same held-out sequences.
 
-usage: time_to_quality.py --train PREPARED --held-out PREPARED [--minutes 12] [--recipe small-machine] [--ours SETTINGS] [--rates 3e-4,5e-4,1e-3]
+usage: time_to_quality.py --train PREPARED --held-out PREPARED [--minutes 12] [--recipe small-machine] [--ours SETTINGS] [--rates 3e-4,5e-4,1e-3,2e-3]
            [--program target/release/albert-train] [--python PYTHON] [--folder time-to-quality] [--out FILE.md]
 
 PREPARED are folders that `albert-train prepare` made with one vocabulary. Our side runs the recipe as it is, with as many steps as fit into the
@@ -122,7 +122,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=12)
     parser.add_argument("--recipe", default="small-machine")
     parser.add_argument("--ours", default="", help="more settings of our side, such as '--precision bf16'")
-    parser.add_argument("--rates", default="3e-4,5e-4,1e-3")
+    parser.add_argument("--rates", default="3e-4,5e-4,1e-3,2e-3")
     parser.add_argument("--program", default="target/release/albert-train")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--folder", default="time-to-quality", type=pathlib.Path)
