@@ -64,23 +64,34 @@ __device__ __forceinline__ uint32_t draw(const Coins& coins, int row, uint32_t q
   return bits >> part;
 }
 
-// What each query of the sequence brings besides its rows: log2(e) times its log-sum-exp, and dO O.
+// What each query of the sequence brings besides its rows: log2(e) times its log-sum-exp, and dO O. A thread asks for parts of
+// several rows at once: there are few warps to wait beside it.
 __device__ __forceinline__ void prepare(float2* statistics, const activation* context, const activation* d_context,
                                         const float* log_sum_exp, int64_t width, int heads, int length) {
-  constexpr int LANES_OF_ROW = WIDTH / 8;
+  constexpr int LANES_OF_ROW = WIDTH / 8, ROWS = THREADS / LANES_OF_ROW, AHEAD = 4;
   const int part = threadIdx.x % LANES_OF_ROW;
-  for (int first = 0; first < length; first += THREADS / LANES_OF_ROW) {
-    const int row = first + threadIdx.x / LANES_OF_ROW;
-    float x[8] = {}, y[8] = {}, sum = 0.f;
-    if (row < length) {
-      load(x, context + row * width + part * 8);
-      load(y, d_context + row * width + part * 8);
+  for (int first = 0; first < length; first += AHEAD * ROWS) {
+    const int row_of_first = first + threadIdx.x / LANES_OF_ROW;
+    float x[AHEAD][8] = {}, y[AHEAD][8] = {}, log_sums[AHEAD];
+#pragma unroll
+    for (int ahead = 0; ahead < AHEAD; ahead++) {
+      const int row = row_of_first + ahead * ROWS;
+      if (row < length) {
+        load(x[ahead], context + row * width + part * 8);
+        load(y[ahead], d_context + row * width + part * 8);
+        if (part == 0) log_sums[ahead] = log_sum_exp[int64_t(row) * heads];
+      }
     }
 #pragma unroll
-    for (int i = 0; i < 8; i++) sum = fmaf(x[i], y[i], sum);
+    for (int ahead = 0; ahead < AHEAD; ahead++) {
+      float sum = 0.f;
 #pragma unroll
-    for (int offset = LANES_OF_ROW / 2; offset > 0; offset /= 2) sum += __shfl_xor_sync(WHOLE_WARP, sum, offset);
-    if (row < length && part == 0) statistics[row] = make_float2(log_sum_exp[int64_t(row) * heads] * LOG2_E, sum);
+      for (int i = 0; i < 8; i++) sum = fmaf(x[ahead][i], y[ahead][i], sum);
+#pragma unroll
+      for (int offset = LANES_OF_ROW / 2; offset > 0; offset /= 2) sum += __shfl_xor_sync(WHOLE_WARP, sum, offset);
+      const int row = row_of_first + ahead * ROWS;
+      if (row < length && part == 0) statistics[row] = make_float2(log_sums[ahead] * LOG2_E, sum);
+    }
   }
 }
 

@@ -32,12 +32,15 @@ pub fn forward<P: CudaPrecision>(cuda: &Cuda, attention: &Attention, operands: F
             (128, true) => 1,
             _ => 1 + usize::from(registers_suffice(cuda)),
         };
+        let bytes = |stages: usize| (128 + 2 * stages * 64) * head_width * 2;
+        // A second block on a multiprocessor gives more than a second stage would.
+        let stages = if tiles * bytes(2) <= cuda.shared_memory_limit() { 2 } else { 1 };
         let blocks = Blocks {
             grid: shape.grid(shape.slots(128)),
             threads: threads(tiles),
-            shared_bytes: (128 + 2 * 64) * head_width * 2,
+            shared_bytes: bytes(stages),
         };
-        let defines = [width, dropout, ("TILES", tiles)];
+        let defines = [width, dropout, ("TILES", tiles), ("STAGES", stages)];
         cuda.launch::<P>(FORWARD.with(&defines), "attention_forward", blocks, &arguments);
     } else {
         let program = GENERAL.with(&shape.defines);

@@ -1,6 +1,7 @@
 // Attention forward in bf16 on tensor cores, in the manner of FlashAttention-2 (Dao 2023). A block has 128 queries of one head,
 // 16 TILES of each warp (1 or 2, as registers have room for), and goes over their sequence's keys 64 at a time, with the
-// softmax kept up to date as larger scores come. K of the next keys is copied while P V is computed, V while Q K is. The grid
+// softmax kept up to date as larger scores come. With STAGES 2, K and V of the next keys are copied while these are worked on, and those of the
+// first two tiles of keys together; with 1, K of the next keys while P V is computed, V while Q K is. The grid
 // depends on the number of rows and sequences alone: (heads, slots), the second over y and z: see `find_tile`.
 #define ROWS 128
 #define KEYS 64
@@ -48,7 +49,7 @@ __device__ __forceinline__ void drop(float (&p)[KEYS / 8][4], const Coins& coins
       if (!(stay[i / 2] >> (4 * n + i % 2) & 1)) p[n][i] = 0.f;
 }
 
-// `scale` is 1 / sqrt(width). Shared memory: (ROWS + 2 KEYS) WIDTH elements.
+// `scale` is 1 / sqrt(width). Shared memory: (ROWS + 2 STAGES KEYS) WIDTH elements.
 KERNEL(attention_forward, THREADS, TILES)
 (const activation* __restrict__ qkv, const int* __restrict__ offsets, int sequences, int rows, int heads, float scale,
  Randomness randomness, Dropout dropout, activation* __restrict__ context,
@@ -69,14 +70,25 @@ KERNEL(attention_forward, THREADS, TILES)
   }
   const activation* q = qkv + span.start * stride + head * WIDTH;
   const activation *k = q + width, *v = k + width;
-  const uint32_t q_tile = uint32_t(__cvta_generic_to_shared(shared)), k_tile = q_tile + ROWS * WIDTH * 2, v_tile = k_tile + KEYS * WIDTH * 2;
+  constexpr uint32_t KEY_BYTES = KEYS * WIDTH * 2;
+  const uint32_t q_tile = uint32_t(__cvta_generic_to_shared(shared)), k_tiles = q_tile + ROWS * WIDTH * 2, v_tiles = k_tiles + STAGES * KEY_BYTES;
   // Where a lane's rows begin: of q, of k (two groups of 8 keys, two pieces), of v (16 keys).
   const uint32_t q_row = q_tile + place<WIDTH>(warp * 16 * TILES + lane % 16, lane / 16);
-  const uint32_t k_row = k_tile + place<WIDTH>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
-  const uint32_t v_row = v_tile + place<WIDTH>(lane % 16, lane / 16);
+  const uint32_t k_row = k_tiles + place<WIDTH>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+  const uint32_t v_row = v_tiles + place<WIDTH>(lane % 16, lane / 16);
+  // Begins to copy K or V of the keys from `key` on to their stage; where there are none, nothing.
+  const auto copy = [&](uint32_t tiles, const activation* from, int key) {
+    const uint32_t to = tiles + key / KEYS % STAGES * KEY_BYTES;
+    if (key < span.length) copy_rows<WIDTH, KEYS, THREADS>(to, from + key * stride, stride, span.length - key);
+    commit_copies();
+  };
   copy_rows<WIDTH, ROWS, THREADS>(q_tile, q + first * stride, stride, live);
-  copy_rows<WIDTH, KEYS, THREADS>(k_tile, k, stride, span.length);
-  commit_copies();
+  copy(k_tiles, k, 0);
+#if STAGES == 2
+  copy(v_tiles, v, 0);
+  copy(k_tiles, k, KEYS);
+  copy(v_tiles, v, KEYS);
+#endif
   const bool idle = warp * 16 * TILES >= live;
 #if DROPOUT
   const Coins coins(randomness, dropout);
@@ -87,17 +99,29 @@ KERNEL(attention_forward, THREADS, TILES)
 #pragma unroll
   for (int m = 0; m < TILES; m++) greatest[m][0] = greatest[m][1] = -INFINITY;
   for (int key = 0; key < span.length; key += KEYS) {
+    const uint32_t stage = key / KEYS % STAGES * KEY_BYTES;
+    float scores[TILES][KEYS / 8][4] = {};
+#if STAGES == 2
+    // Behind K there are, at most: its V, and both of the keys to come.
+    if (key == 0) wait_for_copies<3>();
+    else wait_for_copies<1>();
+    __syncthreads(); // K has arrived, and K and V of the keys before may be overwritten
+    if (key > 0) {
+      copy(k_tiles, k, key + KEYS);
+      copy(v_tiles, v, key + KEYS);
+    }
+    if (!idle) add_product<WIDTH>(scores, q_row, k_row + stage);
+    wait_for_copies<2>();
+    __syncthreads(); // V has arrived
+#else
     wait_for_copies<0>();
     __syncthreads(); // K has arrived, and V may be overwritten
-    copy_rows<WIDTH, KEYS, THREADS>(v_tile, v + key * stride, stride, span.length - key);
-    commit_copies();
-    float scores[TILES][KEYS / 8][4] = {};
+    copy(v_tiles, v, key);
     if (!idle) add_product<WIDTH>(scores, q_row, k_row);
     wait_for_copies<0>();
     __syncthreads(); // V has arrived, and K may be overwritten
-    if (key + KEYS < span.length)
-      copy_rows<WIDTH, KEYS, THREADS>(k_tile, k + (key + KEYS) * stride, stride, span.length - key - KEYS);
-    commit_copies();
+    copy(k_tiles, k, key + KEYS);
+#endif
     if (idle) continue;
     if (span.length - key < KEYS) {
 #pragma unroll
@@ -139,7 +163,7 @@ KERNEL(attention_forward, THREADS, TILES)
       drop(scores[m], coins, span.start + first + warp * 16 * TILES + m * 16, head << 14 | key / 4);
 #endif
     }
-    weigh(out, scores, v_row);
+    weigh(out, scores, v_row + stage);
   }
   if (idle) return;
 #pragma unroll
