@@ -32,9 +32,8 @@ pub fn forward<P: CudaPrecision>(cuda: &Cuda, attention: &Attention, operands: F
             (128, true) => 1,
             _ => 1 + usize::from(registers_suffice(cuda)),
         };
-        let bytes = |stages: usize| (128 + 2 * stages * 64) * head_width * 2;
-        // A second block on a multiprocessor gives more than a second stage would.
-        let stages = if tiles * bytes(2) <= cuda.shared_memory_limit() { 2 } else { 1 };
+        let bytes = |stages| forward_bytes(head_width, stages);
+        let stages = stages(tiles, cuda.shared_memory_limit(), bytes);
         let blocks = Blocks {
             grid: shape.grid(shape.slots(128)),
             threads: threads(tiles),
@@ -154,6 +153,18 @@ impl Shape {
     }
 }
 
+/// Stages that copies have: 2 if what comes next can be copied while something is worked on. `limit`: bytes that a block may have, which is about what a
+/// multiprocessor has, for `blocks` of so many `bytes` as stages ask for.
+fn stages(blocks: usize, limit: usize, bytes: impl Fn(usize) -> usize) -> usize {
+    // A second block on a multiprocessor gives more than a second stage would.
+    if blocks * bytes(2) <= limit { 2 } else { 1 }
+}
+
+/// Bytes of shared memory of `forward.cu`: 128 queries, and 64 keys with what belongs to them in each stage.
+fn forward_bytes(head_width: usize, stages: usize) -> usize {
+    (128 + 2 * stages * 64) * head_width * 2
+}
+
 /// How `backward.cu` uses shared memory.
 struct BackwardLayout {
     head_width: usize,
@@ -167,14 +178,10 @@ impl BackwardLayout {
     /// Blocks of each head that zero the gradients of dead rows.
     const CLEARERS: usize = 16;
 
-    /// `limit`: bytes that a block may have, which is about what a multiprocessor has.
+    /// `limit`: see [`stages`].
     fn new(head_width: usize, tiles: usize, limit: usize) -> Self {
-        // A second block on a multiprocessor gives more than a second stage would.
-        let mut layout = Self { head_width, tiles, stages: 2 };
-        if tiles * layout.bytes() > limit {
-            layout.stages = 1;
-        }
-        layout
+        let layout = |stages| Self { head_width, tiles, stages };
+        layout(stages(tiles, limit, |stages| layout(stages).bytes()))
     }
 
     fn bytes(&self) -> usize {
@@ -196,6 +203,15 @@ mod tests {
                 assert_eq!(layout.stages, stages, "{head_width}, {kibibytes} KiB");
                 assert!(tiles * layout.bytes() <= kibibytes << 10);
             }
+        }
+    }
+
+    #[test]
+    fn forward_has_two_stages_where_as_many_blocks_fit_as_have_registers() {
+        let limits = [99, 163, 227].map(|kibibytes| kibibytes << 10);
+        for (head_width, blocks, expected) in [(64, 2, [2, 2, 2]), (128, 1, [2, 2, 2]), (128, 2, [1, 1, 2])] {
+            let found = limits.map(|limit| stages(blocks, limit, |stages| forward_bytes(head_width, stages)));
+            assert_eq!(found, expected, "{blocks} blocks, heads of {head_width}");
         }
     }
 }
