@@ -175,8 +175,9 @@ def counters_part(machine, found):
     found["holds"] = all(one["profiled"] and agree(one, one["profiled"]) for one in launches)
 
 
-# Registers of a thread that are the fewest it is given, and passes through banks, one in so many, that hardware makes again now and then.
-FEWEST_REGISTERS, REPEATED = 16, 512
+# Registers of a thread that are the fewest it is given; loads of 4 bytes that machine code makes one of at most, of 16; passes through banks, one
+# in so many, that hardware makes again now and then.
+FEWEST_REGISTERS, JOINED, REPEATED = 16, 4, 512
 
 
 def agree(counted, profiled):
@@ -188,7 +189,7 @@ def agree(counted, profiled):
     same &= max(counted["registers"], FEWEST_REGISTERS) == profiled["registers"]
     # Loads that PTX has apart may be one in machine code.
     counted, profiled = counted["shared_load_wavefronts"], profiled["shared_load_wavefronts"]
-    return same and profiled is not None and counted / 4 <= profiled <= counted + counted / REPEATED
+    return same and profiled is not None and counted / JOINED <= profiled <= counted + counted / REPEATED
 
 
 def profiled(text):

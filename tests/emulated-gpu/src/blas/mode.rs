@@ -157,7 +157,7 @@ fn unaligned(matmul: &Matmul) -> Option<&'static str> {
     matrices.into_iter().find(odd).map(|(name, _)| name)
 }
 
-/// What of a product is documented nowhere. An H200 with cuBLASLt 13.1 does nearly all of it (`tests/probe.rs`), another may not.
+/// What of a product is documented nowhere. cuBLASLt 13.1 was seen to do most of it on an H200 (`tests/probe.rs` asks), another may not.
 fn unproven(matmul: &Matmul) -> Option<&'static str> {
     let Matmul { batches, a, d, compute, epilogue, beta, .. } = matmul;
     let adds = !matches!(beta, Scale::Value(0.0));

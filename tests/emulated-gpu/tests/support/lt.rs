@@ -11,12 +11,12 @@ use sys::cublasLtMatmulDescAttributes_t as Attribute;
 
 use super::operand::Operand;
 
-/// Bits of the epilogues with a bias or the gradient of one, and of those with a matrix beside D.
+/// Bits of the epilogues with a bias or the gradient of one (beside GELU's, of a factor), and of those with a matrix beside D.
 const BIAS: u32 = Epilogue::CUBLASLT_EPILOGUE_BIAS as u32
-    | 16
+    | (Epilogue::CUBLASLT_EPILOGUE_DGELU_BGRAD as u32 - Epilogue::CUBLASLT_EPILOGUE_DGELU as u32)
     | Epilogue::CUBLASLT_EPILOGUE_BGRADA as u32
     | Epilogue::CUBLASLT_EPILOGUE_BGRADB as u32;
-const AUXILIARY: u32 = 128;
+const AUXILIARY: u32 = Epilogue::CUBLASLT_EPILOGUE_GELU_AUX as u32 - Epilogue::CUBLASLT_EPILOGUE_GELU as u32;
 
 /// Layouts, description and preference of one product; destroyed together.
 pub struct Product {
