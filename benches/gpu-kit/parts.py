@@ -93,9 +93,9 @@ def tests_part(machine, found):
 def vectors_part(machine, found):
     """fragments of mma, ldmatrix and stmatrix, products that an H100 made, products of cuBLASLt, limits of registers"""
     programs = [(name, []) for name in ("fragments", "h100_products", "blas_layers", "resources")]
-    # Which tells of products that the library does not do.
+    # Which tells of products that the library does not do, and the library why.
     programs += [("lt_products", ["--nocapture", "--test-threads=1"])]
-    tests(machine, found, programs, CARGO_MANIFEST_DIR=str(machine.kit / "tests/emulated-gpu"))
+    tests(machine, found, programs, CARGO_MANIFEST_DIR=str(machine.kit / "tests/emulated-gpu"), CUBLASLT_LOG_LEVEL="1")
 
 
 def unproven_part(machine, found):

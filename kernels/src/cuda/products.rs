@@ -253,7 +253,7 @@ impl Products {
         let (problem, candidates) = match found {
             Ok((_, candidates)) if candidates.is_empty() => return Ok(Err(None)),
             Ok(found) => found,
-            Err(refusal) => return Ok(Err(Some(refusal))),
+            Err(error) => return Ok(Err(Some(refusal(error, stream)?))),
         };
         let proposals = candidates.into_iter().enumerate();
         let mut algorithms: Vec<_> =
@@ -321,8 +321,7 @@ impl Products {
         Ok(times)
     }
 
-    /// Does a product. The library may refuse it, in whatever words, if nothing is broken by that; memory that it lacks it will lack
-    /// again.
+    /// Does a product, if the library does not refuse it.
     fn multiply(
         &self,
         product: &Product,
@@ -330,20 +329,27 @@ impl Products {
         algorithm: &Algorithm,
         stream: &CudaStream,
     ) -> Result<Result<(), CublasError>, ProductError> {
-        let Err(error) = self.library.multiply(product, problem, algorithm, stream) else {
-            return Ok(Ok(()));
-        };
-        // SAFETY: the stream is alive.
-        let is_recorded = unsafe { result::stream::is_capturing(stream.cu_stream()) }?
-            != sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE;
-        if is_recorded || error.0 == Status::CUBLAS_STATUS_ALLOC_FAILED {
-            return Err(error.into());
+        match self.library.multiply(product, problem, algorithm, stream) {
+            Ok(()) => Ok(Ok(())),
+            Err(error) => Ok(Err(refusal(error, stream)?)),
         }
-        // SAFETY: as above; it is not being recorded, which the question would end.
-        match unsafe { sys::cuStreamQuery(stream.cu_stream()) } {
-            sys::CUresult::CUDA_SUCCESS | sys::CUresult::CUDA_ERROR_NOT_READY => Ok(Err(error)),
-            lost => Err(DriverError(lost).into()),
-        }
+    }
+}
+
+/// What the library says where it does not do a product, in whatever words: a refusal if it would say so again and nothing is broken.
+/// Memory that it lacks it will lack again, and what it may not ask of a device while calls are recorded it may ask later (CUDA 13.3 is
+/// reported to search only outside of captures: mudler/vllm.cpp, issue 1732).
+fn refusal(error: CublasError, stream: &CudaStream) -> Result<CublasError, ProductError> {
+    // SAFETY: the stream is alive.
+    let is_recorded = unsafe { result::stream::is_capturing(stream.cu_stream()) }?
+        != sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE;
+    if is_recorded || error.0 == Status::CUBLAS_STATUS_ALLOC_FAILED {
+        return Err(error.into());
+    }
+    // SAFETY: as above; it is not being recorded, which the question would end.
+    match unsafe { sys::cuStreamQuery(stream.cu_stream()) } {
+        sys::CUresult::CUDA_SUCCESS | sys::CUresult::CUDA_ERROR_NOT_READY => Ok(error),
+        lost => Err(DriverError(lost).into()),
     }
 }
 

@@ -441,8 +441,10 @@ fn what_a_library_may_refuse() {
             sound.product.set(Attribute::CUBLASLT_MATMUL_DESC_COMPUTE_TYPE, &compute.to_le_bytes());
             sound
         }),
-        ("strict", "a bias gradient of A or B in batches", || batched(Epilogue::CUBLASLT_EPILOGUE_BGRADA)),
-        ("strict", "a bias gradient of A or B in batches", || batched(Epilogue::CUBLASLT_EPILOGUE_BGRADB)),
+        ("strict", "an epilogue in batches", || batched(Epilogue::CUBLASLT_EPILOGUE_BGRADA)),
+        ("strict", "an epilogue with D of more bytes than the factors", || {
+            with(Type::CUDA_R_32F, Epilogue::CUBLASLT_EPILOGUE_BIAS)
+        }),
         ("strict", "that is not aligned to 16 bytes", || {
             let sound = with(Type::CUDA_R_16BF, Epilogue::CUBLASLT_EPILOGUE_BIAS);
             let moved = sound.operands[3].address(&sound.stream) + 2;
@@ -483,7 +485,7 @@ fn what_a_library_may_refuse() {
 /// The factor of C is known to the product alone, not to the search.
 #[test]
 fn bias_gradient_with_c_added() {
-    let reports = ["cublasLtMatmul", "a bias gradient of B with β other than 0"];
+    let reports = ["cublasLtMatmul", "an epilogue with β other than 0"];
     support::bug_with("bias_gradient_with_c_added", &[("EMULATED_GPU_BLAS", "strict")], &reports, || {
         let sound = with(Type::CUDA_R_16BF, Epilogue::CUBLASLT_EPILOGUE_BGRADB);
         sound.run(&sound.find().algo, 0, 0, WORKSPACE);

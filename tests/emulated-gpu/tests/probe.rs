@@ -101,6 +101,18 @@ fn questions() -> Vec<Question> {
             tf32: true,
             ..of("GELU, auxiliary matrix, TF32", E::CUBLASLT_EPILOGUE_GELU_AUX)
         },
+        Question { batches: 2, ..of("bias in batches", E::CUBLASLT_EPILOGUE_BIAS) },
+        Question { beta: 1.0, ..of("bias, beta 1", E::CUBLASLT_EPILOGUE_BIAS) },
+        Question {
+            beta: 1.0,
+            ..of("GELU, bias, auxiliary matrix, beta 1", E::CUBLASLT_EPILOGUE_GELU_AUX_BIAS)
+        },
+        Question { output: f32, ..of("bias, D in f32", E::CUBLASLT_EPILOGUE_BIAS) },
+        Question {
+            gap: 1,
+            output: f32,
+            ..of("odd leading dimensions and GELU, D in f32", E::CUBLASLT_EPILOGUE_GELU_AUX)
+        },
         Question { bias_offset: 2, ..of("bias at 2 mod 16", E::CUBLASLT_EPILOGUE_BIAS) },
         Question { bias_offset: 8, ..of("bias at 8 mod 16", E::CUBLASLT_EPILOGUE_BIAS) },
         Question { gap: 1, ..of("odd leading dimensions", E::CUBLASLT_EPILOGUE_DEFAULT) },

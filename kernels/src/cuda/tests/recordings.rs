@@ -22,6 +22,26 @@ fn what_cannot_be_recorded_is_no_failure() {
     });
 }
 
+/// A library that does not search while calls are recorded is asked again: it has refused nothing.
+#[test]
+fn a_product_that_is_first_met_in_a_recording_is_found_after_it() {
+    let test = "recordings::a_product_that_is_first_met_in_a_recording_is_found_after_it";
+    alone_under(test, &[("EMULATED_GPU_BLAS", "no-captured-searches")], |gpu| {
+        let sums = Sums::new(gpu);
+        let product = sums.product(40);
+        let mut record = || gpu.record(|| assert!(gpu.product(&product)), || false);
+        assert!(record().is_none());
+        assert_eq!((gpu.refused_products(), gpu.status()), (vec![], Ok(())));
+        let called = sums.compute(gpu, 40);
+        let recording = record().expect("the algorithm is known by now");
+        sums.compute(gpu, 30);
+        gpu.replay(&recording);
+        let mut bits = vec![0_u32; called.len()];
+        gpu.download(&sums.result, 0, bytemuck::cast_slice_mut(&mut bits));
+        assert_eq!((bits, gpu.status()), (called, Ok(())));
+    });
+}
+
 /// What is recorded is done when it is repeated, and not before.
 #[test]
 fn recorded_calls_are_made_again() {

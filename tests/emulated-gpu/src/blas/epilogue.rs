@@ -141,6 +141,11 @@ impl Epilogue {
         (self.bias.is_some(), activation, self.bias_gradient.map(|(sum, _)| sum))
     }
 
+    /// Whether the product is all.
+    pub fn is_nothing(&self) -> bool {
+        self.kind() == (false, 0, None)
+    }
+
     /// The matrix beside D, if there is one.
     pub fn auxiliary(&self) -> Option<Auxiliary> {
         match self.activation {

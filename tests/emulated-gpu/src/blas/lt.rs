@@ -145,7 +145,9 @@ blas_calls! {
         let preference = *driver.blas.preferences.get(preference)?;
         let matmul = driver.describe(description, [a, b, c, d], [0; 4], ANY_FACTORS)?;
         found.set(0)?;
-        Mode::from_environment().check_search(&matmul)?;
+        let mode = Mode::from_environment();
+        mode.check_capture(driver.is_capturing())?;
+        mode.check_search(&matmul)?;
         let mut all: Vec<_> = Algorithm::all(&preference, &matmul).iter().map(Algorithm::result).collect();
         all.truncate(wanted as usize);
         results.set_all(&all)?;

@@ -155,6 +155,9 @@ impl Matmul {
                 column.iter_mut().zip(c).for_each(|(value, c)| *value += beta * c);
             }
         }
+        if !self.epilogue.is_nothing() && Mode::from_environment().is_unfused() {
+            result = self.d.element.decode(&self.d.element.encode(&result));
+        }
         self.finish(memory, batch, &mut result)?;
         if let Some((sum, vector)) = self.epilogue.bias_gradient {
             let gradient = match sum {

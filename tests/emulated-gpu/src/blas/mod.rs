@@ -52,6 +52,7 @@ pub fn call(name: &'static str, body: impl FnOnce(&mut Locked) -> Result) -> u32
     const ALLOCATION_FAILED: u32 = 3;
     const INVALID_VALUE: u32 = 7;
     const EXECUTION_FAILED: u32 = 13;
+    const INTERNAL_ERROR: u32 = 14;
     const NOT_SUPPORTED: u32 = 15;
     match border::guarded(name, body).map_err(|failure| failure.code) {
         Ok(()) => 0,
@@ -59,6 +60,7 @@ pub fn call(name: &'static str, body: impl FnOnce(&mut Locked) -> Result) -> u32
         Err(CudaError::OutOfMemory) => ALLOCATION_FAILED,
         Err(CudaError::InvalidValue | CudaError::InvalidHandle) => INVALID_VALUE,
         Err(CudaError::NotSupported) => NOT_SUPPORTED,
+        Err(CudaError::StreamCaptureUnsupported) => INTERNAL_ERROR,
         Err(_) => EXECUTION_FAILED,
     }
 }

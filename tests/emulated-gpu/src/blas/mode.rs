@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use super::algorithm::Algorithm;
 use super::element::{Compute, Element};
-use super::epilogue::{Activation, Sum};
+use super::epilogue::Activation;
 use super::matmul::{Matmul, Scale};
 use crate::driver::error::{CudaError, Failure, Result};
 
 /// What cuBLASLt refuses beyond what is documented, separated by commas: `strict`, `no-epilogues`, `no-auxiliary`,
 /// `no-unaligned`; `refuse-first` and `refuse-checked`, products by the algorithm that a search names first, and by one that was found for
-/// other sizes; `fixed-sizes`, algorithms for other sizes; `other-words`, with which refusals are called something else; and
-/// `slow-first`, with which the algorithm that a search names first is the slowest.
+/// other sizes; `fixed-sizes`, algorithms for other sizes; `no-captured-searches`, searches while a stream is captured; `other-words`, with
+/// which refusals are called something else; `slow-first`, with which the algorithm that a search names first is the slowest; and `unfused`,
+/// with which epilogues take the product as D would store it.
 pub const BLAS: &str = "EMULATED_GPU_BLAS";
 
 /// What is refused beyond what is documented.
@@ -34,10 +35,14 @@ pub struct Mode {
     refuse_checked: bool,
     /// A check finds that no algorithm serves other sizes, and says so in the state of its result alone.
     fixed_sizes: bool,
+    /// A search fails while a stream is captured.
+    no_captured_searches: bool,
     /// What is refused is an invalid value to a search or a check, and has failed to a product.
     other_words: bool,
     /// What a search names first takes longer than anything else.
     slow_first: bool,
+    /// An epilogue is a kernel of its own behind the product, and takes it from D.
+    unfused: bool,
 }
 
 impl Mode {
@@ -48,8 +53,8 @@ impl Mode {
             Mode::parse(&setting).unwrap_or_else(|word| {
                 eprintln!(
                     "emulated GPU: {BLAS}={setting}: `{word}`; expected some of `strict`, `no-epilogues`, `no-auxiliary`, \
-                     `no-unaligned`, `refuse-first`, `refuse-checked`, `fixed-sizes`, `other-words`, `slow-first`, separated by \
-                     commas"
+                     `no-unaligned`, `refuse-first`, `refuse-checked`, `fixed-sizes`, `no-captured-searches`, `other-words`, \
+                     `slow-first`, `unfused`, separated by commas"
                 );
                 std::process::abort()
             })
@@ -68,8 +73,10 @@ impl Mode {
                 "refuse-first" => mode.refuse_first = true,
                 "refuse-checked" => mode.refuse_checked = true,
                 "fixed-sizes" => mode.fixed_sizes = true,
+                "no-captured-searches" => mode.no_captured_searches = true,
                 "other-words" => mode.other_words = true,
                 "slow-first" => mode.slow_first = true,
+                "unfused" => mode.unfused = true,
                 other => return Err(other),
             }
         }
@@ -84,6 +91,20 @@ impl Mode {
     /// Whether a check finds that an algorithm does a product that it was not found for.
     pub fn serves_other_sizes(self) -> bool {
         !self.fixed_sizes
+    }
+
+    /// Whether an epilogue takes the product as D would store it.
+    pub fn is_unfused(self) -> bool {
+        self.unfused
+    }
+
+    /// Refuses a search of which something is asked of the device that a capture forbids.
+    pub fn check_capture(self, is_capturing: bool) -> Result {
+        if self.no_captured_searches && is_capturing {
+            let reason = format!("a search while a stream is being captured ({BLAS})");
+            return Err(Failure::new(CudaError::StreamCaptureUnsupported, reason));
+        }
+        Ok(())
     }
 
     /// Refuses a product by an algorithm that a search, or a check, has named.
@@ -111,7 +132,7 @@ impl Mode {
 
     fn search(self, matmul: &Matmul) -> Result {
         let refuse = |what: &str| Err(none(format!("no algorithm for {what} ({BLAS})")));
-        let plain = matmul.epilogue.kind() == (false, 0, None);
+        let plain = matmul.epilogue.is_nothing();
         if self.no_epilogues && !plain {
             return refuse("an epilogue");
         }
@@ -159,17 +180,22 @@ fn unaligned(matmul: &Matmul) -> Option<&'static str> {
 
 /// What of a product is documented nowhere. cuBLASLt 13.1 was seen to do most of it on an H200 (`tests/probe.rs` asks), another may not.
 fn unproven(matmul: &Matmul) -> Option<&'static str> {
-    let Matmul { batches, a, d, compute, epilogue, beta, .. } = matmul;
+    let Matmul { batches, k, a, c, d, compute, epilogue, beta, .. } = matmul;
+    if epilogue.is_nothing() {
+        return None;
+    }
     let adds = !matches!(beta, Scale::Value(0.0));
     let gelu = matches!(epilogue.activation, Activation::Gelu(_) | Activation::GeluGradient(_));
-    let sum = epilogue.bias_gradient.map(|(sum, _)| sum);
     let odd_vector = epilogue.vector().is_some_and(|vector| vector.address % 16 != 0);
     Some(match epilogue.activation {
         Activation::GeluGradient(_) if d.element == Element::F32 => "the gradient of GELU with D of F32",
         Activation::Gelu(Some(_)) if *compute == Compute::Tf32 => "GELU with an auxiliary matrix in TF32",
         _ if gelu && a.element == Element::Bf16 => "GELU with inputs of Bf16",
-        _ if *batches > 1 && matches!(sum, Some(Sum::A | Sum::B)) => "a bias gradient of A or B in batches",
-        _ if sum == Some(Sum::B) && adds => "a bias gradient of B with β other than 0",
+        Activation::GeluGradient(_) if *k == 1 => "the gradient of GELU with sums of one product",
+        _ if *batches > 1 => "an epilogue in batches",
+        _ if adds => "an epilogue with β other than 0",
+        _ if c.leading_dimension != d.leading_dimension => "an epilogue with C that does not lie as D does",
+        _ if a.element.size() < d.element.size() => "an epilogue with D of more bytes than the factors",
         _ if odd_vector => "a bias, or its gradient, that is not aligned to 16 bytes",
         _ => return None,
     })

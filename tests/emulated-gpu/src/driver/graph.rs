@@ -116,6 +116,11 @@ impl Driver {
         }
     }
 
+    /// Whether any stream is being captured.
+    pub fn is_capturing(&self) -> bool {
+        self.graphs.iter().any(|(_, graph)| graph.capturing.is_some())
+    }
+
     /// Refuses, and spoils the capture, where `stream` is being captured: `what` asks for an answer that only work
     /// done could give.
     pub fn refuse_while_capturing(&mut self, stream: Handle<Stream>, what: &str) -> Result {

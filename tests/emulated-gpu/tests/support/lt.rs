@@ -67,14 +67,21 @@ impl Product {
         }
     }
 
-    /// Finds an algorithm that takes no more than `workspace_bytes`.
+    /// Finds an algorithm that takes no more than `workspace_bytes` and adds up in the compute type alone, never in D's.
     pub fn find(&self, workspace_bytes: usize) -> Result<sys::cublasLtMatmulHeuristicResult_t, CublasError> {
-        let most = sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
+        use sys::cublasLtMatmulPreferenceAttributes_t as Preference;
+        let schemes = sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
         let [a, b, c, d] = self.layouts;
-        // SAFETY: all handles are alive, and the value has 8 bytes.
+        // SAFETY: all handles are alive, and the values have 8 and 4 bytes.
         unsafe {
-            let value = ptr::from_ref(&workspace_bytes).cast();
+            let (most, value) = (
+                Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                ptr::from_ref(&workspace_bytes).cast(),
+            );
             result::set_matmul_pref_attribute(self.preference, most, value, 8).unwrap();
+            let (mask, value) =
+                (Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, ptr::from_ref(&schemes).cast());
+            result::set_matmul_pref_attribute(self.preference, mask, value, 4).unwrap();
             result::get_matmul_algo_heuristic(self.handle, self.description, a, b, c, d, self.preference)
         }
     }

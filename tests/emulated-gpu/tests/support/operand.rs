@@ -50,11 +50,16 @@ pub fn roundoff(kind: Type) -> f64 {
 
 /// What is left of it is rounding: of the sum of `terms` products of at most 1 in f32, and of the result.
 pub fn assert_close(what: &str, kind: Type, terms: usize, got: &[f64], wanted: &[f64]) {
-    assert_eq!(got.len(), wanted.len());
-    for (index, (got, wanted)) in got.iter().zip(wanted).enumerate() {
+    assert_within(what, kind, terms, got, wanted, &vec![0.0; wanted.len()]);
+}
+
+/// The same, with so much more for each number.
+pub fn assert_within(what: &str, kind: Type, terms: usize, got: &[f64], wanted: &[f64], more: &[f64]) {
+    assert_eq!([got.len(), more.len()], [wanted.len(); 2]);
+    for (index, ((got, wanted), more)) in got.iter().zip(wanted).zip(more).enumerate() {
         // The constant covers the bias, C, and the steps of the activation, each of the size of a term or two.
         let sum = (terms as f64 + 8.0) * (terms as f64 + 8.0) * roundoff(Type::CUDA_R_32F);
-        let tolerance = sum + roundoff(kind) * wanted.abs();
+        let tolerance = sum + roundoff(kind) * wanted.abs() + more;
         assert!(
             (got - wanted).abs() <= tolerance,
             "{what}, element {index}: {got}, wanted {wanted} ± {tolerance}"
@@ -109,7 +114,11 @@ impl Operand {
 
     /// The values that `changed` gives for rows and columns, and between them what was there before.
     pub fn with(&self, changed: impl Fn(usize, usize, usize) -> f64) -> Vec<f64> {
-        let mut values = self.values.clone();
+        self.filled(self.values.clone(), changed)
+    }
+
+    /// The values that `changed` gives for rows and columns, and between them those of `values`.
+    pub fn filled(&self, mut values: Vec<f64>, changed: impl Fn(usize, usize, usize) -> f64) -> Vec<f64> {
         for batch in 0..self.batches {
             for (column, row) in
                 (0..self.columns).flat_map(|column| (0..self.rows).map(move |row| (column, row)))
