@@ -40,9 +40,9 @@ pub enum OnTask {
         /// 1.1, where every question has an answer, or 2.0
         #[arg(long, default_value = "1.1", value_parser = ["1.1", "2.0"])]
         version: String,
-        /// For 2.0: answerable, as ALBERT does it, or span, as in 1.1
-        #[arg(long, default_value = "answerable", value_parser = ["answerable", "span"])]
-        head: String,
+        /// For 2.0: answerable, as ALBERT does it, or span, as in 1.1; not given: the one that the model has
+        #[arg(long, value_parser = ["answerable", "span"])]
+        head: Option<String>,
         /// For 2.0: the largest null score of an answered question; not given: the best one where answers are known, else 0
         #[arg(long, value_name = "X", allow_negative_numbers = true)]
         null_threshold: Option<f64>,
@@ -154,7 +154,8 @@ impl OnTask {
         match self {
             Self::Glue { task, model } => (named(task.to_lowercase()), model),
             Self::Squad { version, head, null_threshold, model, .. } => {
-                let head = if head == "span" { AnswerHead::Span } else { AnswerHead::Answerable };
+                let is_span = head.as_deref() == Some("span");
+                let head = if is_span { AnswerHead::Span } else { AnswerHead::Answerable };
                 let null_threshold = *null_threshold;
                 (TaskSettings { head, null_threshold, ..named(format!("squad-{version}")) }, model)
             }
@@ -232,6 +233,9 @@ fn answer(of: &OnTask, usual: Split) -> Result<Answered> {
         on.model.as_ref().ok_or_else(|| misuse("by which model? --model names its directory, or a run"))?;
     let _origin = Origin::of(&model_in(on_model)?)?; // an archive stays unpacked for all of the following
     let purpose = Purpose::of(on_model)?;
+    if let (OnTask::Squad { head: None, .. }, Some(Kind::Span)) = (of, purpose.kind) {
+        settings.head = AnswerHead::Span;
+    }
     let split = match on.split.as_deref() {
         Some("train") => Split::Train,
         Some("dev") => Split::Dev,

@@ -171,9 +171,18 @@ fn what_does_not_belong_together_is_refused() {
         .expect("a file");
     let (code, error) = refused(&["evaluate", "glue", "mnli", "--model", text(&out), "--data", text(&pairs)]);
     assert!(code == Some(8) && error.contains("classifier.") && error.contains("shape"), "{error}");
+    assert!(
+        error.contains("another number of classes; use one that was fine-tuned for this task"),
+        "{error}"
+    );
     let questions = questions(folder.path(), false);
-    let (code, error) = refused(&["evaluate", "squad", "--model", text(&out), "--data", text(&questions)]);
-    assert!(code == Some(8) && error.contains("qa_outputs."), "{error}");
+    for (model, found) in [(&out, "AlbertForSequenceClassification"), (&model, "AlbertForPreTraining")] {
+        let (code, error) =
+            refused(&["evaluate", "squad", "--model", text(model), "--data", text(&questions)]);
+        assert!(code == Some(8) && error.contains(found), "{error}");
+        assert!(error.contains("AlbertForQuestionAnswering") && error.contains("finetune"), "{error}");
+        assert!(!error.contains("--allow-missing"), "which evaluate does not have: {error}");
+    }
     // More pieces than the model has rows.
     let mut pieces: String =
         ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].map(|piece| format!("{piece}\n")).concat();
@@ -337,12 +346,23 @@ fn versions_of_questions_are_told_apart() {
         code == Some(3) && said.contains("16 of 64 questions have no answer; that is SQuAD 2.0"),
         "{said}"
     );
+    // The head is the one that the model has, unless another is asked for.
+    let score = |head: &[&str]| {
+        albert(&[&["evaluate", "squad", "--version", "2.0", "--json"], head, &on[..]].concat())
+    };
+    assert_eq!(score(&[]), score(&["--head", "span"]));
+    let other = ["evaluate", "squad", "--version", "2.0", "--head", "answerable"];
+    let (code, said) = told(&[&other, &on[..]].concat());
+    assert!(
+        code == Some(8) && said.contains("holds an AlbertForQuestionAnswering (squad --head span)"),
+        "{said}"
+    );
     // Where nothing is known of the answers, the threshold has to be.
     let unlabelled = folder.path().join("test.json");
     let text_of = fs::read_to_string(&second).expect("a file").replace("is_impossible", "was_impossible");
     fs::write(&unlabelled, text_of).expect("a file");
     let written = folder.path().join("predictions");
-    let on = ["--version", "2.0", "--head", "span", "--model", text(&out), "--data", text(&unlabelled)];
+    let on = ["--version", "2.0", "--model", text(&out), "--data", text(&unlabelled)];
     let predict = [&["predict", "squad"], &on[..], &["--out", text(&written)]].concat();
     let advice = "--null-threshold takes the one that was best";
     assert!(told(&predict).1.contains(advice));

@@ -44,7 +44,11 @@ pub enum ModelError {
         problem: String,
     },
     /// An archive that is damaged, or that no release is.
-    #[error("the archive {} is not read: {problem}", shown(path))]
+    #[error(
+        "the archive {} is not read: {problem}\n  help: copy it again from where it came; or, where you trust what is in it, unpack \
+         it yourself (tar -xzf) and name the folder of the model",
+        shown(path)
+    )]
     Archive {
         /// The file.
         path: PathBuf,
@@ -106,8 +110,8 @@ pub enum ModelError {
     },
     /// Tensors that the configuration asks for are not there.
     #[error(
-        "{} lacks {} of the tensors that its configuration asks for: {}; weights are never left at random, unless that is allowed by \
-         name (--allow-missing NAME, of convert and finetune){}",
+        "{} lacks {} of the tensors that its configuration asks for: {}{}\n  help: copy the whole model from where it came; weights \
+         are never left at random unless that is allowed by name (--allow-missing NAME, of convert and finetune)",
         shown(path), missing.len(), some(missing), instead(found)
     )]
     Missing {
@@ -118,18 +122,18 @@ pub enum ModelError {
         /// Names that are there and unknown.
         found: Vec<String>,
     },
-    /// The head is another kind's, whose parameters have the same names.
+    /// The head is another kind's, or there is none.
     #[error(
-        "{}: its head is that of an {found}, which answers something else than the {expected} that is needed here: use a model \
-         that was fine-tuned for this kind of task",
+        "{} holds an {found}, which answers something else than the {expected} that is needed here: use a model that was \
+         fine-tuned for this kind of task (`albert-train finetune` makes one)",
         shown(path)
     )]
     OtherHead {
         /// The file.
         path: PathBuf,
-        /// transformers' class for the head that is there.
+        /// What it holds: transformers' class, and the task where that has several.
         found: &'static str,
-        /// transformers' class for the head that is needed.
+        /// What is needed.
         expected: &'static str,
     },
     /// A tensor does not fit the configuration.
@@ -170,5 +174,5 @@ fn some(names: &[String]) -> String {
 }
 
 fn instead(found: &[String]) -> String {
-    if found.is_empty() { String::new() } else { format!(". Unknown names that it holds: {}", some(found)) }
+    if found.is_empty() { String::new() } else { format!("; unknown names that it holds: {}", some(found)) }
 }

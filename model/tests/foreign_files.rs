@@ -66,7 +66,7 @@ fn half_a_head_is_none() {
     ] {
         let folder = saved(|_| ());
         edit(folder.path(), |tensors| drop(tensors.remove(gone).expect("there")));
-        refused(folder.path(), &["lacks 1 of", gone, "never left at random"]);
+        refused(folder.path(), &["lacks 1 of", gone, "copy the whole model", "never left at random"]);
     }
     let folder = saved(|config| config.tie_word_embeddings = false);
     edit(folder.path(), |tensors| drop(tensors.remove("predictions.decoder.weight").expect("there")));
@@ -85,20 +85,25 @@ fn a_whole_head_may_be_missing() {
 #[test]
 fn what_the_model_would_compute_with_is_never_passed_over() {
     let one = || (vec![1], vec![1.0]);
-    for (name, reason) in [
+    for (name, reason, advice) in [
         (
             "albert.encoder.albert_layer_groups.0.albert_layers.0.attention.distance_embedding.weight",
             "relative positions",
+            "use a model with absolute positions",
         ),
-        ("albert.encoder.albert_layer_groups.1.albert_layers.0.ffn.bias", "num_hidden_groups"),
-        ("albert.encoder.albert_layer_groups.0.albert_layers.1.ffn.bias", "inner_group_num"),
-        ("albert.encoder.adapter.weight", "computes something else"),
-        ("predictions.extra.weight", "computes something else"),
+        ("albert.encoder.albert_layer_groups.1.albert_layers.0.ffn.bias", "num_hidden_groups", "correct"),
+        ("albert.encoder.albert_layer_groups.0.albert_layers.1.ffn.bias", "inner_group_num", "correct"),
+        ("albert.encoder.adapter.weight", "computes something else", "use another model"),
+        ("predictions.extra.weight", "computes something else", "use another model"),
     ] {
         let folder = saved(|_| ());
         edit(folder.path(), |tensors| drop(tensors.insert(name.into(), one())));
-        refused(folder.path(), &[name, reason]);
+        refused(folder.path(), &[name, reason, advice]);
     }
+    let folder = saved(|_| ());
+    let positions = "albert.embeddings.position_ids";
+    edit(folder.path(), |tensors| drop(tensors.insert(positions.into(), (vec![2], vec![1.0; 2]))));
+    refused(folder.path(), &[positions, "positions count from 0", "remove it"]);
     let folder = saved(|_| ());
     edit(folder.path(), |tensors| drop(tensors.insert("lm_head.weight".into(), one())));
     assert_eq!(load(folder.path()).expect("a model").report.unmapped, ["lm_head.weight"]);
@@ -106,7 +111,7 @@ fn what_the_model_would_compute_with_is_never_passed_over() {
         let bias = tensors["albert.pooler.bias"].clone();
         tensors.insert("pooler.bias".into(), bias);
     });
-    refused(folder.path(), &["pooler.bias", "two tensors for one place"]);
+    refused(folder.path(), &["pooler.bias", "two tensors for one place", "remove one of them"]);
 }
 
 #[test]
@@ -121,6 +126,38 @@ fn a_second_copy_is_the_same_or_refused() {
         load(folder.path()).expect("the same twice");
         edit(folder.path(), |tensors| tensors.get_mut(copy).expect("there").1[3] += 1.0);
         refused(folder.path(), &[copy, original, "tie_word_embeddings"]);
+    }
+}
+
+/// A head that is not there is told as what there is in its place, by what people call it.
+#[test]
+fn another_head_is_told_as_what_it_is() {
+    let folder = saved(|_| ());
+    let of = |head: Head, has: &[Head]| {
+        let config = load(folder.path()).expect("a model").albert.config().clone();
+        let albert = Albert::new(config, has).expect("valid");
+        let other = tempfile::tempdir().expect("a folder");
+        save(other.path(), &albert, &albert.parameters().initial_values(1).expect("memory"))
+            .expect("written");
+        load_head(other.path(), &head, Fresh::Nothing).expect_err("another head").to_string()
+    };
+    let dropout = 0.0;
+    let (classes, words) =
+        (Head::Classification { outputs: 2, dropout }, Head::TokenClassification { outputs: 2, dropout });
+    let answerable = Head::AnswerableSpan { dropout };
+    for (head, has, found, expected) in [
+        (Head::Span, vec![classes.clone()], "AlbertForSequenceClassification", "AlbertForQuestionAnswering"),
+        (classes.clone(), vec![Head::Span], "AlbertForQuestionAnswering", "AlbertForSequenceClassification"),
+        (classes.clone(), vec![words], "AlbertForTokenClassification", "AlbertForSequenceClassification"),
+        (classes.clone(), vec![Head::Pretraining], "AlbertForPreTraining", "AlbertForSequenceClassification"),
+        (classes, vec![], "AlbertModel", "AlbertForSequenceClassification"),
+        (answerable.clone(), vec![Head::Span], "--head span", "--version 2.0 --head answerable"),
+        (Head::Span, vec![answerable], "--version 2.0 --head answerable", "--head span"),
+    ] {
+        let error = of(head, &has);
+        let (before, after) = error.split_once(", which answers").expect("both");
+        assert!(before.contains(found) && after.contains(expected), "{error}");
+        assert!(error.contains("use a model that was fine-tuned for this kind of task"), "{error}");
     }
 }
 
@@ -161,7 +198,18 @@ fn damage_is_noticed() {
     refused(folder.path(), &["not a whole safetensors file"]);
     let folder = saved(|_| ());
     edit(folder.path(), |tensors| tensors.get_mut("albert.pooler.bias").expect("there").1[2] = f32::NAN);
-    refused(folder.path(), &["albert.pooler.bias", "NaN at element 2"]);
+    refused(folder.path(), &["albert.pooler.bias", "NaN at element 2", "copy it again"]);
+    edit(folder.path(), |tensors| drop(tensors.insert("albert.pooler.bias".into(), (vec![5], vec![0.0; 5]))));
+    let parts = ["has shape [5] where the configuration asks for [6]", "copy both again"];
+    refused(folder.path(), &parts);
+    // Integers of as many bytes.
+    let folder = saved(|_| ());
+    let path = folder.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&path).expect("the weights");
+    let kind = bytes.windows(5).position(|word| word == b"\"F32\"").expect("a tensor");
+    bytes[kind + 1] = b'I';
+    std::fs::write(&path, bytes).expect("written");
+    refused(folder.path(), &["is I32, which is not read", "save it as F32"]);
 }
 
 #[test]

@@ -132,7 +132,10 @@ fn damaged_models() {
     );
     // What no weights have room for is not asked of the machine.
     scene.file("model/config.json", config.replace(r#""hidden_size": 24"#, r#""hidden_size": 999999"#));
-    fill(&scene).complains(ExitCode::Checkpoint, &["has shape", "where the configuration asks for"]);
+    fill(&scene).complains(
+        ExitCode::Checkpoint,
+        &["has shape", "where the configuration asks for", "copy both again"],
+    );
     scene.file("model/config.json", config.replace("gelu_new", "gelu"));
     let noted = fill(&scene);
     assert!(noted.err.starts_with("warning: hidden_act is \"gelu\""), "{}", noted.err);

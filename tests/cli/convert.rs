@@ -142,19 +142,33 @@ fn what_is_no_model_is_refused_with_the_way_out() {
     header.set_size(0);
     tar.append_link(&mut header, "albert_base/albert_config.json", "/etc/passwd").unwrap();
     let archive = tar.into_inner().unwrap().finish().unwrap();
-    refused(&scene.file("hostile.tar.gz", archive), &["hostile.tar.gz", "is a link"]);
+    refused(&scene.file("hostile.tar.gz", archive), &["hostile.tar.gz", "is a link", "tar -xzf"]);
+    // Two releases are one too many; which is meant is said of a folder.
+    for name in ["first", "second"] {
+        fs::create_dir_all(scene.path("both").join(name)).unwrap();
+        for entry in fs::read_dir(scene.path("release")).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, scene.path("both").join(name).join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    refused(&pack(&scene, "both", "deep.tar.gz"), &["deep.tar.gz", "there is no model in it", "tar -xzf"]);
+    let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    tar.append_dir_all(".", scene.path("both")).unwrap();
+    let both = scene.file("both.tar.gz", tar.into_inner().unwrap().finish().unwrap());
+    refused(&both, &["both.tar.gz", "holds several models", "it/first, it/second", "tar -xzf"]);
     run(&["convert", &scene.arg("nothing"), "--out", &out]).complains(ExitCode::Io, &["nothing"]);
     // Cut off, wherever it is cut.
     let values = scene.path("release/model.ckpt-best.data-00000-of-00001");
     let whole = fs::read(&values).unwrap();
     fs::write(&values, &whole[..whole.len() - 1]).unwrap();
-    refused(&scene.arg("release"), &["cut off", "model.ckpt-best"]);
+    refused(&scene.arg("release"), &["cut off", "model.ckpt-best", "copy it again"]);
     fs::write(&values, whole).unwrap();
     let config = fs::read(scene.path("release/albert_config.json")).unwrap();
     let mut other: serde_json::Value = serde_json::from_slice(&config).unwrap();
     let wider = 2 * other["hidden_size"].as_u64().unwrap();
     other["hidden_size"] = wider.into();
     fs::write(scene.path("release/albert_config.json"), other.to_string()).unwrap();
-    refused(&scene.arg("release"), &["has shape", "where the configuration asks for", &wider.to_string()]);
+    let parts = ["has shape", "where the configuration asks for", &wider.to_string(), "copy both again"];
+    refused(&scene.arg("release"), &parts);
     assert!(!scene.path("out").exists(), "nothing is begun that cannot be finished");
 }

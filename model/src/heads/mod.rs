@@ -67,7 +67,7 @@ pub enum Head {
 }
 
 /// transformers' class for an encoder alone.
-const ENCODER: &str = "AlbertModel";
+pub(crate) const ENCODER: &str = "AlbertModel";
 
 /// transformers' class for an encoder with these heads: that of the first head that has one.
 pub(crate) fn architecture(heads: &[Head]) -> &'static str {

@@ -100,10 +100,7 @@ fn unpack(archive: &Path, is_left: &AtomicBool) -> Result<TempDir, ModelError> {
             path: archive.to_owned(),
             problem: format!("it unpacks to more than {LARGEST_RATIO} times its {packed} bytes"),
         },
-        Refusal::Io(source) => ModelError::Archive {
-            path: archive.to_owned(),
-            problem: format!("{source}: copy it again from where it came"),
-        },
+        Refusal::Io(source) => ModelError::Archive { path: archive.to_owned(), problem: source.to_string() },
         Refusal::Unwritten(source) => unwritten(source),
         Refusal::Hostile(problem) => ModelError::Archive { path: archive.to_owned(), problem },
     })?;
@@ -131,20 +128,24 @@ fn extract<R: Read>(tar: &mut tar::Archive<R>, folder: &Path) -> Result<(), Refu
         }
         let mut entry = entry?;
         let name = entry.path()?.into_owned();
-        let place = inside(&name)
-            .ok_or_else(|| Refusal::Hostile(format!("its entry `{}` lies outside of it", shown(&name))))?;
-        let path = folder.join(place);
+        let hostile = |what: &str| Refusal::Hostile(format!("its entry `{}` {what}", beginning(&name)));
+        // Not made because of what it is called, or for want of a place.
+        let unmade = |error: io::Error| match error.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+                hostile("takes the place of another")
+            }
+            io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput => {
+                hostile("is called what no file can be called here")
+            }
+            _ => Refusal::Unwritten(error),
+        };
+        let path = folder.join(inside(&name).ok_or_else(|| hostile("lies outside of it"))?);
         match entry.header().entry_type() {
-            tar::EntryType::Directory => std::fs::create_dir_all(&path).map_err(Refusal::Unwritten)?,
+            tar::EntryType::Directory => std::fs::create_dir_all(&path).map_err(unmade)?,
             tar::EntryType::Regular | tar::EntryType::Continuous => {
                 let within = path.parent().unwrap_or(folder);
-                std::fs::create_dir_all(within).map_err(Refusal::Unwritten)?;
-                let file = File::create_new(&path).map_err(|error| match error.kind() {
-                    io::ErrorKind::AlreadyExists => {
-                        Refusal::Hostile(format!("its entry `{}` is there twice", shown(&name)))
-                    }
-                    _ => Refusal::Unwritten(error),
-                })?;
+                std::fs::create_dir_all(within).map_err(unmade)?;
+                let file = File::create_new(&path).map_err(unmade)?;
                 let size = entry.size();
                 if copy(&mut entry, file)? != size {
                     return Err(Refusal::Io(io::ErrorKind::UnexpectedEof.into()));
@@ -152,8 +153,8 @@ fn extract<R: Read>(tar: &mut tar::Archive<R>, folder: &Path) -> Result<(), Refu
             }
             tar::EntryType::XGlobalHeader => (),
             kind => {
-                let what = if kind.is_symlink() || kind.is_hard_link() { "a link" } else { "no file" };
-                return Err(Refusal::Hostile(format!("its entry `{}` is {what}", shown(&name))));
+                let is_link = kind.is_symlink() || kind.is_hard_link();
+                return Err(hostile(if is_link { "is a link" } else { "is no file" }));
             }
         }
     }
@@ -172,6 +173,16 @@ fn copy(from: &mut impl Read, mut to: File) -> Result<u64, Refusal> {
         }
         to.write_all(&chunk).map_err(Refusal::Unwritten)?;
         copied += read as u64;
+    }
+}
+
+/// A name as it is shown, which an archive may have made of any length.
+fn beginning(name: &Path) -> String {
+    const SHOWN: usize = 100;
+    let name = shown(name);
+    match name.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name,
     }
 }
 
@@ -276,22 +287,48 @@ mod tests {
             ("a", tar::EntryType::Fifo, "no file"),
         ] {
             let error = unpacked(&packed(&[(name, kind, b"")])).expect_err(name);
-            assert!(error.contains(part) && error.contains(name), "{error}");
+            assert!(error.contains(part) && error.contains(name) && error.contains(ADVICE), "{error}");
         }
-        let twice = [("a", tar::EntryType::Regular, &b"1"[..]), ("./a", tar::EntryType::Regular, b"2")];
-        assert!(unpacked(&packed(&twice)).expect_err("twice").contains("there twice"));
+    }
+
+    /// What to do about any archive that is not read.
+    const ADVICE: &str =
+        "copy it again from where it came; or, where you trust what is in it, unpack it yourself (tar -xzf)";
+
+    /// Not the place's fault where a file cannot be made.
+    #[test]
+    fn names_that_no_files_can_have_are_told() {
+        let (file, folder) = (tar::EntryType::Regular, tar::EntryType::Directory);
+        for (first, second, kind) in [
+            ("a", "./a", file),
+            ("a", "a/b", file),
+            ("a", "a/b/c", file),
+            ("a", "a/", folder),
+            ("a/b", "a", file),
+        ] {
+            let error = unpacked(&packed(&[(first, file, b""), (second, kind, b"")])).expect_err("one place");
+            let what = format!("its entry `{second}` takes the place of another");
+            assert!(error.contains(&what) && error.contains(ADVICE), "{error}");
+        }
+        for name in [[b'a'; 100_000], [0; 100_000]] {
+            let entries = [("long", tar::EntryType::GNULongName, &name[..]), ("a", file, b"")];
+            let error = unpacked(&packed(&entries)).expect_err("no name");
+            assert!(error.contains("what no file can be called") && error.contains(ADVICE), "{error}");
+            assert!(error.len() < 1000, "all of the name is shown");
+        }
     }
 
     #[test]
     fn no_archive_fills_the_disk() {
         let zeros = vec![0; 64 << 20];
         let error = unpacked(&packed(&[("a", tar::EntryType::Regular, &zeros)])).expect_err("a bomb");
-        assert!(error.contains("more than 20 times"), "{error}");
+        assert!(error.contains("more than 20 times") && error.contains(ADVICE), "{error}");
         assert!(unpacked(&packed(&[("a", tar::EntryType::Regular, &zeros[..1 << 20])])).is_ok());
         let mut forged = GzEncoder::new(Vec::new(), Compression::default());
         let header = header("a", tar::EntryType::Regular, 1 << 40);
         forged.write_all(header.as_bytes()).and_then(|()| forged.write_all(&zeros[..1024])).expect("memory");
-        assert!(unpacked(&forged.finish().expect("memory")).is_err(), "cut off");
+        let error = unpacked(&forged.finish().expect("memory")).expect_err("cut off");
+        assert!(error.contains(ADVICE), "{error}");
     }
 
     proptest! {

@@ -2,15 +2,33 @@
 
 use super::tensors::Tensors;
 use crate::config::{AlbertConfig, LARGEST};
-use crate::heads::Head;
+use crate::heads::{ENCODER, Head};
 
 /// transformers' classes for the heads that call their parameters `classifier`.
 const CLASSIFIERS: [&str; 3] =
     ["AlbertForSequenceClassification", "AlbertForTokenClassification", "AlbertForMultipleChoice"];
 
+/// What a model with this head is called in a message: transformers' class, and what asks for it where a task has two.
+pub(super) fn title(head: &Head) -> &'static str {
+    match head {
+        Head::Span => "AlbertForQuestionAnswering (squad --head span)",
+        Head::AnswerableSpan { .. } => "ALBERT for SQuAD 2.0 (squad --version 2.0 --head answerable)",
+        head => head.architecture(),
+    }
+}
+
+/// What the files hold in place of `head`, by its [title]; `None` if the head is there.
+pub(super) fn instead_of(head: &Head, tensors: &Tensors, config: &AlbertConfig) -> Option<&'static str> {
+    if head.prefixes().iter().any(|prefix| tensors.have(prefix)) {
+        return namesake(config, head);
+    }
+    let titles = found(tensors, config).iter().map(title).collect::<Vec<_>>();
+    Some(titles.into_iter().find(|title| *title != ENCODER).unwrap_or(ENCODER))
+}
+
 /// The class of another head, whose parameters have the names of those of `head`, if that is whose the configuration says that
 /// they are. Often it says nothing.
-pub(super) fn namesake(config: &AlbertConfig, head: &Head) -> Option<&'static str> {
+fn namesake(config: &AlbertConfig, head: &Head) -> Option<&'static str> {
     let says = |class: &&str| config.architectures.iter().flatten().any(|name| name == class);
     let own = head.architecture();
     if !CLASSIFIERS.contains(&own) || says(&own) {

@@ -185,17 +185,14 @@ fn open_as(
     let (mut config, mut tensors) = origin.open()?;
     config.maps_equal_widths = config.embedding_size == config.hidden_size && tensors.have_mapping_in();
     let heads = head.map_or_else(|| heads::found(&tensors, &config), |head| vec![head.clone()]);
-    if let Some((head, found)) = head.and_then(|head| Some((head, heads::namesake(&config, head)?))) {
-        match fresh {
-            Fresh::Head { .. } => tensors.set_aside(head.prefixes()),
-            Fresh::Nothing | Fresh::Named { .. } => {
-                return Err(ModelError::OtherHead {
-                    path: tensors.path(),
-                    found,
-                    expected: head.architecture(),
-                });
-            }
+    if let Some((head, found)) =
+        head.and_then(|head| Some((head, heads::instead_of(head, &tensors, &config)?)))
+    {
+        let is_fresh = |prefix: &&str| fresh.allows(prefix, std::slice::from_ref(head), false);
+        if !head.prefixes().iter().all(is_fresh) {
+            return Err(ModelError::OtherHead { path: tensors.path(), found, expected: heads::title(head) });
         }
+        tensors.set_aside(head.prefixes());
     }
     let albert = Albert::new(config, &heads)?;
     // Before memory is asked for: what a configuration promises may be terabytes.

@@ -45,10 +45,12 @@ impl Origin {
         }
         if foreign::is_gzip(path).map_err(ModelError::io("read", path))? {
             let unpacked = archive::unpacked(path)?;
-            let form = locate(unpacked.path()).map_err(|error| ModelError::Archive {
-                path: path.to_owned(),
-                problem: error.to_string().replace(&shown(unpacked.path()), "it"),
-            })?;
+            let refused = |problem| ModelError::Archive { path: path.to_owned(), problem };
+            let form = locate(unpacked.path())
+                .map_err(|error| refused(error.to_string().replace(&shown(unpacked.path()), "it")))?;
+            if matches!(&form, Form::Transformers(folder) if !folder.join(CONFIG_FILE).is_file()) {
+                return Err(refused("there is no model in it".into()));
+            }
             return Ok(Self { form, _unpacked: Some(unpacked) });
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -50,7 +50,8 @@ impl Tensors {
             for name in open.names() {
                 let canonical = canonical(&name);
                 if let Some(other) = places.get(&canonical) {
-                    let problem = format!("and {} are two tensors for one place", other.name);
+                    let problem =
+                        format!("and {} are two tensors for one place: remove one of them", other.name);
                     return Err(ModelError::Tensor { path: open.path().to_owned(), name, problem });
                 }
                 places.insert(canonical, Place { file, name, turned: false });
@@ -68,7 +69,8 @@ impl Tensors {
             let (canonical, turned) = match variable(name) {
                 Variable::Parameter(..) if !real => {
                     let (path, name) = (bundle.path().to_owned(), name.to_owned());
-                    let problem = "is not of real numbers that are read (f32, f64, f16, bf16)".into();
+                    let problem =
+                        "holds no numbers of a kind that is read: save it as f32, f64, f16 or bf16".into();
                     return Err(ModelError::Tensor { path, name, problem });
                 }
                 Variable::Parameter(canonical, turned) => (canonical, turned),
@@ -81,7 +83,10 @@ impl Tensors {
             let place = Place { file: 0, name: name.to_owned(), turned };
             if let Some(other) = places.insert(canonical, place) {
                 let (path, name) = (bundle.path().to_owned(), name.to_owned());
-                let problem = format!("and {} are two variables for one place", other.name);
+                let problem = format!(
+                    "and {} are two variables for one place: save the checkpoint with one of them",
+                    other.name
+                );
                 return Err(ModelError::Tensor { path, name, problem });
             }
         }
@@ -135,9 +140,7 @@ impl Tensors {
                 None => match place {
                     None => missing.push(part.name.clone()),
                     Some(place) => {
-                        let (found, expected) = (self.shape_at(place), &part.shape);
-                        let problem =
-                            format!("has shape {found:?} where the configuration asks for {expected:?}");
+                        let problem = misfit(&part.name, &self.shape_at(place), &part.shape);
                         return Err(self.refuse(place, problem));
                     }
                 },
@@ -280,9 +283,9 @@ impl Tensors {
                 value == 0 || name == BUFFERS[0] && value == index as i64
             };
             if !bytes.as_chunks().0.iter().enumerate().all(usual) {
-                return Err(
-                    self.refuse(place, "is not what transformers makes of it: positions count from 0".into())
-                );
+                let problem = "is not what transformers makes of it, and positions count from 0 here: remove it from the file if the \
+                               model was trained so";
+                return Err(self.refuse(place, problem.into()));
             }
         }
         Ok(())
@@ -346,6 +349,20 @@ fn is_repetition(name: &str, albert: &Albert) -> bool {
     albert.predicts_words() && of_decoder || of_words || BUFFERS.contains(&name)
 }
 
+/// What is wrong with a parameter's tensor of another shape. Only the number of classes is the task's to say.
+fn misfit(name: &str, found: &[usize], expected: &[usize]) -> String {
+    if name.starts_with("classifier.") && found.get(1..) == expected.get(1..) {
+        return format!(
+            "has shape {found:?} where {expected:?} is needed: the model was fine-tuned for another number of classes; use one \
+             that was fine-tuned for this task"
+        );
+    }
+    format!(
+        "has shape {found:?} where the configuration asks for {expected:?}: the two are not of one model; copy both again from \
+         where they came"
+    )
+}
+
 /// Why a tensor in a namespace of the model cannot be passed over.
 fn reason(name: &str, albert: &Albert) -> String {
     let config = albert.config();
@@ -354,10 +371,12 @@ fn reason(name: &str, albert: &Albert) -> String {
     }
     if name.contains("albert_layer_groups") {
         return format!(
-            "is not one of the {} groups of {} layers that the configuration has: num_hidden_groups or inner_group_num is \
-             wrong, or the model computes something that is not computed here",
+            "is not one of the {} groups of {} layers that the configuration has: correct num_hidden_groups or \
+             inner_group_num there, or, where they are right, use a model that computes nothing else than is computed here",
             config.num_hidden_groups, config.inner_group_num
         );
     }
-    "is no part of an ALBERT as it is computed here: the model computes something else".into()
+    "is no part of an ALBERT as it is computed here, so that the model computes something else: use another \
+     model, or remove the tensor from the file if it is of no use"
+        .into()
 }

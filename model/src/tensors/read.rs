@@ -29,10 +29,13 @@ pub struct TensorFile {
 #[derive(Debug, thiserror::Error)]
 pub enum ValueError {
     /// Neither of the four types of real numbers.
-    #[error("is {0:?}; F32, F16, BF16 and F64 are read")]
+    #[error("is {0:?}, which is not read: save it as F32, F16, BF16 or F64")]
     Type(Dtype),
     /// NaN or infinite.
-    #[error("holds {value} at element {index}: the file is damaged or the model diverged")]
+    #[error(
+        "holds {value} at element {index}: the file is damaged or the model diverged; copy it again from where it came, or use the \
+         model as it was before"
+    )]
     NotFinite {
         /// Row-major position of the first such value.
         index: usize,

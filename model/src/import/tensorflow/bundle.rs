@@ -86,14 +86,17 @@ impl Entry {
     fn problem(&self, shards: &[(PathBuf, File)]) -> Option<String> {
         let Some((path, file)) = shards.get(self.shard) else {
             return Some(format!(
-                "is in file {} of {}: the index is damaged",
+                "is in file {} of {}: the index is damaged; copy it again from where it came",
                 self.shard.saturating_add(1),
                 shards.len()
             ));
         };
         let length = file.metadata().map_or(0, |metadata| metadata.len());
         if self.offset.checked_add(self.size).is_none_or(|end| end > length) {
-            return Some(format!("goes beyond the {length} bytes of {}, which is cut off", shown(path)));
+            return Some(format!(
+                "goes beyond the {length} bytes of {}, which is cut off: copy it again from where it came",
+                shown(path)
+            ));
         }
         let (width, _) = reals(self.kind)?;
         if self.sliced {
@@ -101,7 +104,10 @@ impl Entry {
         }
         let elements = self.shape.iter().try_fold(1_u64, |product, &size| product.checked_mul(size as u64));
         if elements.and_then(|elements| elements.checked_mul(width as u64)) != Some(self.size) {
-            return Some(format!("of shape {:?} has {} bytes: the index is damaged", self.shape, self.size));
+            return Some(format!(
+                "of shape {:?} has {} bytes: the index is damaged; copy it again from where it came",
+                self.shape, self.size
+            ));
         }
         None
     }
@@ -241,6 +247,7 @@ pub(in crate::import) fn checkpoints(folder: &Path) -> io::Result<Vec<PathBuf>> 
 mod tests {
     use super::super::table::tests::{block_of, table_of};
     use super::*;
+    use crate::import::tensors::Tensors;
 
     /// As TensorFlow writes one: the variable has no place of its own, and each slice has a key that is no text.
     #[test]
@@ -256,5 +263,33 @@ mod tests {
         let Err(error) = Bundle::open(&prefix) else { panic!("slices are not read") };
         let error = error.to_string();
         assert!(error.contains("tensor a is stored in slices") && error.contains("unpartitioned"), "{error}");
+    }
+
+    #[test]
+    fn what_is_refused_says_what_to_do() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let prefix = folder.path().join("model.ckpt");
+        let header = (Vec::new(), vec![8, 1]); // one file of values
+        let refused = |variables: &[(&[u8], Vec<u8>)]| {
+            let variables = variables.iter().map(|(name, entry)| (name.to_vec(), entry.clone()));
+            let entries: Vec<_> = std::iter::once(header.clone()).chain(variables).collect();
+            std::fs::write(with_suffix(&prefix, ".index"), table_of(&[block_of(&entries)])).expect("written");
+            std::fs::write(with_suffix(&prefix, ".data-00000-of-00001"), [0; 8]).expect("written");
+            let Err(error) = Tensors::open_checkpoint(&prefix) else { panic!("it is refused") };
+            error.to_string()
+        };
+        // Two numbers of a kind in a file, of so many bytes.
+        let entry = |kind, file, bytes| vec![8, kind, 18, 4, 18, 2, 8, 2, 24, file, 40, bytes];
+        let (name, again) = (&b"bert/pooler/dense/bias"[..], &b"module/bert/pooler/dense/bias"[..]);
+        for (variables, what, advice) in [
+            (vec![(name, entry(1, 3, 8))], "is in file 4 of 1", "copy it again"),
+            (vec![(name, entry(1, 0, 9))], "is cut off", "copy it again"),
+            (vec![(name, entry(1, 0, 4))], "of shape [2] has 4 bytes", "copy it again"),
+            (vec![(name, entry(3, 0, 8))], "holds no numbers of a kind that is read", "save it as f32"),
+            (vec![(name, entry(1, 0, 8)), (again, entry(1, 0, 8))], "two variables", "with one of them"),
+        ] {
+            let error = refused(&variables);
+            assert!(error.contains(what) && error.contains(advice), "{what}: {error}");
+        }
     }
 }
