@@ -13,6 +13,7 @@ use train::tokenizer::{LoadOptions, Tokenizer, TokenizerError};
 use train::visible::{shown, visible};
 
 use crate::arguments::place;
+use crate::exit::refuse;
 use crate::output::{json_line, say, tell};
 
 /// Convert a model to transformers' layout, which this program and others read.
@@ -31,6 +32,10 @@ pub struct Arguments {
     /// Folder to write, new or empty
     #[arg(short, long, value_name = "DIR", value_parser = place())]
     out: PathBuf,
+    /// What a classifier with one output tells: a value of a text (regression), or the right one of several options, as of
+    /// RACE (choice); not given: what config.json says, else a value
+    #[arg(long, value_parser = ["regression", "choice"])]
+    head: Option<String>,
     /// Parameters that may be missing, and are then drawn anew: beginnings of their names, such as albert.pooler
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     allow_missing: Vec<String>,
@@ -48,8 +53,18 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let input = model_in(&arguments.input)?;
     let origin = Origin::of(&input)?;
     let fresh = Fresh::Named { seed: arguments.seed, allowed: &arguments.allow_missing };
-    let loaded = model::load_with(origin.path(), fresh)?;
+    let class = match &arguments.head {
+        Some(head) => Some(class_of(head, &origin, &arguments.input)?),
+        None => None,
+    };
+    let loaded = model::load_with(origin.path(), class, fresh)?;
     let LoadedModel { albert, values, tokenizer: trained_with, report } = &loaded;
+    if is_guessed(albert) {
+        tell(
+            "warning: no file of the model says what its classifier with one output tells: it is taken for a value of a text; \
+             --head choice takes it for the right one of several options, as of RACE, and --head regression says that it is a value",
+        );
+    }
     for note in albert.config().notes() {
         tell(format_args!("warning: {note}"));
     }
@@ -74,6 +89,33 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         print(&arguments.out, albert, report, tokenizer.is_some())?;
     }
     Ok(ExitCode::Done)
+}
+
+/// transformers' class for a classifier with one output that tells what `--head` says.
+fn class_of(head: &str, origin: &Origin, input: &Path) -> Result<&'static str> {
+    let has_one = |head: &Head| matches!(head, Head::Classification { outputs: 1, .. } | Head::Choice { .. });
+    if !model::heads_in(origin.path())?.iter().any(has_one) {
+        refuse!(
+            "--head {head} says what a classifier with one output tells, and {} has none: leave it out",
+            shown(input)
+        );
+    }
+    let dropout = 0.0;
+    let head = if head == "choice" {
+        Head::Choice { dropout }
+    } else {
+        Head::Classification { outputs: 1, dropout }
+    };
+    Ok(head.architecture())
+}
+
+/// Whether a classifier with one output is taken for one of values, which nothing in the files says.
+fn is_guessed(albert: &Albert) -> bool {
+    let config = albert.config();
+    albert.heads().iter().any(|head| {
+        let is_said = config.architectures.iter().flatten().any(|class| class == head.architecture());
+        matches!(head, Head::Classification { outputs: 1, .. }) && !is_said && config.problem_type().is_none()
+    })
 }
 
 /// Refuses a folder that holds anything: what it holds would seem to belong to the model.

@@ -4,6 +4,7 @@ use std::fs;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use model::{Fresh, Head, LoadedModel};
 use train::exit::ExitCode;
 
 use crate::program::{Scene, run, text};
@@ -101,6 +102,48 @@ fn the_released_chinese_vocabulary_is_found() {
     run(&["convert", &archive, "--out", &out]).done();
     let filled = run(&["fill-mask", "--model", &archive, "\u{4e2d}[MASK]"]).done();
     assert_eq!(filled, run(&["fill-mask", "--model", &out, "\u{4e2d}[MASK]"]).done());
+}
+
+/// The tensors of a value and of a choice are the same, and TensorFlow's files never say which they are.
+#[test]
+fn a_classifier_with_one_output_is_what_it_is_said_to_be() {
+    let scene = Scene::new();
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/multiple_choice");
+    fs::create_dir(scene.path("silent")).unwrap();
+    fs::copy(golden.join("model.safetensors"), scene.path("silent/model.safetensors")).unwrap();
+    let config = fs::read(golden.join("config.json")).unwrap();
+    let mut config: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&config).unwrap();
+    config.retain(|key, _| key != "architectures" && key != "problem_type");
+    scene.file("silent/config.json", serde_json::Value::from(config).to_string());
+    // What is read, and what is warned of.
+    let convert = |input: &str, out: &str, more: &[&str]| {
+        let converted = run(&[&["convert", &scene.arg(input), "--out", &scene.arg(out)], more].concat());
+        let is_warned = converted.err.contains("warning") && converted.err.contains("--head choice");
+        converted.done();
+        (model::load(&scene.path(out)).unwrap(), is_warned)
+    };
+    let is_choice = |model: &LoadedModel| matches!(model.albert.heads(), [Head::Choice { .. }]);
+    let is_value =
+        |model: &LoadedModel| matches!(model.albert.heads(), [Head::Classification { outputs: 1, .. }]);
+    let (guessed, is_warned) = convert("silent", "guessed", &[]);
+    assert!(is_value(&guessed) && is_warned);
+    let (value, is_warned) = convert("silent", "value", &["--head", "regression"]);
+    assert!(is_value(&value) && !is_warned);
+    // Also of what was guessed wrong.
+    for (input, out) in [("silent", "choice"), ("guessed", "mended")] {
+        let (choice, is_warned) = convert(input, out, &["--head", "choice"]);
+        assert!(is_choice(&choice) && !is_warned && choice.values == guessed.values, "{input}");
+        // As `evaluate race` does.
+        model::expect_head(&scene.path(out), &Head::Choice { dropout: 0.0 }, Fresh::Nothing).unwrap();
+        assert!(!fs::read_to_string(scene.path(out).join("config.json")).unwrap().contains("regression"));
+    }
+    // Nobody has to say again what is said once.
+    let (again, is_warned) = convert("mended", "again", &[]);
+    assert!(is_choice(&again) && !is_warned);
+    let (again, is_warned) = convert("guessed", "guessed again", &[]);
+    assert!(is_value(&again) && !is_warned);
+    run(&["convert", &scene.arg("model"), "--out", &scene.arg("out"), "--head", "choice"])
+        .complains(ExitCode::Usage, &["--head choice", "has none", "leave it out"]);
 }
 
 /// What an encoder lacks is an error, unless it is allowed by name.

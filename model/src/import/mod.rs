@@ -149,15 +149,16 @@ pub fn weights_in(path: &Path) -> Result<String, ModelError> {
 /// If a file is missing, damaged or something else than it should be, does not fit the configuration, or asks for what is
 /// not computed here; if a weight is not finite; if there is not enough memory.
 pub fn load(path: &Path) -> Result<LoadedModel, ModelError> {
-    read(path, None, Fresh::Nothing)
+    read(path, Wanted::Found(None), Fresh::Nothing)
 }
 
-/// Reads a model as [`load`] does, where some of it may be missing.
+/// Reads a model as [`load`] does, where some of it may be missing; `class`, one of transformers', counts in place of what the
+/// configuration says that the model is, which of TensorFlow's is nothing.
 ///
 /// # Errors
 /// As of [`load`].
-pub fn load_with(path: &Path, fresh: Fresh<'_>) -> Result<LoadedModel, ModelError> {
-    read(path, None, fresh)
+pub fn load_with(path: &Path, class: Option<&str>, fresh: Fresh<'_>) -> Result<LoadedModel, ModelError> {
+    read(path, Wanted::Found(class), fresh)
 }
 
 /// Reads a model as [`load`] does, but as an encoder with this head, whatever heads its weights hold.
@@ -165,7 +166,7 @@ pub fn load_with(path: &Path, fresh: Fresh<'_>) -> Result<LoadedModel, ModelErro
 /// # Errors
 /// As of [`load`]; if there is no such head and `fresh` does not allow to draw it anew.
 pub fn load_head(path: &Path, head: &Head, fresh: Fresh<'_>) -> Result<LoadedModel, ModelError> {
-    read(path, Some(head), fresh)
+    read(path, Wanted::Head(head), fresh)
 }
 
 /// Refuses what [`load_head`] would refuse before it reads any value: what is missing, or of another shape.
@@ -173,36 +174,52 @@ pub fn load_head(path: &Path, head: &Head, fresh: Fresh<'_>) -> Result<LoadedMod
 /// # Errors
 /// As of [`load_head`].
 pub fn expect_head(path: &Path, head: &Head, fresh: Fresh<'_>) -> Result<(), ModelError> {
-    open_as(&Origin::of(path)?, Some(head), fresh).map(drop)
+    open_as(&Origin::of(path)?, Wanted::Head(head), fresh).map(drop)
+}
+
+/// The heads with which a model is read.
+#[derive(Clone, Copy)]
+enum Wanted<'a> {
+    /// Those of which there are tensors; of this class, if it is known.
+    Found(Option<&'a str>),
+    /// This one alone.
+    Head(&'a Head),
 }
 
 /// The tensors of a model, what is made of them, and which of them is each of its parameters.
 fn open_as(
     origin: &Origin,
-    head: Option<&Head>,
+    wanted: Wanted<'_>,
     fresh: Fresh<'_>,
 ) -> Result<(Tensors, Albert, Vec<Option<Place>>), ModelError> {
     let (mut config, mut tensors) = origin.open()?;
     config.maps_equal_widths = config.embedding_size == config.hidden_size && tensors.have_mapping_in();
-    let heads = head.map_or_else(|| heads::found(&tensors, &config), |head| vec![head.clone()]);
-    if let Some((head, found)) =
-        head.and_then(|head| Some((head, heads::instead_of(head, &tensors, &config)?)))
-    {
-        let is_fresh = |prefix: &&str| fresh.allows(prefix, std::slice::from_ref(head), false);
-        if !head.prefixes().iter().all(is_fresh) {
-            return Err(ModelError::OtherHead { path: tensors.path(), found, expected: heads::title(head) });
+    let heads = match wanted {
+        Wanted::Found(class) => {
+            config.architectures = class.map(|class| vec![class.to_owned()]).or(config.architectures);
+            heads::found(&tensors, &config)
         }
-        tensors.set_aside(head.prefixes());
-    }
+        Wanted::Head(head) => {
+            if let Some(found) = heads::instead_of(head, &tensors, &config) {
+                let is_fresh = |prefix: &&str| fresh.allows(prefix, std::slice::from_ref(head), false);
+                if !head.prefixes().iter().all(is_fresh) {
+                    let (path, expected) = (tensors.path(), heads::title(head));
+                    return Err(ModelError::OtherHead { path, found, expected });
+                }
+                tensors.set_aside(head.prefixes());
+            }
+            vec![head.clone()]
+        }
+    };
     let albert = Albert::new(config, &heads)?;
     // Before memory is asked for: what a configuration promises may be terabytes.
     let parts = tensors.assign(&albert, &fresh)?;
     Ok((tensors, albert, parts))
 }
 
-fn read(path: &Path, head: Option<&Head>, fresh: Fresh<'_>) -> Result<LoadedModel, ModelError> {
+fn read(path: &Path, wanted: Wanted<'_>, fresh: Fresh<'_>) -> Result<LoadedModel, ModelError> {
     let origin = Origin::of(path)?; // an archive stays unpacked until its values are read
-    let (mut tensors, albert, parts) = open_as(&origin, head, fresh)?;
+    let (mut tensors, albert, parts) = open_as(&origin, wanted, fresh)?;
     let unmapped = tensors.unmapped(&albert, &parts)?;
     let tokenizer = tensors.check_hashes()?;
     let drawn = match fresh {
