@@ -131,7 +131,7 @@ fn extract<R: Read>(tar: &mut tar::Archive<R>, folder: &Path) -> Result<(), Refu
         let hostile = |what: &str| Refusal::Hostile(format!("its entry `{}` {what}", beginning(&name)));
         // Not made because of what it is called, or for want of a place.
         let unmade = |error: io::Error| match error.kind() {
-            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
                 hostile("takes the place of another")
             }
             io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput => {
@@ -220,12 +220,18 @@ mod tests {
         header
     }
 
-    fn packed(entries: &[(&str, tar::EntryType, &[u8])]) -> Vec<u8> {
-        let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
+    fn tarred(entries: &[(&str, tar::EntryType, &[u8])]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
         for (name, kind, content) in entries {
             tar.append(&header(name, *kind, content.len() as u64), *content).expect("memory");
         }
-        tar.into_inner().expect("memory").finish().expect("memory")
+        tar.into_inner().expect("memory")
+    }
+
+    fn packed(entries: &[(&str, tar::EntryType, &[u8])]) -> Vec<u8> {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        gzip.write_all(&tarred(entries)).expect("memory");
+        gzip.finish().expect("memory")
     }
 
     fn unpacked(bytes: &[u8]) -> Result<TempDir, String> {
@@ -305,6 +311,7 @@ mod tests {
             ("a", "a/b/c", file),
             ("a", "a/", folder),
             ("a/b", "a", file),
+            ("a", ".", file),
         ] {
             let error = unpacked(&packed(&[(first, file, b""), (second, kind, b"")])).expect_err("one place");
             let what = format!("its entry `{second}` takes the place of another");
@@ -331,7 +338,68 @@ mod tests {
         assert!(error.contains(ADVICE), "{error}");
     }
 
+    /// Where, from the beginning of a header on, an entry says what it is (its name, size, kind, the beginning of its name, and
+    /// after the header what may be a longer name or a POSIX list), and what it may say instead.
+    fn lie() -> impl Strategy<Value = (usize, Vec<u8>)> {
+        let field = prop::sample::select(&[0, 124, 156, 345, 512][..]);
+        let said = prop_oneof![
+            any::<u8>().prop_map(|byte| vec![byte]),
+            prop::sample::select(&b"01257LKxgS"[..]).prop_map(|kind| vec![kind]),
+            prop::sample::select(&["../", "./", "/", "\0"][..]).prop_map(Vec::from),
+        ];
+        (field, prop_oneof![Just(0), 0..40_usize], said).prop_map(|(field, at, said)| (field + at, said))
+    }
+
     proptest! {
+        /// What the checksum of gzip keeps from [damage_never_goes_unnoticed]: whatever a tar says, headers with right sums
+        /// and all, it is refused for its own faults, or becomes files and folders within its folder.
+        #[test]
+        fn whatever_a_tar_says_stays_inside(
+            lies in prop::collection::vec((any::<prop::sample::Index>(), lie()), 1..8),
+            cut in prop::option::weighted(0.2, any::<prop::sample::Index>()),
+        ) {
+            let long = "a_folder_of_a_long_name/".repeat(5);
+            let mut tar = tarred(&[
+                ("base/", tar::EntryType::Directory, b""),
+                ("base/a", tar::EntryType::Regular, &[b'1'; 700]),
+                ("././@LongLink", tar::EntryType::GNULongName, long.as_bytes()),
+                ("folder", tar::EntryType::Directory, b""),
+                ("list", tar::EntryType::XHeader, b"16 path=base/bc\n9 size=1\n"),
+                ("base/b", tar::EntryType::Regular, b"2"),
+            ]);
+            let headers: Vec<usize> = (tar::Archive::new(&tar[..]).entries().expect("a tar").raw(true))
+                .map(|entry| entry.expect("whole").raw_header_position() as usize)
+                .collect();
+            prop_assert_eq!(headers.len(), 6);
+            for (header, (at, said)) in lies {
+                let begin = headers[header.index(headers.len())] + at;
+                tar[begin..begin + said.len()].copy_from_slice(&said);
+            }
+            for begin in headers {
+                let header = &mut tar[begin..begin + 512];
+                let mut summed = tar::Header::from_byte_slice(header).clone();
+                summed.set_cksum();
+                header.copy_from_slice(summed.as_bytes());
+            }
+            tar.truncate(cut.map_or(tar.len(), |cut| cut.index(tar.len())));
+            let outside = tempfile::tempdir().expect("a folder");
+            let inside = outside.path().join("inside");
+            std::fs::create_dir(&inside).expect("a folder");
+            if let Err(Refusal::Unwritten(error)) = extract(&mut tar::Archive::new(&tar[..]), &inside) {
+                prop_assert!(false, "the place is not at fault: {}", error);
+            }
+            let made = |folder: &Path| std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("there"));
+            prop_assert_eq!(made(outside.path()).count(), 1);
+            let mut folders = vec![inside];
+            while let Some(folder) = folders.pop() {
+                for entry in made(&folder) {
+                    let kind = entry.file_type().expect("there");
+                    prop_assert!(kind.is_file() || kind.is_dir(), "{:?}", entry.path());
+                    folders.extend(kind.is_dir().then(|| entry.path()));
+                }
+            }
+        }
+
         #[test]
         fn damage_never_goes_unnoticed(at in any::<prop::sample::Index>(), bit in 0..8) {
             let content: Vec<u8> = (0..3000_u32).map(|index| ((index * index) >> 3) as u8).collect();
