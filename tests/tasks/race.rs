@@ -60,6 +60,46 @@ fn race_is_read_by_passages_and_from_one_file() {
     let path = write(folder.path(), "three.txt", &three);
     let race = Race::new(Level::Both).with_options(3);
     assert_eq!(race.read(&path, Split::Dev).unwrap().examples.len(), 2);
+    // A line that was saved in another encoding, where "Café" ends in one byte.
+    let latin1 = [passage("x").as_bytes(), &passage("y").replace("boat.", "Caf*").into_bytes()].concat();
+    let latin1: Vec<u8> = latin1.into_iter().map(|byte| if byte == b'*' { 0xE9 } else { byte }).collect();
+    let path = folder.path().join("latin1.txt");
+    std::fs::write(&path, latin1).unwrap();
+    let error = Race::new(Level::Both).read(&path, Split::Dev).unwrap_err().to_string();
+    assert!(
+        error.contains("latin1.txt:2: byte 19 of the line is not valid UTF-8; save the file as"),
+        "{error}"
+    );
+}
+
+/// Files of RACE's form that are not RACE's have no levels.
+#[test]
+fn passages_of_no_level_are_read() {
+    let passage = |id: &str| {
+        format!(
+            "{{\"article\": \"A boat.\", \"questions\": [\"Why?\"], \"id\": \"{id}\", \"options\": [[\"a\", \"b\"]], \
+             \"answers\": [\"B\"]}}\n"
+        )
+    };
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "train/2.json", &passage("two"));
+    write(folder.path(), "train/1.txt", &passage("one"));
+    write(folder.path(), "dev.jsonl", &[passage("x"), passage("y"), passage("z")].concat());
+    let race = Race::new(Level::Both).with_options(2);
+    let read = race.read(folder.path(), Split::Train).unwrap();
+    let ids: Vec<&str> = read.examples.iter().map(|example| example.id.as_str()).collect();
+    assert_eq!((ids, counts(&read)), (vec!["one-0", "two-0"], vec![(2, None)]));
+    assert!(read.examples.iter().all(|example| example.target == Some(Target::Class(1))));
+    assert_eq!(counts(&race.read(folder.path(), Split::Dev).unwrap()), [(3, None)]);
+    // Of those that are there, none is of a level.
+    let middle = Race::new(Level::Middle).with_options(2);
+    for (race, split, missing) in [(&middle, Split::Train, "middle"), (&race, Split::Test, "middle or high")]
+    {
+        let error = race.read(folder.path(), split).unwrap_err().to_string();
+        let expected =
+            format!("the {} set is not there (no passages in {missing} of it); name", split.name());
+        assert!(error.contains(&expected) && error.ends_with("or name a file itself"), "{error}");
+    }
 }
 
 #[test]

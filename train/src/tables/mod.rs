@@ -237,10 +237,15 @@ const LARGEST_WHOLE_RATIO: u64 = 20;
 const ALWAYS: u64 = 64 << 20;
 
 /// The whole text of a file, as [`open`] gives it.
-pub(crate) fn whole(path: &Path) -> Result<Vec<u8>, InputError> {
+pub(crate) fn whole(path: &Path) -> Result<String, InputError> {
     let mut bytes = Vec::new();
     open_within(path, LARGEST_WHOLE_RATIO)?.read_to_end(&mut bytes).map_err(InputError::io("read", path))?;
-    Ok(bytes)
+    String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|&&byte| byte == b'\n').count() as u64 + 1;
+        let in_line = before.iter().rev().take_while(|&&byte| byte != b'\n').count();
+        not_utf8(path, line, in_line + 1)
+    })
 }
 
 /// The text of a file: unpacked if it is packed with gzip, without a byte order mark.
@@ -277,15 +282,7 @@ fn beginning(input: &mut dyn Read, length: usize) -> std::io::Result<Vec<u8>> {
 
 /// What to say about bytes that are no UTF-8 text, and about a NUL byte, which no text holds.
 pub(crate) fn text_of<'a>(bytes: &'a [u8], path: &Path, line: u64) -> Result<&'a str, InputError> {
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let place = error.valid_up_to() + 1;
-        InputError::content(
-            path,
-            Some(line),
-            format!("byte {place} of the line is not valid UTF-8"),
-            "save the file as UTF-8 (`iconv -t utf-8` converts it)",
-        )
-    })?;
+    let text = std::str::from_utf8(bytes).map_err(|error| not_utf8(path, line, error.valid_up_to() + 1))?;
     match text.find('\0') {
         None => Ok(text),
         Some(place) => Err(InputError::content(
@@ -295,6 +292,16 @@ pub(crate) fn text_of<'a>(bytes: &'a [u8], path: &Path, line: u64) -> Result<&'a
             "fetch the file again, or save it as UTF-8",
         )),
     }
+}
+
+/// What to say about the first byte that is no UTF-8, which stands at `place` of a line, counted from 1.
+fn not_utf8(path: &Path, line: u64, place: usize) -> InputError {
+    InputError::content(
+        path,
+        Some(line),
+        format!("byte {place} of the line is not valid UTF-8"),
+        "save the file as UTF-8 (`iconv -t utf-8` converts it)",
+    )
 }
 
 #[cfg(test)]

@@ -160,11 +160,7 @@ pub fn read(path: &Path, split: Split) -> Result<Questions, InputError> {
 
 /// The text of a JSON file, and what it says.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<(String, T), InputError> {
-    let text = String::from_utf8(whole(path)?).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = valid.iter().filter(|&&byte| byte == b'\n').count() as u64 + 1;
-        InputError::content(path, Some(line), "the line is not valid UTF-8", "save the file as UTF-8")
-    })?;
+    let text = whole(path)?;
     let content = serde_json::from_str(&text).map_err(|error| {
         let advice = match error.is_eof() {
             true => "the file ends too early: fetch it again",

@@ -1,5 +1,5 @@
 //! RACE: passages with questions, the best of several options each. Files of the same form with other numbers of options (DREAM's
-//! three, two) are read as well.
+//! three, two) are read as well; they lie in a folder for each split, or are one file for each.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,9 @@ use crate::tokenizer::Encoder;
 
 /// How hard the passages are: for pupils of middle or of high schools.
 const LEVELS: [&str; 2] = ["middle", "high"];
+
+/// Ends of the names of files of passages.
+const ENDS: [&str; 3] = [".txt", ".json", ".jsonl"];
 
 /// Which passages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,7 +96,8 @@ impl Race {
         let text = whole(path)?;
         let (mut at, mut line, mut number, before) = (0, 1, 0, examples.len());
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let mut passages = serde_json::Deserializer::from_slice(&text).into_iter::<Passage>();
+        let mut passages = serde_json::Deserializer::from_str(&text).into_iter::<Passage>();
+        let text = text.as_bytes();
         loop {
             let rest = &text[at..];
             let blank = rest.iter().take_while(|byte| byte.is_ascii_whitespace());
@@ -199,7 +203,7 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, InputError> {
     }
     let mut found: Vec<String> = (names(folder).map_err(InputError::io("list", folder))?.iter())
         .filter_map(|name| name.to_str())
-        .filter(|name| (name.ends_with(".txt") || name.ends_with(".json")) && !name.starts_with('.'))
+        .filter(|name| ENDS.iter().any(|end| name.ends_with(end)) && !name.starts_with('.'))
         .map(str::to_owned)
         .collect();
     let number =
@@ -223,24 +227,25 @@ impl Task for Race {
 
     fn read(&self, source: &Path, split: Split) -> Result<Examples, InputError> {
         let mut read = Examples::default();
-        if source.is_file() {
-            self.read_file(source, "", split, &mut read.examples)?;
-            let rows = read.examples.len();
-            read.files.push(FileReport {
-                path: source.to_path_buf(),
-                rows,
-                official: None,
-                remarks: Vec::new(),
-            });
-            return Ok(read);
-        }
         let folder = match source.join("RACE") {
             inner if inner.is_dir() => inner.join(split.name()),
             _ => source.join(split.name()),
         };
+        let whole = files::own(source, split).ok().filter(|file| file.is_file() && !folder.is_dir());
+        if let Some(path) = whole {
+            self.read_file(&path, "", split, &mut read.examples)?;
+            let rows = read.examples.len();
+            read.files.push(FileReport { path, rows, official: None, remarks: Vec::new() });
+            return Ok(read);
+        }
+        let mut places: Vec<(&'static str, PathBuf)> =
+            self.levels().iter().map(|&level| (level, folder.join(level))).collect();
+        // Files of the same form that are not RACE's tell no levels apart.
+        if self.level == Level::Both && !places.iter().any(|(_, place)| place.is_dir()) {
+            places = vec![("", folder.clone())];
+        }
         let mut missing = Vec::new();
-        for &level in self.levels() {
-            let place = folder.join(level);
+        for (level, place) in places {
             let files = if place.is_dir() { files_in(&place)? } else { Vec::new() };
             if files.is_empty() {
                 missing.push(level);
@@ -266,9 +271,10 @@ impl Task for Race {
                     format!(
                         "the {} set is not there (no passages in {} of it)",
                         split.name(),
-                        missing.join(" or ")
+                        self.levels().join(" or ")
                     ),
-                    "name the folder that holds train, dev and test, each with middle and high",
+                    "name the folder that holds train, dev and test, each with middle and high or with files of no level, or name a \
+                     file itself",
                 ));
             }
             (Some(report), [level, ..]) => report.remarks.push(format!("there are no {level} passages")),
