@@ -170,7 +170,7 @@ fn print(out: &Path, albert: &Albert, report: &Report, tokenizer: bool) -> Resul
 
 fn print_json(out: &Path, albert: &Albert, report: &Report, tokenizer: bool) -> Result<()> {
     json_line(&json!({
-        "out": out,
+        "out": out.to_string_lossy(),
         "architectures": classes(albert),
         "tokenizer": tokenizer,
         "mapped": report.mapped.iter().map(|(from, to)| json!({ "tensor": from, "parameter": to })).collect::<Vec<_>>(),

@@ -6,8 +6,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use model::{Fresh, Head, LoadedModel};
 use train::exit::ExitCode;
+use train::tokenizer::{Tokenizer, TrainOptions};
 
-use crate::program::{Scene, run, text};
+use crate::program::{Scene, program, run, sentences, text};
 
 /// A recorded TensorFlow checkpoint with a tokenizer beside it, as releases have one.
 pub fn checkpoint() -> Scene {
@@ -18,8 +19,19 @@ pub fn checkpoint() -> Scene {
         let path = entry.unwrap().path();
         fs::copy(&path, scene.path("release").join(path.file_name().unwrap())).unwrap();
     }
-    fs::copy(scene.path("model/tokenizer.json"), scene.path("release/tokenizer.json")).unwrap();
+    let pieces = size(&scene, "vocab_size").min(50);
+    let options = TrainOptions { vocabulary_size: pieces, ..TrainOptions::default() };
+    let tokenizer = Tokenizer::train(sentences().lines(), &options).unwrap();
+    tokenizer.save(&scene.path("tokenizer")).unwrap();
+    fs::copy(scene.path("tokenizer/tokenizer.json"), scene.path("release/tokenizer.json")).unwrap();
     scene
+}
+
+/// One of the checkpoint's sizes.
+fn size(checkpoint: &Scene, name: &str) -> usize {
+    let config = fs::read(checkpoint.path("release/albert_config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    config[name].as_u64().unwrap() as usize
 }
 
 #[test]
@@ -41,7 +53,7 @@ fn a_checkpoint_becomes_a_model() {
     let card = fs::read_to_string(out.join("README.md")).unwrap();
     assert!(card.starts_with("---\nlibrary_name: transformers\npipeline_tag: fill-mask\n"), "{card}");
     // It is a model like any other.
-    run(&["fill-mask", "--model", text(&out), "The [MASK] went to the river."]).done();
+    run(&["fill-mask", "--model", text(&out), "The [MASK]."]).done();
 
     run(&["convert", &scene.arg("release"), "--out", text(&out)])
         .complains(ExitCode::Io, &["not empty", "new folder"]);
@@ -52,6 +64,29 @@ fn a_checkpoint_becomes_a_model() {
     assert_eq!(json["missing"], serde_json::json!([]));
     let weights = |folder: &std::path::Path| fs::read(folder.join("model.safetensors")).unwrap();
     assert!(weights(&out) == weights(&again), "converting what is converted changes nothing");
+}
+
+/// What a folder is called need not be text, as what is printed must be.
+#[cfg(unix)]
+#[test]
+fn folders_of_any_name_are_told_in_json() {
+    use std::os::unix::ffi::OsStrExt;
+    let scene = Scene::new();
+    let folder = |name: &[u8]| scene.path("").join(std::ffi::OsStr::from_bytes(name));
+    let printed = |command: &mut std::process::Command| -> serde_json::Value {
+        let output = command.arg("--json").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let out = folder(b"model-\xff");
+    let converted = printed(program().args(["convert", &scene.arg("model"), "--out"]).arg(&out));
+    assert!(converted["out"].as_str().unwrap().ends_with("model-\u{fffd}"), "{converted}");
+    let runs = folder(b"runs-\xff");
+    fs::create_dir_all(runs.join("rte")).unwrap();
+    fs::write(runs.join("rte/config.toml"), "[task]\ntask = \"rte\"\n").unwrap();
+    fs::write(runs.join("rte/eval_results.json"), "{\"accuracy\": 0.5}").unwrap();
+    let table = printed(program().args(["runs", "table"]).arg(&runs));
+    assert!(table["runs"][0]["run"].as_str().unwrap().ends_with("runs-\u{fffd}/rte"), "{table}");
 }
 
 /// Packs a folder's files as `albert_base/…`, in the form of a release.
@@ -67,6 +102,8 @@ pub fn pack(scene: &Scene, folder: &str, archive: &str) -> String {
 fn a_release_is_a_model_to_every_command() {
     let scene = checkpoint();
     let archive = pack(&scene, "release", "albert_base_v2.tar.gz");
+    let positions = size(&scene, "max_position_embeddings");
+    let [short, long] = [16, 32].map(|length| positions.min(length).to_string());
     let rows: String = (0..20).map(|n| format!("the {}\t{}\n", ["cat", "dog"][n % 2], n % 2)).collect();
     let table = scene.file("pets.tsv", format!("text\tlabel\n{rows}"));
     let (tuned, text_file) = (scene.arg("tuned"), scene.arg("text.txt"));
@@ -75,9 +112,9 @@ fn a_release_is_a_model_to_every_command() {
     let (above, prefix) = (scene.arg("above"), scene.arg("above/albert_base/model.ckpt-best"));
     let mut filled = Vec::new();
     for model in [&archive, &above, &prefix] {
-        filled.push(run(&["fill-mask", "--model", model, "The [MASK] went to the river."]).done());
+        filled.push(run(&["fill-mask", "--model", model, "The [MASK]."]).done());
         let given = ["finetune", "table", "--model", model, "--data", &table, "--out", &tuned];
-        run(&[&given[..], &["--steps", "1", "--max-seq-length", "16"]].concat()).done();
+        run(&[&given[..], &["--steps", "1", "--max-seq-length", &short]].concat()).done();
         let card = fs::read_to_string(scene.path("tuned/model/README.md")).unwrap();
         let named = std::path::Path::new(model).file_name().unwrap().to_str().unwrap();
         assert!(card.contains(named), "{named}: {card}");
@@ -87,7 +124,7 @@ fn a_release_is_a_model_to_every_command() {
     let evaluate = ["evaluate", "--model", &archive, "--data", &text_file, "--sequences", "8"];
     run(&evaluate).done();
     let given = ["pretrain", "--init", &archive, "--train", &text_file, "--out", &tuned, "--steps", "1"];
-    let few = ["--batch", "2", "--eval-sequences", "8", "--held-out-every", "4", "--max-seq-length", "32"];
+    let few = ["--batch", "2", "--eval-sequences", "8", "--held-out-every", "4", "--max-seq-length", &long];
     run(&[&given[..], &few].concat()).done();
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::published::{GLUE_COLUMNS, GLUE_PUBLISHED, READING_COLUMNS, READING_PUBLISHED, SIZES_PUBLISHED};
@@ -19,12 +19,14 @@ const DEPTH: usize = 4;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunResult {
     /// Its folder.
+    #[serde(serialize_with = "as_text")]
     pub run: PathBuf,
     /// What it was trained for.
     pub task: String,
     /// The model that it began with: its name, or its path where several have that name.
     pub model: String,
     /// Where that is.
+    #[serde(serialize_with = "as_text")]
     pub path: PathBuf,
     /// That model's size.
     pub size: Option<String>,
@@ -33,6 +35,11 @@ pub struct RunResult {
     /// The settings that these depend on, where they are not the usual ones; not its seed.
     #[serde(skip)]
     pub settings: Vec<(&'static str, String)>,
+}
+
+/// A path, whose name may be anything, as JSON, which has text only.
+fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 /// What is found in and below folders.
