@@ -37,9 +37,9 @@ pub enum OnTask {
     },
     /// SQuAD: an answer's place in a passage
     Squad {
-        /// 1.1, where every question has an answer, or 2.0
-        #[arg(long, default_value = "1.1", value_parser = ["1.1", "2.0"])]
-        version: String,
+        /// 1.1, where every question has an answer, or 2.0; not given: as the questions of --predictions are, else 1.1
+        #[arg(long, value_parser = ["1.1", "2.0"])]
+        version: Option<String>,
         /// For 2.0: answerable, as ALBERT does it, or span, as in 1.1; not given: the one that the model has
         #[arg(long, value_parser = ["answerable", "span"])]
         head: Option<String>,
@@ -80,15 +80,15 @@ pub enum OnTask {
     },
     /// A table of your own
     Table {
-        /// The column of the text, or of the list of words
-        #[arg(long, default_value = "text", value_name = "COLUMN")]
-        text: String,
+        /// The column of the text, or of the list of words; not given: text, or tokens with --kind tags
+        #[arg(long, value_name = "COLUMN")]
+        text: Option<String>,
         /// The column of a second text
         #[arg(long, value_name = "COLUMN")]
         pair: Option<String>,
-        /// The column of the label
-        #[arg(long, default_value = "label", value_name = "COLUMN")]
-        label: String,
+        /// The column of the label; not given: label, or tags with --kind tags
+        #[arg(long, value_name = "COLUMN")]
+        label: Option<String>,
         /// What the label is: class, value or tags
         #[arg(long, default_value = "class", value_parser = ["class", "value", "tags"])]
         kind: String,
@@ -157,6 +157,7 @@ impl OnTask {
                 let is_span = head.as_deref() == Some("span");
                 let head = if is_span { AnswerHead::Span } else { AnswerHead::Answerable };
                 let null_threshold = *null_threshold;
+                let version = version.as_deref().unwrap_or("1.1");
                 (TaskSettings { head, null_threshold, ..named(format!("squad-{version}")) }, model)
             }
             Self::Race { level, options, model, .. } => {
@@ -173,8 +174,10 @@ impl OnTask {
                     "tags" => TableKind::Tags,
                     _ => TableKind::Class,
                 };
-                let (text, pair, label) = (text.clone(), pair.clone(), label.clone());
-                (TaskSettings { text, pair, label, kind, ..named("table".into()) }, model)
+                let [usual_text, usual_label] = kind.columns().map(str::to_owned);
+                let text = text.clone().unwrap_or(usual_text);
+                let label = label.clone().unwrap_or(usual_label);
+                (TaskSettings { text, pair: pair.clone(), label, kind, ..named("table".into()) }, model)
             }
         }
     }
@@ -204,9 +207,10 @@ pub fn named(settings: &TaskSettings) -> String {
         }
         "table" => {
             let column = |flag: &str, name: &str| format!("--{flag}={}", quoted(name));
-            words.extend((*text != usual.text).then(|| column("text", text)));
+            let [usual_text, usual_label] = kind.columns();
+            words.extend((text != usual_text).then(|| column("text", text)));
             words.extend(pair.as_deref().map(|pair| column("pair", pair)));
-            words.extend((*label != usual.label).then(|| column("label", label)));
+            words.extend((label != usual_label).then(|| column("label", label)));
             words.extend(match kind {
                 TableKind::Class => None,
                 TableKind::Value => Some("--kind value".to_owned()),
@@ -340,7 +344,7 @@ pub fn evaluate_task(of: &OnTask) -> Result<Found> {
     } = of
     {
         return score_predictions(
-            if version == "2.0" { Version::Two } else { Version::One },
+            version.as_deref().map(|version| if version == "2.0" { Version::Two } else { Version::One }),
             &model.data,
             predictions,
             null_odds.as_deref(),
@@ -388,7 +392,7 @@ pub fn evaluate_task(of: &OnTask) -> Result<Found> {
 
 /// Prints what the official programs print of a file of predictions.
 fn score_predictions(
-    version: Version,
+    version: Option<Version>,
     data: &Path,
     predictions: &Path,
     null_odds: Option<&Path>,
@@ -415,7 +419,7 @@ pub fn predict_task(of: &OnTask) -> Result<Answered> {
     let out = out.ok_or_else(|| misuse("where to? --out names a folder for the prediction files"))?;
     let answered = answer(of, Split::Test)?;
     let is_unlabelled = || answered.examined.examples.iter().any(|example| example.target.is_none());
-    if let OnTask::Squad { version, null_threshold: None, .. } = of
+    if let OnTask::Squad { version: Some(version), null_threshold: None, .. } = of
         && version == "2.0"
         && is_unlabelled()
     {

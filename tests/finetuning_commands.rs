@@ -231,8 +231,7 @@ fn answers_that_no_window_holds_are_told() {
     let (model, out) = (pretrained(folder.path()), folder.path().join("run"));
     let long = "anna found the apple and ben found the boat and clara found the coat";
     let question = |id: &str, answer: &str| serde_json::json!({ "id": id, "question": "Who?", "answers": [{ "text": answer, "answer_start": 0 }] });
-    let paragraph =
-        serde_json::json!({ "context": long, "qas": [question("short", "anna"), question("long", long)] });
+    let paragraph = serde_json::json!({ "context": long, "qas": [question("short", "anna"), question("part", "a"), question("long", long)] });
     let file = serde_json::json!({ "version": "1.1", "data": [{ "title": "t", "paragraphs": [paragraph] }] });
     let path = folder.path().join("questions.json");
     fs::write(&path, file.to_string()).expect("a file");
@@ -242,6 +241,11 @@ fn answers_that_no_window_holds_are_told() {
     };
     let (code, said) = learn(&out, &["--max-seq-length", "16", "--doc-stride", "4"]);
     assert!(code == Some(0) && said.contains("whole answer of 1 questions, such as \"long\""), "{said}");
+    // A letter within a piece cannot be learnt by itself.
+    assert!(
+        said.contains("train: 1 answers begin or end within a piece, such as that of \"part\""),
+        "{said}"
+    );
     assert!(!said.contains("examples are cut"), "windows show all of a passage: {said}");
     let words = folder.path().join("words.tsv");
     let row =
@@ -256,6 +260,35 @@ fn answers_that_no_window_holds_are_told() {
     assert!(told(&on).1.contains("dev: 10 of 20 examples are cut"));
     let (code, said) = learn(&folder.path().join("longer"), &["--max-seq-length", "64"]);
     assert!(code == Some(0) && !said.contains("no window"), "{said}");
+}
+
+/// An answer that does not stand where its file says is judged by its text, and takes no part in the loss: nobody knows its place.
+#[test]
+fn a_wrong_place_is_no_part_of_the_loss() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, data) = (pretrained(folder.path()), questions(folder.path(), false));
+    let train = data.join("train-v1.1.json");
+    let whole: Value = serde_json::from_slice(&fs::read(&train).expect("a file")).expect("JSON");
+    let measured = |name: &str, change: &dyn Fn(&mut Vec<Value>)| {
+        let (mut questions, dev) = (whole.clone(), folder.path().join(format!("{name}.json")));
+        change(questions["data"][0]["paragraphs"].as_array_mut().expect("a list"));
+        fs::write(&dev, questions.to_string()).expect("a file");
+        let out = folder.path().join(name);
+        let files = ["--model", text(&model), "--train", text(&train), "--dev", text(&dev)];
+        albert(&[&["finetune", "squad", "--out", text(&out)], &files[..], &BRIEF].concat());
+        results(&out)
+    };
+    let displace = |paragraph: &mut Value| {
+        let start = &mut paragraph["qas"][0]["answers"][0]["answer_start"];
+        *start = (start.as_u64().expect("a number") + 1).into();
+    };
+    let displaced = measured("displaced", &|all| all[32..].iter_mut().for_each(displace));
+    let without = measured("without", &|all| all.truncate(32));
+    let [displaced_loss, loss] = [&displaced, &without].map(|found| found["loss"].as_f64().expect("a loss"));
+    assert!((displaced_loss - loss).abs() < 1e-5 * loss, "{displaced_loss} and {loss}");
+    assert_eq!((&displaced["examples"], &without["examples"]), (&64.into(), &32.into()));
+    let nowhere = measured("nowhere", &|all| all.iter_mut().for_each(displace));
+    assert!(nowhere.get("loss").is_none() && nowhere["f1"].is_number(), "{nowhere}");
 }
 
 /// Predictions are told apart by their ids; what is learnt from needs none.
@@ -333,6 +366,9 @@ fn versions_of_questions_are_told_apart() {
     let score = ["evaluate", "squad", "--data", text(&first), "--predictions", text(&answers)];
     let (code, said) = told(&[&score[..], &["--null-odds", text(&odds)]].concat());
     assert!(code == Some(3) && said.contains("odds.json: null scores are of version 2.0"), "{said}");
+    let score = ["evaluate", "squad", "--data", text(&second), "--predictions", text(&answers)];
+    let (code, said) = told(&[&score[..], &["--version", "1.1"]].concat());
+    assert!(code == Some(3) && said.contains("has no answers to compare with"), "{said}");
     let model = pretrained(folder.path());
     let out = folder.path().join("run");
     let given = ["finetune", "squad", "--version", "2.0", "--head", "span", "--out", text(&out)];

@@ -1,9 +1,10 @@
 //! SQuAD: questions, and the official files of answers.
 
-use train::finetuning::squad::Version;
+use train::finetuning::squad::Version::{self, One, Two};
 use train::finetuning::squad::official::{OFFICIAL_THRESHOLD, evaluate};
-use train::finetuning::{Answer, Candidate, Split, Target, Task, task};
+use train::finetuning::{Answer, Candidate, FeatureTarget, Limits, Split, Target, Task, features, task};
 use train::tables::InputError;
+use train::tokenizer::{Tokenizer, TrainOptions};
 
 use crate::write;
 
@@ -26,14 +27,14 @@ fn questions_are_read_and_bad_ones_refused() {
     let squad = task("squad-2.0").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let read = squad.read(&write(folder.path(), "q.json", SQUAD), Split::Train).unwrap();
-    let gold: Vec<Vec<(String, usize)>> = (read.examples.iter())
+    let gold: Vec<Vec<(String, Option<usize>)>> = (read.examples.iter())
         .map(|example| match &example.target {
             Some(Target::Answers(gold)) => gold.iter().map(|gold| (gold.text.clone(), gold.start)).collect(),
             other => panic!("{other:?}"),
         })
         .collect();
     // In bytes: two characters before take more than one.
-    assert_eq!(gold, [vec![("1912".to_owned(), 20)], vec![], vec![("off Crete".to_owned(), 29)]]);
+    assert_eq!(gold, [vec![("1912".to_owned(), Some(20))], vec![], vec![("off Crete".to_owned(), Some(29))]]);
     for (content, expected) in [
         (
             SQUAD.replace(": 26", ": 27"),
@@ -69,6 +70,17 @@ fn questions_are_read_and_bad_ones_refused() {
     let read =
         squad.read(&write(folder.path(), "q.json", &SQUAD.replace(": 26", ": 27")), Split::Dev).unwrap();
     assert!(read.files[0].remarks[0].contains("1 answers do not stand at their answer_start"));
+    // Nor does anything else take a wrong place for the answer's.
+    let options = TrainOptions { vocabulary_size: 60, ..TrainOptions::default() };
+    let tokenizer =
+        Tokenizer::train(["Zoë's boat sank in 1912 — off Crete. When? Who sank it? Where?"], &options);
+    let features =
+        features::build(&*squad, &read.examples, &tokenizer.unwrap(), &Limits::new(128), &|| false).unwrap();
+    let targets: Vec<_> = features.iter().map(|feature| feature.target.as_ref()).collect();
+    let [Some(FeatureTarget::Span { start, .. }), Some(nothing), None] = targets[..] else {
+        panic!("{targets:?}")
+    };
+    assert!(*start > 0 && *nothing == FeatureTarget::Span { start: 0, end: 0 }, "{targets:?}");
 }
 
 #[test]
@@ -104,6 +116,17 @@ fn answers_become_official_files() {
     assert!((probability(first) / probability(second) - 1f64.exp()).abs() < 1e-9);
     assert!((probability(first) + probability(second) - 1.0).abs() < 1e-9);
     assert_eq!(serde_json::from_str::<serde_json::Value>(&text(2)).unwrap()["q2"], 2.0);
+    // Where nothing can be an answer, that is the one candidate.
+    let silent = vec![Answer::Spans { best: Vec::new(), null: 0.0 }; 3];
+    for (name, score) in [("squad-1.1", 0.0), ("squad-2.0", -1e6)] {
+        let files = task(name).unwrap().write(&read.examples, &silent, Split::Dev, folder.path()).unwrap();
+        let nbest = std::fs::read_to_string(&files[1]).unwrap();
+        let nbest: serde_json::Value = serde_json::from_str(&nbest).unwrap();
+        let nothing = serde_json::json!([
+            { "text": "", "probability": 1.0, "start_log_prob": score, "end_log_prob": score }
+        ]);
+        assert_eq!(nbest, serde_json::json!({ "q1": nothing, "q2": nothing, "q3": nothing }), "{name}");
+    }
 }
 
 /// Whether a question has an answer the official program of version 2.0 tells by its answers alone, and it knows a question by
@@ -121,7 +144,7 @@ fn odd_questions_count_as_in_the_official_program() {
         let remarks = read.files[0].remarks.join("; ");
         (read.examples.into_iter().map(|example| answers(example.target)).collect::<Vec<_>>(), remarks)
     };
-    let figures = |version, content: &str, predictions: &str| {
+    let figures = |version: Option<Version>, content: &str, predictions: &str| {
         let questions = write(folder.path(), "q.json", content);
         let predictions = write(folder.path(), "p.json", predictions);
         let found = evaluate(version, &questions, &predictions, None, OFFICIAL_THRESHOLD);
@@ -140,15 +163,28 @@ fn odd_questions_count_as_in_the_official_program() {
     );
     assert_eq!(targets(&plausible, Split::Dev).0, [Some(1); 3]);
     let answers = "{\"q1\": \"1912\", \"q2\": \"boat\", \"q3\": \"\"}";
-    let found = figures(Version::One, &plausible, answers).unwrap();
+    let found = figures(None, &plausible, answers).unwrap();
     assert_eq!((found["HasAns_total"].as_u64(), found["exact"].as_f64()), (Some(3), Some(100.0 * 2.0 / 3.0)));
     // Nothing but the answers says it.
     let plain = SQUAD.replace(", \"is_impossible\": true", "").replace(", \"is_impossible\": false", "");
     assert_eq!(targets(&plain, Split::Dev).0, [Some(1), Some(0), Some(1)]);
     assert_eq!(targets(&plain, Split::Test).0, [Some(1), None, Some(1)]);
-    let found = figures(Version::Two, &plain, &answers.replace("boat", "")).unwrap();
+    let found = figures(Some(Two), &plain, &answers.replace("boat", "")).unwrap();
     assert_eq!((found["NoAns_total"].as_u64(), found["NoAns_exact"].as_f64()), (Some(1), Some(100.0)));
-    let error = figures(Version::One, &plain, answers).unwrap_err();
+    let error = figures(None, &plain, answers).unwrap_err();
+    assert!(
+        error.contains("question \"q2\" has no answers to compare with") && error.contains("--version 2.0"),
+        "{error}"
+    );
+    // What is asked for counts for more than what the file says; but in version 1.1 every question has an answer.
+    let answered = plausible.replace("true", "false");
+    let keys = |version| {
+        let found = figures(version, &answered, answers).unwrap();
+        found.as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(keys(Some(One)), ["exact_match", "f1"]);
+    assert_eq!(keys(None), ["HasAns_exact", "HasAns_f1", "HasAns_total", "exact", "f1", "total"]);
+    let error = figures(Some(One), SQUAD, answers).unwrap_err();
     assert!(
         error.contains("question \"q2\" has no answers to compare with") && error.contains("--version 2.0"),
         "{error}"
@@ -158,7 +194,7 @@ fn odd_questions_count_as_in_the_official_program() {
     assert_eq!(targets(&twice, Split::Train).0.len(), 3);
     let error = squad_error(&*squad, &twice, Split::Test);
     assert!(error.contains("q.json:5: question \"q1\": another question has this id"), "{error}");
-    let found = figures(Version::One, &twice, "{\"q1\": \"off Crete\", \"q2\": \"\"}").unwrap();
+    let found = figures(None, &twice, "{\"q1\": \"off Crete\", \"q2\": \"\"}").unwrap();
     assert_eq!((found["total"].as_u64(), found["exact"].as_f64()), (Some(2), Some(100.0)));
     // An empty text stands everywhere, and nothing can be learnt of it.
     for text in ["", " "] {

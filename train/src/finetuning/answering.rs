@@ -46,7 +46,7 @@ pub struct Answered {
     /// An answer to each example.
     pub answers: Vec<Answer>,
     /// What training minimises, the mean over the features of the split whose targets are known, or the part of it that these
-    /// have; `None` where nobody asked for it.
+    /// have; `None` where nobody asked for it, or nothing is known.
     pub loss: Option<f64>,
 }
 
@@ -91,7 +91,7 @@ impl Answering {
     ) -> Result<Option<Answered>, RunError> {
         let known: Vec<&Feature> = features.iter().filter(|feature| feature.target.is_some()).collect();
         let predicted = self.has_loss.then(|| predictions(&known, &self.head));
-        let mut loss = self.has_loss.then_some(0.0);
+        let mut loss = (self.has_loss && !known.is_empty()).then_some(0.0);
         let mut answers: Vec<Option<Answer>> = vec![None; examples];
         for range in in_order(features, &self.capacity) {
             let features: Vec<&Feature> = features[range].iter().collect();

@@ -81,7 +81,7 @@ impl TaskData {
             };
             let examined = examine(&*task, examples, split, most[index], &tokenizer, &limits, &mut tell);
             if split == Split::Train {
-                unlearnt(&examined).into_iter().for_each(&mut tell);
+                inexact(&examined).for_each(&mut tell);
             }
             splits.push(Arc::new(examined));
         }
@@ -223,16 +223,26 @@ fn cut(examined: &Examined, limits: &Limits) -> Option<String> {
     })
 }
 
-/// What to say where windows are too short, or too far apart, for some of the answers that are to be learnt.
-fn unlearnt(training: &Examined) -> Option<String> {
-    let Recovery { nowhere, .. } = Recovery::of(&training.examples, &training.features);
-    let first = nowhere.first()?;
-    Some(format!(
-        "warning: train: no window holds the whole answer of {} questions, such as {}: they are learnt as if they had none; a smaller \
-         --doc-stride or a larger --max-seq-length helps",
-        nowhere.len(),
-        excerpt(first)
-    ))
+/// What to say where something else is learnt than the answers: windows are too short, or too far apart, to hold them, or pieces are
+/// longer than they are.
+fn inexact(training: &Examined) -> impl Iterator<Item = String> {
+    let Recovery { nowhere, wider, .. } = Recovery::of(&training.examples, &training.features);
+    let nowhere = nowhere.first().map(|first| {
+        format!(
+            "warning: train: no window holds the whole answer of {} questions, such as {}: they are learnt as if they had none; a \
+             smaller --doc-stride or a larger --max-seq-length helps",
+            nowhere.len(),
+            excerpt(first)
+        )
+    });
+    let wider = wider.first().map(|first| {
+        format!(
+            "train: {} answers begin or end within a piece, such as that of {}: they are learnt with the rest of the piece",
+            wider.len(),
+            excerpt(first)
+        )
+    });
+    nowhere.into_iter().chain(wider)
 }
 
 /// Of data that are one file, one example in so many is held out.

@@ -90,13 +90,13 @@ pub enum Target {
     Answers(Vec<GoldAnswer>),
 }
 
-/// A right answer, which stands in the passage.
+/// A right answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GoldAnswer {
     /// The text.
     pub text: String,
-    /// The byte of the passage at which it begins.
-    pub start: usize,
+    /// The byte of the passage at which it begins; `None` where it does not stand where its file says.
+    pub start: Option<usize>,
 }
 
 /// One example of a task.

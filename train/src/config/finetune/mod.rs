@@ -116,16 +116,22 @@ impl Settings for Finetune {
                 "task.dev",
                 "the file to measure on, whatever it is called; not set: that of --data, or every tenth example of the one file",
             ),
-            ("task.text", "for a table of your own: the column of the text, or of the list of words"),
+            (
+                "task.text",
+                "for a table of your own: the column of the text, or of the list of words (with --kind tags: tokens, unless given)",
+            ),
             ("task.pair", "for a table of your own: the column of a second text"),
-            ("task.label", "for a table of your own: the column of the label"),
+            (
+                "task.label",
+                "for a table of your own: the column of the label (with --kind tags: tags, unless given)",
+            ),
             (
                 "task.kind",
                 "for a table of your own, what the label is: class, value, or tags (one for each word)",
             ),
             (
                 "task.head",
-                "for SQuAD 2.0: answerable (as ALBERT does it), or span (as in 1.1, works in transformers' pipeline)",
+                "for SQuAD 2.0: answerable (as ALBERT does it), or span (as in 1.1, works in transformers)",
             ),
             (
                 "task.null_threshold",
@@ -220,6 +226,11 @@ impl Settings for Finetune {
                 },
             },
         ];
+        if self.task.kind == TableKind::Tags {
+            let [text, label] = self.task.kind.columns();
+            let of_tags = |key, column| Implied { key, value: json!(column), reason: "kind tags".into() };
+            implied.extend([of_tags("task.text", text), of_tags("task.label", label)]);
+        }
         if let Some(dropout) = recipe.hidden_dropout {
             implied.push(imply("start.hidden_dropout", json!(dropout)));
             implied.push(imply("start.attention_dropout", json!(dropout)));

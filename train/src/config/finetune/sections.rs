@@ -56,6 +56,16 @@ pub enum TableKind {
     Tags,
 }
 
+impl TableKind {
+    /// The columns of the text and of the label where nobody names others.
+    pub fn columns(self) -> [&'static str; 2] {
+        match self {
+            Self::Class | Self::Value => ["text", "label"],
+            Self::Tags => ["tokens", "tags"],
+        }
+    }
+}
+
 /// How a question that may have no answer is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -82,15 +92,17 @@ pub enum RaceLevel {
 
 impl Default for TaskSettings {
     fn default() -> Self {
+        let kind = TableKind::default();
+        let [text, label] = kind.columns().map(str::to_owned);
         Self {
             task: "table".into(),
             data: None,
             train: None,
             dev: None,
-            text: "text".into(),
+            text,
             pair: None,
-            label: "label".into(),
-            kind: TableKind::Class,
+            label,
+            kind,
             head: AnswerHead::Answerable,
             null_threshold: None,
             level: RaceLevel::Both,

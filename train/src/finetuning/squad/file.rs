@@ -109,18 +109,18 @@ pub fn read(path: &Path, split: Split) -> Result<Questions, InputError> {
                         "a question that the context does not answer has no \"answers\", and \"is_impossible\": true (SQuAD 2.0)",
                     ));
                 }
-                let start = byte_of(&passage, answer.answer_start);
-                let stands = start.is_some_and(|start| passage[start..].starts_with(&answer.text));
+                let start = byte_of(&passage, answer.answer_start)
+                    .filter(|&start| passage[start..].starts_with(&answer.text));
                 // To score an answer its text is enough; to learn it, its place must be known.
-                if !stands && split == Split::Train && answers.is_empty() {
+                if start.is_none() && split == Split::Train && answers.is_empty() {
                     let at = answer.answer_start;
                     return Err(fault(
                         format!("the answer {} does not stand at character {at}", excerpt(&answer.text)),
                         "answer_start counts the characters of the context, not bytes, from 0: mend it, or leave the question out",
                     ));
                 }
-                displaced += usize::from(!stands);
-                answers.push(GoldAnswer { text: answer.text.clone(), start: start.unwrap_or(0) });
+                displaced += usize::from(start.is_none());
+                answers.push(GoldAnswer { text: answer.text.clone(), start });
             }
             let is_known = is_impossible || !answers.is_empty();
             if !is_known && split == Split::Train {

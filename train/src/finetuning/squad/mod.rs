@@ -12,7 +12,8 @@
 //! What differs from the reference (`run_squad_v1`, `run_squad_v2`), and why:
 //!
 //! * A passage is aligned once, not once a question, and every passage can be aligned: no question is left out.
-//! * Where no span of the best ones can be an answer, the answer is the empty text (the reference writes `empty`).
+//! * Where no span of the best ones can be an answer, the answer is the empty text (the reference writes `empty` in version 1.1); it
+//!   is the one entry of the n-best list, with the reference's scores.
 //! * A question of version 2.0 is answered if its null score is *at most* the threshold. The search counts the question at the
 //!   threshold as answered; the reference asks for less than it and loses this question.
 //! * Null scores are compared with that threshold and nothing else. The reference compares the raw logit with 1.0 as well, which
@@ -28,6 +29,7 @@ mod predictions;
 mod recovery;
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,6 +45,9 @@ use crate::tokenizer::Encoder;
 
 /// The name among the figures of version 2.0 of the largest null score at which a question was answered, as in the reference.
 pub const NULL_THRESHOLD: &str = "null_score_diff_threshold";
+
+/// The score of the answer where there is no text for one, as in the reference.
+const NO_TEXT: f64 = -1e6;
 
 /// Which SQuAD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +103,6 @@ impl Squad {
     /// How likely a question has no answer: larger is likelier. Of the span head, how much better no answer suits than the best
     /// one; of the answerable head its logit.
     pub fn null_score(&self, answer: &Answer) -> f64 {
-        /// The score of a text where there is none, as in the reference.
-        const NO_TEXT: f64 = -1e6;
         let Answer::Spans { best, null } = answer else { return 0.0 };
         let best = best.first().map_or(NO_TEXT, |best| f64::from(best.score()));
         let score = match self.head {
@@ -222,7 +225,7 @@ impl Task for Squad {
             ids.truncate(longest);
             let question = super::features::Ids::from(ids);
             let room = limits.length.saturating_sub(question.as_slice().len() + 3);
-            let answer = example.target.as_ref().map(|target| answer_pieces(target, &encoded));
+            let answer = example.target.as_ref().and_then(|target| answer_pieces(target, &encoded));
             for window in encoded.windows(room, limits.stride) {
                 into.push(Feature {
                     is_cut,
@@ -271,19 +274,20 @@ impl Task for Squad {
     }
 }
 
-/// The pieces of a passage that hold the answer to learn; `None` where there is no answer.
-fn answer_pieces(target: &Target, passage: &Passage) -> Option<std::ops::Range<usize>> {
+/// The pieces of a passage that hold the answer to learn, or `Some(None)` if there is no answer; `None` where its place is not known.
+fn answer_pieces(target: &Target, passage: &Passage) -> Option<Option<Range<usize>>> {
     let Target::Answers(gold) = target else { return None };
-    let gold = gold.first()?;
-    passage.pieces_of(gold.start..gold.start + gold.text.len())
+    let Some(gold) = gold.first() else { return Some(None) };
+    let start = gold.start?;
+    Some(passage.pieces_of(start..start + gold.text.len()))
 }
 
-/// One window as a feature. `answer` is `None` if the answer is not known, and `Some(None)` if there is none.
+/// One window as a feature. `answer` is what [`answer_pieces`] says.
 fn window_feature(
     number: usize,
     question: super::features::Ids,
     window: Window,
-    answer: Option<Option<std::ops::Range<usize>>>,
+    answer: Option<Option<Range<usize>>>,
 ) -> Feature {
     let ids = window.passage.ids(window.pieces.clone());
     let sequence = Sequence { first: question, second: Some(ids) };

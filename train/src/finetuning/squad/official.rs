@@ -55,8 +55,8 @@ pub struct Evaluation {
 }
 
 /// Scores predictions (`{id: text}`) as the official programs do. In version 1.1 a question without a prediction counts as
-/// wrong; in version 2.0, whose official program fails there, that is an error. The questions are of `version`, unless their file
-/// says that it is of 2.0.
+/// wrong; in version 2.0, whose official program fails there, that is an error. Where no `version` is
+/// given, it is 2.0 if the file says of questions whether they have an answer, else 1.1.
 ///
 /// `null_odds` (`{id: number}`) are how likely each question has no answer, as `null_odds.json`; questions above `threshold`
 /// count as not answered ([`OFFICIAL_THRESHOLD`] in the official program), and the best thresholds are searched as it does.
@@ -64,7 +64,7 @@ pub struct Evaluation {
 /// # Errors
 /// If a file cannot be read, or is not about the same questions.
 pub fn evaluate(
-    version: Version,
+    version: Option<Version>,
     data: &Path,
     predictions: &Path,
     null_odds: Option<&Path>,
@@ -74,13 +74,16 @@ pub fn evaluate(
     let (_, answers): (_, HashMap<String, String>) =
         read_json(predictions, "a file of predictions, {\"question\": \"answer\", …}")?;
     let odds = null_odds.map(|path| Ok((path, read_json::<InOrder>(path, NULL_ODDS)?.1))).transpose()?;
-    let version = if questions.is_version2 { Version::Two } else { version };
+    let version = version.unwrap_or(if questions.is_version2 { Version::Two } else { Version::One });
     if let (Version::One, Some(path)) = (version, null_odds) {
         return Err(InputError::content(
             path,
             None,
-            format!("null scores are of version 2.0, and in {} every question has an answer", shown(data)),
-            "leave --null-odds out, or name the questions of version 2.0",
+            format!(
+                "null scores are of version 2.0, and {} is scored as 1.1, where every question has an answer",
+                shown(data)
+            ),
+            "leave --null-odds out, or give --version 2.0 with questions of version 2.0",
         ));
     }
     let (mut scored, mut places) = (Vec::with_capacity(questions.examples.len()), HashMap::new());
@@ -90,7 +93,7 @@ pub fn evaluate(
     }
     for example in &questions.examples {
         let gold: &[GoldAnswer] = match &example.target {
-            Some(Target::Answers(gold)) => gold,
+            Some(Target::Answers(gold)) if version == Version::Two || !gold.is_empty() => gold,
             _ => {
                 return Err(InputError::content(
                     data,

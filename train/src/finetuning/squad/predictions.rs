@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use super::{Squad, Version, best_text};
+use super::{NO_TEXT, Squad, Version, best_text};
 use crate::files::{Disk, replace};
 use crate::finetuning::answers::{Answer, Candidate};
 use crate::finetuning::task::Example;
@@ -55,7 +55,7 @@ pub(super) fn write(
     save("predictions.json", json(&InOrder(pairs().map(|(id, answer)| (id, text(answer))).collect())))?;
     save(
         "nbest_predictions.json",
-        json(&InOrder(pairs().map(|(id, answer)| (id, entries(answer))).collect())),
+        json(&InOrder(pairs().map(|(id, answer)| (id, entries(squad.version, answer))).collect())),
     )?;
     if squad.version == Version::Two {
         let odds = pairs().map(|(id, answer)| (id, squad.null_score(answer))).collect();
@@ -64,9 +64,14 @@ pub(super) fn write(
     Ok(written)
 }
 
-/// The candidates of a question, with the softmax of their scores as probabilities.
-fn entries(answer: &Answer) -> Vec<Entry<'_>> {
+/// The candidates of a question, with the softmax of their scores as probabilities; where there is none, the empty text: a list
+/// has an entry always, as in the reference, and readers take the first.
+fn entries(version: Version, answer: &Answer) -> Vec<Entry<'_>> {
     let best: &[Candidate] = if let Answer::Spans { best, .. } = answer { best } else { &[] };
+    if best.is_empty() {
+        let score = if version == Version::One { 0.0 } else { NO_TEXT as f32 };
+        return vec![Entry { text: "", probability: 1.0, start_log_prob: score, end_log_prob: score }];
+    }
     let score = |candidate: &Candidate| f64::from(candidate.score());
     let largest = best.first().map_or(0.0, score);
     let total: f64 = best.iter().map(|candidate| (score(candidate) - largest).exp()).sum();
