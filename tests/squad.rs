@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use data_folder::data;
 use serde_json::{Map, Value};
 use train::finetuning::squad::official::{OFFICIAL_THRESHOLD, evaluate};
-use train::finetuning::squad::{Recovery, Version, file};
+use train::finetuning::squad::{Recovery, file};
 use train::finetuning::{Limits, Split, Target, features, task};
 use train::tokenizer::{LoadOptions, Tokenizer};
 
@@ -50,7 +50,7 @@ fn official_predictions_have_their_official_scores() {
     for (name, expected) in scores {
         let Some(questions) = questions(&name) else { return };
         let predictions = golden(&format!("{name}.json")).unwrap();
-        let found = evaluate(Version::One, &questions, &predictions, None, OFFICIAL_THRESHOLD).unwrap();
+        let found = evaluate(None, &questions, &predictions, None, OFFICIAL_THRESHOLD).unwrap();
         assert_eq!(serde_json::to_value(found.figures).unwrap(), expected, "{name}");
     }
 }
@@ -58,8 +58,9 @@ fn official_predictions_have_their_official_scores() {
 #[test]
 fn the_threshold_is_the_one_that_the_official_program_finds() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, expected) in recorded("thresholds.json") {
-        let Some(questions) = questions(&name) else { return };
+    let thresholds = recorded("thresholds.json");
+    for name in recorded("expected.json").keys().filter(|name| name.starts_with("v2")) {
+        let Some(questions) = questions(name) else { return };
         let examples = file::read(&questions, Split::Dev).unwrap().examples;
         let has_answer: BTreeMap<&str, bool> = examples
             .iter()
@@ -71,46 +72,62 @@ fn the_threshold_is_the_one_that_the_official_program_finds() {
         let predictions = golden(&format!("{name}.json")).unwrap();
         // Ids in the order of the file, which decides between equal null scores.
         let text = text(&predictions);
-        let ids = text.split('"').filter(|part| has_answer.contains_key(part));
-        let null_scores: Vec<String> = ids
-            .map(|id| {
+        let ids: Vec<&str> = text.split('"').filter(|part| has_answer.contains_key(part)).collect();
+        assert_eq!(ids.len(), examples.len());
+        // The figures where each null score is so much larger than it would be, for each question before its own.
+        let figures = |apart: f64, threshold: f64| -> Value {
+            let null_score = |(place, id): (usize, &&str)| {
                 let sum: u32 = id.bytes().map(u32::from).sum();
                 let score = f64::from(sum % 131) / 100.0 + if has_answer[id] { 0.0 } else { 0.5 };
-                format!("\"{id}\": {score}")
-            })
-            .collect();
-        assert_eq!(null_scores.len(), examples.len());
-        let odds = folder.path().join("null_odds.json");
-        std::fs::write(&odds, format!("{{{}}}", null_scores.join(", "))).unwrap();
-        let found =
-            evaluate(Version::One, &questions, &predictions, Some(&odds), OFFICIAL_THRESHOLD).unwrap();
-        let found = serde_json::to_value(found.figures).unwrap();
-        for (key, value) in expected.as_object().unwrap().iter().filter(|(_, value)| value.is_f64()) {
-            assert_eq!(found[key], *value, "{name}: {key}");
+                format!("\"{id}\": {}", score + apart * place as f64)
+            };
+            let null_scores: Vec<String> = ids.iter().enumerate().map(null_score).collect();
+            let odds = folder.path().join("null_odds.json");
+            std::fs::write(&odds, format!("{{{}}}", null_scores.join(", "))).unwrap();
+            let found = evaluate(None, &questions, &predictions, Some(&odds), threshold).unwrap();
+            serde_json::to_value(found.figures).unwrap()
+        };
+        // Those of other predictions under this name would be others.
+        let mut crc = flate2::Crc::new();
+        crc.update(text.as_bytes());
+        if let Some(expected) = thresholds.get(name).filter(|expected| expected["crc32"] == crc.sum()) {
+            let found = figures(0.0, OFFICIAL_THRESHOLD);
+            for (key, value) in expected.as_object().unwrap().iter().filter(|(_, value)| value.is_f64()) {
+                assert_eq!(found[key], *value, "{name}: {key}");
+            }
+        }
+        // Whatever they are, a threshold keeps what it promises, if no two scores are the same.
+        let found = figures(1e-9, OFFICIAL_THRESHOLD);
+        for figure in ["exact", "f1"] {
+            let [best, threshold] = [format!("best_{figure}"), format!("best_{figure}_thresh")]
+                .map(|name| found[name].as_f64().unwrap());
+            let kept = figures(1e-9, threshold)[figure].as_f64().unwrap();
+            assert!((kept - best).abs() < 1e-9, "{name}: {figure} {kept}, {best} promised");
         }
     }
 }
 
-/// Every first answer of the development set, as if it were to be learned.
+/// Every answer that is to be learned, and of the development set every first one as if it were.
 #[test]
 fn real_answers_are_recovered_from_their_rows() {
-    let (Some(model), Some(path)) = (data("vocab/30k-clean.model"), data("squad/dev-v1.1.json")) else {
-        return;
-    };
-    let tokenizer = Tokenizer::load(&model, &LoadOptions::default()).unwrap();
-    let squad = task("squad-1.1").unwrap();
-    let read = squad.read(&path, Split::Dev).unwrap();
-    assert_eq!((read.examples.len(), read.files[0].official), (10_570, Some(10_570)));
-    let features =
-        features::build(&*squad, &read.examples, &tokenizer, &Limits::new(384), &|| false).unwrap();
-    let recovery = Recovery::of(&read.examples, &features);
-    assert_eq!(recovery.total(), 10_570, "no question is left out");
-    assert_eq!((recovery.none, recovery.nowhere.len()), (0, 0));
-    // Such as `1,000` of `$1,000-2,000` or `60s` of `1960s`: a piece cannot be parted.
-    assert!(recovery.wider.len() * 200 < recovery.total(), "{:?}", recovery.wider);
-    for feature in &features {
-        assert!(feature.tokens() <= 384);
-        let window = feature.window.as_ref().unwrap();
-        assert_eq!(window.pieces.len(), feature.sequences[0].second_rows().len());
+    // `wider`: such as `1,000` of `$1,000-2,000` or `60s` of `1960s`; a piece cannot be parted.
+    for (split, questions, wider) in [(Split::Train, 87_599, 177), (Split::Dev, 10_570, 26)] {
+        let name = format!("squad/{}-v1.1.json", split.name());
+        let (Some(model), Some(path)) = (data("vocab/30k-clean.model"), data(&name)) else { return };
+        let tokenizer = Tokenizer::load(&model, &LoadOptions::default()).unwrap();
+        let squad = task("squad-1.1").unwrap();
+        let read = squad.read(&path, split).unwrap();
+        assert_eq!((read.examples.len(), read.files[0].official), (questions, Some(questions)));
+        let features =
+            features::build(&*squad, &read.examples, &tokenizer, &Limits::new(384), &|| false).unwrap();
+        let recovery = Recovery::of(&read.examples, &features);
+        assert_eq!(recovery.total(), questions, "{name}: no question is left out");
+        assert_eq!((recovery.none, recovery.nowhere.len()), (0, 0), "{name}");
+        assert_eq!(recovery.wider.len(), wider, "{name}: {:?}", recovery.wider);
+        for feature in &features {
+            assert!(feature.tokens() <= 384);
+            let window = feature.window.as_ref().unwrap();
+            assert_eq!(window.pieces.len(), feature.sequences[0].second_rows().len());
+        }
     }
 }

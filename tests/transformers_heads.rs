@@ -1,16 +1,22 @@
-//! Heads for fine-tuning beside transformers: what we save gives the same logits there, and what it saves gives the same here.
+//! Heads for fine-tuning beside transformers: what we save gives the same logits there, and what it saves gives the same here;
+//! models that were fine-tuned give the same answers.
 
 #[path = "support/orders.rs"]
 mod orders;
 #[path = "support/python.rs"]
 mod python;
 mod support;
+#[path = "support/tasks.rs"]
+#[expect(dead_code, reason = "other tests have more kinds of tasks")]
+mod tasks;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use engine::{Bindings, Device, PlanOptions, Recompute, Runtime, State};
 use model::{Albert, AlbertConfig, Capacity, Head, LoadedModel, Mode};
+use serde_json::{Value, json};
 use support::{assert_close, devices, recorded};
+use tasks::{albert, pretrained, questions, table, text};
 
 /// Of the three sequences of `heads.py`, or of a question's three options.
 const LENGTHS: [usize; 3] = [10, 7, 4];
@@ -179,4 +185,79 @@ fn heads_mean_the_same_here_and_there() {
         assert_eq!(model.report.unmapped, [""; 0], "{name}");
         compare(&folder, &model);
     }
+}
+
+/// The class of a word that begins at `start`: that of its first piece, which may be the space before it.
+fn class_of_word(pieces: &Value, start: usize) -> &Value {
+    let pieces = pieces.as_array().expect("a list");
+    let first = pieces.iter().find(|piece| piece[1].as_u64().expect("a number") as usize >= start.max(1));
+    &first.expect("a piece")[2]
+}
+
+/// As `finetune` leaves them, loaded by the code that stands in their cards.
+#[test]
+fn fine_tuned_models_answer_the_same_here_and_there() {
+    let Some(python) = python::python() else { return };
+    let scratch = tempfile::tempdir().expect("a folder");
+    let place = |name: &str| scratch.path().join(name);
+    let (model, table, questions) =
+        (pretrained(scratch.path()), table(scratch.path()), questions(scratch.path(), true));
+    let learnt = |name: &str, words: &[&str], data: &Path| -> PathBuf {
+        let out = place(name);
+        let given = ["--out", text(&out), "--model", text(&model), "--data", text(data)];
+        let settings =
+            ["--steps", "200", "--batch", "16", "--learning-rate", "1e-3", "--max-seq-length", "32"];
+        let steady = ["--head-dropout", "0", "--bias-correction", "--clip-norm", "1", "--eval-every", "200"];
+        albert(&[&["finetune"], words, &given, &settings, &steady].concat());
+        out.join("model")
+    };
+    let classes = learnt("classes", &["table"], &table);
+    let tags = learnt("tags", &["table", "--kind", "tags"], &table);
+    let spans = learnt("spans", &["squad", "--version", "2.0", "--head", "span"], &questions);
+    let sentences = ["yesterday anna lost the boat", "the hat surprised ben", "hugo found the egg"];
+    let asked = [
+        ("Who found it?", "In the morning anna found the apple in the garden."),
+        ("Who sold the house?", "In the morning hugo found the egg in the garden."),
+        ("Where was it found?", "In the morning ben found the boat in the garden."),
+    ];
+    let asked_there =
+        json!({ text(&classes): sentences, text(&tags): sentences, text(&spans): asked }).to_string();
+    std::fs::write(place("asked.json"), asked_there).expect("written");
+    let there = python.run("fine_tuned.py", &[&place("asked.json")]);
+    let there: Value = serde_json::from_str(&there).expect("JSON");
+    let here = |model: &Path, texts: &[&str]| -> Vec<Value> {
+        let lines = albert(&[&["predict", "--model", text(model)], texts].concat());
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    // Of a logit, which is below 16 here; a probability moves by a quarter of it at most, and four logits make a null score.
+    let of_logit = 16.0 * orders::between_orders_of_summation(&model::config_in(&spans).expect("sizes"));
+    let assert_near = |here: &Value, there: &Value, tolerance: f64| {
+        let [ours, theirs] = [here, there].map(|value| value.as_f64().expect("a number"));
+        assert!((ours - theirs).abs() <= tolerance, "{ours} here, {theirs} there");
+    };
+    for (at, answer) in here(&classes, &sentences).iter().enumerate() {
+        for class in ["no", "yes"] {
+            let theirs = &there[text(&classes)][at][class];
+            assert_near(&answer["probabilities"][class], theirs, of_logit / 4.0);
+        }
+    }
+    for ((at, sentence), answer) in sentences.iter().enumerate().zip(here(&tags, &sentences)) {
+        let start = |word: &str| word.as_ptr() as usize - sentence.as_ptr() as usize;
+        let theirs: Vec<&Value> =
+            sentence.split(' ').map(|word| class_of_word(&there[text(&tags)][at], start(word))).collect();
+        assert_eq!(json!(theirs), answer["tags"], "{sentence}");
+        assert!(
+            theirs.iter().any(|&tag| tag == "B-PER") && theirs.iter().any(|&tag| tag == "O"),
+            "{theirs:?}"
+        );
+    }
+    let texts = asked.map(|(question, passage)| format!("{question} [SEP] {passage}"));
+    let answers = here(&spans, &texts.each_ref().map(String::as_str));
+    for (at, answer) in answers.iter().enumerate() {
+        let theirs = &there[text(&spans)][at];
+        assert_eq!(answer["answer"], theirs["answer"], "{}", texts[at]);
+        assert_near(&answer["null_score"], &theirs["null_score"], 4.0 * of_logit);
+    }
+    assert_eq!([&answers[0]["answer"], &answers[2]["answer"]], ["anna", "the garden"]);
+    assert!(answers[1]["null_score"].as_f64() > Some(0.0), "{}", answers[1]);
 }

@@ -61,7 +61,8 @@ fn text(heads: &[Head], card: &Card<'_>) -> String {
     text += "\n## Use\n\n";
     let class = architecture(heads);
     match pipeline {
-        Some(pipeline) if pipeline != "multiple-choice" => {
+        // transformers 5 has no pipelines for the other two.
+        Some(pipeline) if !matches!(pipeline, "multiple-choice" | "question-answering") => {
             text += &format!(
                 "```python\nfrom transformers import pipeline\nmodel = pipeline(\"{pipeline}\", model=\"FOLDER\")\n```\n"
             );
