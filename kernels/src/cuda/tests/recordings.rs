@@ -29,7 +29,7 @@ fn a_product_that_is_first_met_in_a_recording_is_found_after_it() {
     alone_under(test, &[("EMULATED_GPU_BLAS", "no-captured-searches")], |gpu| {
         let sums = Sums::new(gpu);
         let product = sums.product(40);
-        let mut record = || gpu.record(|| assert!(gpu.product(&product)), || false);
+        let record = || gpu.record(|| assert!(gpu.product(&product)), || false);
         assert!(record().is_none());
         assert_eq!((gpu.refused_products(), gpu.status()), (vec![], Ok(())));
         let called = sums.compute(gpu, 40);
