@@ -11,7 +11,7 @@ use super::error::TaskError;
 use super::features::{self, Feature, Limits, expect_segments};
 use super::objective::Examined;
 use super::squad::{Recovery, Squad, SquadHead, Version};
-use super::task::{Example, Split, Task};
+use super::task::{Example, Input, Split, Task};
 use super::tasks::{Columns, Level, Race, STORIES, Table, Wanted};
 use crate::config::{AnswerHead, Finetune, RaceLevel, TableKind, TaskSettings};
 use crate::hub::is_of_hub;
@@ -79,9 +79,11 @@ impl TaskData {
                 true => part_of_file(&*task, sources[index], split, &mut tell)?,
                 false => examples_in(&*task, sources[index], split, &mut tell)?,
             };
-            let examined = examine(&*task, examples, split, most[index], &tokenizer, &limits, &mut tell);
+            let mut examined = examine(&*task, examples, split, most[index], &tokenizer, &limits, &mut tell);
             if split == Split::Train {
                 inexact(&examined).for_each(&mut tell);
+                // The features hold it as token ids; what is right is asked again, to know what a constant answer scores.
+                examined.examples.iter_mut().for_each(|example| example.input = Input::Words(Vec::new()));
             }
             splits.push(Arc::new(examined));
         }
