@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use tasks::{albert, choices, pretrained, questions, results, table, text};
+use tasks::{albert, choices, choices_of, pretrained, questions, results, table, text};
 
 /// Settings under which 64 examples are learnt by heart.
 const BY_HEART: [&str; 14] = [
@@ -104,12 +104,14 @@ fn every_kind_of_table_is_learnt_by_heart() {
 fn spans_and_choices_are_learnt_by_heart() {
     let folder = tempfile::tempdir().expect("a folder");
     let model = pretrained(folder.path());
-    let data = [questions(folder.path(), false), questions(folder.path(), true), choices(folder.path())];
-    let kinds: [(&[&str], &Path, &str, f64); 4] = [
+    let two = choices_of(2, &folder.path().join("of two"), "");
+    let data = [questions(folder.path(), false), questions(folder.path(), true), choices(folder.path()), two];
+    let kinds: [(&[&str], &Path, &str, f64); 5] = [
         (&["squad"], &data[0], "f1", 98.0),
         (&["squad", "--version", "2.0"], &data[1], "f1", 98.0),
         (&["squad", "--version", "2.0", "--head", "span"], &data[1], "f1", 98.0),
         (&["race", "--level", "middle"], &data[2], "accuracy", 0.98),
+        (&["race", "--options", "2"], &data[3], "accuracy", 0.98),
     ];
     for (index, (words, data, metric, least)) in kinds.into_iter().enumerate() {
         let out = folder.path().join(format!("run{index}"));

@@ -106,15 +106,20 @@ pub fn questions(folder: &Path, is_version2: bool) -> PathBuf {
 
 /// 64 questions with four options in RACE's form.
 pub fn choices(folder: &Path) -> PathBuf {
-    let data = folder.join("race");
+    choices_of(4, &folder.join("race"), "middle")
+}
+
+/// The same with another number of options, in the folder `level` of each split.
+pub fn choices_of(count: usize, data: &Path, level: &str) -> PathBuf {
     for split in ["train", "dev"] {
-        let middle = data.join(split).join("middle");
-        fs::create_dir_all(&middle).expect("a folder");
+        let place = data.join(split).join(level);
+        fs::create_dir_all(&place).expect("a folder");
         for index in 0..64 {
             let (name, thing) = (NAMES[index % 8], THINGS[index / 8]);
-            let options: Vec<&str> = (0..4).map(|option| THINGS[(index / 8 + option + 1) % 8]).collect();
             // The right one replaces one of the others.
-            let (mut options, right, letters) = (options, index % 4, ["A", "B", "C", "D"]);
+            let (right, letters) = (index % count, ["A", "B", "C", "D"]);
+            let mut options: Vec<&str> =
+                (0..count).map(|option| THINGS[(index / 8 + option + 1) % 8]).collect();
             options[right] = thing;
             let passage = serde_json::json!({
                 "article": format!("{name} found the {thing}."),
@@ -123,8 +128,8 @@ pub fn choices(folder: &Path) -> PathBuf {
                 "answers": [letters[right]],
                 "id": format!("{index}.txt"),
             });
-            fs::write(middle.join(format!("{index}.txt")), passage.to_string()).expect("a file");
+            fs::write(place.join(format!("{index}.txt")), passage.to_string()).expect("a file");
         }
     }
-    data
+    data.to_path_buf()
 }
