@@ -251,7 +251,8 @@ impl Pages {
         }
         let has_lengths = self.column.physical_type() == Type::BYTE_ARRAY;
         let is_shared = *encoding == Encoding::DELTA_BYTE_ARRAY;
-        if !is_shared && !(has_lengths && *encoding == Encoding::DELTA_LENGTH_BYTE_ARRAY) {
+        let stand_apart = is_shared || has_lengths && *encoding == Encoding::DELTA_LENGTH_BYTE_ARRAY;
+        if !stand_apart {
             return Ok(page.clone());
         }
         let (head, encoded) = levels.and_then(|end| page.split_at_checked(end)).ok_or_else(too_short)?;
