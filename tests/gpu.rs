@@ -359,7 +359,8 @@ fn speeds_are_measured_beside_the_limits_of_the_gpu() {
     }
 }
 
-/// NVRTC compiles on a thread that is left where it is; one of some six such ends was a crash, for NVRTC was taken from under it.
+/// NVRTC compiles on a thread that is left where it is; one of some six such ends was a crash, for NVRTC was taken from under it. Once in
+/// a while NVRTC itself has the signal, and would end the process in a way of its own.
 #[test]
 fn whoever_is_asked_to_end_while_kernels_compile_ends_as_asked() {
     for moment in (2..18).map(|tenths| Duration::from_millis(100 * tenths)) {

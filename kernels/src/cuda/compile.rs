@@ -102,9 +102,15 @@ fn compile(text: &str, name: &str, options: &[String]) -> Result<Image, String> 
     let name = CString::new(format!("{name}.cu")).map_err(|error| error.to_string())?;
     let program = Program(nvrtc::create_program(&text, Some(&name)).map_err(said)?);
     let cubin = options[0].contains("=sm_");
+    #[cfg(unix)]
+    let compiling = super::signals::Compiling::begin();
+    // SAFETY: the program is alive until the end of this function.
+    let compiled = unsafe { nvrtc::compile_program(program.0, options) };
+    #[cfg(unix)]
+    drop(compiling);
     // SAFETY: the program is alive until the end of this function; lengths are those that the compiler says.
     unsafe {
-        if let Err(error) = nvrtc::compile_program(program.0, options) {
+        if let Err(error) = compiled {
             let log = nvrtc::get_program_log(program.0).map_err(said)?;
             let log = CStr::from_ptr(log.as_ptr()).to_string_lossy().into_owned();
             return Err(if log.is_empty() { said(error) } else { log });

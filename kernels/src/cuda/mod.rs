@@ -24,6 +24,8 @@ mod memory;
 mod peak;
 mod products;
 mod record;
+#[cfg(unix)]
+mod signals;
 mod stopwatch;
 pub(crate) mod sums;
 #[cfg(all(test, target_os = "linux"))]
@@ -50,6 +52,8 @@ pub use products::Number;
 use products::Products;
 pub(crate) use products::{Epilogue, Factor, Product};
 pub use record::{RECORDED_CALL, Recording};
+#[cfg(unix)]
+pub use signals::end_of_a_compiling_process;
 pub use transfer::{Incoming, Outgoing};
 pub use unavailable::Unavailable;
 pub(crate) use work_space::Scratch;

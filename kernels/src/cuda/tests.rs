@@ -1,6 +1,8 @@
 //! What goes wrong on a GPU is an error that says so, once, and nothing is done after it.
 
 mod recordings;
+#[cfg(unix)]
+mod signals;
 
 use emulated_gpu::process::{SCHEDULES, Variables, same_under};
 use emulated_gpu::setup;

@@ -100,6 +100,16 @@ pub fn end_at_once(code: ExitCode) -> ! {
     signal_hook::low_level::exit(code.code().into())
 }
 
+/// Ends the process on a signal that NVRTC took: nothing is done that a handler of signals must not do. Kernels are compiled before there is
+/// anything to save, and for lengths that come later between steps that are saved or can be computed again.
+#[cfg(unix)]
+fn end_while_compiling() -> ! {
+    const WORDS: &[u8] =
+        b"asked to end, while kernels are compiled: ending at once; run the same command again\n";
+    let _ = rustix::io::write(rustix::stdio::stderr(), WORDS);
+    end_at_once(ExitCode::Interrupted)
+}
+
 /// What has to be looked at to be noticed.
 #[derive(Debug, Default)]
 struct Watched {
@@ -126,6 +136,7 @@ impl StopRequests {
         #[cfg(unix)]
         {
             use signal_hook::consts::{SIGUSR1, SIGXFSZ};
+            kernels::cuda::end_of_a_compiling_process(end_while_compiling);
             flag::register(SIGUSR1, Arc::clone(save))?;
             // At a file-size limit the write should fail with an error that names the file, not kill the process.
             flag::register(SIGXFSZ, Arc::default())?;

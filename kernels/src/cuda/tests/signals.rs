@@ -1,0 +1,94 @@
+//! Signals while NVRTC compiles.
+
+use std::sync::mpsc::channel;
+use std::thread;
+
+use emulated_gpu::process::{Variables, writes};
+
+use super::super::compile::Source;
+use super::super::signals::{end_of_a_compiling_process, handler};
+use super::Cuda;
+
+/// NVRTC itself compiles, whatever it has compiled before.
+const ANEW: Variables<'_> = &[("EMULATED_GPU_CACHE", "off")];
+
+extern "C" fn informed(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
+
+/// Where it is.
+fn place() -> usize {
+    informed as *const () as usize
+}
+
+/// A handler as signal-hook's, which is told of what caused the signal.
+fn install(signal: libc::c_int) {
+    let mut own = handler(signal);
+    own.sa_sigaction = place();
+    own.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+    // SAFETY: the function does nothing.
+    assert_eq!(unsafe { libc::sigaction(signal, &own, std::ptr::null_mut()) }, 0);
+}
+
+/// Compiles something that takes a while to read, whatever lies on the disk.
+fn compile() {
+    let text: String =
+        (0..200).map(|i| format!("KERNEL(nothing_{i}, 32)(float* x) {{ x[0] = {i}; }}\n")).collect();
+    let source = Source { name: "long", text: &text, defines: Vec::new(), capability: (9, 0) };
+    source.compiled().expect("it compiles");
+}
+
+#[test]
+fn handlers_are_as_before_once_a_program_is_compiled() {
+    let test = "cuda::tests::signals::handlers_are_as_before_once_a_program_is_compiled";
+    writes(
+        test,
+        ANEW,
+        |_| (),
+        || {
+            let _gpu = Cuda::new(0).expect("an emulated GPU"); // loads NVRTC
+            let signals = [libc::SIGINT, libc::SIGTERM, libc::SIGXFSZ];
+            signals.into_iter().for_each(install);
+            compile();
+            for signal in signals {
+                let now = handler(signal);
+                assert_eq!(now.sa_sigaction, place());
+                assert_eq!(now.sa_flags & libc::SA_SIGINFO, libc::SA_SIGINFO, "signal {signal}");
+            }
+        },
+    );
+}
+
+/// As soon as NVRTC has taken a signal, it comes: the process ends as it was said, not as NVRTC does, with code 4.
+#[test]
+fn a_signal_that_nvrtc_took_ends_the_process_as_was_said() {
+    let test = "cuda::tests::signals::a_signal_that_nvrtc_took_ends_the_process_as_was_said";
+    writes(
+        test,
+        ANEW,
+        |_| (),
+        || {
+            let _gpu = Cuda::new(0).expect("an emulated GPU"); // loads NVRTC
+            fn end() -> ! {
+                // SAFETY: ends the process, nothing else.
+                unsafe { libc::_exit(0) }
+            }
+            end_of_a_compiling_process(end);
+            install(libc::SIGTERM);
+            let (done, is_done) = channel();
+            let asker = thread::spawn(move || {
+                while is_done.try_recv().is_err() {
+                    if handler(libc::SIGTERM).sa_sigaction != place() {
+                        // SAFETY: the process is this one.
+                        unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
+                        loop {
+                            thread::park();
+                        }
+                    }
+                }
+            });
+            compile();
+            done.send(()).expect("it listens");
+            asker.join().expect("it ends");
+            panic!("NVRTC did not take the signal, or nobody saw it");
+        },
+    );
+}
