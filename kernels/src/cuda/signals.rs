@@ -1,8 +1,8 @@
 //! The process's handlers of signals, which NVRTC takes while it compiles.
 //!
-//! Its front end has SIGINT and SIGTERM call a function of its own, which ends the process by `exit(4)` without a word, and SIGXFSZ ignored. At its
-//! end it has them call what they called before, but as functions that are told nothing but the signal, which is not what all were written for.
-//! (Seen by strace under NVRTC 13.0.)
+//! Its front end has SIGINT and SIGTERM call a function of its own, which ends the process by `exit(4)` without a word, and SIGXFSZ
+//! ignored. At its end it has them call what they called before, but as functions that are told nothing but the signal, which is not
+//! what all were written for. (Seen by strace under NVRTC 13.0.)
 
 use std::mem;
 use std::ptr;
@@ -16,10 +16,11 @@ const TAKEN: [libc::c_int; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGXFSZ];
 static COMPILING: AtomicUsize = AtomicUsize::new(0);
 /// The handlers that were there before the first of them began.
 static KEPT: Mutex<Vec<libc::sigaction>> = Mutex::new(Vec::new());
+/// What ends the process in NVRTC's place.
 static END: OnceLock<fn() -> !> = OnceLock::new();
 
-/// Says what ends the process in place of NVRTC where a signal asks it to while kernels are compiled. It is called within a handler of signals:
-/// it must neither allocate nor wait.
+/// Says what ends the process in place of NVRTC where a signal asks it to while kernels are compiled. It is called within a handler of
+/// signals: it must neither allocate nor wait.
 pub fn end_of_a_compiling_process(end: fn() -> !) {
     let _ = END.set(end); // the first one stays
 }

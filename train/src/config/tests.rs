@@ -331,20 +331,6 @@ fn numbers_beyond_reason_are_refused_in_fine_tuning_too() {
     }
 }
 
-/// Columns have the names that the kind of table usually has, unless somebody says others, or did when the run was begun.
-#[test]
-fn columns_are_called_as_the_kind_has_them() {
-    let columns = |toml: &str| {
-        let mut layers = Layers::<Finetune>::new();
-        layers.toml(toml, "table.toml".as_ref());
-        let task = layers.resolve().unwrap().settings.task;
-        [task.text, task.label]
-    };
-    assert_eq!(columns("task.kind = 'value'"), ["text", "label"]);
-    assert_eq!(columns("task.kind = 'tags'"), ["tokens", "tags"]);
-    assert_eq!(columns("[task]\nkind = 'tags'\ntext = 'text'"), ["text", "tags"]);
-}
-
 /// A name of a megabyte is refused at once, and not repeated.
 #[test]
 fn names_without_end_are_refused_in_few_words() {

@@ -5,6 +5,9 @@
 //! SIGHUP asks as well, unless it is ignored, as `nohup` has it: a lost connection costs no work. A second one, for both
 //! shell and terminal send it, means nothing new.
 //!
+//! While NVRTC compiles, at the first call of a kernel, it may have SIGINT and SIGTERM itself: then the process ends at once, with the same
+//! code, and goes on from its last checkpoint as after a kill.
+//!
 //! Work that holds what is saved nowhere polls [`StopRequests::pending`]: training and evaluation, between micro-batches. Work
 //! that can be killed at any moment, because it leaves on the disk only what is whole, need not know of any of this:
 //! [`StopRequests::unless_stopped`] leaves it where it is.
@@ -100,8 +103,7 @@ pub fn end_at_once(code: ExitCode) -> ! {
     signal_hook::low_level::exit(code.code().into())
 }
 
-/// Ends the process on a signal that NVRTC took: nothing is done that a handler of signals must not do. Kernels are compiled before there is
-/// anything to save, and for lengths that come later between steps that are saved or can be computed again.
+/// Ends the process on a signal that NVRTC took, in a handler of signals, where little may be done.
 #[cfg(unix)]
 fn end_while_compiling() -> ! {
     const WORDS: &[u8] =

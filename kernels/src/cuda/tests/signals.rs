@@ -36,59 +36,55 @@ fn compile() {
     source.compiled().expect("it compiles");
 }
 
+/// In a process of its own, whose handlers these are.
+fn alone(test: &str, program: impl FnOnce()) {
+    let test = format!("cuda::tests::signals::{test}");
+    let on_a_gpu = || {
+        let _gpu = Cuda::new(0).expect("an emulated GPU"); // loads NVRTC
+        program();
+    };
+    writes(&test, ANEW, |_| (), on_a_gpu);
+}
+
 #[test]
 fn handlers_are_as_before_once_a_program_is_compiled() {
-    let test = "cuda::tests::signals::handlers_are_as_before_once_a_program_is_compiled";
-    writes(
-        test,
-        ANEW,
-        |_| (),
-        || {
-            let _gpu = Cuda::new(0).expect("an emulated GPU"); // loads NVRTC
-            let signals = [libc::SIGINT, libc::SIGTERM, libc::SIGXFSZ];
-            signals.into_iter().for_each(install);
-            compile();
-            for signal in signals {
-                let now = handler(signal);
-                assert_eq!(now.sa_sigaction, place());
-                assert_eq!(now.sa_flags & libc::SA_SIGINFO, libc::SA_SIGINFO, "signal {signal}");
-            }
-        },
-    );
+    alone("handlers_are_as_before_once_a_program_is_compiled", || {
+        let signals = [libc::SIGINT, libc::SIGTERM, libc::SIGXFSZ];
+        signals.into_iter().for_each(install);
+        compile();
+        for signal in signals {
+            let now = handler(signal);
+            assert_eq!(now.sa_sigaction, place());
+            assert_eq!(now.sa_flags & libc::SA_SIGINFO, libc::SA_SIGINFO, "signal {signal}");
+        }
+    });
 }
 
 /// As soon as NVRTC has taken a signal, it comes: the process ends as it was said, not as NVRTC does, with code 4.
 #[test]
 fn a_signal_that_nvrtc_took_ends_the_process_as_was_said() {
-    let test = "cuda::tests::signals::a_signal_that_nvrtc_took_ends_the_process_as_was_said";
-    writes(
-        test,
-        ANEW,
-        |_| (),
-        || {
-            let _gpu = Cuda::new(0).expect("an emulated GPU"); // loads NVRTC
-            fn end() -> ! {
-                // SAFETY: ends the process, nothing else.
-                unsafe { libc::_exit(0) }
-            }
-            end_of_a_compiling_process(end);
-            install(libc::SIGTERM);
-            let (done, is_done) = channel();
-            let asker = thread::spawn(move || {
-                while is_done.try_recv().is_err() {
-                    if handler(libc::SIGTERM).sa_sigaction != place() {
-                        // SAFETY: the process is this one.
-                        unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
-                        loop {
-                            thread::park();
-                        }
+    fn end() -> ! {
+        // SAFETY: ends the process, nothing else.
+        unsafe { libc::_exit(0) }
+    }
+    alone("a_signal_that_nvrtc_took_ends_the_process_as_was_said", || {
+        end_of_a_compiling_process(end);
+        install(libc::SIGTERM);
+        let (done, is_done) = channel();
+        let asker = thread::spawn(move || {
+            while is_done.try_recv().is_err() {
+                if handler(libc::SIGTERM).sa_sigaction != place() {
+                    // SAFETY: the process is this one.
+                    unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
+                    loop {
+                        thread::park();
                     }
                 }
-            });
-            compile();
-            done.send(()).expect("it listens");
-            asker.join().expect("it ends");
-            panic!("NVRTC did not take the signal, or nobody saw it");
-        },
-    );
+            }
+        });
+        compile();
+        done.send(()).expect("it listens");
+        asker.join().expect("it ends");
+        panic!("NVRTC did not take the signal, or nobody saw it");
+    });
 }

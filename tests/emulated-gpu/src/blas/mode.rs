@@ -180,7 +180,7 @@ fn unaligned(matmul: &Matmul) -> Option<&'static str> {
 
 /// What of a product is documented nowhere. cuBLASLt 13.1 was seen to do most of it on an H200 (`tests/probe.rs` asks), another may not.
 fn unproven(matmul: &Matmul) -> Option<&'static str> {
-    let Matmul { batches, k, a, c, d, compute, epilogue, beta, .. } = matmul;
+    let Matmul { batches, a, c, d, compute, epilogue, beta, .. } = matmul;
     if epilogue.is_nothing() {
         return None;
     }
@@ -191,7 +191,6 @@ fn unproven(matmul: &Matmul) -> Option<&'static str> {
         Activation::GeluGradient(_) if d.element == Element::F32 => "the gradient of GELU with D of F32",
         Activation::Gelu(Some(_)) if *compute == Compute::Tf32 => "GELU with an auxiliary matrix in TF32",
         _ if gelu && a.element == Element::Bf16 => "GELU with inputs of Bf16",
-        Activation::GeluGradient(_) if *k == 1 => "the gradient of GELU with sums of one product",
         _ if *batches > 1 => "an epilogue in batches",
         _ if adds => "an epilogue with β other than 0",
         _ if c.leading_dimension != d.leading_dimension => "an epilogue with C that does not lie as D does",

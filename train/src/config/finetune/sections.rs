@@ -215,3 +215,22 @@ impl Default for FinetuneTraining {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Finetune, Layers};
+
+    /// Columns have the names that the kind of table usually has, unless somebody says others, or did when the run was begun.
+    #[test]
+    fn columns_are_called_as_the_kind_has_them() {
+        let columns = |toml: &str| {
+            let mut layers = Layers::<Finetune>::new();
+            layers.toml(toml, "table.toml".as_ref());
+            let task = layers.resolve().unwrap().settings.task;
+            [task.text, task.label]
+        };
+        assert_eq!(columns("task.kind = 'value'"), ["text", "label"]);
+        assert_eq!(columns("task.kind = 'tags'"), ["tokens", "tags"]);
+        assert_eq!(columns("[task]\nkind = 'tags'\ntext = 'text'"), ["text", "tags"]);
+    }
+}
