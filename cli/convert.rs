@@ -59,7 +59,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     };
     let loaded = model::load_with(origin.path(), class, fresh)?;
     let LoadedModel { albert, values, tokenizer: trained_with, report } = &loaded;
-    if is_guessed(albert) {
+    if albert.heads().iter().any(|head| head.is_guessed(albert.config())) {
         tell(
             "warning: no file of the model says what its classifier with one output tells: it is taken for a value of a text; \
              --head choice takes it for the right one of several options, as of RACE, and --head regression says that it is a value",
@@ -107,15 +107,6 @@ fn class_of(head: &str, origin: &Origin, input: &Path) -> Result<&'static str> {
         Head::Classification { outputs: 1, dropout }
     };
     Ok(head.architecture())
-}
-
-/// Whether a classifier with one output is taken for one of values, which nothing in the files says.
-fn is_guessed(albert: &Albert) -> bool {
-    let config = albert.config();
-    albert.heads().iter().any(|head| {
-        let is_said = config.architectures.iter().flatten().any(|class| class == head.architecture());
-        matches!(head, Head::Classification { outputs: 1, .. }) && !is_said && config.problem_type().is_none()
-    })
 }
 
 /// Refuses a folder that holds anything: what it holds would seem to belong to the model.

@@ -16,7 +16,7 @@ use train::visible::shown;
 
 use crate::arguments::{CpuArguments, TextArguments, warn};
 use crate::exit::refuse;
-use crate::output::json_line;
+use crate::output::{json_line, tell};
 use crate::task::{Answered, OnTask, predict_task, softmax};
 
 /// Let a fine-tuned model answer: texts one by one, or a task's examples with the official prediction files.
@@ -74,6 +74,13 @@ fn on_texts(arguments: &OnTexts) -> Result<()> {
             shown(&arguments.model)
         );
     };
+    if purpose.is_guessed {
+        tell(format_args!(
+            "warning: no file of {} says what its classifier with one output tells: it is taken for a value of a text; if it chooses \
+             between options, as of RACE, convert it with --head choice and ask `albert-train predict race`",
+            shown(&arguments.model)
+        ));
+    }
     let task = task(kind, &purpose.labels)?;
     let mut model = Predictor::load(&arguments.model, kind, arguments.cpu.device()?)?;
     warn(model.warnings());

@@ -315,6 +315,36 @@ fn ids_that_stand_twice_are_told_of() {
     assert!(!said.contains("the id of an earlier one"), "these are learnt from: {said}");
 }
 
+/// Who knows a passage from training answers better about it.
+#[test]
+fn passages_of_both_sets_are_told_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = pretrained(folder.path());
+    let file = questions(folder.path(), false).join("train-v1.1.json");
+    let learn = |out: &str| {
+        let out = folder.path().join(out);
+        let given =
+            ["finetune", "squad", "--out", text(&out), "--model", text(&model), "--data", text(&file)];
+        told(&[&given[..], &BRIEF].concat()).1
+    };
+    // 64 questions, each about a passage of its own.
+    let said = learn("apart");
+    assert!(!said.contains("passages"), "{said}");
+    // The tenth, which is measured, becomes a second one about the passage before it.
+    let mut all: Value = serde_json::from_slice(&fs::read(&file).expect("a file")).expect("JSON");
+    let paragraphs = all["data"][0]["paragraphs"].as_array_mut().expect("a list");
+    paragraphs.remove(9);
+    let mut second = paragraphs[8]["qas"][0].clone();
+    second["id"] = "q9".into();
+    paragraphs[8]["qas"].as_array_mut().expect("a list").push(second);
+    fs::write(&file, all.to_string()).expect("a file");
+    let said = learn("together");
+    assert!(
+        said.contains("warning: dev: the passages of 1 of 6 questions are in the training set too"),
+        "{said}"
+    );
+}
+
 #[test]
 fn sizes_that_make_no_sense_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");

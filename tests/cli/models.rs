@@ -193,6 +193,23 @@ fn a_model_without_names_for_its_classes_is_measured_and_predicts() {
     }
 }
 
+/// The tensors of a value and of a choice are the same: what only the form suggests is told to who asks for answers.
+#[test]
+fn a_value_that_no_file_speaks_of_is_told_as_a_guess() {
+    let scene = Scene::new();
+    let data = table(&scene, "values.tsv", &["0.5", "2"]);
+    let tuned = finetuned(&scene, "run", &scene.arg("model"), &data, &["--kind", "value"]);
+    let is_warned = || {
+        let answered = run(&["predict", "--model", &tuned, "the cat"]);
+        let is_warned = answered.err.contains("warning") && answered.err.contains("--head choice");
+        assert!(answered.done().contains("\"value\""));
+        is_warned
+    };
+    assert!(!is_warned());
+    configure(&tuned, |config| config.retain(|key, _| key != "architectures" && key != "problem_type"));
+    assert!(is_warned());
+}
+
 /// Classifiers of texts, of words and of options have the same names, and often the same shapes.
 #[test]
 fn a_head_of_another_task_is_not_taken_for_the_one_that_is_needed() {

@@ -103,6 +103,13 @@ impl Head {
         }
     }
 
+    /// Whether it was taken for one that tells a value although `config`, its model's, does not say so: the tensors of one that
+    /// chooses between options, as of RACE, are the same.
+    pub fn is_guessed(&self, config: &AlbertConfig) -> bool {
+        let is_said = config.architectures.iter().flatten().any(|class| class == self.architecture());
+        matches!(self, Self::Classification { outputs: 1, .. }) && !is_said && config.problem_type().is_none()
+    }
+
     /// Dropout within the head, where it has any.
     pub fn dropout(&self) -> Option<f64> {
         match *self {

@@ -159,7 +159,7 @@ impl Recipe {
                 max_seq_length: 512,
             },
         };
-        recipe.learning_rate *= size.rate_factor();
+        recipe.learning_rate = as_written(recipe.learning_rate * size.rate_factor());
         if size >= Size::Xlarge {
             // At the usual limit the two largest of the second release diverge.
             recipe.clip_norm = 0.1;
@@ -173,6 +173,11 @@ impl Recipe {
         }
         recipe
     }
+}
+
+/// A rate of few digits, without what multiplying left behind them: 0.00015 in place of 0.00015000000000000001.
+fn as_written(rate: f64) -> f64 {
+    format!("{rate:.6e}").parse().expect("a number")
 }
 
 #[cfg(test)]
@@ -189,6 +194,21 @@ mod tests {
         let own = Recipe::of("table", Some(Size::Tiny));
         assert_eq!((own.name.as_str(), own.steps, own.epochs), ("table for tiny", None, 3.0));
         assert!(names().iter().all(|name| Recipe::of(name, None).name == *name));
+    }
+
+    /// They are printed, and copied into files.
+    #[test]
+    fn rates_have_few_digits() {
+        for task in names() {
+            for size in [Size::Micro, Size::Tiny, Size::Small, Size::Base, Size::Large, Size::Xlarge] {
+                let rate = Recipe::of(task, Some(size)).learning_rate;
+                assert!(
+                    rate.to_string().trim_start_matches(['0', '.']).len() <= 2,
+                    "{task}, {size:?}: {rate}"
+                );
+            }
+        }
+        assert_eq!(Recipe::of("mnli", Some(Size::Tiny)).learning_rate, 1.5e-4);
     }
 
     #[test]

@@ -69,6 +69,7 @@ impl TaskData {
         let most = [settings.task.train_examples, settings.task.eval_examples];
         let mut reports = Vec::new();
         let mut splits = Vec::new();
+        let mut learnt = HashSet::new();
         let is_one_file = settings.task.is_one_file();
         for (index, split) in [Split::Train, Split::Dev].into_iter().enumerate() {
             let mut tell = |report: String| {
@@ -82,8 +83,11 @@ impl TaskData {
             let mut examined = examine(&*task, examples, split, most[index], &tokenizer, &limits, &mut tell);
             if split == Split::Train {
                 inexact(&examined).for_each(&mut tell);
+                learnt.extend(examined.examples.iter().filter_map(passage).cloned());
                 // The features hold it as token ids; what is right is asked again, to know what a constant answer scores.
                 examined.examples.iter_mut().for_each(|example| example.input = Input::Words(Vec::new()));
+            } else {
+                shared_passages(&learnt, &examined.examples).into_iter().for_each(&mut tell);
             }
             splits.push(Arc::new(examined));
         }
@@ -223,6 +227,26 @@ fn cut(examined: &Examined, limits: &Limits) -> Option<String> {
             limits.length
         )
     })
+}
+
+/// What to say where questions that are measured are about passages that are `learnt` from with other questions.
+fn shared_passages(learnt: &HashSet<Arc<str>>, held_out: &[Example]) -> Option<String> {
+    let shared = held_out.iter().filter_map(passage).filter(|passage| learnt.contains(*passage)).count();
+    (shared > 0).then(|| {
+        format!(
+            "warning: dev: the passages of {shared} of {} questions are in the training set too: answers about passages that are \
+             not will be worse; --dev names a file with others",
+            held_out.len()
+        )
+    })
+}
+
+/// What a question is about.
+fn passage(example: &Example) -> Option<&Arc<str>> {
+    match &example.input {
+        Input::Question { passage, .. } | Input::Options { passage, .. } => Some(passage),
+        Input::Texts { .. } | Input::Words(_) => None,
+    }
 }
 
 /// What to say where something else is learnt than the answers: windows are too short, or too far apart, to hold them, or pieces are

@@ -41,6 +41,8 @@ pub struct Purpose {
     pub kind: Option<Kind>,
     /// Whether its classes stand for themselves, so that a text has any number of them.
     pub is_multi_label: bool,
+    /// Whether it is taken to tell a value of a text although nothing in its files says so.
+    pub is_guessed: bool,
 }
 
 impl Purpose {
@@ -50,7 +52,7 @@ impl Purpose {
     /// If there is no model, it cannot be read, or it tells several values of a text, which no task here asks for.
     pub fn of(directory: &Path) -> Result<Self, SessionError> {
         let origin = Origin::of(&model_in(directory)?)?;
-        let kind = |head: Head| match head {
+        let kind = |head: &Head| match *head {
             Head::Classification { outputs: 1, .. } => Some(Kind::Value),
             Head::Classification { outputs, .. } => Some(Kind::Classes(outputs)),
             Head::TokenClassification { outputs, .. } => Some(Kind::TokenClasses(outputs)),
@@ -58,7 +60,8 @@ impl Purpose {
             Head::AnswerableSpan { .. } => Some(Kind::AnswerableSpan),
             _ => None,
         };
-        let kind = model::heads_in(origin.path())?.into_iter().find_map(kind);
+        let heads = model::heads_in(origin.path())?;
+        let kind = heads.iter().find_map(kind);
         let outputs = match kind {
             Some(Kind::Classes(outputs) | Kind::TokenClasses(outputs)) => outputs,
             _ => 2, // as there too, where nothing else is known
@@ -71,7 +74,8 @@ impl Purpose {
         let is_multi_label = problem == Some(MULTI_LABEL);
         let labels = config.labels();
         let labels = if labels.len() == outputs { labels } else { (0..outputs).map(nameless).collect() };
-        Ok(Self { labels, kind, is_multi_label })
+        let is_guessed = heads.iter().any(|head| head.is_guessed(&config));
+        Ok(Self { labels, kind, is_multi_label, is_guessed })
     }
 
     /// Whether the model has classes, to which its files give no names.
