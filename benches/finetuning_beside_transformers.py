@@ -2,12 +2,14 @@
 """Fine-tuning steps beside transformers', on real examples: MRPC's pairs and SQuAD 1.1's windows.
 
 usage: finetuning_beside_transformers.py --data FOLDER --model MODEL [--program target/release/albert-train] [--out FILE.md]
+       [--threads N] [--batch 32] [--steps 4] [--f32-only]
 
 FOLDER holds `glue/MRPC` and `squad` with the official files, MODEL is a model directory that both sides read (the command below
 makes an untrained one of base's size; what the weights are makes no difference to the time). Needs torch and transformers.
 Transformers' side is the loop of its examples run_glue.py and run_qa.py: AdamW, sequences padded to the longest of the batch.
 Both sides take the same number of sequences a step; which ones differs, since each shuffles in its own way. A side is timed by
-the sequences per second of all its steps but the first. f32 is compared with f32, and each side's fastest with the other's.
+the sequences per second of all its steps but the first. f32 is compared with f32, and each side's fastest with the other's;
+with --f32-only nothing is timed in bf16, for which PyTorch takes very long on processors that have no instructions for it.
 
     albert-train pretrain --preset base --steps 1 --learning-rate 1e-30 --warmup-steps 0 --out base
 """
@@ -102,12 +104,16 @@ def main():
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--f32-only", action="store_true")
     parser.add_argument("--out", type=pathlib.Path)
     asked = parser.parse_args()
-    rows = ["| task | ours f32 | ours bf16 | theirs f32 | compiled | bf16 | compiled | f32 : f32 | fastest : fastest |", "|---|" + "---|" * 8]
+    precisions = ["f32"] if asked.f32_only else ["f32", "bf16"]
+    sides = [f"ours {precision}" for precision in precisions]
+    sides += [f"theirs {precision}{how}" for precision in precisions for how in ("", ", compiled")]
+    rows = [f"| task | {' | '.join(sides)} | f32 : f32 | fastest : fastest |", "|---|" + "---|" * (len(sides) + 2)]
     for task in TASKS:
         own, other = {}, {}
-        for precision in ("f32", "bf16"):
+        for precision in precisions:
             own[precision] = ours(asked, task, precision)
             for compiled in (False, True):
                 other[precision, compiled] = theirs(asked, task, precision, compiled)
