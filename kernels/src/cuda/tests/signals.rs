@@ -14,18 +14,15 @@ const ANEW: Variables<'_> = &[("EMULATED_GPU_CACHE", "off")];
 
 extern "C" fn informed(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
 
-/// Where it is.
-fn place() -> usize {
-    informed as *const () as usize
-}
-
-/// A handler as signal-hook's, which is told of what caused the signal.
-fn install(signal: libc::c_int) {
+/// Installs a handler as signal-hook's, which is told of what caused the signal, and says where it is: a function may be in several
+/// places of a program.
+fn install(signal: libc::c_int) -> usize {
     let mut own = handler(signal);
-    own.sa_sigaction = place();
+    own.sa_sigaction = informed as *const () as usize;
     own.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
     // SAFETY: the function does nothing.
     assert_eq!(unsafe { libc::sigaction(signal, &own, std::ptr::null_mut()) }, 0);
+    own.sa_sigaction
 }
 
 /// Compiles something that takes a while to read, whatever lies on the disk.
@@ -50,11 +47,11 @@ fn alone(test: &str, program: impl FnOnce()) {
 fn handlers_are_as_before_once_a_program_is_compiled() {
     alone("handlers_are_as_before_once_a_program_is_compiled", || {
         let signals = [libc::SIGINT, libc::SIGTERM, libc::SIGXFSZ];
-        signals.into_iter().for_each(install);
+        let places = signals.map(install);
         compile();
-        for signal in signals {
+        for (signal, place) in signals.into_iter().zip(places) {
             let now = handler(signal);
-            assert_eq!(now.sa_sigaction, place());
+            assert_eq!(now.sa_sigaction, place, "signal {signal}");
             assert_eq!(now.sa_flags & libc::SA_SIGINFO, libc::SA_SIGINFO, "signal {signal}");
         }
     });
@@ -69,11 +66,11 @@ fn a_signal_that_nvrtc_took_ends_the_process_as_was_said() {
     }
     alone("a_signal_that_nvrtc_took_ends_the_process_as_was_said", || {
         end_of_a_compiling_process(end);
-        install(libc::SIGTERM);
+        let place = install(libc::SIGTERM);
         let (done, is_done) = channel();
         let asker = thread::spawn(move || {
             while is_done.try_recv().is_err() {
-                if handler(libc::SIGTERM).sa_sigaction != place() {
+                if handler(libc::SIGTERM).sa_sigaction != place {
                     // SAFETY: the process is this one.
                     unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
                     loop {
